@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from ired_interp.diffusion.ancestral import ancestral_sample
 from ired_interp.diffusion.schedule import Schedule
 from ired_interp.energy import Energy
 from ired_interp.errors import InputError
@@ -146,10 +147,8 @@ class Landscape(NamedTuple):
     answer: Tensor
 
 
-def anneal(
-    energy: Energy, schedule: Schedule, x: Tensor, y: Tensor, settings: Inference, generator: torch.Generator | None
-) -> Iterator[Landscape]:
-    """Visit the landscapes K − 1 … 0 from a start y (B, d_y), handing out each one's iterates.
+def anneal(energy: Energy, schedule: Schedule, x: Tensor, y: Tensor, settings: Inference) -> Iterator[Landscape]:
+    """Visit the landscapes K − 1 … 0 by gradient descent from a start y (B, d_y), handing out each one's iterates.
 
     Source: Du et al. 2024, Algorithm 2, with the jump of the published code.
     """
@@ -158,19 +157,14 @@ def anneal(
         rows = torch.full((len(y),), k, device=y.device)
         signal, step = schedule.signal[rows, None], schedule.step[rows, None]
         context = energy.condition(x, rows)
-        if settings.jump or not settings.gradient_descent:
-            score = energy.evaluate_with_gradient(context, y)[1]
-            answer = schedule.inverse_signal[k] * y - schedule.noise_to_signal[k] * score
-            answer = answer.clamp(-rule.bound, rule.bound)
-        if settings.gradient_descent:
-            start = signal * answer if settings.jump else y
-            iterates = descend(energy, context, start, signal, step, settings.steps, rule)
-            answer = rule.clamp(iterates[-1].y, signal) / signal
-            yield Landscape(k, iterates, answer)
-            y = schedule.signal[k - 1] * answer
-        else:
-            yield Landscape(k, descend(energy, context, signal * answer, signal, step, 0, rule), answer)
-            y = _ancestor(schedule, k, y, answer, generator)
+        if settings.jump:
+            noise = energy.evaluate_with_gradient(context, y)[1]
+            answer = schedule.inverse_signal[k] * y - schedule.noise_to_signal[k] * noise
+            y = signal * answer.clamp(-rule.bound, rule.bound)
+        iterates = descend(energy, context, y, signal, step, settings.steps, rule)
+        answer = rule.clamp(iterates[-1].y, signal) / signal
+        yield Landscape(k, iterates, answer)
+        y = schedule.signal[k - 1] * answer
 
 
 def solve(
@@ -182,24 +176,34 @@ def solve(
     generator: torch.Generator | None = None,
 ) -> Solution:
     """Solve problems x (B, d_x) from a start (B, d_y) and keep the way; see `Solution` and `Inference`."""
+    if not settings.gradient_descent:
+        return _sample(energy, schedule, x, start, settings, generator)
     answers, energies, accepted = [], [], []
-    for landscape in anneal(energy, schedule, x, start, settings, generator):
+    for landscape in anneal(energy, schedule, x, start, settings):
         answers.append(landscape.answer)
         energies.append(torch.stack([iterate.energy for iterate in landscape.iterates]))
-        moves = [iterate.accepted for iterate in landscape.iterates[1:]]
-        accepted.append(torch.stack(moves) if moves else torch.ones(0, len(x), dtype=torch.bool, device=x.device))
+        accepted.append(torch.stack([iterate.accepted for iterate in landscape.iterates])[1:])
     y = answers[-1]
     if settings.preset == "published":
         y = schedule.signal[0] * y
     return Solution(y, torch.stack(answers), torch.stack(energies), torch.stack(accepted))
 
 
-def _ancestor(schedule: Schedule, k: int, y: Tensor, answer: Tensor, generator: torch.Generator | None) -> Tensor:
-    """A draw of y_{k−1} given y_k and the predicted answer (Ho et al. 2020, eq. 6–7)."""
-    if k == 0:
-        return answer
-    beta, signal, noise = schedule.beta[k], schedule.signal[k - 1], schedule.noise[k - 1]
-    variance = schedule.noise[k].square()
-    mean = (signal * beta * answer + noise.square() * (1 - beta).sqrt() * y) / variance
-    eps = torch.randn(y.shape, generator=generator, device=y.device, dtype=y.dtype)
-    return mean + (beta / variance).sqrt() * noise * eps
+def _sample(
+    energy: Energy,
+    schedule: Schedule,
+    x: Tensor,
+    start: Tensor,
+    settings: Inference,
+    generator: torch.Generator | None,
+) -> Solution:
+    energies = []
+
+    def predict_noise(y: Tensor, k: int) -> Tensor:
+        current, gradient = energy.energy_and_gradient(x, y, k)
+        energies.append(current)
+        return gradient
+
+    answers = ancestral_sample(predict_noise, schedule, start, settings.descent.bound, generator)
+    every = torch.stack(energies)[:, None]
+    return Solution(answers[-1], answers, every, torch.ones_like(every, dtype=torch.bool)[:, :0])

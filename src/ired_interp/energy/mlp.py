@@ -92,10 +92,11 @@ class MLPEnergy(Energy):
         d3 = (2 * o) @ self.fc4.weight * silu_derivative(u3) * context.gain3
         d2 = d3 @ self.fc3.weight * silu_derivative(u2) * context.gain2
         d1 = d2 @ self.fc2.weight * silu_derivative(u1)
-        return o.square().sum(1), d1 @ self.fc1.weight[:, self.condition_dim :]
+        return o.square().sum(1), (d1 @ self.fc1.weight[:, self.condition_dim :]).to(y.dtype)
 
     def _layers(self, context: MLPContext, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         u1 = context.first + F.linear(y, self.fc1.weight[:, self.condition_dim :])
         u2 = self.fc2(F.silu(u1)) * context.gain2 + context.shift2
         u3 = self.fc3(F.silu(u2)) * context.gain3 + context.shift3
-        return u1, u2, u3, self.fc4(F.silu(u3))
+        o = self.fc4(F.silu(u3)).to(y.dtype)  # under autocast, energies near each other must still be told apart
+        return u1, u2, u3, o
