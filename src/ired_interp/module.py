@@ -73,6 +73,7 @@ class SolverModule(LightningModule, ABC):
             self._loss = torch.compile(self.loss, dynamic=False, mode=mode) if self.compile else self.loss
         total, parts = self._loss(batch.x, batch.y, *(batch.share(tensor) for tensor in noise))
         self.log_dict({f"train/{name}": value for name, value in parts.items()})
+        self._log_step(self.trainer.global_step + 1)
         return total
 
     def configure_optimizers(self) -> Any:
@@ -103,6 +104,11 @@ class SolverModule(LightningModule, ABC):
     def on_validation_epoch_end(self) -> None:
         for (variant, _), error in self.errors.items():
             self.log(f"val/error/{variant}", error.compute()[0])
+        self._log_step(self.trainer.global_step)
+
+    def _log_step(self, updates: int) -> None:
+        """Loggers take the value "step" as the place of what is logged with it: updates done, here and everywhere."""
+        self.log("step", float(updates))
 
     def _start_errors(self, step_counts: list[int]) -> None:
         variants = self.trainer.datamodule.variants  # type: ignore[attr-defined]

@@ -60,7 +60,14 @@ class EvaluationSet:
     """A fixed set of problems in batches; `part` of `parts` takes every parts-th batch."""
 
     def __init__(
-        self, data: "TaskData", device: torch.device, split: str, variant: Variant, count: int, part: int, parts: int
+        self,
+        data: "TaskData",
+        split: str,
+        variant: Variant,
+        count: int,
+        device: torch.device,
+        part: int = 0,
+        parts: int = 1,
     ) -> None:
         self._data, self._device, self._split, self._variant = data, device, split, variant
         self._sizes = list(enumerate(_sizes(count)))[part::parts]
@@ -171,8 +178,8 @@ class TaskData(LightningDataModule):
 
     def _evaluation(self, split: str, count: int) -> list[EvaluationSet]:
         trainer = self._running_trainer()
-        device, rank, world = trainer.strategy.root_device, trainer.global_rank, trainer.world_size
-        return [EvaluationSet(self, device, split, variant, count, rank, world) for variant in self.variants]
+        place = (trainer.strategy.root_device, trainer.global_rank, trainer.world_size)
+        return [EvaluationSet(self, split, variant, count, *place) for variant in self.variants]
 
     def _running_trainer(self) -> Any:
         assert self.trainer is not None, "a TaskData's loaders belong to a Trainer; use draw() without one"
