@@ -15,7 +15,7 @@ from ired_interp.config import build
 from ired_interp.energy import MLPEnergy
 from ired_interp.errors import InputError
 from ired_interp.module import IREDModule, SolverModule
-from ired_interp.results import open_run
+from ired_interp.results import Run, open_run
 from ired_interp.tasks.data import TaskData
 
 CONFIG_KEY = "ired_config"
@@ -41,6 +41,12 @@ class Checkpoint:
     def config(self) -> dict[str, Any] | None:
         """The resolved configuration of the run that wrote it; None in a published file."""
         return None if self.published else yaml.safe_load(self.content[CONFIG_KEY])
+
+    @property
+    def run(self) -> Run | None:
+        """The run whose folder it lies in, if any."""
+        run = Run(self.path.absolute().parent.parent)
+        return run if run.config.is_file() else None
 
     @property
     def step(self) -> int:

@@ -48,14 +48,25 @@ def build(config: dict[str, Any]) -> tuple[SolverModule, TaskData]:
     InputError
         If a key or value is not valid.
     """
-    parser = SentenceParser(exit_on_error=True)
+    parser = SentenceParser()
     parser.add_argument("--seed_everything", type=int, default=0)
     parser.add_subclass_arguments(SolverModule, "model", required=True)
     parser.add_class_arguments(TaskData, "data")
     link_model_to_data(parser)
-    known = {key: config[key] for key in ("seed_everything", "model", "data") if key in config}
-    built = parser.instantiate(parser.parse_object(known))
+    built = _instantiate(parser, config, "seed_everything", "model", "data")
     return built.model, built.data
+
+
+def build_data(config: dict[str, Any]) -> TaskData:
+    """The data alone; as `build`."""
+    parser = SentenceParser()
+    parser.add_class_arguments(TaskData, "data")
+    data: TaskData = _instantiate(parser, config, "data").data
+    return data
+
+
+def _instantiate(parser: ArgumentParser, config: dict[str, Any], *keys: str) -> Any:
+    return parser.instantiate(parser.parse_object({key: config[key] for key in keys if key in config}))
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

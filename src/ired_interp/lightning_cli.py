@@ -34,7 +34,7 @@ class IREDCLI(LightningCLI):
 
     def __init__(self, command: str, arguments: list[str]) -> None:
         self.command = command
-        _quiet()
+        quiet()
         check_order(option_values(arguments, "--config", "-c"))
         super().__init__(
             SolverModule,
@@ -103,7 +103,7 @@ def _as_list(value: Any) -> list[Any]:
     return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Keep Lightning's advice that does not apply here off the screen."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)

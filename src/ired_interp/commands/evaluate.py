@@ -6,14 +6,14 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from ired_interp.checkpoint import Checkpoint, read_checkpoint
-from ired_interp.commands.fit import default_name
+from ired_interp.checkpoint import CONFIG_KEY, Checkpoint, read_checkpoint
 from ired_interp.commands.options import take_option
 from ired_interp.errors import InputError
 from ired_interp.evaluation import error_table, evaluation_result
 from ired_interp.lightning_cli import IREDCLI, option_values
 from ired_interp.results import Label, Run, write_result
 from ired_interp.results.provenance import provenance
+from ired_interp.results.run import default_name
 from ired_interp.terminal import say
 
 
@@ -34,7 +34,7 @@ def main(command: str, arguments: list[str]) -> int:
         return 0
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "config.yaml"
-        config.write_text(checkpoint.content["ired_config"])
+        config.write_text(checkpoint.content[CONFIG_KEY])
         EvaluateCLI(command, ["--config", str(config), *arguments], checkpoint, weights or "average")
     return 0
 
@@ -75,9 +75,8 @@ class EvaluateCLI(IREDCLI):
         say(f"written to {write_result(self._home().results, label, result, provenance())}")
 
     def _home(self) -> Run:
-        path = self.checkpoint.path if self.checkpoint else None
-        if path and Run(path.parent.parent).config.is_file():
-            return Run(path.parent.parent)
+        if self.checkpoint is not None and self.checkpoint.run is not None:
+            return self.checkpoint.run
         run = Run(Path(self.settings.runs).absolute() / self.settings.experiment / (self.settings.name or default_name()))
         if not run.config.is_file():
             run.write_config(self.dump())

@@ -1,7 +1,6 @@
 """`ired fit`: train, into a run folder of its own."""
 
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from ired_interp.commands.options import take_option
 from ired_interp.errors import InputError
 from ired_interp.lightning_cli import IREDCLI
 from ired_interp.results import Run, open_run
+from ired_interp.results.run import default_name
 from ired_interp.terminal import say
 
 _NAME_VARIABLE = "IRED_RUN_NAME"  # tells further processes of the same run its name
@@ -95,12 +95,6 @@ class _Config(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint[CONFIG_KEY] = self.text
-
-
-def default_name() -> str:
-    """Date and time, and the cluster's job where there is one."""
-    job = os.environ.get("SLURM_JOB_ID")
-    return f"job-{job}" if job else time.strftime("%Y-%m-%d_%H-%M-%S")
 
 
 @rank_zero_only

@@ -2,19 +2,19 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
 from ired_interp.callbacks import ProbeCallback
 from ired_interp.checkpoint import Checkpoint, read_checkpoint
-from ired_interp.config import SentenceParser, build, check_order, read_yaml
+from ired_interp.config import SentenceParser, build, build_data, check_order, read_yaml, sentence
 from ired_interp.errors import InputError
 from ired_interp.lightning_cli import quiet
 from ired_interp.measure import measure
 from ired_interp.module import IREDModule, SolverModule
 from ired_interp.probes import BY_NAME, HessianSpectrum, Probe, Snapshot
-from ired_interp.results import Run
+from ired_interp.results.run import default_name
 from ired_interp.tasks.base import VARIANTS, Problems
 from ired_interp.tasks.data import TaskData
 from ired_interp.terminal import say
@@ -54,7 +54,6 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 def _measure(checkpoint: Checkpoint | None, options: argparse.Namespace) -> int:
     module, data = _restore(checkpoint, options)
-    folder = _home(checkpoint, options)
     device = _device(options.device)
     x, y, *_ = data.evaluation_batch("probe", options.variant, 0, options.problems, device)
     digest, step = (checkpoint.digest, checkpoint.step) if checkpoint else (None, 0)
@@ -62,7 +61,7 @@ def _measure(checkpoint: Checkpoint | None, options: argparse.Namespace) -> int:
     origin = {"problems": options.problems, "variant": options.variant}
     failed = 0
     for probe in _probes(checkpoint, options):
-        path, result = measure(probe, snapshot, folder, origin)
+        path, result = measure(probe, snapshot, _folder(checkpoint, options), origin)
         if "failed" in result.attrs:
             failed += 1
         else:
@@ -72,21 +71,86 @@ def _measure(checkpoint: Checkpoint | None, options: argparse.Namespace) -> int:
 
 
 def _restore(checkpoint: Checkpoint | None, options: argparse.Namespace) -> tuple[IREDModule, TaskData]:
-    config = {key: value for file in options.config for key, value in read_yaml(file).items()}
+    given = _merged(options.config)
     if checkpoint is None:
-        module, data = _built(config)
+        module, data = build(given)
         if any(p.requires_grad for p in module.parameters()):
-            raise InputError("this model has weights, but no --ckpt says which; name a checkpoint or a run.")
+            raise InputError("this model has weights to be trained, but no --ckpt says which; name a checkpoint or a run.")
     else:
         module, own = checkpoint.build()
-        if own is None and "data" not in config:
-            raise InputError(f"{checkpoint.path} is a published checkpoint, which names no data; add --config with its task.")
-        data = own or _built(config)[1]
-        given = build({**checkpoint.config, "data": config["data"]})[1] if own and "data" in config else data
-        for candidate in (given,):
-            _check_fit(module, candidate)
-        data = given
+        if own is None and "data" not in given:
+            raise InputError(f"{checkpoint.path} is a published checkpoint and names no data; add --config with its task.")
+        data = build_data(given) if "data" in given else own
+        assert data is not None
+        _check_fit(checkpoint, module, own, data)
         checkpoint.load_into(module, options.weights)
     if not isinstance(module, IREDModule):
         raise InputError(f"{type(module).__name__} has no energy to probe; give a checkpoint of an IREDModule.")
     return module, data
+
+
+def _check_fit(checkpoint: Checkpoint, module: SolverModule, own: TaskData | None, data: TaskData) -> None:
+    task = data.task
+    if own is not None and own.task.name != task.name:
+        raise InputError(f"{checkpoint.path} was trained on {own.task.name}, but --config says {task.name}; leave it out.")
+    dims = (module.condition_dim, module.solution_dim)
+    if dims != (task.condition_dim, task.solution_dim):
+        raise InputError(
+            f"{checkpoint.path} takes problems of {dims[0]} and answers of {dims[1]} entries, but the task of --config has "
+            f"{task.condition_dim} and {task.solution_dim}; give the configuration it was trained with."
+        )
+
+
+def _merged(files: list[str]) -> dict[str, Any]:
+    return {key: value for file in files for key, value in read_yaml(file).items()}
+
+
+def _probes(checkpoint: Checkpoint | None, options: argparse.Namespace) -> list[Probe]:
+    if options.probes:
+        return [BY_NAME[name]() for name in options.probes]
+    named = [probe for file in options.config for probe in configured_probes(read_yaml(file))]
+    if named:
+        return named
+    trained_with = configured_probes(checkpoint.config) if checkpoint and checkpoint.config else []
+    return trained_with or [HessianSpectrum()]
+
+
+def configured_probes(config: dict[str, Any]) -> list[Probe]:
+    """The probes that a configuration names: in its list `probes`, and those of its callbacks."""
+    trainer = config.get("trainer") or {}
+    entries = trainer.get("callbacks+", trainer.get("callbacks")) or []
+    entries = entries if isinstance(entries, list) else [entries]
+    names = {f"{cls.__module__}.{cls.__name__}" for cls in ProbeCallback.__subclasses__()}
+    short = {name.rsplit(".", 1)[1] for name in names}
+    mine = [e for e in entries if (path := str(e.get("class_path"))) in short or path.rsplit(".", 1)[-1] in short]
+    parser = SentenceParser()
+    parser.add_argument("--callbacks", type=list[ProbeCallback], default=[])
+    parser.add_argument("--probes", type=list[Probe], default=[])
+    built = parser.instantiate(parser.parse_object({"callbacks": mine, "probes": config.get("probes") or []}))
+    return [callback.probe for callback in built.callbacks] + built.probes
+
+
+def _folder(checkpoint: Checkpoint | None, options: argparse.Namespace) -> Path:
+    if options.output:
+        return Path(options.output)
+    if checkpoint is not None and checkpoint.run is not None:
+        return checkpoint.run.results
+    if checkpoint is not None:
+        return checkpoint.path.parent / "results"
+    return Path("runs") / "probe" / default_name() / "results"
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {name} cannot be used ({sentence(str(error))}); choose auto, cpu or cuda.") from None
+    return device
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; `ired probe --help` explains.")

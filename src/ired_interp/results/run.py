@@ -1,6 +1,8 @@
 """The folder of a run: where everything it made lies."""
 
 import csv
+import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +66,12 @@ class Run:
                 values = {key: float(value) for key, value in row.items() if key and key not in ("step", "epoch") and value}
                 merged.setdefault(int(row["step"]), {}).update(values)
         return merged
+
+
+def default_name() -> str:
+    """A name for a run that was given none: the cluster's job, or the date and time."""
+    job = os.environ.get("SLURM_JOB_ID")
+    return f"job-{job}" if job else time.strftime("%Y-%m-%d_%H-%M-%S")
 
 
 def open_run(path: str | Path) -> Run:
