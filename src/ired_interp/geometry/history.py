@@ -1,0 +1,254 @@
+"""A growing sequence of subspaces: labelled snapshots, every pairwise measure, a state that survives a restart."""
+
+import os
+import zlib
+from pathlib import Path as FilePath
+from typing import Any
+
+import numpy as np
+import torch
+
+from ired_interp.errors import InputError
+from ired_interp.geometry.angles import principal_angles
+from ired_interp.geometry.arrays import Array
+from ired_interp.geometry.chance import chance_band
+from ired_interp.geometry.distances import distance_from_angles, overlap
+from ired_interp.geometry.noise import corrected_overlap
+from ired_interp.geometry.reduction import angles_from_gram, coordinates_from_gram, extend_gram, normalise_gram
+from ired_interp.geometry.subspace import Subspace
+from ired_interp.geometry.trajectory import path
+
+Label = int | float | str
+Variable = tuple[tuple[str, ...], np.ndarray, dict[str, Any]]
+
+
+class DriftHistory:
+    """Snapshots of a p-dimensional subspace of R^N, measured against each other.
+
+    Parameters
+    ----------
+    folder : str or os.PathLike, optional
+        Where snapshots are kept as .npy files and read back in chunks; without it they stay in memory and in the state.
+    dtype : torch.dtype
+        Storage precision, see ``Subspace.from_basis``.
+    device : torch.device or str
+        Where the pairwise products are computed.
+
+    Notes
+    -----
+    Pairs are compared through one float64 Gram matrix, streamed over rows and extended by what is new: memory is (mp)²
+    numbers and one chunk of rows, whatever N. ``between`` compares a single pair, right for angles below 1e-7 too.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str] | None = None,
+        dtype: torch.dtype = torch.float16,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.folder = None if folder is None else FilePath(folder)
+        self.dtype = dtype
+        self.device = device
+        self.labels: list[Label] = []
+        self.snapshots: list[Subspace] = []
+        self.reliability: list[float] = []
+        self._files: list[str] = []
+        self._gram: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        shape = f"N={self.snapshots[0].shape[0]}, p={self.snapshots[0].shape[1]}" if self.snapshots else "empty"
+        return f"DriftHistory({len(self)} snapshots, {shape}, {self.folder or 'memory'})"
+
+    def append(
+        self,
+        label: Label,
+        basis: Array,
+        repeat: Array | None = None,
+    ) -> None:
+        """Add a snapshot.
+
+        Parameters
+        ----------
+        label : int, float or str
+            Training step, landscape, checkpoint name, …; each once.
+        basis : torch.Tensor or numpy.ndarray
+            (N, p), independent columns.
+        repeat : torch.Tensor or numpy.ndarray, optional
+            (N, p) the same subspace estimated from an independent batch of the same size. Only its overlap with
+            ``basis``, the reliability, is kept.
+
+        Raises
+        ------
+        InputError
+            If the label exists, the shape differs from earlier snapshots, or the columns are dependent.
+        """
+        if label in self.labels:
+            raise InputError(f"a snapshot labelled {label!r} exists already; every snapshot needs a label of its own.")
+        shape = self.snapshots[0].shape if self.snapshots else tuple(basis.shape)
+        if tuple(basis.shape) != shape:
+            raise InputError(
+                f"a snapshot of shape {tuple(basis.shape)} in a history of {shape}: use one (N, p) throughout."
+            )
+        if isinstance(label, np.generic):
+            label = label.item()
+        snapshot = Subspace.from_basis(basis, self.dtype)
+        reliability = torch.nan if repeat is None else float(overlap(basis, repeat))
+        if self.folder is not None:
+            checksum = zlib.crc32(snapshot.stored().numpy().data)
+            name = f"{len(self):05d}-{checksum:08x}.npy"  # by content: a resumed run never overwrites what differs
+            snapshot = snapshot.save(self.folder / name)
+            self._files.append(name)
+        self.labels.append(label)
+        self.snapshots.append(snapshot)
+        self.reliability.append(reliability)
+
+    def between(self, first: int, second: int) -> torch.Tensor:
+        """Principal angles (p,) of two snapshots by position, as in ``between(-2, -1)``; exact for what is stored."""
+        return principal_angles(self.snapshots[first].stored(), self.snapshots[second].stored())
+
+    def angles(self) -> torch.Tensor:
+        """Principal angles of all pairs, (m, m, p) radians, ascending; errs by up to 1e-7 for angles near 0."""
+        return angles_from_gram(self._blocks())
+
+    def overlap(self) -> torch.Tensor:
+        """Overlap ‖UᵀV‖²_F/p of all pairs, (m, m)."""
+        return self._blocks().square().sum((-2, -1)) / self._p
+
+    def distance(self, metric: str = "geodesic") -> torch.Tensor:
+        """Grassmannian distance of all pairs, (m, m); see ``grassmann_distance``."""
+        return distance_from_angles(self.angles(), metric)
+
+    def floor(self, metric: str = "geodesic") -> torch.Tensor:
+        """Distance of all pairs from rounding in storage alone, (m, m), 0 on the diagonal; subtract in quadrature."""
+        rounding = torch.stack([snapshot.rounding for snapshot in self.snapshots]).square()
+        floor = distance_from_angles((rounding[:, None] + rounding).sqrt(), metric)
+        return floor.fill_diagonal_(0)
+
+    def corrected_overlap(self, ambient: int | None = None) -> torch.Tensor:
+        """Overlap of all pairs freed of estimation noise, (m, m), 1 on the diagonal; NaN without ``repeat``.
+
+        ``ambient`` is the dimension behind the chance level p/N, N by default.
+        """
+        reliability = torch.tensor(self.reliability, dtype=torch.float64)
+        chance = self._p / (ambient or self.snapshots[0].shape[0])
+        corrected = corrected_overlap(self.overlap(), reliability[:, None], reliability, chance)
+        return corrected.fill_diagonal_(1)
+
+    def coordinates(self) -> torch.Tensor:
+        """Orthonormal coordinates of all snapshots in their joint span, (m, r, p): for means, geodesics, transport."""
+        return coordinates_from_gram(self._blocks())
+
+    def variables(self, ambient: int | None = None, level: float = 0.95) -> dict[str, Variable]:
+        """Everything measured, as (dimensions, values, attributes) that ``xarray.Dataset`` takes as it is.
+
+        Parameters
+        ----------
+        ambient : int, optional
+            Dimension for the chance level: N by default; the size of a sketch, or an effective dimension.
+        level : float
+            Probability inside the chance band.
+
+        Returns
+        -------
+        dict
+            Over the dimensions ``snapshot``, ``other`` (both in order of ``labels``) and ``angle``; the chance levels
+            over ``bound`` (mean, low, high); speed and length only where all labels are numbers in strict order.
+
+        Raises
+        ------
+        InputError
+            If the history is empty.
+        """
+        angles, n, p = self.angles(), self.snapshots[0].shape[0], self._p
+        pair = ("snapshot", "other")
+        geodesic = distance_from_angles(angles)
+        chance = {metric: chance_band(ambient or n, p, p, metric, level) for metric in ("overlap", "geodesic")}
+        band = {"long_name": f"chance level (mean, {level:.0%} interval) of random subspaces", "ambient": ambient or n}
+
+        def variable(dims: tuple[str, ...], values: Any, name: str, units: str, **attributes: Any) -> Variable:
+            return dims, np.asarray(values), {"long_name": name, "units": units, **attributes}
+
+        result = {
+            "label": (("snapshot",), np.asarray(self.labels), {"long_name": "snapshot"}),
+            "angles": variable((*pair, "angle"), angles, "principal angles", "rad"),
+            "overlap": variable(pair, self.overlap(), "overlap ‖UᵀV‖²_F/p", "1"),
+            "overlap_corrected": variable(
+                pair, self.corrected_overlap(ambient), "overlap freed of estimation noise", "1"
+            ),
+            "geodesic": variable(pair, geodesic, "geodesic distance", "rad"),
+            "chordal": variable(pair, distance_from_angles(angles, "chordal"), "chordal distance", "1"),
+            "geodesic_floor": variable(pair, self.floor(), "geodesic distance from rounding in storage alone", "rad"),
+            "reliability": variable(("snapshot",), self.reliability, "overlap with an independent repeat", "1"),
+            "overlap_chance": (("bound",), np.array(chance["overlap"])[[0, 2, 3]], {**band, "units": "1"}),
+            "geodesic_chance": (("bound",), np.array(chance["geodesic"])[[0, 2, 3]], {**band, "units": "rad"}),
+        }
+        if self._ordered():
+            travel = path(geodesic, torch.tensor(self.labels, dtype=torch.float64), self.floor())
+            speed = np.append(np.nan, travel.speed)
+            result["speed"] = variable(
+                ("snapshot",), speed, "geodesic speed since the previous snapshot", "rad per unit of label"
+            )
+            result["path_length"] = variable(("snapshot",), travel.length, "path length so far", "rad")
+            result["displacement"] = variable(
+                ("snapshot",), travel.displacement, "distance from the first snapshot", "rad"
+            )
+        return result
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain state: labels, reliabilities, rounding, Gram matrix, and the bases or, with a folder, file names."""
+        state: dict[str, Any] = {
+            "labels": list(self.labels),
+            "reliability": torch.tensor(self.reliability, dtype=torch.float64),
+            "rounding": [snapshot.rounding for snapshot in self.snapshots],
+            "gram": self._gram,
+        }
+        if self.folder is None:
+            state["bases"] = [snapshot.stored() for snapshot in self.snapshots]
+        else:
+            state["files"] = list(self._files)
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state_dict``; a history with a folder finds its files there, wherever the folder now lies.
+
+        Raises
+        ------
+        InputError
+            If the state was saved with a folder and this history has none, or vice versa, or a file is missing.
+        """
+        if ("files" in state) != (self.folder is not None):
+            kept = "in files" if "files" in state else "in memory"
+            raise InputError(
+                f"the saved drift history keeps its snapshots {kept}; create this one {kept} too (folder=…)."
+            )
+        if self.folder is None:
+            snapshots = [Subspace(b, r) for b, r in zip(state["bases"], state["rounding"], strict=True)]
+        else:
+            pairs = zip(state["files"], state["rounding"], strict=True)
+            snapshots = [Subspace.open(self.folder / name, rounding) for name, rounding in pairs]
+        self.labels = list(state["labels"])
+        self.reliability = state["reliability"].tolist()
+        self.snapshots = snapshots
+        self._files = list(state.get("files", []))
+        self._gram = state["gram"]
+
+    @property
+    def _p(self) -> int:
+        if not self.snapshots:
+            raise InputError("the drift history is empty: append a snapshot before asking for measures.")
+        return self.snapshots[0].shape[1]
+
+    def _blocks(self) -> torch.Tensor:
+        p = self._p
+        if self._gram is None or len(self._gram) < len(self) * p:
+            self._gram = extend_gram(self.snapshots, self._gram, self.device)
+        return normalise_gram(self._gram, p)
+
+    def _ordered(self) -> bool:
+        if len(self) < 2 or any(isinstance(label, str) for label in self.labels):
+            return False
+        gaps = np.diff(np.asarray(self.labels, dtype=float))
+        return bool((gaps > 0).all() or (gaps < 0).all())
