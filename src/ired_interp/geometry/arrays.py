@@ -9,7 +9,7 @@ import torch
 from ired_interp.errors import InputError
 
 Array = TypeVar("Array", torch.Tensor, np.ndarray)
-ROWS = 8192
+ROWS = 4096
 """Rows of a tall basis that are held in float64 at a time."""
 
 

@@ -31,7 +31,7 @@ def leading_subspace(vectors: torch.Tensor | np.ndarray, p: int) -> tuple[torch.
 
     Notes
     -----
-    Eigenvectors of the B × B Gram matrix, streamed in float64: the method of snapshots (Sirovich, Quart. Appl. Math. 45,
+    Eigenvectors of the B × B Gram matrix, streamed in float64; Sirovich's method of snapshots (Quart. Appl. Math. 45,
     1987).
     """
     if vectors.ndim != 2 or not 1 <= p <= vectors.shape[0]:

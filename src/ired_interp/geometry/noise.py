@@ -27,8 +27,8 @@ def corrected_overlap(observed: Array, reliability: Array, other_reliability: Ar
     Notes
     -----
     Noise without preferred direction pulls the mean projector towards the identity: E P̂ = s P + (1 − s) c I.
-    Independent estimates then have E r = c + s²(1 − c) and E o = c + s s′(o_true − c), which is solved for o_true. With c = 0 this
-    is Spearman's correction for attenuation, o/√(r r′).
+    Independent estimates then have E r = c + s²(1 − c) and E o = c + s s′(o_true − c), which is solved for o_true.
+    With c = 0 this is Spearman's correction for attenuation, o/√(r r′).
     """
     o, r, r_other = (
         as_tensor(value, name, ndim=0).double()

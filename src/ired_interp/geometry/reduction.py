@@ -12,7 +12,7 @@ import torch
 
 from ired_interp.errors import InputError
 from ired_interp.geometry.angles import orthonormalise
-from ired_interp.geometry.arrays import as_bases, row_slices, streamed_r
+from ired_interp.geometry.arrays import ROWS, as_bases, row_slices, streamed_r
 from ired_interp.geometry.subspace import Subspace
 
 
@@ -94,16 +94,19 @@ def extend_gram(
     rows, p = _same_shape(snapshots)
     total, old = len(snapshots) * p, 0 if known is None else known.shape[0]
     gram = torch.zeros(total, total, dtype=torch.float64, device=device)
+    buffer = torch.empty(min(rows, ROWS), total, dtype=torch.float64, device=device)
     stripe = max(p, (total - old) // 10)
     for chunk in row_slices(rows):
-        columns = torch.cat([snapshot.stored(chunk).to(device) for snapshot in snapshots], dim=1).double()
+        columns = buffer[: chunk.stop - chunk.start]
+        for position, snapshot in enumerate(snapshots):
+            columns[:, position * p : (position + 1) * p] = snapshot.stored(chunk)
         for start in range(old, total, stripe):
             stop = min(start + stripe, total)
             gram[:stop, start:stop].addmm_(columns[:, :stop].mT, columns[:, start:stop])
     gram = gram.cpu()
     if known is not None:
         gram[:old, :old] = known
-    return gram.triu() + gram.triu(1).mT
+    return gram.triu_().add_(gram.triu(1).mT)
 
 
 def normalise_gram(gram: torch.Tensor, p: int) -> torch.Tensor:

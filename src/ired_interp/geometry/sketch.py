@@ -13,8 +13,8 @@ from ired_interp.geometry.arrays import as_bases, row_slices
 class CountSketch:
     """Random linear map R^N → R^size with one ±1 a column, the same on every machine for the same seed.
 
-    Angles and distances of sketched subspaces err by about 1/√size relative; the chance level of the overlap becomes
-    p/size, so use ``size`` as the ambient dimension of bands.
+    Angles and distances of sketched subspaces err by about 1/√size relative, and their chance level rises: pass
+    ``ambient`` to ``chance_band`` and to ``DriftHistory.variables``.
 
     Parameters
     ----------
@@ -31,6 +31,10 @@ class CountSketch:
 
     size: int
     seed: int = 0
+
+    def ambient(self, rows: int) -> int:
+        """Dimension behind the chance level of sketched subspaces of R^rows: participation ratio of the bucket sizes."""
+        return round(1 / (1 / self.size + 1 / rows))
 
     def __call__(self, basis: torch.Tensor | np.ndarray) -> torch.Tensor:
         """Sketch the columns of ``basis``.

@@ -21,7 +21,7 @@ class Subspace:
     Parameters
     ----------
     data : torch.Tensor or pathlib.Path
-        (N, p) columns that span the subspace, near-orthogonal but of any scale; or the .npy file that holds them.
+        (N, p) rounded orthonormal basis; or the .npy file that holds it.
     rounding : torch.Tensor
         (p,) principal angles, in radians, between the stored subspace and the one it was made from.
     """
@@ -60,8 +60,7 @@ class Subspace:
         Returns
         -------
         Subspace
-            In memory. Its columns are an orthonormal basis, in float16 scaled by powers of two that keep the small
-            entries of long vectors clear of the subnormal range; the span does not change.
+            In memory, an orthonormal basis rounded to ``dtype``.
 
         Raises
         ------
@@ -74,7 +73,7 @@ class Subspace:
         if dtype not in STORAGE:
             raise InputError(f"snapshots cannot be stored as {dtype}; choose float16, float32 or float64.")
         rows, p = tensor.shape
-        norms = torch.linalg.vector_norm(tensor, dim=0, dtype=torch.float64)
+        norms = sum((tensor[chunk].double().square().sum(0) for chunk in row_slices(rows)), torch.zeros(())).sqrt()
         if not torch.isfinite(norms).all():
             raise InputError("the basis holds NaN or infinite entries; a snapshot needs finite ones: look upstream.")
         norms = torch.where(norms == 0, 1.0, norms)
@@ -84,18 +83,14 @@ class Subspace:
         def orthonormal(chunk: slice) -> torch.Tensor:
             return torch.linalg.solve_triangular(factor, tensor[chunk].double() / norms, upper=True, left=False)
 
-        scale = torch.ones(p, dtype=torch.float64, device=tensor.device)
-        if dtype == torch.float16:
-            largest = torch.stack([orthonormal(chunk).abs().amax(0) for chunk in row_slices(rows)]).amax(0)
-            scale = torch.ldexp(scale, 15 - torch.frexp(largest).exponent)
         stored = torch.empty(rows, p, dtype=dtype)
-        error_gram = torch.zeros(p, p, dtype=torch.float64, device=tensor.device)
+        error_gram = torch.zeros_like(factor)
         inside = torch.zeros_like(error_gram)
         for chunk in row_slices(rows):
             exact = orthonormal(chunk)
-            rounded = (exact * scale).to(dtype)
+            rounded = exact.to(dtype)
             stored[chunk] = rounded.cpu()
-            error = rounded.double() / scale - exact
+            error = rounded.double() - exact
             error_gram += error.mT @ error
             inside += exact.mT @ error
         squared_sines = torch.linalg.eigvalsh(error_gram - inside.mT @ inside).clamp(min=0)
@@ -129,5 +124,5 @@ class Subspace:
         return self.stored(rows).double()
 
     def basis(self) -> torch.Tensor:
-        """The whole stored basis in float64, (N, p): near-orthogonal columns of any scale."""
+        """The whole stored basis in float64, (N, p); orthonormal to the storage precision."""
         return self.rows(slice(None))
