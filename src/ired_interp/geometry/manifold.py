@@ -47,7 +47,7 @@ def log(base: Array, target: Array) -> Array:
     """
     u, goal = _frame(base), as_bases(base, target)[1]
     _check_dimensions(u, goal)
-    v = orthonormalise(goal.double(), goal.dtype)
+    v = orthonormalise(goal.to(u), goal.dtype)
     angle = angles_between_orthonormal(u, v).amax().item()
     if angle > math.pi / 2 - CUT:
         raise InputError(

@@ -33,7 +33,7 @@ class CountSketch:
     seed: int = 0
 
     def ambient(self, rows: int) -> int:
-        """Dimension behind the chance level of sketched subspaces of R^rows: participation ratio of the bucket sizes."""
+        """Dimension behind the chance level of sketched subspaces of R^rows: participation ratio of bucket sizes."""
         return round(1 / (1 / self.size + 1 / rows))
 
     def __call__(self, basis: torch.Tensor | np.ndarray) -> torch.Tensor:
