@@ -51,7 +51,9 @@ def test_half_precision_stays_within_its_floor(turn, folder):
     exact = filled(turn, None, dtype=torch.float32).distance()
     floor = history.floor()
     assert floor.diagonal().max() == 0
-    assert 2e-4 < floor[0, 1] < 6e-4
+    own = [torch.linalg.vector_norm(snapshot.rounding).item() for snapshot in history.snapshots]
+    assert floor[0, 1].item() == pytest.approx(math.hypot(own[0], own[1]))
+    assert 2e-4 < own[0] < 4e-4  # √2 directions of 2e-4 each
     assert ((history.distance() - exact).abs() <= floor + 1e-7).all()
 
 

@@ -38,6 +38,8 @@ def test_gram_keeps_every_angle(bases):
     torch.testing.assert_close(found[generic], direct[generic], rtol=0, atol=1e-12)
     coordinates = coordinates_from_gram(blocks)
     assert coordinates.shape[1] <= 15
+    identity = torch.eye(3, dtype=torch.float64).expand(5, 3, 3)
+    torch.testing.assert_close(coordinates.mT @ coordinates, identity, rtol=0, atol=1e-13)
     torch.testing.assert_close(all_pairs(coordinates), direct, rtol=0, atol=2e-7)
     torch.testing.assert_close(all_pairs(coordinates)[generic], direct[generic], rtol=0, atol=1e-12)
 

@@ -125,14 +125,15 @@ def normalise_gram(gram: torch.Tensor, p: int) -> torch.Tensor:
         Block (i, j) is QᵢᵀQⱼ.
     """
     scale = gram.diagonal().rsqrt()
-    blocks = (gram * scale[:, None] * scale).unflatten(0, (-1, p)).unflatten(2, (-1, p)).movedim(2, 1)
+    blocks = (gram * scale).mul_(scale[:, None]).unflatten(0, (-1, p)).unflatten(2, (-1, p)).movedim(2, 1)
     own = blocks.diagonal(dim1=0, dim2=1).movedim(-1, 0)
-    lower = torch.linalg.cholesky(own)
-    left = torch.linalg.solve_triangular(lower[:, None], blocks, upper=False)
-    result = torch.linalg.solve_triangular(lower.mT[None], left, upper=True, left=False)
-    index = torch.arange(len(result))
-    result[index, index] = torch.eye(p, dtype=gram.dtype)
-    return result
+    identity = torch.eye(p, dtype=gram.dtype)
+    inverse = torch.linalg.solve_triangular(torch.linalg.cholesky(own), identity.expand_as(own), upper=False)
+    for row, factor in zip(blocks, inverse, strict=True):  # in place: the full matrix may be large
+        row.copy_(factor @ row @ inverse.mT)
+    index = torch.arange(len(blocks))
+    blocks[index, index] = identity
+    return blocks
 
 
 def angles_from_gram(blocks: torch.Tensor) -> torch.Tensor:
@@ -175,8 +176,7 @@ def coordinates_from_gram(blocks: torch.Tensor) -> torch.Tensor:
         1e-14 elsewhere.
     """
     m, p = blocks.shape[0], blocks.shape[-1]
-    gram = blocks.movedim(1, 2).reshape(m * p, m * p)
-    values, vectors = torch.linalg.eigh((gram + gram.mT) / 2)
-    keep = values > torch.finfo(torch.float64).eps * values[-1]
-    joint = values[keep].sqrt()[:, None] * vectors[:, keep].mT
-    return torch.linalg.qr(joint.unflatten(-1, (m, p)).movedim(1, 0)).Q
+    values, vectors = torch.linalg.eigh(blocks.movedim(1, 2).reshape(m * p, m * p))
+    rank = int((values > torch.finfo(torch.float64).eps * values[-1]).sum())
+    joint = vectors[:, -rank:].mul_(values[-rank:].sqrt())
+    return torch.linalg.qr(joint.unflatten(0, (m, p)).mT).Q
