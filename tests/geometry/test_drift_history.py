@@ -7,7 +7,7 @@ import torch
 import xarray as xr
 
 from ired_interp.errors import InputError
-from ired_interp.geometry import DriftHistory, geodesic, overlap, path, principal_angles
+from ired_interp.geometry import DriftHistory, geodesic, grassmann_distance, overlap, path, principal_angles
 
 STEPS = [0, 100, 300, 400]
 
@@ -74,7 +74,9 @@ def test_continues_after_a_kill_as_if_nothing_had_happened(turn, folder, tmp_pat
     whole = filled(turn, None)
     assert resumed.labels == STEPS
     torch.testing.assert_close(resumed.angles(), whole.angles(), rtol=0, atol=1e-12)
-    assert resumed.reliability[:2] == history.reliability[:2]
+    torch.testing.assert_close(resumed.split_half()[:2], history.split_half()[:2])
+    assert 0 < resumed.split_half()[0] < 0.01
+    assert resumed.reliability()[2:].isnan().all()
     torch.testing.assert_close(resumed.floor(), whole.floor())
     if folder:
         assert len(list(folder.iterdir())) == 4
@@ -129,11 +131,14 @@ def test_noise_correction_uses_the_repeats(normal, planes):
     u, v = planes(400, [0.3, 0.9])
     history = DriftHistory(dtype=torch.float32)
     noise = lambda plane: plane + 0.02 * normal(400, 2)  # noqa: E731
-    history.append("a", noise(u), repeat=noise(u))
+    pair = noise(u), noise(u)
+    history.append("a", pair[0], repeat=pair[1])
     history.append("b", noise(v), repeat=noise(v))
     truth = overlap(u, v).item()
     corrected = history.corrected_overlap()
     assert abs(corrected[0, 1].item() - truth) < abs(history.overlap()[0, 1].item() - truth)
+    torch.testing.assert_close(history.reliability()[0], overlap(*pair), rtol=0, atol=1e-12)
+    torch.testing.assert_close(history.split_half()[0], grassmann_distance(*pair), rtol=0, atol=1e-12)
     assert corrected.diagonal().tolist() == [1, 1]
 
 

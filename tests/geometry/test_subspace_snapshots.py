@@ -57,6 +57,8 @@ def test_refusals(basis, dtype, says):
 
 def test_missing_or_foreign_file_is_named(tmp_path):
     (tmp_path / "foreign.npy").write_text("not an array")
-    for name in ("absent.npy", "foreign.npy"):
+    np.save(tmp_path / "cube.npy", np.zeros((2, 2, 2)))
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "cube.npy").read_bytes()[:-8])
+    for name in ("absent.npy", "foreign.npy", "cube.npy", "cut.npy"):
         with pytest.raises(InputError, match=name):
             Subspace.open(tmp_path / name, torch.zeros(1))

@@ -10,9 +10,9 @@ import torch
 
 from ired_interp.errors import InputError
 from ired_interp.geometry.angles import principal_angles
-from ired_interp.geometry.arrays import Array
+from ired_interp.geometry.arrays import Array, as_tensor
 from ired_interp.geometry.chance import chance_band
-from ired_interp.geometry.distances import distance_from_angles, overlap
+from ired_interp.geometry.distances import distance_from_angles
 from ired_interp.geometry.noise import corrected_overlap
 from ired_interp.geometry.reduction import angles_from_gram, coordinates_from_gram, extend_gram, normalise_gram
 from ired_interp.geometry.subspace import Subspace
@@ -51,7 +51,7 @@ class DriftHistory:
         self.device = device
         self.labels: list[Label] = []
         self.snapshots: list[Subspace] = []
-        self.reliability: list[float] = []
+        self.repeat_angles: list[torch.Tensor] = []
         self._files: list[str] = []
         self._gram: torch.Tensor | None = None
 
@@ -77,8 +77,8 @@ class DriftHistory:
         basis : torch.Tensor or numpy.ndarray
             (N, p), independent columns.
         repeat : torch.Tensor or numpy.ndarray, optional
-            (N, p) the same subspace estimated from an independent batch of the same size. Only its overlap with
-            ``basis``, the reliability, is kept.
+            (N, p) the same subspace estimated from an independent batch of the same size. Only its principal angles to
+            ``basis`` are kept, in ``repeat_angles``.
 
         Raises
         ------
@@ -95,7 +95,9 @@ class DriftHistory:
         if isinstance(label, np.generic):
             label = label.item()
         snapshot = Subspace.from_basis(basis, self.dtype)
-        reliability = torch.nan if repeat is None else float(overlap(basis, repeat))
+        angles = torch.full(shape[-1:], torch.nan, dtype=torch.float64)
+        if repeat is not None:
+            angles = as_tensor(principal_angles(basis, repeat), "angles", ndim=1).cpu()
         if self.folder is not None:
             checksum = zlib.crc32(snapshot.stored().numpy().data)
             name = f"{len(self):05d}-{checksum:08x}.npy"  # by content: a resumed run never overwrites what differs
@@ -103,7 +105,7 @@ class DriftHistory:
             self._files.append(name)
         self.labels.append(label)
         self.snapshots.append(snapshot)
-        self.reliability.append(reliability)
+        self.repeat_angles.append(angles)
 
     def between(self, first: int, second: int) -> torch.Tensor:
         """Principal angles (p,) of two snapshots by position, as in ``between(-2, -1)``; exact for what is stored."""
@@ -127,12 +129,20 @@ class DriftHistory:
         floor = distance_from_angles((rounding[:, None] + rounding).sqrt(), metric)
         return floor.fill_diagonal_(0)
 
+    def split_half(self, metric: str = "geodesic") -> torch.Tensor:
+        """Distance of each snapshot from its repeat, (m,): what estimation noise alone gives; NaN without ``repeat``."""
+        return distance_from_angles(torch.stack(self.repeat_angles), metric)
+
+    def reliability(self) -> torch.Tensor:
+        """Overlap of each snapshot with its repeat, (m,); NaN without ``repeat``."""
+        return torch.stack(self.repeat_angles).cos().square().mean(-1)
+
     def corrected_overlap(self, ambient: int | None = None) -> torch.Tensor:
         """Overlap of all pairs freed of estimation noise, (m, m), 1 on the diagonal; NaN without ``repeat``.
 
         ``ambient`` is the dimension behind the chance level p/N, N by default.
         """
-        reliability = torch.tensor(self.reliability, dtype=torch.float64)
+        reliability = self.reliability()
         chance = self._p / (ambient or self.snapshots[0].shape[0])
         corrected = corrected_overlap(self.overlap(), reliability[:, None], reliability, chance)
         return corrected.fill_diagonal_(1)
@@ -181,7 +191,10 @@ class DriftHistory:
             "geodesic": variable(pair, geodesic, "geodesic distance", "rad"),
             "chordal": variable(pair, distance_from_angles(angles, "chordal"), "chordal distance", "1"),
             "geodesic_floor": variable(pair, self.floor(), "geodesic distance from rounding in storage alone", "rad"),
-            "reliability": variable(("snapshot",), self.reliability, "overlap with an independent repeat", "1"),
+            "reliability": variable(("snapshot",), self.reliability(), "overlap with an independent repeat", "1"),
+            "geodesic_split_half": variable(
+                ("snapshot",), self.split_half(), "distance from an independent repeat", "rad"
+            ),
             "overlap_chance": (("bound",), np.array(chance["overlap"])[[0, 2, 3]], {**band, "units": "1"}),
             "geodesic_chance": (("bound",), np.array(chance["geodesic"])[[0, 2, 3]], {**band, "units": "rad"}),
         }
@@ -198,10 +211,10 @@ class DriftHistory:
         return result
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain state: labels, reliabilities, rounding, Gram matrix, and the bases or, with a folder, file names."""
+        """Plain state: labels, angles to repeats, rounding, Gram matrix, and the bases or, with a folder, file names."""
         state: dict[str, Any] = {
             "labels": list(self.labels),
-            "reliability": torch.tensor(self.reliability, dtype=torch.float64),
+            "repeat_angles": list(self.repeat_angles),
             "rounding": [snapshot.rounding for snapshot in self.snapshots],
             "gram": self._gram,
         }
@@ -230,7 +243,7 @@ class DriftHistory:
             pairs = zip(state["files"], state["rounding"], strict=True)
             snapshots = [Subspace.open(self.folder / name, rounding) for name, rounding in pairs]
         self.labels = list(state["labels"])
-        self.reliability = state["reliability"].tolist()
+        self.repeat_angles = list(state["repeat_angles"])
         self.snapshots = snapshots
         self._files = list(state.get("files", []))
         self._gram = state["gram"]

@@ -10,7 +10,7 @@ from ired_interp.errors import InputError
 from ired_interp.geometry.angles import check_rank
 from ired_interp.geometry.arrays import as_bases, row_slices, streamed_r
 
-STORAGE = {torch.float16: np.dtype("float16"), torch.float32: np.dtype("float32"), torch.float64: np.dtype("float64")}
+STORAGE = (torch.float16, torch.float32, torch.float64)
 
 
 class Subspace:
@@ -32,12 +32,11 @@ class Subspace:
         if isinstance(data, Path):
             try:
                 stored = np.load(data, mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError) as error:
-                raise InputError(
-                    f"the snapshot {data} cannot be read ({error}); restore it or drop its label."
-                ) from error
-            self.shape: tuple[int, int] = (stored.shape[0], stored.shape[1])
-            self.dtype = torch.from_numpy(np.empty(0, stored.dtype)).dtype
+                rows, columns = stored.shape
+                self.dtype = torch.from_numpy(np.empty(0, stored.dtype)).dtype
+            except (OSError, ValueError, TypeError) as error:
+                raise InputError(f"the snapshot {data} cannot be read ({error}); restore the file.") from error
+            self.shape: tuple[int, int] = (rows, columns)
         else:
             self.shape = (data.shape[0], data.shape[1])
             self.dtype = data.dtype
