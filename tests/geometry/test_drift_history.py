@@ -150,8 +150,11 @@ def test_misuse_is_refused(turn, normal):
     assert type(history.labels[0]) is int
     with pytest.raises(InputError, match="5 exists"):
         history.append(5, turn[1])
-    with pytest.raises(InputError, match="one \\(N, p\\)"):
-        history.append(6, normal(9000, 3))
+    for arguments in ((6, normal(9000, 3)), (6, turn[1], normal(9000, 3))):
+        with pytest.raises(InputError, match="keep to one"):
+            history.append(*arguments)
+    with pytest.raises(InputError, match="a Tensor"):
+        history.append(torch.tensor(6), turn[1])
     assert len(history) == 1
 
 

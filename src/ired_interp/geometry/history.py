@@ -83,17 +83,17 @@ class DriftHistory:
         Raises
         ------
         InputError
-            If the label exists, the shape differs from earlier snapshots, or the columns are dependent.
+            If the label exists or is neither number nor string, the shape differs from earlier snapshots, or the columns are dependent.
         """
+        label = label.item() if isinstance(label, np.generic) else label
+        if not isinstance(label, int | float | str):
+            raise InputError(f"a snapshot labelled by a {type(label).__name__}; labels are numbers or strings.")
         if label in self.labels:
             raise InputError(f"a snapshot labelled {label!r} exists already; every snapshot needs a label of its own.")
         shape = self.snapshots[0].shape if self.snapshots else tuple(basis.shape)
-        if tuple(basis.shape) != shape:
-            raise InputError(
-                f"a snapshot of shape {tuple(basis.shape)} in a history of {shape}: use one (N, p) throughout."
-            )
-        if isinstance(label, np.generic):
-            label = label.item()
+        for given in (basis,) if repeat is None else (basis, repeat):
+            if tuple(given.shape) != shape:
+                raise InputError(f"a basis of shape {tuple(given.shape)} in a history of {shape}: keep to one (N, p).")
         snapshot = Subspace.from_basis(basis, self.dtype)
         angles = torch.full(shape[-1:], torch.nan, dtype=torch.float64)
         if repeat is not None:
@@ -130,7 +130,7 @@ class DriftHistory:
         return floor.fill_diagonal_(0)
 
     def split_half(self, metric: str = "geodesic") -> torch.Tensor:
-        """Distance of each snapshot from its repeat, (m,): what estimation noise alone gives; NaN without ``repeat``."""
+        """Distance of each snapshot from its repeat, (m,): estimation noise alone; NaN without ``repeat``."""
         return distance_from_angles(torch.stack(self.repeat_angles), metric)
 
     def reliability(self) -> torch.Tensor:
@@ -157,7 +157,7 @@ class DriftHistory:
         Parameters
         ----------
         ambient : int, optional
-            Dimension for the chance level: N by default; the size of a sketch, or an effective dimension.
+            Dimension for the chance level: N by default; ``CountSketch.ambient`` or an effective dimension.
         level : float
             Probability inside the chance band.
 
@@ -202,16 +202,21 @@ class DriftHistory:
             travel = path(geodesic, torch.tensor(self.labels, dtype=torch.float64), self.floor())
             speed = np.append(np.nan, travel.speed)
             result["speed"] = variable(
-                ("snapshot",), speed, "geodesic speed since the previous snapshot", "rad per unit of label"
+                ("snapshot",),
+                speed,
+                "geodesic speed since the previous snapshot, rounding removed",
+                "rad per unit of label",
             )
-            result["path_length"] = variable(("snapshot",), travel.length, "path length so far", "rad")
+            result["path_length"] = variable(
+                ("snapshot",), travel.length, "path length so far, rounding removed", "rad"
+            )
             result["displacement"] = variable(
-                ("snapshot",), travel.displacement, "distance from the first snapshot", "rad"
+                ("snapshot",), travel.displacement, "distance from the first snapshot, rounding removed", "rad"
             )
         return result
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain state: labels, angles to repeats, rounding, Gram matrix, and the bases or, with a folder, file names."""
+        """Plain state: labels, angles to repeats, rounding, Gram matrix, bases or (with a folder) file names."""
         state: dict[str, Any] = {
             "labels": list(self.labels),
             "repeat_angles": list(self.repeat_angles),
