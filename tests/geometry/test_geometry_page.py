@@ -1,25 +1,21 @@
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 PAGE = Path(__file__).parents[2] / "docs" / "geometry.md"
 
 
-def test_the_examples_of_the_page_run_and_give_what_they_say():
-    names: dict[str, object] = {}
-    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL):
-        exec(block, names)  # the page's own code
+def test_the_examples_run_and_give_what_the_page_says():
+    first, second = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(first, names)
     geometry, u, v = names["geometry"], names["U"], names["V"]
-    assert geometry.overlap(*first_planes(geometry)).item() == pytest.approx(0.99, abs=0.005)
-    assert u.shape == v.shape
+    assert geometry.principal_angles(u, v).tolist() == pytest.approx([0.1] * 5, abs=0.01)
+    assert geometry.grassmann_distance(u, v).item() == pytest.approx(0.23, abs=0.005)
+    assert geometry.overlap(u, v).item() == pytest.approx(0.99, abs=0.005)
+    assert geometry.chance_band(1000, 5, 5) == pytest.approx((0.005, 0.0014, 0.0026, 0.0081), abs=1e-4)
+    exec(second, names)
     assert names["drift"].path_length[-1] > 0
     assert names["again"].labels == [0, 100, 200]
-
-
-def first_planes(geometry):
-    import torch
-
-    rng = torch.Generator().manual_seed(0)
-    u = torch.randn(1000, 5, generator=rng)
-    return u, u + 0.1 * torch.randn(1000, 5, generator=rng)

@@ -14,7 +14,7 @@ ROWS = 4096
 
 
 def as_tensor(array: torch.Tensor | np.ndarray, name: str, ndim: int = 2) -> torch.Tensor:
-    """View ``array`` as a real floating tensor of at least ``ndim`` dimensions, in its own precision.
+    """View ``array`` as a real floating tensor of at least ``ndim`` dimensions, in its own precision, without gradient.
 
     Raises
     ------

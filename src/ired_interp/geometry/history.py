@@ -83,7 +83,8 @@ class DriftHistory:
         Raises
         ------
         InputError
-            If the label exists or is neither number nor string, the shape differs from earlier snapshots, or the columns are dependent.
+            If the label exists or is neither number nor string, the shape differs from earlier snapshots, or columns
+            are dependent.
         """
         label = label.item() if isinstance(label, np.generic) else label
         if not isinstance(label, int | float | str):

@@ -42,7 +42,7 @@ class KarcherMean:
         return bool(self.distances.max() < torch.pi / 4)
 
 
-def karcher_mean(bases: torch.Tensor, tolerance: float = 1e-12, max_iterations: int = 300) -> KarcherMean:
+def karcher_mean(bases: torch.Tensor, tolerance: float = 1e-10, max_iterations: int = 300) -> KarcherMean:
     """Karcher (Fréchet) mean of subspaces by Riemannian gradient descent with unit steps.
 
     Parameters
