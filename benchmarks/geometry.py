@@ -51,7 +51,7 @@ def cpu(call: Callable[[], object]) -> float:
 
 def accuracy() -> None:
     print("two lines in R^40, one angle; absolute error")
-    print(f"{'angle':>12}  {'ours':>9}  {'scipy':>9}  {'geomstats':>9}  {'arccos':>9}")
+    print(f"{'angle':>14}  {'ours':>9}  {'scipy':>9}  {'geomstats':>9}  {'arccos':>9}")
     for angle in (1e-12, 1e-8, 1e-4, 0.1, 1.0, math.pi / 2 - 1e-8, math.pi / 2):
         u, v = planes(40, [angle])
         found = (
@@ -60,7 +60,7 @@ def accuracy() -> None:
             geomstats_distance(u, v),
             np.arccos(np.clip(u.T @ v, -1, 1))[0, 0],
         )
-        print(f"{angle:12.5g}  " + "  ".join(f"{abs(value - angle):9.1e}" for value in found))
+        print(f"{angle:14.10g}  " + "  ".join(f"{abs(value - angle):9.1e}" for value in found))
 
 
 def cost() -> None:
@@ -92,7 +92,7 @@ def memory(snapshots: int = 100, n: int = 1_000_000, p: int = 20) -> None:
     generator = torch.Generator().manual_seed(0)
     basis = torch.randn(n, p, generator=generator)
     with tempfile.TemporaryDirectory() as folder:
-        history = geometry.DriftHistory(folder)
+        history = geometry.DriftHistory(folder, progress=track)
         start = time.process_time()
         for step in track(range(snapshots), description="snapshots"):
             for rows in basis.split(10_000):  # a random walk, without a second full-size array

@@ -142,6 +142,17 @@ def test_noise_correction_uses_the_repeats(normal, planes):
     assert corrected.diagonal().tolist() == [1, 1]
 
 
+def test_progress_sees_every_row_once_and_only_new_work(turn):
+    seen: list[slice] = []
+    history = filled(turn, None)
+    history.progress = lambda chunks: seen.extend(chunks) or chunks
+    history.angles()
+    assert [seen[0].start, seen[-1].stop] == [0, 9000]
+    done = len(seen)
+    history.overlap()
+    assert len(seen) == done
+
+
 def test_misuse_is_refused(turn, normal):
     history = DriftHistory()
     with pytest.raises(InputError, match="empty"):

@@ -14,7 +14,13 @@ from ired_interp.geometry.arrays import Array, as_tensor
 from ired_interp.geometry.chance import chance_band
 from ired_interp.geometry.distances import distance_from_angles
 from ired_interp.geometry.noise import corrected_overlap
-from ired_interp.geometry.reduction import angles_from_gram, coordinates_from_gram, extend_gram, normalise_gram
+from ired_interp.geometry.reduction import (
+    Progress,
+    angles_from_gram,
+    coordinates_from_gram,
+    extend_gram,
+    normalise_gram,
+)
 from ired_interp.geometry.subspace import Subspace
 from ired_interp.geometry.trajectory import path
 
@@ -33,6 +39,9 @@ class DriftHistory:
         Storage precision, see ``Subspace.from_basis``.
     device : torch.device or str
         Where the pairwise products are computed.
+    progress : callable
+        Wraps the list of row chunks while they are, such as ``rich.progress.track``: about two CPU minutes for 100
+        snapshots of 20 directions in 10⁶ coordinates, less if measured as the history grows.
 
     Notes
     -----
@@ -45,10 +54,12 @@ class DriftHistory:
         folder: str | os.PathLike[str] | None = None,
         dtype: torch.dtype = torch.float16,
         device: torch.device | str = "cpu",
+        progress: Progress = iter,
     ) -> None:
         self.folder = None if folder is None else FilePath(folder)
         self.dtype = dtype
         self.device = device
+        self.progress = progress
         self.labels: list[Label] = []
         self.snapshots: list[Subspace] = []
         self.repeat_angles: list[torch.Tensor] = []
@@ -263,7 +274,7 @@ class DriftHistory:
     def _blocks(self) -> torch.Tensor:
         p = self._p
         if self._gram is None or len(self._gram) < len(self) * p:
-            self._gram = extend_gram(self.snapshots, self._gram, self.device)
+            self._gram = extend_gram(self.snapshots, self._gram, self.device, self.progress)
         return normalise_gram(self._gram, p)
 
     def _ordered(self) -> bool:

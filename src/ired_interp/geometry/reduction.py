@@ -5,7 +5,7 @@ embeds Gr(p, r) in Gr(p, N) isometrically and totally geodesically (it is the fi
 S = 2QQᵀ − I), so angles, geodesics, logarithms, parallel transport and Karcher means in R^r are those in R^N.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ from ired_interp.errors import InputError
 from ired_interp.geometry.angles import orthonormalise
 from ired_interp.geometry.arrays import ROWS, as_bases, row_slices, streamed_r
 from ired_interp.geometry.subspace import Subspace
+
+Progress = Callable[[list[slice]], Iterable[slice]]
 
 
 def _same_shape(snapshots: Sequence[Subspace]) -> tuple[int, int]:
@@ -64,9 +66,12 @@ def reduced_coordinates(snapshots: Sequence[Subspace | torch.Tensor | np.ndarray
 
 
 def extend_gram(
-    snapshots: Sequence[Subspace], known: torch.Tensor | None = None, device: torch.device | str = "cpu"
+    snapshots: Sequence[Subspace],
+    known: torch.Tensor | None = None,
+    device: torch.device | str = "cpu",
+    progress: Progress = iter,
 ) -> torch.Tensor:
-    """Gram matrix of the stacked stored columns of m snapshots, streamed over rows in float64.
+    """Gram matrix of the stacked columns of m snapshots, streamed over rows in float64.
 
     Parameters
     ----------
@@ -76,6 +81,8 @@ def extend_gram(
         Gram matrix of the first few of them, as this function returned it: only the missing part is computed.
     device : torch.device or str
         Where the products are computed.
+    progress : callable
+        Wraps the list of row chunks, to show how far the work is: ``rich.progress.track``, ``tqdm.tqdm``.
 
     Returns
     -------
@@ -96,7 +103,7 @@ def extend_gram(
     gram = torch.zeros(total, total, dtype=torch.float64, device=device)
     buffer = torch.empty(min(rows, ROWS), total, dtype=torch.float64, device=device)
     stripe = max(p, (total - old) // 10)
-    for chunk in row_slices(rows):
+    for chunk in progress(list(row_slices(rows))):
         columns = buffer[: chunk.stop - chunk.start]
         for position, snapshot in enumerate(snapshots):
             columns[:, position * p : (position + 1) * p] = snapshot.stored(chunk)
