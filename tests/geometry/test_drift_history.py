@@ -7,7 +7,15 @@ import torch
 import xarray as xr
 
 from ired_interp.errors import InputError
-from ired_interp.geometry import DriftHistory, geodesic, grassmann_distance, overlap, path, principal_angles
+from ired_interp.geometry import (
+    DriftHistory,
+    drift_variables,
+    geodesic,
+    grassmann_distance,
+    overlap,
+    path,
+    principal_angles,
+)
 
 STEPS = [0, 100, 300, 400]
 
@@ -113,18 +121,18 @@ def test_variables_make_a_dataset(turn, folder):
     history = DriftHistory(folder)
     for step, basis in zip(STEPS, turn, strict=True):
         history.append(step, basis, repeat=basis)
-    data = xr.Dataset(history.variables())
+    data = xr.Dataset(drift_variables(history))
     assert data.sizes == {"snapshot": 4, "other": 4, "angle": 2, "bound": 3}
     assert all("units" in data[name].attrs for name in data if name != "label")
     np.testing.assert_allclose(data.speed[1:], 1e-3, rtol=1e-2)
     assert data.path_length[-1].item() == pytest.approx(0.4, abs=1e-3)
     np.testing.assert_allclose(data.overlap_corrected, data.overlap, atol=1e-6)
     assert data.overlap_chance[0].item() == pytest.approx(2 / 9000)
-    sketchy = xr.Dataset(history.variables(ambient=40))
+    sketchy = xr.Dataset(drift_variables(history, ambient=40))
     assert sketchy.overlap_chance[0].item() == pytest.approx(2 / 40)
     named = DriftHistory()
     named.append("start", turn[0])
-    assert "speed" not in named.variables()
+    assert "speed" not in drift_variables(named)
 
 
 def test_noise_correction_uses_the_repeats(normal, planes):

@@ -19,6 +19,7 @@ from ired_interp.geometry.reduction import reduced_coordinates
 from ired_interp.geometry.sketch import CountSketch
 from ired_interp.geometry.subspace import Subspace
 from ired_interp.geometry.trajectory import Path, path
+from ired_interp.geometry.variables import drift_variables
 
 __all__ = [
     "METRICS",
@@ -37,6 +38,7 @@ __all__ = [
     "column_space",
     "corrected_overlap",
     "distance_from_angles",
+    "drift_variables",
     "effective_dimension",
     "exp",
     "geodesic",

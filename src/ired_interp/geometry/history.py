@@ -2,7 +2,7 @@
 
 import os
 import zlib
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,6 @@ import torch
 from ired_interp.errors import InputError
 from ired_interp.geometry.angles import principal_angles
 from ired_interp.geometry.arrays import Array, as_tensor
-from ired_interp.geometry.chance import chance_band
 from ired_interp.geometry.distances import distance_from_angles
 from ired_interp.geometry.noise import corrected_overlap
 from ired_interp.geometry.reduction import (
@@ -22,10 +21,8 @@ from ired_interp.geometry.reduction import (
     normalise_gram,
 )
 from ired_interp.geometry.subspace import Subspace
-from ired_interp.geometry.trajectory import path
 
 Label = int | float | str
-Variable = tuple[tuple[str, ...], np.ndarray, dict[str, Any]]
 
 
 class DriftHistory:
@@ -56,7 +53,7 @@ class DriftHistory:
         device: torch.device | str = "cpu",
         progress: Progress = iter,
     ) -> None:
-        self.folder = None if folder is None else FilePath(folder)
+        self.folder = None if folder is None else Path(folder)
         self.dtype = dtype
         self.device = device
         self.progress = progress
@@ -70,7 +67,7 @@ class DriftHistory:
         return len(self.labels)
 
     def __repr__(self) -> str:
-        shape = f"N={self.snapshots[0].shape[0]}, p={self.snapshots[0].shape[1]}" if self.snapshots else "empty"
+        shape = "N={}, p={}".format(*self.shape) if self.snapshots else "empty"
         return f"DriftHistory({len(self)} snapshots, {shape}, {self.folder or 'memory'})"
 
     def append(
@@ -102,7 +99,7 @@ class DriftHistory:
             raise InputError(f"a snapshot labelled by a {type(label).__name__}; labels are numbers or strings.")
         if label in self.labels:
             raise InputError(f"a snapshot labelled {label!r} exists already; every snapshot needs a label of its own.")
-        shape = self.snapshots[0].shape if self.snapshots else tuple(basis.shape)
+        shape = self.shape if self.snapshots else tuple(basis.shape)
         for given in (basis,) if repeat is None else (basis, repeat):
             if tuple(given.shape) != shape:
                 raise InputError(f"a basis of shape {tuple(given.shape)} in a history of {shape}: keep to one (N, p).")
@@ -129,7 +126,7 @@ class DriftHistory:
 
     def overlap(self) -> torch.Tensor:
         """Overlap ‖UᵀV‖²_F/p of all pairs, (m, m)."""
-        return self._blocks().square().sum((-2, -1)) / self._p
+        return self._blocks().square().sum((-2, -1)) / self.shape[1]
 
     def distance(self, metric: str = "geodesic") -> torch.Tensor:
         """Grassmannian distance of all pairs, (m, m); see ``grassmann_distance``."""
@@ -155,77 +152,13 @@ class DriftHistory:
         ``ambient`` is the dimension behind the chance level p/N, N by default.
         """
         reliability = self.reliability()
-        chance = self._p / (ambient or self.snapshots[0].shape[0])
+        chance = self.shape[1] / (ambient or self.shape[0])
         corrected = corrected_overlap(self.overlap(), reliability[:, None], reliability, chance)
         return corrected.fill_diagonal_(1)
 
     def coordinates(self) -> torch.Tensor:
         """Orthonormal coordinates of all snapshots in their joint span, (m, r, p): for means, geodesics, transport."""
         return coordinates_from_gram(self._blocks())
-
-    def variables(self, ambient: int | None = None, level: float = 0.95) -> dict[str, Variable]:
-        """Everything measured, as (dimensions, values, attributes) that ``xarray.Dataset`` takes as it is.
-
-        Parameters
-        ----------
-        ambient : int, optional
-            Dimension for the chance level: N by default; ``CountSketch.ambient`` or an effective dimension.
-        level : float
-            Probability inside the chance band.
-
-        Returns
-        -------
-        dict
-            Over the dimensions ``snapshot``, ``other`` (both in order of ``labels``) and ``angle``; the chance levels
-            over ``bound`` (mean, low, high); speed and length only where all labels are numbers in strict order.
-
-        Raises
-        ------
-        InputError
-            If the history is empty.
-        """
-        angles, n, p = self.angles(), self.snapshots[0].shape[0], self._p
-        pair = ("snapshot", "other")
-        geodesic = distance_from_angles(angles)
-        chance = {metric: chance_band(ambient or n, p, p, metric, level) for metric in ("overlap", "geodesic")}
-        band = {"long_name": f"chance level (mean, {level:.0%} interval) of random subspaces", "ambient": ambient or n}
-
-        def variable(dims: tuple[str, ...], values: Any, name: str, units: str, **attributes: Any) -> Variable:
-            return dims, np.asarray(values), {"long_name": name, "units": units, **attributes}
-
-        result = {
-            "label": (("snapshot",), np.asarray(self.labels), {"long_name": "snapshot"}),
-            "angles": variable((*pair, "angle"), angles, "principal angles", "rad"),
-            "overlap": variable(pair, self.overlap(), "overlap ‖UᵀV‖²_F/p", "1"),
-            "overlap_corrected": variable(
-                pair, self.corrected_overlap(ambient), "overlap freed of estimation noise", "1"
-            ),
-            "geodesic": variable(pair, geodesic, "geodesic distance", "rad"),
-            "chordal": variable(pair, distance_from_angles(angles, "chordal"), "chordal distance", "1"),
-            "geodesic_floor": variable(pair, self.floor(), "geodesic distance from rounding in storage alone", "rad"),
-            "reliability": variable(("snapshot",), self.reliability(), "overlap with an independent repeat", "1"),
-            "geodesic_split_half": variable(
-                ("snapshot",), self.split_half(), "distance from an independent repeat", "rad"
-            ),
-            "overlap_chance": (("bound",), np.array(chance["overlap"])[[0, 2, 3]], {**band, "units": "1"}),
-            "geodesic_chance": (("bound",), np.array(chance["geodesic"])[[0, 2, 3]], {**band, "units": "rad"}),
-        }
-        if self._ordered():
-            travel = path(geodesic, torch.tensor(self.labels, dtype=torch.float64), self.floor())
-            speed = np.append(np.nan, travel.speed)
-            result["speed"] = variable(
-                ("snapshot",),
-                speed,
-                "geodesic speed since the previous snapshot, rounding removed",
-                "rad per unit of label",
-            )
-            result["path_length"] = variable(
-                ("snapshot",), travel.length, "path length so far, rounding removed", "rad"
-            )
-            result["displacement"] = variable(
-                ("snapshot",), travel.displacement, "distance from the first snapshot, rounding removed", "rad"
-            )
-        return result
 
     def state_dict(self) -> dict[str, Any]:
         """Plain state: labels, angles to repeats, rounding, Gram matrix, bases or (with a folder) file names."""
@@ -266,19 +199,20 @@ class DriftHistory:
         self._gram = state["gram"]
 
     @property
-    def _p(self) -> int:
+    def shape(self) -> tuple[int, int]:
+        """(N, p) of the snapshots.
+
+        Raises
+        ------
+        InputError
+            If there are none.
+        """
         if not self.snapshots:
             raise InputError("the drift history is empty: append a snapshot before asking for measures.")
-        return self.snapshots[0].shape[1]
+        return self.snapshots[0].shape
 
     def _blocks(self) -> torch.Tensor:
-        p = self._p
+        p = self.shape[1]
         if self._gram is None or len(self._gram) < len(self) * p:
             self._gram = extend_gram(self.snapshots, self._gram, self.device, self.progress)
         return normalise_gram(self._gram, p)
-
-    def _ordered(self) -> bool:
-        if len(self) < 2 or any(isinstance(label, str) for label in self.labels):
-            return False
-        gaps = np.diff(np.asarray(self.labels, dtype=float))
-        return bool((gaps > 0).all() or (gaps < 0).all())

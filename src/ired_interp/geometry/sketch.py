@@ -14,7 +14,7 @@ class CountSketch:
     """Random linear map R^N → R^size with one ±1 a column, the same on every machine for the same seed.
 
     Angles and distances of sketched subspaces err by about 1/√size relative, and their chance level rises: pass
-    ``ambient`` to ``chance_band`` and to ``DriftHistory.variables``.
+    ``ambient`` to ``chance_band`` and to ``drift_variables``.
 
     Parameters
     ----------
