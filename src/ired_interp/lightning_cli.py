@@ -115,5 +115,6 @@ def quiet() -> None:
         ".*`torch.jit.script` is deprecated.*",
         ".*instantiate_classes.*was deprecated.*",
         ".*GPU available but not used.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
     ):
         warnings.filterwarnings("ignore", message=message)

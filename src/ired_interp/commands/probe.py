@@ -58,10 +58,12 @@ def _measure(checkpoint: Checkpoint | None, options: argparse.Namespace) -> int:
     x, y, *_ = data.evaluation_batch("probe", options.variant, 0, options.problems, device)
     digest, step = (checkpoint.digest, checkpoint.step) if checkpoint else (None, 0)
     snapshot = Snapshot(module.eval().to(device), Problems(x, y), data.task, step, options.weights, digest)
-    origin = {"problems": options.problems, "variant": options.variant}
+    folder, origin = _folder(checkpoint, options), {"problems": options.problems, "variant": options.variant}
+    if checkpoint is None or checkpoint.run is None or options.output:
+        origin["checkpoint"] = digest  # results of several models may meet in this folder
     failed = 0
     for probe in _probes(checkpoint, options):
-        path, result = measure(probe, snapshot, _folder(checkpoint, options), origin)
+        path, result = measure(probe, snapshot, folder, origin)
         if "failed" in result.attrs:
             failed += 1
         else:
