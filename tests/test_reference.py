@@ -9,8 +9,8 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
-from conftest import DATA, reference_weights
 
+from conftest import DATA, reference_weights
 from ired_interp.diffusion import Inference, Schedule, descend, solve
 from ired_interp.energy import MLPEnergy
 

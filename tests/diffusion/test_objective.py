@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+
 from autograd_ired import AutogradEnergy, autograd_loss
 from conftest import reference_weights
-
 from ired_interp.diffusion import Noise, Objective, Schedule
 from ired_interp.energy import MLPEnergy
 from ired_interp.errors import InputError

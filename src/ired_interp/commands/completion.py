@@ -10,7 +10,7 @@ SHELLS = ("bash", "zsh")
 def main(command: str, arguments: list[str]) -> int:
     """Run the command."""
     if arguments in (["--help"], ["-h"]):
-        print('usage: ired completion {bash,zsh}\n\nPrint the script; use it with: source <(ired completion bash)')
+        print("usage: ired completion {bash,zsh}\n\nPrint the script; use it with: source <(ired completion bash)")
         return 0
     if len(arguments) != 1 or arguments[0] not in SHELLS:
         raise InputError(f"completion takes one of {', '.join(SHELLS)}; got {' '.join(arguments) or 'nothing'}.")
