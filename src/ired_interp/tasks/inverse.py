@@ -46,6 +46,9 @@ class Inverse(MatrixTask):
             s = (shifted * (_SHIFT[variant] / floor)[:, None, None]).float()
         return Problems(s.flatten(1), self._answer(s))
 
+    def value_range(self, variant: Variant) -> float:
+        return 1 / _SHIFT[variant]
+
     def posterior(self, x: Tensor) -> Posterior:
         return point(self._answer(x.unflatten(1, (self.n, self.n))))
 
