@@ -69,14 +69,25 @@ class SolverModule(LightningModule, ABC):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         noise = self.noise(len(batch.y) * batch.parts, stream(self.device, self.seed, "noise", batch.number))
         if self._loss is None:
-            mode = "reduce-overhead" if self.device.type == "cuda" else None
-            self._loss = torch.compile(self.loss, dynamic=False, mode=mode) if self.compile_loss else self.loss
-        torch.compiler.cudagraph_mark_step_begin()
+            self._loss = self._compiled() if self.compile_loss else self.loss
         total, parts = self._loss(batch.x, batch.y, *(batch.share(tensor) for tensor in noise))
-        # A captured step writes its results to the same memory each time, so what is logged later is copied now.
-        self.log_dict({f"train/{name}": value.clone() for name, value in parts.items()})
-        self._log_step(self.trainer.global_step + 1)
+        updates = self.trainer.global_step + 1
+        if updates % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            # A captured step writes its results to the same memory each time, so what is kept is copied now.
+            self.log_dict({f"train/{name}": value.clone() for name, value in parts.items()})
+            self._log_step(updates)
         return total
+
+    def _compiled(self) -> Callable[..., tuple[Tensor, dict[str, Tensor]]]:
+        if self.device.type != "cuda":
+            return torch.compile(self.loss, dynamic=False)
+        captured = torch.compile(self.loss, dynamic=False, mode="reduce-overhead")
+
+        def step(*tensors: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            torch.compiler.cudagraph_mark_step_begin()
+            return captured(*tensors)
+
+        return step
 
     def weights(self) -> Sequence[Tensor]:
         """The parameters to train.
