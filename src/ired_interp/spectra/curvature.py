@@ -1,0 +1,282 @@
+"""What the derivative operators share: parameters, chunks of data, kept graphs, ranks, and the determinism check."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ired_interp.errors import InputError, RunError
+from ired_interp.spectra.operator import SymmetricOperator
+from ired_interp.spectra.vectors import format_bytes, gaussian, generator, norm, parse_bytes
+
+Parameters = nn.Module | Tensor | Mapping[str, Tensor] | Iterable[Tensor]
+Graph = tuple[list[Tensor], ...]
+
+_TRANSIENT = 3  # building a graph and one product through it need at most about this many times the graph itself
+
+
+def named_tensors(parameters: Parameters) -> dict[str, Tensor]:
+    """Name → tensor of what to differentiate in; a module gives its trainable parameters."""
+    if isinstance(parameters, nn.Module):
+        named = {name: p for name, p in parameters.named_parameters() if p.requires_grad}
+    elif isinstance(parameters, Tensor):
+        named = {"0": parameters}
+    elif isinstance(parameters, Mapping):
+        named = dict(parameters)
+    else:
+        named = {str(i): p for i, p in enumerate(parameters)}
+    if not named:
+        raise InputError("no parameter to differentiate in; give a module with trainable parameters or some tensors")
+    for name, p in named.items():
+        if not isinstance(p, Tensor):
+            raise InputError(f"parameter {name} is a {type(p).__name__}; expected a tensor")
+        if not p.requires_grad:
+            raise InputError(f"parameter {name} does not require gradients; call .requires_grad_() on it or leave it out")
+        if type(p).__name__ == "DTensor":
+            raise InputError(f"parameter {name} is sharded (DTensor); gather the weights on every rank first")
+    kinds = {(p.dtype, p.device) for p in named.values()}
+    if len(kinds) > 1:
+        raise InputError(f"parameters of several kinds {sorted(map(str, kinds))}; expected one dtype on one device")
+    return named
+
+
+def rows(chunk: Any) -> int:
+    """Number of rows (length of the first dimension) of a tensor, tuple, list or dict of tensors."""
+    parts = chunk.values() if isinstance(chunk, Mapping) else chunk if isinstance(chunk, list | tuple) else [chunk]
+    lengths = {len(part) for part in parts if isinstance(part, Tensor) and part.ndim}
+    if len(lengths) != 1:
+        raise InputError(f"a chunk of data has tensors of {sorted(lengths)} rows; expected one common number of rows")
+    return lengths.pop()
+
+
+def take(chunk: Any, start: int, stop: int) -> Any:
+    """Rows start … stop of a chunk; what is no tensor with rows stays as it is."""
+    if isinstance(chunk, Mapping):
+        return {key: take(value, start, stop) for key, value in chunk.items()}
+    if isinstance(chunk, tuple | list):
+        return type(chunk)(take(value, start, stop) for value in chunk)
+    return chunk[start:stop] if isinstance(chunk, Tensor) and chunk.ndim else chunk
+
+
+@contextmanager
+def differentiable() -> Iterator[None]:
+    """Gradients on, inside Lightning's inference mode too, and attention by the kernel that has a second derivative."""
+    with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel([SDPBackend.MATH]):
+        yield
+
+
+class _Draws(TorchDispatchMode):
+    """Collects the names of the operations that draw random numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            self.names.add(str(func).removeprefix("aten.").split(".")[0])
+        return func(*args, **(kwargs or {}))
+
+
+class CurvatureOperator(SymmetricOperator):
+    """Weighted mean over chunks of a matrix of second-order derivatives; products through graphs that are kept.
+
+    Subclasses say how a graph is built (``_build``) and how a product goes through it (``_apply``).
+    """
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        data: Any = None,
+        memory: int | str | None = None,
+        reduction: str = "mean",
+        group: dist.ProcessGroup | None = None,
+    ) -> None:
+        if reduction not in ("mean", "sum"):
+            raise InputError(f"reduction is {reduction!r}; expected 'mean' or 'sum'")
+        self.named = named_tensors(parameters)
+        self.parameters = list(self.named.values())
+        self.module = parameters if isinstance(parameters, nn.Module) else None
+        first = self.parameters[0]
+        super().__init__(sum(p.numel() for p in self.parameters), first.dtype, first.device)
+        self.group, self.reduction = group, reduction
+        batches = [] if data is None else data if isinstance(data, list) else [data]
+        if data is not None and not batches and group is None:
+            raise InputError("data is an empty list; expected at least one chunk")
+        self.memory = None if memory is None else parse_bytes(memory)
+        self.chunks = batches if self.memory is None else self._split(batches, self.memory)
+        self.without_data = data is None
+        counts = [1] if self.without_data else [rows(chunk) for chunk in self.chunks]
+        total = self._sum(torch.tensor([float(sum(counts))], device=self.device, dtype=torch.float64)).item()
+        self._weights = [count / total if reduction == "mean" else 1.0 for count in counts]
+        self._kept: dict[int, Graph] = {}
+        self._versions: list[int] = []
+        self._keep = self._affordable()
+        self._checked = False
+
+    def _build(self, chunk: Any) -> Graph:
+        raise NotImplementedError
+
+    def _apply(self, graph: Graph, parts: list[Tensor]) -> list[Tensor]:
+        raise NotImplementedError
+
+    # ---- products
+
+    def _graph(self, index: int) -> Graph:
+        versions = [p._version for p in self.parameters]
+        if self._kept and versions != self._versions:
+            raise InputError("the parameters changed after the first product; make a new operator for the new values")
+        self._versions = versions
+        if index in self._kept:
+            return self._kept[index]
+        with differentiable():
+            graph = self._build(None if self.without_data else self.chunks[index])
+        if index < self._keep:
+            self._kept[index] = graph
+        return graph
+
+    def _product(self, v: Tensor) -> Tensor:
+        v = v.clone() if v.is_inference() else v
+        sizes = [p.numel() for p in self.parameters]
+        parts = [part.view_as(p) for part, p in zip(v.contiguous().split(sizes), self.parameters, strict=True)]
+        total: Tensor | None = None
+        for index, weight in enumerate(self._weights):
+            product = self.flatten(self._apply(self._graph(index), parts))
+            product = product.mul_(weight) if weight != 1 else product
+            total = product if total is None else total.add_(product)
+        return self._sum(torch.zeros_like(v) if total is None else total)
+
+    def flatten(self, parts: Iterable[Tensor]) -> Tensor:
+        """One vector (N,) of tensors shaped like the parameters (their gradients, say)."""
+        return torch.cat([part.detach().reshape(-1) for part in parts])
+
+    def unflatten(self, v: Tensor) -> dict[str, Tensor]:
+        """Parameter name → the piece of the vector (N,) that belongs to it."""
+        sizes = [p.numel() for p in self.parameters]
+        return {n: part.view_as(p) for (n, p), part in zip(self.named.items(), v.split(sizes), strict=True)}
+
+    # ---- ranks
+
+    def _sum(self, tensor: Tensor) -> Tensor:
+        if self.group is not None:
+            dist.all_reduce(tensor, group=self.group)
+        return tensor
+
+    def agree(self, flag: bool) -> bool:
+        if self.group is None:
+            return flag
+        return bool(self._sum(torch.tensor([float(flag)], device=self.device)).item() > 0)
+
+    def main(self) -> bool:
+        return self.group is None or dist.get_rank(self.group) == 0
+
+    # ---- memory
+
+    def _graph_bytes(self, chunk: Any) -> int:
+        """Bytes that the graph of a chunk holds, parameters not counted."""
+        own = {p.untyped_storage().data_ptr() for p in self.parameters}
+        held: dict[int, int] = {}
+
+        def pack(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in own:
+                held[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with differentiable(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            graph = self._build(chunk)
+        total = sum(held.values()) + sum(t.numel() * t.element_size() for part in graph for t in part)
+        del graph
+        return total
+
+    def _split(self, batches: list[Any], memory: int) -> list[Any]:
+        """The batches cut into chunks of rows whose graphs can be built within the memory."""
+        chunks = []
+        for batch in batches:
+            count = rows(batch)
+            few = max(1, min(8, count // 2))
+            small, double = self._graph_bytes(take(batch, 0, few)), self._graph_bytes(take(batch, 0, min(2 * few, count)))
+            per_row = max(1.0, (double - small) / max(1, min(2 * few, count) - few)) if count > few else small
+            fixed = max(0.0, small - per_row * few)
+            size = int((memory / _TRANSIENT - fixed) / per_row)
+            if size < 1:
+                need = format_bytes((fixed + per_row) * _TRANSIENT)
+                raise InputError(
+                    f"a product over a single row needs about {need}, more than the {format_bytes(memory)} allowed; "
+                    "raise memory, use a smaller model or a block of its parameters"
+                )
+            size = -(-count // -(-count // size))
+            chunks += [take(batch, start, min(start + size, count)) for start in range(0, count, size)]
+        return chunks
+
+    def _affordable(self) -> int:
+        """How many chunks' graphs are kept between products: all that fit beside the one being built."""
+        if self.memory is None or self.without_data or not self.chunks:
+            return len(self._weights)
+        one = max(1, self._graph_bytes(self.chunks[0]))
+        if one * (len(self.chunks) + _TRANSIENT - 1) <= self.memory:
+            return len(self.chunks)
+        return max(0, int(self.memory / one) - _TRANSIENT)
+
+    @property
+    def plan(self) -> str:
+        """One sentence: how a product is computed and what it keeps in memory."""
+        kept = min(self._keep, len(self._weights))
+        limit = "no memory limit" if self.memory is None else f"at most {format_bytes(self.memory)}"
+        return f"{len(self._weights)} chunks per product, {kept} of their graphs kept ({limit})"
+
+    # ---- determinism
+
+    def check(self) -> None:
+        """Compute one product on two freshly built graphs and compare.
+
+        Raises
+        ------
+        RunError
+            If they differ, with the cause: the operations that drew random numbers, layers in training mode, or kernels.
+        """
+        if self._checked or not self._weights:
+            return
+        v = gaussian(self.shape[0], self.dtype, self.device, generator(0, "determinism"))
+        parts = list(self.unflatten(v).values())
+        chunk = None if self.without_data else self.chunks[0]
+        with differentiable(), _Draws() as draws:
+            second = self._build(chunk)
+        first = self._graph(0)
+        a, b = self.flatten(self._apply(first, parts)), self.flatten(self._apply(second, parts))
+        if not bool(torch.isfinite(a).all()):
+            raise RunError("a product with the curvature is not finite; check the objective for NaN or exploding values")
+        difference = norm(a - b) / max(norm(a), norm(b), torch.finfo(self.dtype).tiny)
+        self._checked = True
+        if difference > torch.finfo(self.dtype).eps ** 0.5:
+            raise RunError(
+                f"two products of one vector differ by {difference:.1e} of their length, so there is no one matrix to "
+                f"decompose; {self._cause(draws.names)}"
+            )
+
+    def _cause(self, draws: set[str]) -> str:
+        layers = [
+            f"{name} ({type(layer).__name__})"
+            for name, layer in (self.module.named_modules() if self.module else ())
+            if layer.training and not list(layer.children()) and ("Drop" in type(layer).__name__ or "Norm" in type(layer).__name__)
+        ]
+        if draws and layers:
+            return f"the objective draws random numbers ({', '.join(sorted(draws))}): call .eval() on {', '.join(layers)}"
+        if draws:
+            return (
+                f"the objective draws random numbers ({', '.join(sorted(draws))}): draw the noise once, outside it, or call "
+                ".eval() on the model"
+            )
+        if layers:
+            return f"layers in training mode change between calls: call .eval() on {', '.join(layers)}"
+        return (
+            "it draws no random numbers itself: look for data that change between calls, or set "
+            "torch.use_deterministic_algorithms(True)"
+        )
