@@ -1,0 +1,7 @@
+"""Noise schedule, training objective and inference by annealed minimisation."""
+
+from ired_interp.diffusion.inference import Inference, Solution, anneal, descend, solve
+from ired_interp.diffusion.objective import Loss, Noise, Objective
+from ired_interp.diffusion.schedule import Schedule
+
+__all__ = ["Inference", "Loss", "Noise", "Objective", "Schedule", "Solution", "anneal", "descend", "solve"]

@@ -1,0 +1,23 @@
+"""Tasks: seeded generators of problems with answers, harder variants, floors, and the LightningDataModule that feeds them."""
+
+from ired_interp.tasks.addition import Addition
+from ired_interp.tasks.base import VARIANTS, Posterior, Problems, Task, Variant
+from ired_interp.tasks.completion import Completion
+from ired_interp.tasks.data import TaskData
+from ired_interp.tasks.exact import ExactEnergy
+from ired_interp.tasks.inverse import Inverse
+from ired_interp.tasks.linear_gaussian import LinearGaussian
+
+__all__ = [
+    "VARIANTS",
+    "Addition",
+    "Completion",
+    "ExactEnergy",
+    "Inverse",
+    "LinearGaussian",
+    "Posterior",
+    "Problems",
+    "Task",
+    "TaskData",
+    "Variant",
+]

@@ -1,0 +1,25 @@
+"""Addition of matrices."""
+
+import torch
+from torch import Tensor
+
+from ired_interp.tasks.base import MatrixTask, Posterior, Problems, Variant, point
+
+
+class Addition(MatrixTask):
+    """x = (A, B) with entries U[−1, 1] (harder: U[−2.5, 2.5]); y* = A + B."""
+
+    name = "addition"
+    conditions = 2
+
+    def sample(self, count: int, generator: torch.Generator, variant: Variant = "same") -> Problems:
+        limit = 1.0 if variant == "same" else 2.5
+        x = torch.rand(count, self.condition_dim, generator=generator, device=generator.device)
+        x = limit * (2 * x - 1)
+        return Problems(x, self._answer(x))
+
+    def posterior(self, x: Tensor) -> Posterior:
+        return point(self._answer(x))
+
+    def _answer(self, x: Tensor) -> Tensor:
+        return x[:, : self.solution_dim] + x[:, self.solution_dim :]

@@ -1,0 +1,47 @@
+"""Completion of low-rank matrices."""
+
+import torch
+from torch import Tensor
+
+from ired_interp.errors import InputError
+from ired_interp.tasks.base import MatrixTask, Problems, Variant
+
+_SCALE: dict[Variant, float] = {"same": 20.0, "harder": 5.0}
+
+
+class Completion(MatrixTask):
+    """y* = R = U Vᵀ/20 + noise·N (harder: U Vᵀ/5 + noise·N); x = R with a fair coin's choice of entries set to 0.
+
+    Parameters
+    ----------
+    n : R is n × n.
+    rank : columns of U and V, so the rank of R where noise is 0.
+    noise : standard deviation of the Gaussian entries added; 0 gives R exactly the rank asked for.
+    """
+
+    name = "completion"
+
+    def __init__(self, n: int = 20, rank: int = 10, noise: float = 0.1) -> None:
+        super().__init__(n)
+        if not 1 <= rank <= n:
+            raise InputError(f"task completion got rank={rank} for {n} × {n} matrices; the rank must be 1 to {n}.")
+        if noise < 0:
+            raise InputError(f"task completion got noise={noise}; it must be 0 or more.")
+        self.rank, self.noise = rank, noise
+
+    def sample(self, count: int, generator: torch.Generator, variant: Variant = "same") -> Problems:
+        device = generator.device
+        u, v = torch.randn(2, count, self.n, self.rank, generator=generator, device=device)
+        y = (u @ v.mT / _SCALE[variant]).flatten(1)
+        if self.noise:
+            y = y + self.noise * torch.randn(y.shape, generator=generator, device=device)
+        visible = torch.rand(y.shape, generator=generator, device=device) < 0.5
+        return Problems(y * visible, y)
+
+    def trivial(self, x: Tensor) -> dict[str, Tensor]:
+        return {"copy visible, 0 elsewhere": x}
+
+    def known_floors(self, variant: Variant) -> dict[str, float]:
+        if (self.n, self.rank, self.noise) != (20, 10, 0.1):
+            return {}
+        return {"Bayes optimum (Gibbs sampling)": 0.0163 if variant == "same" else 0.159}

@@ -1,0 +1,179 @@
+"""The LightningDataModule: an endless, seeded, resumable stream of training problems, and fixed sets to validate and test on."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+
+from ired_interp.errors import InputError
+from ired_interp.random import stream
+from ired_interp.tasks.base import Problems, Task, Variant, check_variant
+
+_EVALUATION_BATCH = 2000
+
+
+class Batch(NamedTuple):
+    """Problems x, y, and where they stand: number `index` of the stream `name`, `part` of `parts` where ranks share a batch."""
+
+    x: Tensor
+    y: Tensor
+    name: str
+    index: int
+    part: int = 0
+    parts: int = 1
+
+    def share(self, tensor: Tensor) -> Tensor:
+        """This rank's rows of a tensor drawn for the whole batch."""
+        return tensor[self.part :: self.parts]
+
+
+class TrainingStream:
+    """Batches 0, 1, 2, … of one training run, each drawn from its own number; its position is saved with the run.
+
+    Its length is the run's number of steps, so that one epoch is one run.
+    """
+
+    def __init__(self, data: "TaskData", device: torch.device, length: int, part: int, parts: int) -> None:
+        self._data, self._device, self._length, self._part, self._parts = data, device, length, part, parts
+        self.position = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Batch]:
+        while self.position < self._length:
+            index = self.position
+            self.position += 1
+            yield self._data.training_batch(index, self._device, self._part, self._parts)
+
+    def state_dict(self) -> dict[str, int]:
+        return {"position": self.position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.position = state["position"]
+
+
+class EvaluationSet:
+    """A fixed set of problems in batches; `part` of `parts` takes every parts-th batch."""
+
+    def __init__(
+        self, data: "TaskData", device: torch.device, split: str, variant: Variant, count: int, part: int, parts: int
+    ) -> None:
+        self._data, self._device, self._split, self._variant = data, device, split, variant
+        self._sizes = list(enumerate(_sizes(count)))[part::parts]
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for index, size in self._sizes:
+            name = f"{self._split}/{self._variant}"
+            problems = self._data.draw(size, self._device, 0, self._variant, self._split, index)
+            yield Batch(*problems, name, index)
+
+
+class TaskData(LightningDataModule):
+    """Problems of one task, drawn on the training device.
+
+    Batch i of a run is a function of (seed, i) alone: the same whatever came before, however many workers or devices share it (ranks take
+    every world-size-th row), and after a resume. The sets to validate and test on do not depend on the seed, so that runs can be compared.
+
+    Parameters
+    ----------
+    task : the task.
+    batch_size : problems per step, over all devices together.
+    train : distribution trained on, "same" or "harder".
+    evaluate : distributions validated and tested on.
+    validation_problems, test_problems : sizes of these sets.
+    seed : of the training stream.
+
+    Raises
+    ------
+    InputError
+        If a size is not positive, a variant does not exist, or the task yields shapes or values that do not fit.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        batch_size: int = 2048,
+        train: Variant = "same",
+        evaluate: list[Variant] = ["same", "harder"],  # noqa: B006  (jsonargparse reads the default)
+        validation_problems: int = 2000,
+        test_problems: int = 20_000,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, value in (
+            ("batch_size", batch_size),
+            ("validation_problems", validation_problems),
+            ("test_problems", test_problems),
+        ):
+            if value < 1:
+                raise InputError(f"data.{name} is {value}; it must be at least 1.")
+        for variant in (train, *evaluate):
+            check_variant(variant)
+        if not evaluate:
+            raise InputError("data.evaluate is empty; name at least one of 'same', 'harder'.")
+        self.task = task
+        self.batch_size, self.seed = batch_size, seed
+        self.train_variant, self.variants = train, list(evaluate)
+        self.validation_problems, self.test_problems = validation_problems, test_problems
+
+    def draw(self, count: int, device: torch.device | str, seed: int, variant: Variant, *names: int | str) -> Problems:
+        """`count` problems named by seed and names, checked for shape and finite values."""
+        problems = self.task.sample(count, stream(device, seed, *names, variant), variant)
+        for what, tensor, width in (
+            ("x", problems.x, self.task.condition_dim),
+            ("y", problems.y, self.task.solution_dim),
+        ):
+            if tensor.shape != (count, width):
+                raise InputError(
+                    f"task {self.task.name} drew {what} of shape {tuple(tensor.shape)} where ({count}, {width}) was "
+                    "declared; correct its sample() or its condition_dim and solution_dim."
+                )
+            if not tensor.isfinite().all():
+                raise InputError(
+                    f"task {self.task.name} drew {what} with NaN or infinite values (variant {variant}, {names}); "
+                    "correct its sample()."
+                )
+        return problems
+
+    def training_batch(self, index: int, device: torch.device, part: int = 0, parts: int = 1) -> Batch:
+        """Batch `index` of the training stream, or this rank's share of it."""
+        x, y = self.draw(self.batch_size, device, self.seed, self.train_variant, "train", index)
+        return Batch(x[part::parts], y[part::parts], "train", index, part, parts)
+
+    def train_dataloader(self) -> TrainingStream:
+        trainer = self._running_trainer()
+        parts = trainer.world_size
+        if self.batch_size % parts:
+            raise InputError(
+                f"data.batch_size is {self.batch_size}, which {parts} devices cannot share evenly; make it a multiple of {parts}."
+            )
+        length = trainer.max_steps * trainer.accumulate_grad_batches
+        if length < 0:
+            raise InputError("trainer.max_steps is not set; give the number of training steps.")
+        return TrainingStream(self, trainer.strategy.root_device, length, trainer.global_rank, parts)
+
+    def val_dataloader(self) -> list[EvaluationSet]:
+        return self._evaluation("validation", self.validation_problems)
+
+    def test_dataloader(self) -> list[EvaluationSet]:
+        return self._evaluation("test", self.test_problems)
+
+    def _evaluation(self, split: str, count: int) -> list[EvaluationSet]:
+        trainer = self._running_trainer()
+        device, rank, world = trainer.strategy.root_device, trainer.global_rank, trainer.world_size
+        return [EvaluationSet(self, device, split, variant, count, rank, world) for variant in self.variants]
+
+    def _running_trainer(self) -> Any:
+        assert self.trainer is not None, "a TaskData's loaders belong to a Trainer; use draw() without one"
+        return self.trainer
+
+
+def _sizes(count: int) -> list[int]:
+    full, rest = divmod(count, _EVALUATION_BATCH)
+    return [_EVALUATION_BATCH] * full + ([rest] if rest else [])

@@ -1,0 +1,52 @@
+"""Inversion of positive definite matrices."""
+
+import torch
+from torch import Tensor
+
+from ired_interp.errors import InputError
+from ired_interp.tasks.base import MatrixTask, Posterior, Problems, Variant, point
+
+_SHIFT: dict[Variant, float] = {"same": 0.5, "harder": 0.1}
+
+
+class Inverse(MatrixTask):
+    """x = S, y* = S⁻¹, with S = 2AAᵀ + 0.5 I (harder: 0.1 I) and A ~ U[−1, 1]^{n×n}.
+
+    Parameters
+    ----------
+    n : S is n × n.
+    condition_number : κ; if given, the shift of 2AAᵀ is chosen per problem so that λ_max/λ_min = κ, and S is scaled to λ_min = 0.5
+        (harder: 0.1), the smallest eigenvalue that the usual shift allows.
+    """
+
+    name = "inverse"
+
+    def __init__(self, n: int = 20, condition_number: float | None = None) -> None:
+        super().__init__(n)
+        if condition_number is not None and not condition_number > 1:
+            raise InputError(f"task inverse got condition_number={condition_number}; it must be larger than 1.")
+        if condition_number is not None and n < 2:
+            raise InputError("task inverse got a condition_number for 1 × 1 matrices, whose condition number is 1; raise n.")
+        self.condition_number = condition_number
+
+    def sample(self, count: int, generator: torch.Generator, variant: Variant = "same") -> Problems:
+        device = generator.device
+        a = 2 * torch.rand(count, self.n, self.n, generator=generator, device=device) - 1
+        gram = 2 * a @ a.mT
+        identity = torch.eye(self.n, device=device)
+        if self.condition_number is None:
+            s = gram + _SHIFT[variant] * identity
+        else:
+            eigenvalues = torch.linalg.eigvalsh(gram.double())
+            smallest, largest = eigenvalues[:, 0], eigenvalues[:, -1]
+            floor = (largest - smallest) / (self.condition_number - 1)  # λ_min of the shifted matrix
+            shifted = gram.double() + (floor - smallest)[:, None, None] * identity
+            s = (shifted * (_SHIFT[variant] / floor)[:, None, None]).float()
+        return Problems(s.flatten(1), self._answer(s))
+
+    def posterior(self, x: Tensor) -> Posterior:
+        return point(self._answer(x.unflatten(1, (self.n, self.n))))
+
+    @staticmethod
+    def _answer(s: Tensor) -> Tensor:
+        return torch.linalg.inv(s).flatten(1)

@@ -1,0 +1,48 @@
+"""A task whose posterior, and so whose perfect energy, is known in closed form."""
+
+import torch
+from torch import Tensor
+
+from ired_interp.errors import InputError
+from ired_interp.random import stream
+from ired_interp.tasks.base import Posterior, Problems, Task, Variant
+
+
+class LinearGaussian(Task):
+    """x ~ N(0, I) (harder: N(0, 2.5² I)), y = M x + N(0, S), with M and S fixed by the seed.
+
+    Parameters
+    ----------
+    n : d_x = d_y.
+    variance_min, variance_max : ends of S's eigenvalues, spaced geometrically.
+    seed : of M and of S's eigenvectors.
+    """
+
+    name = "linear_gaussian"
+
+    def __init__(self, n: int = 16, variance_min: float = 0.01, variance_max: float = 1.0, seed: int = 0) -> None:
+        if n < 1:
+            raise InputError(f"task linear_gaussian got n={n}; it must be at least 1.")
+        if not 0 < variance_min <= variance_max:
+            raise InputError(
+                f"task linear_gaussian got variances from {variance_min} to {variance_max}; expected 0 < min <= max."
+            )
+        self.condition_dim = self.solution_dim = n
+        generator = stream("cpu", seed, "linear_gaussian")
+        self._map = torch.randn(n, n, generator=generator, dtype=torch.float64) / n**0.5
+        self._basis = torch.linalg.qr(torch.randn(n, n, generator=generator, dtype=torch.float64)).Q
+        self._variances = torch.logspace(
+            torch.log10(torch.tensor(variance_min)), torch.log10(torch.tensor(variance_max)), n, dtype=torch.float64
+        )
+
+    def sample(self, count: int, generator: torch.Generator, variant: Variant = "same") -> Problems:
+        size = (2, count, self.solution_dim)
+        x, z = torch.randn(size, generator=generator, device=generator.device)
+        x = x if variant == "same" else 2.5 * x
+        mean, basis, variances = self.posterior(x)
+        return Problems(x, mean + (z * variances.sqrt()) @ basis.mT)
+
+    def posterior(self, x: Tensor) -> Posterior:
+        parts = (self._map, self._basis, self._variances)
+        matrix, basis, variances = (part.to(x.device, x.dtype) for part in parts)
+        return Posterior(x @ matrix.mT, basis, variances)
