@@ -53,22 +53,16 @@ class Basis:
             total.addmv_(block.T, local[i * _ROWS : i * _ROWS + len(block)])
         return total.to(self.device)
 
-    def project_out(self, vector: Tensor) -> float:
-        """Subtract from the vector (N,), in place, its components along all rows.
-
-        Returns the largest of them, relative to the vector's norm: the measured loss of orthogonality.
-        """
-        if not self._rows:
-            return 0.0
+    def project_out(self, vector: Tensor) -> Tensor:
+        """Subtract from the vector (N,), in place, its components along all rows; returns them (m,), float64 on the CPU."""
         c = self.coefficients(vector)
-        length = float(torch.linalg.vector_norm(vector, dtype=torch.float64))
         if self.storage == self.device:
             local = c.to(self.storage, self.dtype)
             for i, block in enumerate(self._filled()):
                 vector.addmv_(block.T, local[i * _ROWS : i * _ROWS + len(block)], alpha=-1)
         else:
             vector.sub_(self.combine(c))
-        return float(c.abs().max()) / length if length else 0.0
+        return c
 
     def rotate(self, weights: Tensor) -> None:
         """Replace the m rows Q by the r rows WᵀQ, for weights W (m, r), r ≤ m, in place and column block by column block."""

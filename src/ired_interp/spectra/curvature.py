@@ -13,8 +13,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ired_interp.errors import InputError, RunError
+from ired_interp.random import stream
 from ired_interp.spectra.operator import SymmetricOperator
-from ired_interp.spectra.vectors import format_bytes, gaussian, generator, norm, parse_bytes
+from ired_interp.spectra.vectors import dot, format_bytes, gaussian, norm, parse_bytes
 
 Parameters = nn.Module | Tensor | Mapping[str, Tensor] | Iterable[Tensor]
 Graph = tuple[list[Tensor], ...]
@@ -61,7 +62,8 @@ def take(chunk: Any, start: int, stop: int) -> Any:
     if isinstance(chunk, Mapping):
         return {key: take(value, start, stop) for key, value in chunk.items()}
     if isinstance(chunk, tuple | list):
-        return type(chunk)(take(value, start, stop) for value in chunk)
+        parts = [take(value, start, stop) for value in chunk]
+        return type(chunk)(*parts) if hasattr(chunk, "_fields") else type(chunk)(parts)
     return chunk[start:stop] if isinstance(chunk, Tensor) and chunk.ndim else chunk
 
 
@@ -107,12 +109,12 @@ class CurvatureOperator(SymmetricOperator):
         first = self.parameters[0]
         super().__init__(sum(p.numel() for p in self.parameters), first.dtype, first.device)
         self.group, self.reduction = group, reduction
+        self.without_data = data is None
         batches = [] if data is None else data if isinstance(data, list) else [data]
         if data is not None and not batches and group is None:
             raise InputError("data is an empty list; expected at least one chunk")
         self.memory = None if memory is None else parse_bytes(memory)
         self.chunks = batches if self.memory is None else self._split(batches, self.memory)
-        self.without_data = data is None
         counts = [1] if self.without_data else [rows(chunk) for chunk in self.chunks]
         total = self._sum(torch.tensor([float(sum(counts))], device=self.device, dtype=torch.float64)).item()
         self._weights = [count / total if reduction == "mean" else 1.0 for count in counts]
@@ -235,31 +237,42 @@ class CurvatureOperator(SymmetricOperator):
     # ---- determinism
 
     def check(self) -> None:
-        """Compute one product on two freshly built graphs and compare.
+        """Three products over the first chunk: one vector on two freshly built graphs, and a second vector for the symmetry.
 
         Raises
         ------
         RunError
-            If they differ, with the cause: the operations that drew random numbers, layers in training mode, or kernels.
+            If the first two differ, with the cause (operations that drew random numbers, layers in training mode, kernels), or
+            if uᵀ(H v) ≠ vᵀ(H u): then some operation in the objective has a wrong higher derivative.
         """
         if self._checked or not self._weights:
             return
-        v = gaussian(self.shape[0], self.dtype, self.device, generator(0, "determinism"))
-        parts = list(self.unflatten(v).values())
+        source = stream("cpu", 0, "determinism")
+        u, v = (gaussian(self.shape[0], self.dtype, self.device, source) for _ in range(2))
         chunk = None if self.without_data else self.chunks[0]
         with differentiable(), _Draws() as draws:
-            second = self._build(chunk)
-        first = self._graph(0)
-        a, b = self.flatten(self._apply(first, parts)), self.flatten(self._apply(second, parts))
-        if not bool(torch.isfinite(a).all()):
+            fresh = self._build(chunk)
+        hv, again, hu = (
+            self.flatten(self._apply(graph, list(self.unflatten(w).values())))
+            for graph, w in ((self._graph(0), v), (fresh, v), (fresh, u))
+        )
+        self.matvecs += 3
+        if not bool(torch.isfinite(hv).all()):
             raise RunError("a product with the curvature is not finite; check the objective for NaN or exploding values")
-        difference = norm(a - b) / max(norm(a), norm(b), torch.finfo(self.dtype).tiny)
-        self._checked = True
-        if difference > torch.finfo(self.dtype).eps ** 0.5:
+        scale = max(norm(hv), norm(hu), torch.finfo(self.dtype).tiny)
+        limit = torch.finfo(self.dtype).eps ** 0.5
+        if norm(hv - again) > limit * scale:
             raise RunError(
-                f"two products of one vector differ by {difference:.1e} of their length, so there is no one matrix to "
-                f"decompose; {self._cause(draws.names)}"
+                f"two products of one vector differ by {norm(hv - again) / scale:.1e} of their length, so there is no one "
+                f"matrix to decompose; {self._cause(draws.names)}"
             )
+        if abs(dot(u, again) - dot(v, hu)) > limit * scale:
+            raise RunError(
+                f"the curvature is not symmetric (to {abs(dot(u, again) - dot(v, hu)) / scale:.1e}): an operation has a wrong "
+                "higher derivative, as LayerNorm and BatchNorm do in an objective that contains a gradient (pytorch issue "
+                "175754); write that layer in elementary operations"
+            )
+        self._checked = True
 
     def _cause(self, draws: set[str]) -> str:
         layers = [

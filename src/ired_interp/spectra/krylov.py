@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from ired_interp.errors import InputError
+from ired_interp.random import stream
 from ired_interp.spectra.basis import Basis
 from ired_interp.spectra.operator import SymmetricOperator
-from ired_interp.spectra.vectors import dot, gaussian, generator, norm
+from ired_interp.spectra.vectors import dot, gaussian, norm
 
 _FEW = 3  # up to this many known coefficients are subtracted one by one; more of them by one pass over the basis
 
@@ -25,6 +26,7 @@ class Pending:
 
     vector: Tensor
     coupling: np.ndarray
+    clean: bool  # swept against every row that was there when it came
 
 
 class Krylov:
@@ -36,21 +38,24 @@ class Krylov:
 
     Orthogonality is lost slowly at first (Simon 1984), so it is measured at every step, by one scalar product with a
     random-signed sum of all rows; only when the measured loss exceeds ``tolerance`` are the last two vectors swept against
-    the whole basis, again as long as the sweep finds much.
+    the whole basis.
     """
 
-    def __init__(self, operator: SymmetricOperator, storage: torch.device, tolerance: float, seed: int) -> None:
+    def __init__(
+        self, operator: SymmetricOperator, storage: torch.device, seed: int
+    ) -> None:
         self.operator = operator
         self.size = operator.shape[0]
-        self.tolerance = tolerance
+        self.tolerance = 16 * torch.finfo(operator.dtype).eps  # loss of orthogonality that is let be; its user may raise it
         self.basis = Basis(self.size, operator.dtype, operator.device, storage)
         self.projection = np.zeros((0, 0))
+        self.drift = np.zeros(0)  # of each row, the length of what A Qᵀ = QᵀH + … neglects of its image
         self.pending: list[Pending] = []
         self.scale = 0.0  # largest |entry| of the projection seen: an estimate of ‖A‖ from below
         self.sweeps = 0
         self._sketch = torch.zeros(self.size, dtype=operator.dtype, device=operator.device)
         self._signs = np.random.default_rng([seed, 1])
-        self._source = generator(seed, "lanczos")
+        self._source = stream("cpu", seed, "lanczos")
         self._generation = 0
         self._saved_rows = 0
 
@@ -70,15 +75,15 @@ class Krylov:
             for _ in range(3):
                 self._clean(v)
             if norm(v) > 1e-3 * length / self.size**0.5:
-                self.pending.append(Pending(v.div_(norm(v)), np.zeros(len(self.basis))))
+                self.pending.append(Pending(v.div_(norm(v)), np.zeros(len(self.basis)), clean=True))
                 return True
         raise InputError("found no start vector outside the basis; is the operator's size right?")
 
-    def _clean(self, v: Tensor) -> float:
-        loss = self.basis.project_out(v)
-        for p in self.pending:
-            v.sub_(p.vector, alpha=dot(p.vector, v))
-        return loss
+    def _clean(self, v: Tensor, *others: Tensor) -> Tensor:
+        lost = self.basis.project_out(v)
+        for other in [*(p.vector for p in self.pending), *others]:
+            v.sub_(other, alpha=dot(other, v))
+        return lost
 
     def step(self, newest: bool = False) -> None:
         """One product: the oldest pending vector (or the newest) joins the basis, what is new in its image becomes pending."""
@@ -102,12 +107,12 @@ class Krylov:
             p.coupling = np.append(p.coupling, c)
         correction = dot(q, w)
         w.sub_(q, alpha=correction)
-
         length = norm(w)
         loss = abs(dot(self._sketch, w)) / length if length else 0.0
-        if loss > self.tolerance or len(nonzero) > _FEW or length < 1e-3 * image:
-            self._sweep(q, w, rows)
-            length = norm(w)
+        clean = rows > 0 and (loss > self.tolerance or len(nonzero) > _FEW or length < 1e-3 * image)
+        drift = self._sweep(chosen, w) if clean else loss * length
+        length = norm(w)
+        self.drift = np.append(self.drift, drift)
         self.basis.append(q)
         self._sketch.add_(q, alpha=self._sign())
 
@@ -121,25 +126,27 @@ class Krylov:
         if room and length > 50 * torch.finfo(w.dtype).eps * max(self.scale, image):
             coupling = np.zeros(rows + 1)
             coupling[rows] = length
-            self.pending.append(Pending(w.div_(length), coupling))
+            self.pending.append(Pending(w.div_(length), coupling, clean))
 
-    def _sweep(self, q: Tensor, w: Tensor, rows: int) -> None:
-        """Orthogonalise q and then w, and the pending vectors, against all rows; again while much is found."""
+    def _sweep(self, chosen: Pending, w: Tensor) -> float:
+        """Orthogonalise w, and q before it unless an earlier sweep has, against all rows; twice if that shortens w much.
+
+        Returns the length of what was taken from w: the projection leaves it out, so it adds to this row's residual.
+        """
         self.sweeps += 1
-        if rows:
-            if self.basis.project_out(q) > 30 * self.tolerance:
-                self.basis.project_out(q)
-            q.div_(norm(q))
-            for p in self.pending:
-                self.basis.project_out(p.vector)
-                p.vector.sub_(q, alpha=dot(q, p.vector))
+        for p in [chosen, *self.pending]:
+            if not p.clean:
+                lost = float(self.basis.project_out(p.vector).norm())
+                self.drift = np.hypot(self.drift, lost * p.coupling[: len(self.drift)])
                 p.vector.div_(norm(p.vector))
+                p.clean = True
+        drift = 0.0
         for _ in range(3):
             before = norm(w)
-            loss = self._clean(w)
-            w.sub_(q, alpha=dot(q, w))
-            if loss <= 30 * self.tolerance and norm(w) > 0.5 * before:
+            drift = max(drift, float(self._clean(w, chosen.vector).norm()))
+            if norm(w) > 0.5 * before:
                 break
+        return drift
 
     def _sign(self) -> float:
         return 1.0 if self._signs.random() < 0.5 else -1.0
@@ -150,10 +157,15 @@ class Krylov:
         squares = sum(((p.coupling @ coordinates) ** 2 for p in self.pending), np.zeros(len(values)))
         return values, coordinates, np.sqrt(squares)
 
+    def drifts(self, coordinates: np.ndarray) -> np.ndarray:
+        """What lost orthogonality adds to the residuals (r,) of Ritz vectors with coordinates (m, r): measured, not bounded."""
+        return np.sqrt((self.drift**2) @ coordinates**2)
+
     def restart(self, values: np.ndarray, coordinates: np.ndarray) -> None:
         """Keep only the given Ritz pairs (values (r,), coordinates (m, r)) and the pending vectors."""
         self.basis.rotate(torch.from_numpy(np.ascontiguousarray(coordinates)))
         self.projection = np.diag(values)
+        self.drift = self.drifts(coordinates)
         for p in self.pending:
             p.coupling = p.coupling @ coordinates
         signs = torch.tensor([self._sign() for _ in values], dtype=torch.float64)
@@ -186,6 +198,7 @@ class Krylov:
         )
         arrays = {
             "projection": self.projection,
+            "drift": self.drift,
             "sketch": self._sketch.cpu().numpy(),
             "source": self._source.get_state().numpy(),
             "pending": np.stack([p.vector.cpu().numpy() for p in self.pending])
@@ -220,14 +233,14 @@ class Krylov:
                 f"the saved run in {folder} has size {meta['size']} and {meta['dtype']}, the operator {self.size} and "
                 f"{self._sketch.dtype}; give another folder or delete this one"
             )
-        self.projection = stored["projection"]
+        self.projection, self.drift = stored["projection"], stored["drift"]
         device = self.operator.device
         self._generation, self.scale, self.sweeps = meta["generation"], meta["scale"], meta["sweeps"]
         self._signs.bit_generator.state = meta["signs"]
         self._source.set_state(torch.from_numpy(stored["source"]))
         self._sketch = torch.from_numpy(stored["sketch"]).to(device)
         self.pending = [
-            Pending(torch.from_numpy(v).to(device), np.array(c))
+            Pending(torch.from_numpy(v).to(device), np.array(c), clean=False)
             for v, c in zip(stored["pending"], stored["coupling"], strict=True)
         ]
         kind = stored["sketch"].dtype

@@ -13,11 +13,14 @@ import torch
 from torch import Tensor
 
 from ired_interp.errors import InputError
+from ired_interp.random import stream
 from ired_interp.spectra.krylov import Krylov
 from ired_interp.spectra.operator import SymmetricOperator
 from ired_interp.spectra.plan import plan_lanczos
 from ired_interp.spectra.progress import Progress
-from ired_interp.spectra.vectors import generator, norm
+from ired_interp.spectra.vectors import norm
+
+_LOSS = 0.1  # loss of orthogonality that is let be, as a share of the residual asked for
 
 Which = Literal["LA", "SA", "BE", "LM"]
 
@@ -34,10 +37,11 @@ class Spectrum:
     ----------
     eigenvalues : (k,) float64, on the CPU; "LA", "BE" descending, "SA" ascending, "LM" descending in magnitude
     eigenvectors : (N, k), orthonormal columns
-    residuals : (k,) float64, bounds for ‖A v − λ v‖: an eigenvalue lies within this distance of each λ
+    residuals : (k,) float64, ‖A v − λ v‖: an eigenvalue lies within this distance of each λ. From the Lanczos relation with
+        the measured loss of orthogonality, checked by random sums; measured one by one where the check finds them too small
     converged : (k,) bool; residual ≤ tol·|λ|. A pair that is False is the best estimate at a stop, not a result
     matvecs : products used by this call
-    stopped : "converged", "product budget" or "time budget"
+    stopped : "converged", "product budget", "time budget", or "rounding" where the dtype does not allow the tolerance
     notes : sentences on what the residuals do not prove; also given as SpectrumWarning
     seconds : wall time
     sweeps, restarts : of the orthogonalisation
@@ -97,9 +101,11 @@ class _Run:
         order = _ranked(values, self.which)
         self.values, self.coordinates, self.residuals = values[order], coordinates[:, order], residuals[order]
         sizes, scale = np.abs(self.values), np.abs(self.values).max()
-        self.rounding = 10 * self.eps * scale
+        self.rounding = 20 * self.eps * scale
         self.limits = np.maximum(self.tol * np.maximum(sizes, self.eps ** (2 / 3) * scale), self.rounding)
         self.converged = (self.residuals <= self.limits)[: self.k]
+        loss = _LOSS * float(self.limits[: self.k].min()) / scale if scale else 0.0
+        self.krylov.tolerance = float(np.clip(loss, 16 * self.eps, self.eps**0.5))
 
     @property
     def excess(self) -> float:
@@ -217,18 +223,17 @@ def lanczos(
         raise InputError(f"start has shape {tuple(start.shape)}; expected ({size},)")
     k = min(k, size)
     plan = plan_lanczos(size, operator.dtype, operator.device, k, memory, storage)
-    operator.check()
-
-    loss = float(np.clip(1e-2 * tol, 16 * eps, eps**0.5 / 8))
-    run = _Run(Krylov(operator, plan.storage, loss, seed), k, which, tol)
     first = operator.matvecs
+    operator.check()
+    run = _Run(Krylov(operator, plan.storage, seed), k, which, tol)
     folder = Path(checkpoint) if checkpoint is not None else None
     if folder is not None and operator.agree((folder / "state.npz").exists()):
-        _continue(run, folder)
+        stopped = _continue(run, folder)
     else:
         run.krylov.inject(start)
+        stopped = None
     before = run.used
-    bar, stopped, saved = Progress(progress and operator.main()), None, time.monotonic()
+    bar, saved = Progress(progress and operator.main()), time.monotonic()
     last_look = 0
     try:
         while stopped is None:
@@ -251,19 +256,21 @@ def lanczos(
                     stopped = "converged"
                 bar.update(spent, int(run.converged.sum()), k, run.excess)
             if folder is not None and operator.main() and (stopped or time.monotonic() - saved > save_every):
-                _save(run, folder)
+                _save(run, folder, stopped)
                 saved = time.monotonic()
     finally:
         bar.close()
     return _finish(run, operator, stopped, first, begin, plan.sentence)
 
 
-def _save(run: _Run, folder: Path) -> None:
-    extra = {"k": run.k, "which": run.which, "used": run.used, "restarts": run.restarts}
-    run.krylov.save(folder, {**extra, "baseline": run.baseline, "until": run.until})
+def _save(run: _Run, folder: Path, stopped: str | None) -> None:
+    settings = {"k": run.k, "which": run.which, "tol": run.tol}
+    position = {"used": run.used, "restarts": run.restarts, "until": run.until, "baseline": run.baseline}
+    run.krylov.save(folder, {**settings, **position, "stopped": stopped})
 
 
-def _continue(run: _Run, folder: Path) -> None:
+def _continue(run: _Run, folder: Path) -> str | None:
+    """Take up a saved run; "converged" if it was that already, for the same settings."""
     saved = run.krylov.load(folder)
     if saved["which"] != run.which or saved["k"] < run.k:
         raise InputError(
@@ -271,40 +278,46 @@ def _continue(run: _Run, folder: Path) -> None:
             f"least k={run.k}; give another folder or delete this one"
         )
     run.used, run.restarts, run.until = saved["used"], saved["restarts"], saved["until"]
-    run.baseline = saved["baseline"] if saved["k"] == run.k else None
+    if (saved["k"], saved["tol"]) != (run.k, run.tol):
+        return None
+    run.baseline = saved["baseline"]
+    if len(run.krylov) < run.k:
+        return None
+    run.look()
+    return "converged" if saved["stopped"] == "converged" else None
 
 
-def _finish(
-    run: _Run, operator: SymmetricOperator, stopped: str, first: int, begin: float, plan: str
-) -> Spectrum:
-    """Ritz vectors, and a check of the residual bounds by two products with random-signed sums of all pairs."""
-    k = min(run.k, len(run.values))
-    run.k = k
-    values, bounds = run.values[:k], run.residuals[:k]
-    order = np.arange(k) if run.which != "BE" else np.argsort(-values)
+def _finish(run: _Run, operator: SymmetricOperator, stopped: str, first: int, begin: float, plan: str) -> Spectrum:
+    """Ritz vectors, and a check of the residuals by two products with random-signed sums of all pairs."""
+    run.k = k = min(run.k, len(run.values))
+    order = np.arange(k) if run.which != "BE" else np.argsort(-run.values[:k])
+    coordinates = np.ascontiguousarray(run.coordinates[:, :k][:, order])
+    values, limits = run.values[:k][order].copy(), run.limits[:k][order]
+    residuals = np.hypot(run.residuals[:k][order], run.krylov.drifts(coordinates))
     notes = run.notes()
-    vectors = run.krylov.basis.take(torch.from_numpy(np.ascontiguousarray(run.coordinates[:, :k][:, order])))
-    values, bounds = values[order], np.maximum(bounds[order], run.rounding)
-    eigenvalues = torch.from_numpy(values.copy())
-    signs = torch.randint(0, 2, (2, k), generator=generator(k, "check"), dtype=torch.float64) * 2 - 1
+    vectors = run.krylov.basis.take(torch.from_numpy(coordinates))
+    eigenvalues = torch.from_numpy(values)
+
+    signs = torch.randint(0, 2, (2, k), generator=stream("cpu", k, "residual check"), dtype=torch.float64) * 2 - 1
     total = 0.0
     for sign in signs:
         combined = (vectors @ sign.to(vectors.device, vectors.dtype)).to(operator.device)
         scaled = (vectors @ (sign * eigenvalues).to(vectors.device, vectors.dtype)).to(operator.device)
         total += norm((operator @ combined).sub_(scaled)) ** 2 / len(signs)
-    if operator.agree(total > 4 * float((bounds**2).sum())):
-        bounds = np.maximum(bounds, residual_norms(operator, eigenvalues, vectors).numpy())
-        notes.append("the residuals were larger than Lanczos predicted and have been measured pair by pair")
-    converged = bounds <= run.limits[:k][order]
-    if not converged.all() and stopped == "converged":
-        stopped = "rounding"
+    doubtful = total > 4 * float((np.maximum(residuals, run.rounding) ** 2).sum())
+    if operator.agree(doubtful or (stopped == "converged" and bool((residuals > limits).any()))):
+        residuals = residual_norms(operator, eigenvalues, vectors).numpy()
+        if (residuals > limits).any() and stopped == "converged":
+            stopped = "rounding"
+            notes.append(f"rounding in {operator.dtype} keeps some residuals above {run.tol:g}; use float64 or a larger tol")
+    residuals = np.maximum(residuals, run.rounding)
     for note in notes:
         warnings.warn(note, SpectrumWarning, stacklevel=3)
     return Spectrum(
         eigenvalues,
         vectors,
-        torch.from_numpy(bounds),
-        torch.from_numpy(converged),
+        torch.from_numpy(residuals),
+        torch.from_numpy(residuals <= limits),
         operator.matvecs - first,
         stopped,
         tuple(notes),
