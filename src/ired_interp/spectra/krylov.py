@@ -252,13 +252,15 @@ class Krylov:
         return meta
 
     def _belongs(self, folder: Path) -> None:
+        """Hold A Qᵀ = QᵀH + Pᵀ(coupling) against one product, with a random-signed sum of all rows."""
         if not len(self.basis):
             return
-        w = self.operator @ self.basis[0]
-        expected = self.basis.combine(torch.from_numpy(self.projection[:, 0]))
+        mix = np.random.default_rng(0).choice([-1.0, 1.0], len(self.basis))
+        image = self.operator @ self.basis.combine(torch.from_numpy(mix))
+        expected = self.basis.combine(torch.from_numpy(self.projection @ mix))
         for p in self.pending:
-            expected.add_(p.vector, alpha=float(p.coupling[0]))
-        if norm(w - expected) > 1e-2 * max(norm(w), self.scale):
+            expected.add_(p.vector, alpha=float(p.coupling @ mix))
+        if norm(image - expected) > 1e-2 * norm(image):
             raise InputError(
                 f"the saved run in {folder} belongs to another objective, other data or other parameters; give another "
                 "folder or delete this one"
