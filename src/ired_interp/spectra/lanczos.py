@@ -84,6 +84,21 @@ def residual_norms(operator: SymmetricOperator, eigenvalues: Tensor, eigenvector
     )
 
 
+class _Trend:
+    """Share of the products that are done, from how the largest residual over its tolerance falls."""
+
+    def __init__(self) -> None:
+        self.history: list[tuple[int, float]] = []
+
+    def share(self, products: int, excess: float) -> float | None:
+        self.history.append((products, float(np.log(max(excess, 1e-30)))))
+        recent = self.history[len(self.history) // 2 :]
+        steps, fall = recent[-1][0] - recent[0][0], recent[0][1] - recent[-1][1]
+        if steps <= 0 or fall <= 0:
+            return None
+        return products / (products + max(0.0, self.history[-1][1]) * steps / fall)
+
+
 class _Run:
     """One Lanczos run: what is wanted, what has been found, whether it holds."""
 
@@ -234,7 +249,7 @@ def lanczos(
         stopped = None
     before = run.used
     bar, saved = Progress(progress and operator.main()), time.monotonic()
-    last_look = 0
+    trend, last_look = _Trend(), 0
     try:
         while stopped is None:
             exhausted = not run.krylov.pending and not run.krylov.inject()
@@ -254,7 +269,8 @@ def lanczos(
                 run.look()
                 if exhausted or operator.agree(run.settled()):
                     stopped = "converged"
-                bar.update(spent, int(run.converged.sum()), k, run.excess)
+                text = f"Lanczos: {run.used} products, {int(run.converged.sum())} of {k} eigenpairs converged"
+                bar.update(text, trend.share(run.used, run.excess))
             if folder is not None and operator.main() and (stopped or time.monotonic() - saved > save_every):
                 _save(run, folder, stopped)
                 saved = time.monotonic()
