@@ -9,7 +9,13 @@ from typing import Any
 
 __version__ = version("ired-interp")
 
-_PUBLIC: dict[str, str] = {}
+_PUBLIC = {
+    "ExactEnergy": "ired_interp.tasks",
+    "IREDModule": "ired_interp.module",
+    "MLPEnergy": "ired_interp.energy",
+    "load": "ired_interp.checkpoint",
+    "probe": "ired_interp.probes",
+}
 _SUBPACKAGES = ("geometry", "spectra")
 
 __all__ = ["__version__", *_PUBLIC, *_SUBPACKAGES]  # noqa: PLE0604

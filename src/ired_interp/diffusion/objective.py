@@ -21,10 +21,11 @@ class Noise(NamedTuple):
     contrast_eps: Tensor
 
     @classmethod
-    def draw(cls, y: Tensor, landscapes: int, generator: torch.Generator) -> "Noise":
-        """Draw for answers y (B, d_y), on their device."""
-        k = torch.randint(landscapes, (len(y),), generator=generator, device=y.device)
-        eps, contrast_eps = torch.randn((2, *y.shape), generator=generator, device=y.device, dtype=y.dtype)
+    def draw(cls, count: int, solution_dim: int, landscapes: int, generator: torch.Generator) -> "Noise":
+        """Draw for `count` problems, on the generator's device."""
+        device = generator.device
+        k = torch.randint(landscapes, (count,), generator=generator, device=device)
+        eps, contrast_eps = torch.randn(2, count, solution_dim, generator=generator, device=device)
         return cls(k, eps, contrast_eps)
 
 

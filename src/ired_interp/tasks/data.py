@@ -15,11 +15,12 @@ _EVALUATION_BATCH = 2000
 
 
 class Batch(NamedTuple):
-    """Problems x, y, and where they stand: number `index` of the stream `name`, `part` of `parts` where ranks share a batch."""
+    """Problems x, y, and where they stand: batch `index` of a split's variant, `part` of `parts` where ranks share a batch."""
 
     x: Tensor
     y: Tensor
-    name: str
+    split: str
+    variant: Variant
     index: int
     part: int = 0
     parts: int = 1
@@ -59,7 +60,14 @@ class EvaluationSet:
     """A fixed set of problems in batches; `part` of `parts` takes every parts-th batch."""
 
     def __init__(
-        self, data: "TaskData", device: torch.device, split: str, variant: Variant, count: int, part: int, parts: int
+        self,
+        data: "TaskData",
+        split: str,
+        variant: Variant,
+        count: int,
+        device: torch.device,
+        part: int = 0,
+        parts: int = 1,
     ) -> None:
         self._data, self._device, self._split, self._variant = data, device, split, variant
         self._sizes = list(enumerate(_sizes(count)))[part::parts]
@@ -69,9 +77,7 @@ class EvaluationSet:
 
     def __iter__(self) -> Iterator[Batch]:
         for index, size in self._sizes:
-            name = f"{self._split}/{self._variant}"
-            problems = self._data.draw(size, self._device, 0, self._variant, self._split, index)
-            yield Batch(*problems, name, index)
+            yield self._data.evaluation_batch(self._split, self._variant, index, size, self._device)
 
 
 class TaskData(LightningDataModule):
@@ -144,7 +150,13 @@ class TaskData(LightningDataModule):
     def training_batch(self, index: int, device: torch.device, part: int = 0, parts: int = 1) -> Batch:
         """Batch `index` of the training stream, or this rank's share of it."""
         x, y = self.draw(self.batch_size, device, self.seed, self.train_variant, "train", index)
-        return Batch(x[part::parts], y[part::parts], "train", index, part, parts)
+        return Batch(x[part::parts], y[part::parts], "train", self.train_variant, index, part, parts)
+
+    def evaluation_batch(
+        self, split: str, variant: Variant, index: int, size: int, device: torch.device | str
+    ) -> Batch:
+        """`size` problems, number `index` of the set `split` ("validation", "test", "probe"), the same for every run."""
+        return Batch(*self.draw(size, device, 0, variant, split, index), split, variant, index)
 
     def train_dataloader(self) -> TrainingStream:
         trainer = self._running_trainer()
@@ -166,8 +178,8 @@ class TaskData(LightningDataModule):
 
     def _evaluation(self, split: str, count: int) -> list[EvaluationSet]:
         trainer = self._running_trainer()
-        device, rank, world = trainer.strategy.root_device, trainer.global_rank, trainer.world_size
-        return [EvaluationSet(self, device, split, variant, count, rank, world) for variant in self.variants]
+        place = (trainer.strategy.root_device, trainer.global_rank, trainer.world_size)
+        return [EvaluationSet(self, split, variant, count, *place) for variant in self.variants]
 
     def _running_trainer(self) -> Any:
         assert self.trainer is not None, "a TaskData's loaders belong to a Trainer; use draw() without one"

@@ -1,10 +1,10 @@
-"""What predictors that learned nothing, or everything, score: the floors to read an error against."""
+"""Answers that need no learning, to read an error against."""
 
 import torch
 from torch import Tensor
 
 from ired_interp.random import stream
-from ired_interp.tasks.base import Problems, Task, Variant
+from ired_interp.tasks.base import Task, Variant
 
 _MEAN_PROBLEMS = 20_000
 
@@ -17,9 +17,3 @@ def constant_answers(task: Task, device: torch.device, train: Variant, variant: 
         name: task.sample(_MEAN_PROBLEMS, stream(device, 0, "floors", source), source).y.mean(0)
         for source, name in names.items()
     }
-
-
-def trivial_errors(task: Task, problems: Problems, constants: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Squared error per problem (B,), mean over entries, of each trivial predictor."""
-    answers = {name: y.expand_as(problems.y) for name, y in constants.items()} | task.trivial(problems.x)
-    return {name: (y - problems.y).square().mean(1) for name, y in answers.items()}

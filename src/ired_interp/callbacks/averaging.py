@@ -1,0 +1,44 @@
+"""Exponential averaging of the weights; the average is what is validated, checkpointed and measured."""
+
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import EMAWeightAveraging
+
+from ired_interp.errors import InputError
+
+
+class WeightAveraging(EMAWeightAveraging):
+    """Average the weights as w̄ ← decay·w̄ + (1 − decay)·w.
+
+    A checkpoint's `state_dict` is the average; `current_model_state` holds the raw weights, from which training resumes.
+
+    Parameters
+    ----------
+    decay : share of the old average kept at each update.
+    every_n_steps : training steps between updates.
+    """
+
+    def __init__(self, decay: float = 0.995, every_n_steps: int = 10) -> None:
+        if not 0 <= decay < 1 or every_n_steps < 1:
+            raise InputError(
+                f"weight_averaging has decay={decay} and every_n_steps={every_n_steps}; expected 0 <= decay < 1 and at least 1 step."
+            )
+        # Buffers are constants here (schedules): averaging them would only round them.
+        super().__init__(use_buffers=False, decay=decay, update_every_n_steps=every_n_steps)
+
+    @property
+    def averaged(self) -> LightningModule:
+        """The module with the averaged weights, a copy of its own: measuring it does not touch training."""
+        assert self._average_model is not None
+        return self._average_model.module
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert self._average_model is not None
+        if int(self._average_model.n_averaged) == 0:
+            return  # no step was taken: the module keeps the weights it came with
+        super().on_train_end(trainer, pl_module)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if self._average_model is not None:
+            super().on_save_checkpoint(trainer, pl_module, checkpoint)

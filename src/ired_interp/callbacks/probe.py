@@ -1,0 +1,85 @@
+"""Run a probe at chosen steps of training; everything that is common to all such callbacks."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from ired_interp.callbacks.averaging import WeightAveraging
+from ired_interp.errors import InputError
+from ired_interp.measure import measure
+from ired_interp.module import IREDModule
+from ired_interp.probes import Probe, Snapshot
+from ired_interp.probes.base import Weights
+from ired_interp.results import Run
+from ired_interp.tasks.base import Problems, Variant, check_variant
+from ired_interp.tasks.data import TaskData
+
+
+class ProbeCallback(Callback):
+    """Measure every n steps, and at the end of training, on a fixed set of problems.
+
+    A measurement that fails (out of memory, not finite) is recorded as failed and training goes on. Training is bit for bit the same
+    with and without the callback.
+
+    Parameters
+    ----------
+    probe : what to measure.
+    every_n_steps : training steps (updates done) between measurements.
+    weights : "average" or "raw".
+    problems : how many problems to measure on.
+    variant : their distribution, "same" or "harder".
+    """
+
+    def __init__(
+        self,
+        probe: Probe,
+        every_n_steps: int = 1000,
+        weights: Weights = "average",
+        problems: int = 32,
+        variant: Variant = "same",
+    ) -> None:
+        if every_n_steps < 1 or problems < 1:
+            raise InputError(
+                f"callback {probe.label} has every_n_steps={every_n_steps} and problems={problems}; both must be at least 1."
+            )
+        if weights not in ("average", "raw"):
+            raise InputError(f"callback {probe.label} has weights={weights!r}; choose 'average' or 'raw'.")
+        check_variant(variant)
+        self.probe, self.every_n_steps, self.weights = probe, every_n_steps, weights
+        self.problems, self.variant = problems, variant
+        self._measured = -1
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if not isinstance(pl_module, IREDModule):
+            raise InputError(
+                f"callback {self.probe.label} measures energies, but {type(pl_module).__name__} has none; remove the callback."
+            )
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step % self.every_n_steps == 0:
+            self._measure(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._measure(trainer, pl_module)
+
+    def _measure(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        step = trainer.global_step
+        if step == self._measured or not trainer.is_global_zero:
+            return
+        self._measured = step
+        origin = {"problems": self.problems, "variant": self.variant}
+        results = Run(Path(trainer.default_root_dir)).results
+        measure(self.probe, self._snapshot(trainer, pl_module, step), results, origin)
+
+    def _snapshot(self, trainer: Trainer, pl_module: LightningModule, step: int) -> Snapshot:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(data, TaskData)
+        x, y, *_ = data.evaluation_batch("probe", self.variant, 0, self.problems, pl_module.device)
+        module = pl_module
+        if self.weights == "average":
+            module = next(c for c in trainer.callbacks if isinstance(c, WeightAveraging)).averaged
+        assert isinstance(module, IREDModule)
+        return Snapshot(module, Problems(x, y), data.task, step, self.weights)

@@ -1,0 +1,29 @@
+"""Progress of a run as plain lines, where no terminal shows a bar."""
+
+import time
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from ired_interp.terminal import PLAIN_SECONDS, duration, say
+
+
+class PlainProgress(Callback):
+    """Every ten seconds, one line with the step, the loss, the last validation errors and the time that remains."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._start = self._shown = time.monotonic()
+        self._first = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        now, step, last = time.monotonic(), trainer.global_step, trainer.max_steps
+        if now - self._shown < PLAIN_SECONDS and step != last:
+            return
+        self._shown = now
+        rate = (step - self._first) / (now - self._start)
+        values = {"loss": float(outputs["loss"])}
+        values |= {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith("val/error")}
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        say(f"step {step}/{last}  {shown}  {rate:.1f} steps/s, {duration((last - step) / max(rate, 1e-9))} left")

@@ -1,0 +1,163 @@
+"""Read checkpoints: ours, and the published implementation's model-*.pt. Weights only, never code."""
+
+import hashlib
+import pickle
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml
+from torch import Tensor
+
+from ired_interp.config import build
+from ired_interp.energy import MLPEnergy
+from ired_interp.errors import InputError
+from ired_interp.module import IREDModule, SolverModule
+from ired_interp.results import Run, open_run
+from ired_interp.tasks.data import TaskData
+
+CONFIG_KEY = "ired_config"
+_PUBLISHED = {"average": ("ema", "ema_model.model.ebm."), "raw": ("model", "model.ebm.")}
+
+Weights = Literal["average", "raw"]
+
+
+@dataclass
+class Checkpoint:
+    """A checkpoint file in memory."""
+
+    path: Path
+    content: dict[str, Any]
+    digest: str
+
+    @property
+    def published(self) -> bool:
+        """Whether the published implementation wrote it."""
+        return CONFIG_KEY not in self.content
+
+    @cached_property
+    def config(self) -> dict[str, Any] | None:
+        """The resolved configuration of the run that wrote it; None in a published file."""
+        return None if self.published else yaml.safe_load(self.content[CONFIG_KEY])
+
+    @property
+    def run(self) -> Run | None:
+        """The run whose folder it lies in, if any."""
+        run = Run(self.path.absolute().parent.parent)
+        return run if run.config.is_file() else None
+
+    @property
+    def step(self) -> int:
+        """Updates done."""
+        return int(self.content["step" if self.published else "global_step"])
+
+    def state(self, weights: Weights) -> dict[str, Tensor]:
+        """The weights asked for, under the module's names."""
+        if weights not in _PUBLISHED:
+            raise InputError(f"weights {weights!r} do not exist; choose 'average' or 'raw'.")
+        if not self.published:
+            content = self.content
+            raw = content.get("current_model_state", content["state_dict"])
+            return raw if weights == "raw" else content["state_dict"]
+        key, prefix = _PUBLISHED[weights]
+        state = {k.removeprefix(prefix): v for k, v in self.content[key].items() if k.startswith(prefix)}
+        return {f"energy.{name}": value for name, value in state.items()}
+
+    def build(self) -> tuple[SolverModule, TaskData | None]:
+        """The module, with weights still to be loaded, and its data where the file knows them."""
+        if self.config is not None:
+            return build(self.config)
+        state = self.state("raw")
+        try:
+            (width, inputs), solution_dim = state["energy.fc1.weight"].shape, state["energy.fc4.weight"].shape[0]
+        except KeyError:
+            raise InputError(
+                f"{self.path} looks like a published checkpoint but holds no MLP energy (fc1 … fc4); only the continuous "
+                "tasks' energies are supported."
+            ) from None
+        landscapes = len(self.content["model"]["betas"])
+        return IREDModule(MLPEnergy(inputs - solution_dim, solution_dim, width, landscapes)), None
+
+    def load_into(self, module: SolverModule, weights: Weights) -> None:
+        """Put weights into a module.
+
+        Raises
+        ------
+        InputError
+            If a name or shape differs.
+        """
+        own, state = module.state_dict(), self.state(weights)
+        different = [n for n in own if n in state and own[n].shape != state[n].shape]
+        if different:
+            name = different[0]
+            raise InputError(
+                f"{self.path} does not fit the model: {name} has shape {tuple(state[name].shape)} in the checkpoint and "
+                f"{tuple(own[name].shape)} in the model; use the configuration of the run that wrote it."
+            )
+        if own.keys() != state.keys():
+            name = sorted(own.keys() ^ state.keys())[0]
+            where = "the model lacks it" if name in state else "the checkpoint lacks it"
+            raise InputError(f"{self.path} does not fit the model: {where}: {name}; use the configuration of its run.")
+        module.load_state_dict(state)
+
+
+def checkpoint_path(path: str | Path) -> Path:
+    """The checkpoint file that a path means: a file, or a run folder's newest."""
+    path = Path(path)
+    return open_run(path).last_checkpoint() if path.is_dir() else path
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint, or the newest of a run folder, without running any code that it may hold.
+
+    Raises
+    ------
+    InputError
+        If it is missing, truncated, holds code, or is no IRED checkpoint.
+    """
+    path = checkpoint_path(path)
+    try:
+        blob = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"checkpoint {path} cannot be read ({error.strerror}); check the path.") from None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise InputError(
+            f"checkpoint {path} is not a file of weights, or holds code beside them; only files that load weights-only are read."
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError):
+        raise InputError(f"checkpoint {path} is truncated or damaged; copy it again or take an earlier one.") from None
+    ours = isinstance(content, dict) and {CONFIG_KEY, "state_dict", "global_step"} <= content.keys()
+    published = isinstance(content, dict) and {"step", "model", "ema"} <= content.keys()
+    if not ours and not published:
+        raise InputError(
+            f"{path} is no IRED checkpoint; expected one that `ired fit` wrote, or a published model-*.pt."
+        )
+    return Checkpoint(path, content, hashlib.sha256(blob).hexdigest()[:16])
+
+
+def load(path: str | Path, weights: Weights = "average", device: torch.device | str = "cpu") -> SolverModule:
+    """A trained model.
+
+    Parameters
+    ----------
+    path : a checkpoint of `ired fit`, a run folder, or a published model-*.pt.
+    weights : "average" or "raw".
+    device : where to put it.
+
+    Returns
+    -------
+    The module (an IREDModule unless a baseline was trained), in evaluation mode.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, truncated, foreign or holds code.
+    """
+    checkpoint = read_checkpoint(path)
+    module, _ = checkpoint.build()
+    checkpoint.load_into(module, weights)
+    return module.eval().to(device)

@@ -1,0 +1,81 @@
+"""The `ired` program. A command's code is imported only when it is chosen, so that --help and completion are immediate."""
+
+import os
+import sys
+from importlib import import_module
+from typing import NamedTuple
+
+from ired_interp.errors import InputError, Interrupted, RunError
+
+
+class Command(NamedTuple):
+    """A row of the program's table: the module whose main(arguments) runs it, and one line of help."""
+
+    module: str
+    help: str
+
+
+COMMANDS = {
+    "fit": Command("ired_interp.commands.fit", "train a model: ired fit --config configs/inverse.yaml"),
+    "validate": Command("ired_interp.commands.evaluate", "error on the validation set: ired validate --ckpt RUN"),
+    "test": Command("ired_interp.commands.evaluate", "error on the test set beside its floors: ired test --ckpt RUN"),
+    "probe": Command("ired_interp.commands.probe", "measure a trained model's landscapes: ired probe --ckpt RUN"),
+    "runs": Command("ired_interp.commands.runs", "list the runs in a folder: ired runs"),
+    "completion": Command("ired_interp.commands.completion", "print a script for the shell: ired completion bash"),
+}
+
+
+def usage() -> str:
+    """The text of `ired --help`."""
+    rows = "\n".join(f"  {name:<11}{command.help}" for name, command in COMMANDS.items())
+    return (
+        "usage: ired COMMAND [options]\n\nTrain IRED energy models and measure the geometry of their landscapes.\n\n"
+        f"commands:\n{rows}\n\n"
+        "options:\n  --debug    show the traceback of an error\n  --version  print the version\n  -h, --help print this\n\n"
+        "`ired COMMAND --help` explains a command. Exit code: 0 done, 1 failed, 2 bad input.\n"
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the program and return its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    arguments = [a for a in arguments if a != "--debug"]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage(), end="")
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        from ired_interp import __version__
+
+        print(f"ired {__version__}")
+        return 0
+    try:
+        return _run(arguments[0], arguments[1:])
+    except Exception as error:
+        if debug:
+            raise
+        return _explain(error)
+    except KeyboardInterrupt:
+        print("ired: stopped", file=sys.stderr)
+        return 130
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    if name not in COMMANDS:
+        raise InputError(f"{name!r} is no command; there are {', '.join(COMMANDS)}.")
+    # An idle thread that spins takes the core from a busy one when the machine is shared.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    return import_module(COMMANDS[name].module).main(name, arguments)
+
+
+def _explain(error: Exception) -> int:
+    if isinstance(error, InputError):
+        print(f"ired: {error}", file=sys.stderr)
+        return 2
+    if isinstance(error, RunError):
+        print(f"ired: {error}", file=sys.stderr)
+        return 1
+    if isinstance(error, Interrupted):
+        return 128 + error.number
+    print(f"ired: {type(error).__name__}: {error} (run again with --debug for the traceback)", file=sys.stderr)
+    return 1

@@ -1,0 +1,83 @@
+"""`ired test` and `ired validate`: errors of a trained model, beside the floors."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_only
+
+from ired_interp.checkpoint import CONFIG_KEY, Checkpoint, read_checkpoint
+from ired_interp.commands.options import take_option
+from ired_interp.errors import InputError
+from ired_interp.evaluation import error_table, evaluation_result
+from ired_interp.lightning_cli import IREDCLI, option_values
+from ired_interp.results import Label, Run, write_result
+from ired_interp.results.provenance import provenance
+from ired_interp.results.run import default_name
+from ired_interp.terminal import say
+
+
+def main(command: str, arguments: list[str]) -> int:
+    """Run the command."""
+    if "--help" in arguments or "-h" in arguments:
+        print(
+            f"ired {command} --ckpt FILE|RUN [--weights average|raw] restores model and data from a checkpoint; its configuration "
+            "stands before every other option, which override it:\n"
+        )
+    path, arguments = take_option(arguments, "--ckpt")
+    weights, arguments = take_option(arguments, "--weights")
+    checkpoint = read_checkpoint(path) if path else None
+    if checkpoint is None or checkpoint.config is None:
+        if path and not option_values(arguments, "--config", "-c"):
+            raise InputError(f"{path} is a published checkpoint, which names no data; add --config with its task.")
+        EvaluateCLI(command, arguments, checkpoint, weights or "average")
+        return 0
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "config.yaml"
+        config.write_text(checkpoint.content[CONFIG_KEY])
+        EvaluateCLI(command, ["--config", str(config), *arguments], checkpoint, weights or "average")
+    return 0
+
+
+class EvaluateCLI(IREDCLI):
+    """Evaluate a checkpoint on the validation or test set."""
+
+    def __init__(self, command: str, arguments: list[str], checkpoint: Checkpoint | None, weights: Any) -> None:
+        self.checkpoint, self.weights = checkpoint, weights
+        super().__init__(command, arguments)
+
+    def validate(self, **kwargs: Any) -> None:
+        """Error on the validation set."""
+        self._evaluate("validation", self.datamodule.validation_problems)
+
+    def test(self, **kwargs: Any) -> None:
+        """Error on the test set."""
+        self._evaluate("test", self.datamodule.test_problems)
+
+    def _evaluate(self, split: str, problems: int) -> None:
+        if self.checkpoint is not None:
+            self.checkpoint.load_into(self.model, self.weights)
+        elif any(p.requires_grad for p in self.model.parameters()):
+            raise InputError(f"ired {self.command} needs trained weights, but got no --ckpt; name a checkpoint or a run.")
+        say(f"{split} set: {problems} problems each of {', '.join(self.datamodule.variants)}")
+        run_stage = self.trainer.test if split == "test" else self.trainer.validate
+        run_stage(self.model, self.datamodule, verbose=False)
+        errors = {key: metric.compute() for key, metric in self.model.errors.items()}
+        self._report(split, problems, errors)
+
+    @rank_zero_only
+    def _report(self, split: str, problems: int, errors: Any) -> None:
+        result = evaluation_result(errors, self.model, self.datamodule, split, problems)
+        print(error_table(result), end="")
+        checkpoint = self.checkpoint
+        settings = {"checkpoint": checkpoint.digest if checkpoint else None, "config": self.dump()}
+        label = Label(f"{split}_error", checkpoint.step if checkpoint else 0, self.weights, settings)
+        say(f"written to {write_result(self._home().results, label, result, provenance())}")
+
+    def _home(self) -> Run:
+        if self.checkpoint is not None and self.checkpoint.run is not None:
+            return self.checkpoint.run
+        run = Run(Path(self.settings.runs).absolute() / self.settings.experiment / (self.settings.name or default_name()))
+        if not run.config.is_file():
+            run.write_config(self.dump())
+        return run

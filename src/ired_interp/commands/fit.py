@@ -1,0 +1,111 @@
+"""`ired fit`: train, into a run folder of its own."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from ired_interp.callbacks import FiniteLoss, SaveLast
+from ired_interp.checkpoint import CONFIG_KEY, read_checkpoint
+from ired_interp.checkpoint_io import AtomicCheckpointIO
+from ired_interp.commands.options import take_option
+from ired_interp.errors import InputError
+from ired_interp.lightning_cli import IREDCLI
+from ired_interp.results import Run, open_run
+from ired_interp.results.run import default_name
+from ired_interp.terminal import say
+
+_NAME_VARIABLE = "IRED_RUN_NAME"  # tells further processes of the same run its name
+
+
+def main(command: str, arguments: list[str]) -> int:
+    """Run the command."""
+    resumed, arguments = take_option(arguments, "--resume")
+    if "--help" in arguments or "-h" in arguments:
+        print("ired fit --resume RUN [--trainer.KEY VALUE …] goes on with a run that was stopped; otherwise:\n")
+    if resumed is None:
+        FitCLI(arguments)
+        return 0
+    run = open_run(resumed)
+    wrong = [a for a in arguments if a.startswith("--") and not a.startswith("--trainer.")]
+    if wrong:
+        raise InputError(
+            f"--resume goes on with the run as it was configured, but {wrong[0]} was given too; only --trainer.* may change "
+            "(start a new run for anything else)."
+        )
+    read_checkpoint(run.path)
+    FitCLI(["--config", str(run.config), *arguments], run)
+    return 0
+
+
+class FitCLI(IREDCLI):
+    """Train in a new run folder, or go on in that of `resumed`."""
+
+    def __init__(self, arguments: list[str], resumed: Run | None = None) -> None:
+        self.resumed = resumed
+        super().__init__("fit", arguments)
+
+    @property
+    def run(self) -> Run:
+        if self.resumed:
+            return self.resumed
+        name = self.settings.name or os.environ.setdefault(_NAME_VARIABLE, default_name())
+        return Run(Path(self.settings.runs).absolute() / self.settings.experiment / name)
+
+    def own_callbacks(self) -> list[Any]:
+        run = self.run
+        return [
+            FiniteLoss(),
+            _Config(self.dump()),
+            SaveLast(run, self.settings.save_every),
+            ModelCheckpoint(
+                run.checkpoints,
+                "best-{step}",
+                monitor=f"val/error/{self.datamodule.variants[0]}",
+                save_top_k=self.settings.keep_best,
+                save_on_train_epoch_end=False,
+            ),
+        ]
+
+    def trainer_places(self, logger: Any) -> dict[str, Any]:
+        own = CSVLogger(self.run.path, name="metrics", flush_logs_every_n_steps=50)
+        more = [] if logger in (None, True, False) else logger if isinstance(logger, list) else [logger]
+        return {"default_root_dir": self.run.path, "logger": [own, *more], "plugins": [AtomicCheckpointIO()]}
+
+    def fit(self, **kwargs: Any) -> None:
+        """Check everything that can be checked, then make the folder and train."""
+        self.datamodule.draw(2, "cpu", self.datamodule.seed, self.datamodule.train_variant, "check")
+        run = self.run
+        _claim(run, self.dump(), self.resumed is not None)
+        say(f"run {run.path}" + (f", resumed from {run.last_checkpoint().name}" if self.resumed else ""))
+        started = str(run.last_checkpoint()) if self.resumed else None
+        self.trainer.fit(self.model, self.datamodule, ckpt_path=started, weights_only=True)
+        say(f"done: {self.trainer.global_step} steps; results in {run.path}")
+
+
+class _Config(Callback):
+    """Put the resolved configuration into every checkpoint, so that it can be read without any other file."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint[CONFIG_KEY] = self.text
+
+
+@rank_zero_only
+def _claim(run: Run, config: str, resumed: bool) -> None:
+    if resumed:
+        return
+    try:
+        run.path.mkdir(parents=True)
+    except FileExistsError:
+        raise InputError(
+            f"run {run.path} exists, and results are never overwritten; choose another --name, or go on with it: "
+            f"ired fit --resume {run.path}."
+        ) from None
+    run.write_config(config)

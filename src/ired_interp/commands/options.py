@@ -1,0 +1,32 @@
+"""Options that a command takes out of its arguments before the configuration is parsed."""
+
+from ired_interp.errors import InputError
+
+
+def take_option(arguments: list[str], name: str) -> tuple[str | None, list[str]]:
+    """The value of `--name value` or `--name=value` (None where absent), and the other arguments."""
+    values, rest = take_options(arguments, name)
+    if len(values) > 1:
+        raise InputError(f"{name} was given {len(values)} values ({', '.join(values)}); give one.")
+    return (values[0] if values else None), rest
+
+
+def take_options(arguments: list[str], name: str) -> tuple[list[str], list[str]]:
+    """All values of an option that may be repeated and may take several (`--name a b --name=c`), and the other arguments."""
+    values: list[str] = []
+    rest: list[str] = []
+    position = 0
+    while position < len(arguments):
+        head, equals, value = arguments[position].partition("=")
+        position += 1
+        if head != name:
+            rest.append(arguments[position - 1])
+            continue
+        found = [value] if equals else []
+        while not equals and position < len(arguments) and not arguments[position].startswith("-"):
+            found.append(arguments[position])
+            position += 1
+        if not found:
+            raise InputError(f"{name} stands without a value; give one.")
+        values += found
+    return values, rest

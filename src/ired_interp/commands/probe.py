@@ -1,0 +1,156 @@
+"""`ired probe`: measure trained models; model and data come from the checkpoint alone."""
+
+import argparse
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+
+from ired_interp.callbacks import ProbeCallback
+from ired_interp.checkpoint import Checkpoint, read_checkpoint
+from ired_interp.config import SentenceParser, build, build_data, check_order, read_yaml, sentence
+from ired_interp.errors import InputError
+from ired_interp.lightning_cli import quiet
+from ired_interp.measure import measure
+from ired_interp.module import IREDModule, SolverModule
+from ired_interp.probes import BY_NAME, HessianSpectrum, Probe, Snapshot
+from ired_interp.results.run import default_name
+from ired_interp.tasks.base import VARIANTS, Problems
+from ired_interp.tasks.data import TaskData
+from ired_interp.terminal import say
+
+_DESCRIPTION = """Measure a trained model's landscapes. Which probes: those named by --probes; else those of --config files (a list
+`probes:`, or callbacks as in callbacks/*.yaml); else those that ran during training; else hessian_spectrum."""
+
+
+def main(command: str, arguments: list[str]) -> int:
+    """Run the command."""
+    quiet()
+    options = _parse(arguments)
+    check_order(options.config)
+    failed = 0
+    for checkpoint in [read_checkpoint(path) for path in options.ckpt] or [None]:
+        failed += _measure(checkpoint, options)
+    return 1 if failed else 0
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = _Parser(prog="ired probe", description=_DESCRIPTION)
+    parser.add_argument("--ckpt", nargs="+", default=[], metavar="FILE|RUN", help="checkpoints, or run folders (their newest)")
+    parser.add_argument("--config", action="append", default=[], metavar="FILE", help="probes, or data for a published checkpoint")
+    parser.add_argument("--probes", nargs="+", default=[], choices=list(BY_NAME), help="probes with their default settings")
+    parser.add_argument("--weights", choices=["average", "raw"], default="average")
+    parser.add_argument("--problems", type=int, default=32, help="problems measured on (default 32)")
+    parser.add_argument("--variant", choices=VARIANTS, default="same", help="their distribution")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
+    parser.add_argument("--output", metavar="FOLDER", help="where results go (default: the checkpoint's run folder)")
+    options = parser.parse_args(arguments)
+    if options.problems < 1:
+        raise InputError(f"--problems is {options.problems}; it must be at least 1.")
+    if not options.ckpt and not options.config:
+        raise InputError("nothing to probe: give --ckpt with a checkpoint or a run folder.")
+    return options
+
+
+def _measure(checkpoint: Checkpoint | None, options: argparse.Namespace) -> int:
+    module, data = _restore(checkpoint, options)
+    device = _device(options.device)
+    x, y, *_ = data.evaluation_batch("probe", options.variant, 0, options.problems, device)
+    digest, step = (checkpoint.digest, checkpoint.step) if checkpoint else (None, 0)
+    snapshot = Snapshot(module.eval().to(device), Problems(x, y), data.task, step, options.weights, digest)
+    origin = {"problems": options.problems, "variant": options.variant}
+    failed = 0
+    for probe in _probes(checkpoint, options):
+        path, result = measure(probe, snapshot, _folder(checkpoint, options), origin)
+        if "failed" in result.attrs:
+            failed += 1
+        else:
+            print(probe.summary(result), end="")
+        say(f"written to {path}")
+    return failed
+
+
+def _restore(checkpoint: Checkpoint | None, options: argparse.Namespace) -> tuple[IREDModule, TaskData]:
+    given = _merged(options.config)
+    if checkpoint is None:
+        module, data = build(given)
+        if any(p.requires_grad for p in module.parameters()):
+            raise InputError("this model has weights to be trained, but no --ckpt says which; name a checkpoint or a run.")
+    else:
+        module, own = checkpoint.build()
+        if own is None and "data" not in given:
+            raise InputError(f"{checkpoint.path} is a published checkpoint and names no data; add --config with its task.")
+        data = build_data(given) if "data" in given else own
+        assert data is not None
+        _check_fit(checkpoint, module, own, data)
+        checkpoint.load_into(module, options.weights)
+    if not isinstance(module, IREDModule):
+        raise InputError(f"{type(module).__name__} has no energy to probe; give a checkpoint of an IREDModule.")
+    return module, data
+
+
+def _check_fit(checkpoint: Checkpoint, module: SolverModule, own: TaskData | None, data: TaskData) -> None:
+    task = data.task
+    if own is not None and own.task.name != task.name:
+        raise InputError(f"{checkpoint.path} was trained on {own.task.name}, but --config says {task.name}; leave it out.")
+    dims = (module.condition_dim, module.solution_dim)
+    if dims != (task.condition_dim, task.solution_dim):
+        raise InputError(
+            f"{checkpoint.path} takes problems of {dims[0]} and answers of {dims[1]} entries, but the task of --config has "
+            f"{task.condition_dim} and {task.solution_dim}; give the configuration it was trained with."
+        )
+
+
+def _merged(files: list[str]) -> dict[str, Any]:
+    return {key: value for file in files for key, value in read_yaml(file).items()}
+
+
+def _probes(checkpoint: Checkpoint | None, options: argparse.Namespace) -> list[Probe]:
+    if options.probes:
+        return [BY_NAME[name]() for name in options.probes]
+    named = [probe for file in options.config for probe in configured_probes(read_yaml(file))]
+    if named:
+        return named
+    trained_with = configured_probes(checkpoint.config) if checkpoint and checkpoint.config else []
+    return trained_with or [HessianSpectrum()]
+
+
+def configured_probes(config: dict[str, Any]) -> list[Probe]:
+    """The probes that a configuration names: in its list `probes`, and those of its callbacks."""
+    trainer = config.get("trainer") or {}
+    entries = trainer.get("callbacks+", trainer.get("callbacks")) or []
+    entries = entries if isinstance(entries, list) else [entries]
+    names = {f"{cls.__module__}.{cls.__name__}" for cls in ProbeCallback.__subclasses__()}
+    short = {name.rsplit(".", 1)[1] for name in names}
+    mine = [e for e in entries if (path := str(e.get("class_path"))) in short or path.rsplit(".", 1)[-1] in short]
+    parser = SentenceParser()
+    parser.add_argument("--callbacks", type=list[ProbeCallback], default=[])
+    parser.add_argument("--probes", type=list[Probe], default=[])
+    built = parser.instantiate(parser.parse_object({"callbacks": mine, "probes": config.get("probes") or []}))
+    return [callback.probe for callback in built.callbacks] + built.probes
+
+
+def _folder(checkpoint: Checkpoint | None, options: argparse.Namespace) -> Path:
+    if options.output:
+        return Path(options.output)
+    if checkpoint is not None and checkpoint.run is not None:
+        return checkpoint.run.results
+    if checkpoint is not None:
+        return checkpoint.path.parent / "results"
+    return Path("runs") / "probe" / default_name() / "results"
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {name} cannot be used ({sentence(str(error))}); choose auto, cpu or cuda.") from None
+    return device
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; `ired probe --help` explains.")

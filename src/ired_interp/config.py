@@ -1,0 +1,117 @@
+"""What configuration files say: the model, the data, and how they fit together."""
+
+import re
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from jsonargparse import ArgumentParser
+
+import ired_interp.baselines  # noqa: F401  (its classes can be named in configurations)
+from ired_interp.errors import InputError
+from ired_interp.module import SolverModule
+from ired_interp.tasks.data import TaskData
+
+
+def sentence(message: str) -> str:
+    """A parser's message of several lines, as one."""
+    text = re.sub(r"\s+", " ", message).strip()
+    return text if len(text) <= 600 else text[:597] + "…"
+
+
+class SentenceParser(ArgumentParser):
+    """A parser whose complaints are InputErrors of one sentence."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if isinstance(ex, InputError):
+            raise ex
+        raise InputError(f"the configuration is not valid: {sentence(message)}")
+
+
+def link_model_to_data(parser: ArgumentParser) -> None:
+    """Give the model the dimensions and the task of the data, and both the run's seed."""
+    for target in ("model.init_args.energy.init_args", "model.init_args"):
+        for name in ("condition_dim", "solution_dim"):
+            parser.link_arguments(
+                "data.task", f"{target}.{name}", compute_fn=_attribute(name), apply_on="instantiate"
+            )
+    parser.link_arguments("data.task", "model.init_args.energy.init_args.task", apply_on="instantiate")
+    parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+    parser.link_arguments("seed_everything", "model.init_args.seed", compute_fn=int)
+
+
+def build(config: dict[str, Any]) -> tuple[SolverModule, TaskData]:
+    """Model and data of a resolved configuration (of which other parts are passed over).
+
+    Raises
+    ------
+    InputError
+        If a key or value is not valid.
+    """
+    parser = SentenceParser()
+    parser.add_argument("--seed_everything", type=int, default=0)
+    parser.add_subclass_arguments(SolverModule, "model", required=True)
+    parser.add_class_arguments(TaskData, "data")
+    link_model_to_data(parser)
+    built = _instantiate(parser, config, "seed_everything", "model", "data")
+    return built.model, built.data
+
+
+def build_data(config: dict[str, Any]) -> TaskData:
+    """The data alone; as `build`."""
+    parser = SentenceParser()
+    parser.add_class_arguments(TaskData, "data")
+    data: TaskData = _instantiate(parser, config, "data").data
+    return data
+
+
+def _instantiate(parser: ArgumentParser, config: dict[str, Any], *keys: str) -> Any:
+    return parser.instantiate(parser.parse_object({key: config[key] for key in keys if key in config}))
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """A configuration file as a mapping.
+
+    Raises
+    ------
+    InputError
+        If it is missing or is no YAML mapping.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise InputError(f"configuration {path} cannot be read ({error.strerror}); check the path.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"configuration {path} is no valid YAML: {sentence(str(error))}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"configuration {path} holds {type(content).__name__}; expected a mapping of settings.")
+    return content
+
+
+def check_order(files: list[str]) -> None:
+    """Refuse lists of configuration files of which a part would be lost silently.
+
+    Raises
+    ------
+    InputError
+        If a fragment stands before the configuration it adds to, or replaces callbacks that came before it.
+    """
+    callbacks_seen = False
+    for position, file in enumerate(files):
+        trainer = read_yaml(file).get("trainer") or {}
+        replaces, appends = "callbacks" in trainer, "callbacks+" in trainer
+        if replaces and appends:
+            raise InputError(f"{file} has both 'callbacks' and 'callbacks+'; keep the second, which adds.")
+        if replaces and callbacks_seen:
+            raise InputError(f"{file} has 'callbacks', which would replace those before it; write 'callbacks+' to add.")
+        later = [other for other in files[position + 1 :] if "model" in read_yaml(other)]
+        if appends and later:
+            raise InputError(f"{file} adds callbacks but stands before {later[0]}, which would drop them; put it last.")
+        callbacks_seen |= replaces or appends
+
+
+def _attribute(name: str) -> Any:
+    def get(task: Any) -> int:
+        return getattr(task, name)
+
+    return get

@@ -1,0 +1,99 @@
+"""Test errors beside what they must be compared with."""
+
+import math
+
+import numpy as np
+import xarray as xr
+from rich.table import Table
+from torch import Tensor
+
+from ired_interp.metrics import ProblemError
+from ired_interp.module import IREDModule, SolverModule
+from ired_interp.random import stream
+from ired_interp.tasks import ExactEnergy, TaskData, Variant
+from ired_interp.tasks.data import EvaluationSet
+from ired_interp.tasks.floors import constant_answers
+from ired_interp.terminal import render
+
+Estimate = tuple[float, float]  # value, standard error
+PERFECT = "perfect energy, same inference"
+
+
+def floors(data: TaskData, model: SolverModule, split: str, variant: Variant, count: int) -> dict[str, Estimate]:
+    """What trivial and perfect predictors score on a set: (error, standard error) by name.
+
+    Trivial: the best constant, and what the task names. Perfect: the exact energy, where the posterior is known, answering with the model's own
+    inference settings. Values known from elsewhere have no standard error (NaN).
+    """
+    device = model.device
+    constants = constant_answers(data.task, device, data.train_variant, variant)
+    perfect = None
+    if isinstance(model, IREDModule) and data.task.posterior(data.draw(1, "cpu", 0, variant).x) is not None:
+        perfect = IREDModule(ExactEnergy(data.task, model.landscapes), inference=model.inference).to(device)
+    scores: dict[str, ProblemError] = {}
+    for batch in EvaluationSet(data, split, variant, count, device):
+        answers = {name: y.expand_as(batch.y) for name, y in constants.items()} | data.task.trivial(batch.x)
+        if perfect is not None:
+            generator = stream(device, 0, "start", split, variant, batch.index)
+            answers[PERFECT] = perfect.answer(batch.x, perfect.inference.steps, generator)
+        for name, answer in answers.items():
+            scores.setdefault(name, ProblemError().to(device)).update(answer, batch.y)
+    found = {name: _numbers(score.compute()) for name, score in scores.items()}
+    return found | {name: (value, math.nan) for name, value in data.task.known_floors(variant).items()}
+
+
+def evaluation_result(
+    errors: dict[tuple[str, int], tuple[Tensor, Tensor]], model: SolverModule, data: TaskData, split: str, problems: int
+) -> xr.Dataset:
+    """Errors by (variant, inner steps), with floors, as a dataset.
+
+    Returns
+    -------
+    `error` and `standard_error` (variant, inner_steps); `floor` and `floor_standard_error` (variant, predictor), NaN where a predictor does not
+    apply. All are elementwise mean squared errors over `problems` problems.
+    """
+    variants, steps = data.variants, model.step_counts
+    known = {variant: floors(data, model, split, variant, problems) for variant in variants}
+    names = list(dict.fromkeys(name for found in known.values() for name in found))
+    nothing = (math.nan, math.nan)
+    error = np.array([[_numbers(errors[v, s]) for s in steps] for v in variants])
+    floor = np.array([[known[v].get(name, nothing) for name in names] for v in variants])
+    unit = {"units": "mean squared error per entry"}
+    return xr.Dataset(
+        {
+            "error": (("variant", "inner_steps"), error[..., 0], unit),
+            "standard_error": (("variant", "inner_steps"), error[..., 1], unit),
+            "floor": (("variant", "predictor"), floor[..., 0], unit),
+            "floor_standard_error": (("variant", "predictor"), floor[..., 1], unit),
+        },
+        {"variant": variants, "inner_steps": steps, "predictor": names},
+        {"task": data.task.name, "split": split, "problems": problems, "trained_on": data.train_variant},
+    )
+
+
+def error_table(result: xr.Dataset) -> str:
+    """An evaluation as a table for the terminal: the model's rows first, then the floors."""
+    title = f"{result.attrs['task']}: mean squared error ± standard error on {result.attrs['problems']} {result.attrs['split']} problems"
+    table = Table(title=title)
+    table.add_column("")
+    for variant in result["variant"].values:
+        table.add_column(str(variant), justify="right")
+    for steps in result["inner_steps"].values:
+        row = result.sel(inner_steps=steps)
+        name = f"model, {steps} inner steps" if steps else "model"
+        table.add_row(name, *map(_cell, row["error"].values, row["standard_error"].values))
+    table.add_section()
+    for name in result["predictor"].values:
+        row = result.sel(predictor=name)
+        table.add_row(str(name), *map(_cell, row["floor"].values, row["floor_standard_error"].values))
+    return render(table)
+
+
+def _cell(value: float, spread: float) -> str:
+    if math.isnan(value):
+        return "–"
+    return f"{value:.5f}" + ("" if math.isnan(spread) else f" ± {spread:.5f}")
+
+
+def _numbers(pair: tuple[Tensor, Tensor]) -> Estimate:
+    return float(pair[0]), float(pair[1])

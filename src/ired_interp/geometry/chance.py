@@ -1,0 +1,184 @@
+"""What random subspaces look like: the exact null distribution of principal angles in any dimension."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from ired_interp.errors import InputError
+from ired_interp.geometry.arrays import Array, as_tensor
+from ired_interp.geometry.distances import distance_from_angles
+
+
+class Band(NamedTuple):
+    """Mean, standard deviation and central interval of a statistic under chance."""
+
+    mean: float
+    sd: float
+    low: float
+    high: float
+
+
+def _check_dimensions(ambient: int, p: int, q: int) -> None:
+    if not (1 <= p <= ambient and 1 <= q <= ambient):
+        raise InputError(f"planes of dimensions {p} and {q} in R^{ambient}: both must lie between 1 and {ambient}.")
+
+
+def chance_overlap(ambient: int, p: int, q: int) -> tuple[float, float]:
+    """Mean and standard deviation of the overlap ‖QᵤᵀQᵥ‖²_F/p of uniformly random p- and q-planes, in closed form.
+
+    Parameters
+    ----------
+    ambient : int
+        Dimension N of the space.
+    p, q : int
+        Dimensions of the planes.
+
+    Returns
+    -------
+    tuple of float
+        q/N and √(2pq(N−p)(N−q) / (N²(N−1)(N+2))) / p.
+
+    Raises
+    ------
+    InputError
+        If a plane does not fit in the space.
+
+    Notes
+    -----
+    Moments of the trace of a matrix-variate Beta(p/2, (N−p)/2): Muirhead, "Aspects of Multivariate Statistical
+    Theory", 1982, section 3.3.
+    """
+    _check_dimensions(ambient, p, q)
+    if ambient == 1:
+        return 1.0, 0.0
+    n = ambient
+    return q / n, math.sqrt(2 * p * q * (n - p) * (n - q) / (n**2 * (n - 1) * (n + 2))) / p
+
+
+def chance_angles(ambient: int, p: int, q: int, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Principal angles of uniformly random p- and q-planes in R^N, drawn exactly at a cost independent of N.
+
+    Parameters
+    ----------
+    ambient : int
+        Dimension N of the space.
+    p, q : int
+        Dimensions of the planes.
+    draws : int
+        Number of independent pairs.
+    rng : numpy.random.Generator
+        Source of randomness.
+
+    Returns
+    -------
+    numpy.ndarray
+        (draws, min(p, q)) radians, ascending.
+
+    Raises
+    ------
+    InputError
+        If a plane does not fit in the space.
+
+    Notes
+    -----
+    One plane may be the first max(p, q) coordinates; the other is spanned by an N × k Gaussian matrix, k = min(p, q).
+    Its top and bottom rows are replaced by triangular factors of the same Gram matrices (Bartlett's decomposition of a
+    Wishart matrix), which leaves cosines and sines as the singular values of two k × k blocks of an orthonormal matrix.
+    """
+    _check_dimensions(ambient, p, q)
+    k, fixed = min(p, q), max(p, q)
+    top, bottom = (_wishart_factor(dof, k, draws, rng) for dof in (fixed, ambient - fixed))
+    basis = torch.linalg.qr(torch.from_numpy(np.concatenate([top, bottom], axis=1))).Q
+    cosines = torch.linalg.svdvals(basis[:, :k])
+    sines = torch.zeros_like(cosines)
+    if bottom.shape[1]:
+        found = torch.linalg.svdvals(basis[:, k:]).flip(-1)
+        sines[:, k - found.shape[1] :] = found
+    return torch.atan2(sines, cosines).numpy()
+
+
+def _wishart_factor(dof: int, k: int, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """F with FᵀF ~ Wishart_k(dof): (draws, min(dof, k), k)."""
+    rows = min(dof, k)
+    factor = rng.standard_normal((draws, rows, k))
+    if dof > k:
+        factor = np.triu(factor, 1)
+        diagonal = np.arange(k)
+        factor[:, diagonal, diagonal] = np.sqrt(rng.chisquare(dof - diagonal, size=(draws, k)))
+    return factor
+
+
+def chance_band(
+    ambient: int,
+    p: int,
+    q: int,
+    metric: str = "overlap",
+    level: float = 0.95,
+    draws: int = 2000,
+    rng: np.random.Generator | None = None,
+) -> Band:
+    """Chance level of the overlap, or of a distance, of random p- and q-planes in R^N.
+
+    Parameters
+    ----------
+    ambient : int
+        Dimension N of the space; for coordinates of unequal scale round ``effective_dimension`` instead.
+    p, q : int
+        Dimensions of the planes.
+    metric : str
+        ``overlap`` or a key of ``METRICS``.
+    level : float
+        Probability inside the central interval.
+    draws : int
+        Samples behind the interval (and behind mean and sd, except for the overlap, whose moments are exact).
+    rng : numpy.random.Generator, optional
+        Source of randomness; by default one seeded with 0, so that bands are reproducible.
+
+    Returns
+    -------
+    Band
+        mean, sd, low, high.
+
+    Raises
+    ------
+    InputError
+        If a plane does not fit in the space, the metric is unknown, or ``level`` is not between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise InputError(f"level is {level}; a probability between 0 and 1 is expected, for example 0.95.")
+    angles = chance_angles(ambient, p, q, draws, rng or np.random.default_rng(0))
+    if metric == "overlap":
+        values = np.square(np.cos(angles)).sum(-1) / p
+        mean, sd = chance_overlap(ambient, p, q)
+    else:
+        values = distance_from_angles(angles, metric)
+        mean, sd = float(values.mean()), float(values.std(ddof=1))
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return Band(mean, sd, float(low), float(high))
+
+
+def effective_dimension(variances: Array) -> float:
+    """Participation ratio N_eff = (Σd)²/Σd² of coordinate variances: the N to use for chance when scales differ.
+
+    Parameters
+    ----------
+    variances : torch.Tensor or numpy.ndarray
+        Variances of the coordinates (or eigenvalues of their covariance), any shape, not negative.
+
+    Returns
+    -------
+    float
+        Between 1 and their number. Gaussian vectors with these variances have a mean squared cosine of about 1/N_eff.
+
+    Raises
+    ------
+    InputError
+        If a variance is negative or not finite, or all are 0.
+    """
+    d = as_tensor(variances, "variances", ndim=1).double()
+    if not torch.isfinite(d).all() or (d < 0).any() or not d.any():
+        raise InputError("variances must be finite, not negative and not all 0; look at how they were collected.")
+    d = d / d.max()
+    return float(d.sum().square() / d.square().sum())

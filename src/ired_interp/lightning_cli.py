@@ -1,0 +1,119 @@
+"""The LightningCLI behind `ired fit`, `validate` and `test`: one parser for trainer, model, data and run."""
+
+import logging
+import warnings
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+import ired_interp.callbacks  # noqa: F401  (its classes can be named in configurations)
+from ired_interp.callbacks import PlainProgress, WeightAveraging
+from ired_interp.config import SentenceParser, check_order, link_model_to_data
+from ired_interp.module import SolverModule
+from ired_interp.tasks.data import TaskData
+from ired_interp.terminal import is_terminal
+
+_TRAINER_DEFAULTS: dict[str, Any] = {
+    "max_steps": 50_000,
+    "gradient_clip_val": 1.0,
+    "val_check_interval": 1000,
+    "check_val_every_n_epoch": None,
+    "num_sanity_val_steps": 0,
+    "log_every_n_steps": 50,
+    "enable_model_summary": False,
+}
+
+
+class Parser(SentenceParser, LightningArgumentParser):
+    """Lightning's parser, with errors of one sentence."""
+
+
+class IREDCLI(LightningCLI):
+    """Parse the arguments of one command, build model and data, then the trainer, and run the method of the command's name."""
+
+    def __init__(self, command: str, arguments: list[str]) -> None:
+        self.command = command
+        quiet()
+        check_order(option_values(arguments, "--config", "-c"))
+        super().__init__(
+            SolverModule,
+            TaskData,
+            subclass_mode_model=True,
+            save_config_callback=None,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            parser_class=Parser,
+            parser_kwargs={"prog": "ired", command: {"prog": f"ired {command}"}},
+            trainer_defaults=_TRAINER_DEFAULTS,
+            args=[command, *arguments],
+        )
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        taken = {"model", "datamodule", "dataloaders", "train_dataloaders", "val_dataloaders", "ckpt_path", "weights_only"}
+        return {self.command: taken | {"verbose"}}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--experiment", type=str, default="default", help="folder below --runs for runs that belong together")
+        parser.add_argument("--name", type=str | None, default=None, help="the run's folder; the date and time by default")
+        parser.add_argument("--runs", type=str, default="runs", help="where runs are kept")
+        parser.add_argument("--save_every", type=int, default=500, help="steps between saves of last.ckpt")
+        parser.add_argument("--keep_best", type=int, default=1, help="checkpoints kept for their validation error, besides last.ckpt")
+        parser.add_lightning_class_args(WeightAveraging, "weight_averaging")
+        link_model_to_data(parser)
+
+    @property
+    def settings(self) -> Any:
+        """The command's parsed configuration."""
+        return self.config[self.command]
+
+    def dump(self) -> str:
+        """The resolved configuration as YAML, from which the same run can be started."""
+        text: str = self._parser(self.command).dump(self.settings, skip_none=False)
+        return text
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
+        watched = is_terminal() and config.get("enable_progress_bar") is not False
+        config["enable_progress_bar"] = watched
+        progress = [] if watched else [PlainProgress()]
+        config["callbacks"] = [*callbacks, *_as_list(config.get("callbacks")), *progress, *self.own_callbacks()]
+        return Trainer(**{**config, **self.trainer_places(config["logger"])})
+
+    def own_callbacks(self) -> list[Any]:
+        """Callbacks that the command adds after the configured ones."""
+        return []
+
+    def trainer_places(self, logger: Any) -> dict[str, Any]:
+        """Trainer arguments that say where things are written; by default nowhere."""
+        return {"logger": False, "enable_checkpointing": False}
+
+
+def option_values(arguments: list[str], *names: str) -> list[str]:
+    """The values that an option is given, as `--name value` or `--name=value`, in order."""
+    values = []
+    for position, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name in names:
+            values += [value] if equals else arguments[position + 1 : position + 2]
+    return values
+
+
+def _as_list(value: Any) -> list[Any]:
+    return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
+
+
+def quiet() -> None:
+    """Keep Lightning's advice that does not apply here off the screen."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*args parameter is intended to run from within Python.*",
+        ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+        ".*srun. command is available on your system but is not used.*",
+        ".*`torch.jit.script` is deprecated.*",
+        ".*instantiate_classes.*was deprecated.*",
+        ".*GPU available but not used.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)

@@ -1,0 +1,44 @@
+"""Measure a snapshot, and keep what came of it, be it a result or a failure."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import xarray as xr
+
+from ired_interp.errors import RunError
+from ired_interp.probes import Probe, Snapshot
+from ired_interp.results import Label, failed_result, write_result
+from ired_interp.results.provenance import provenance
+from ired_interp.terminal import say
+
+
+def measure(probe: Probe, snapshot: Snapshot, folder: Path, origin: dict[str, Any]) -> tuple[Path, xr.Dataset]:
+    """Run a probe and write its result below `folder`.
+
+    A measurement that runs out of memory or meets values that are not finite is written as failed, with the reason, and said; it does not
+    raise, so that a long training survives it.
+
+    Parameters
+    ----------
+    origin : what else the result depends on (problems, variant, …), as JSON values.
+
+    Returns
+    -------
+    The file and the dataset.
+    """
+    try:
+        result = probe(snapshot)
+    except RunError as error:
+        result = failed_result(str(error))
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        result = failed_result(f"out of memory ({error}); lower the number of problems or the probe's memory_gib")
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+        result = failed_result(f"out of memory ({error}); lower the number of problems or the probe's memory_gib")
+    if "failed" in result.attrs:
+        say(f"{probe.label} at step {snapshot.step} failed: {result.attrs['failed']}")
+    settings = {"probe": probe.settings(), "checkpoint": snapshot.checkpoint, **origin}
+    label = Label(probe.label, snapshot.step, snapshot.weights, settings)
+    return write_result(folder, label, result, provenance()), result

@@ -1,0 +1,33 @@
+"""The error of answers, with its standard error."""
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+
+class ProblemError(Metric):
+    """Elementwise mean squared error over problems, with the standard error over problems.
+
+    `update` takes answers and true answers (B, d_y); `compute` returns (error, standard error), float64 scalars.
+    """
+
+    full_state_update = False
+    total: Tensor
+    squares: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("total", "squares", "count"):
+            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, answer: Tensor, truth: Tensor) -> None:
+        error = (answer - truth).double().square().mean(1)
+        self.total += error.sum()
+        self.squares += error.square().sum()
+        self.count += len(error)
+
+    def compute(self) -> tuple[Tensor, Tensor]:
+        mean = self.total / self.count
+        variance = (self.squares / self.count - mean.square()).clamp(min=0)
+        return mean, (variance / (self.count - 1).clamp(min=1)).sqrt()

@@ -1,0 +1,215 @@
+"""The LightningModules: what they train and how they answer. Nothing here knows of probes."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from ired_interp.diffusion import Inference, Noise, Objective, Schedule, Solution, solve
+from ired_interp.diffusion.inference import Preset
+from ired_interp.energy import Energy
+from ired_interp.energy.base import Landscape
+from ired_interp.errors import InputError
+from ired_interp.metrics import ProblemError
+from ired_interp.random import stream
+from ired_interp.tasks.data import Batch
+
+
+class SolverModule(LightningModule, ABC):
+    """Anything that is trained on problems with answers and then answers: IRED and the baselines.
+
+    Parameters
+    ----------
+    condition_dim, solution_dim : d_x and d_y.
+    lr, betas : of Adam.
+    lr_schedule : "constant", or "linear" decay to 0 over the run's steps.
+    compile : compile the loss with torch.compile (20 to 60 s at the start; on a GPU the step is captured as a CUDA graph).
+    seed : of the noise drawn in training; the noise of batch i depends on (seed, i) alone.
+    """
+
+    def __init__(
+        self,
+        condition_dim: int,
+        solution_dim: int,
+        lr: float = 1e-4,
+        betas: tuple[float, float] = (0.9, 0.99),
+        lr_schedule: Literal["constant", "linear"] = "constant",
+        compile: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not lr > 0:
+            raise InputError(f"model.lr is {lr}; a learning rate must be positive.")
+        self.condition_dim, self.solution_dim = condition_dim, solution_dim
+        self.lr, self.betas, self.lr_schedule, self.compile, self.seed = lr, betas, lr_schedule, compile, seed
+        self.errors: dict[tuple[str, int], ProblemError] = {}
+        self._loss: Callable[..., tuple[Tensor, dict[str, Tensor]]] | None = None
+
+    @abstractmethod
+    def noise(self, count: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """The random tensors of a training step on `count` problems."""
+
+    @abstractmethod
+    def loss(self, x: Tensor, y: Tensor, *noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The scalar to minimise, and what to log of it."""
+
+    @abstractmethod
+    def answer(self, x: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+        """Answers (B, d_y) to problems x (B, d_x), by `steps` inner steps where the method has any."""
+
+    @property
+    def step_counts(self) -> list[int]:
+        """Inner step counts: the first is used for validation, all are compared by `ired test`."""
+        return [0]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        noise = self.noise(len(batch.y) * batch.parts, stream(self.device, self.seed, "noise", batch.index))
+        if self._loss is None:
+            mode = "reduce-overhead" if self.device.type == "cuda" else None
+            self._loss = torch.compile(self.loss, dynamic=False, mode=mode) if self.compile else self.loss
+        total, parts = self._loss(batch.x, batch.y, *(batch.share(tensor) for tensor in noise))
+        self.log_dict({f"train/{name}": value for name, value in parts.items()})
+        self._log_step(self.trainer.global_step + 1)
+        return total
+
+    def configure_optimizers(self) -> Any:
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        if not parameters:
+            raise InputError(
+                f"{type(self).__name__} has no weights to train here; use `ired test` or `ired probe` with this configuration."
+            )
+        optimizer = torch.optim.Adam(parameters, lr=self.lr, betas=self.betas, fused=True)
+        if self.lr_schedule == "constant":
+            return optimizer
+        steps = self.trainer.max_steps
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(0.0, 1 - step / steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_validation_epoch_start(self) -> None:
+        self._start_errors(self.step_counts[:1])
+
+    def on_test_epoch_start(self) -> None:
+        self._start_errors(self.step_counts)
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._score(batch, self.step_counts[:1])
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._score(batch, self.step_counts)
+
+    def on_validation_epoch_end(self) -> None:
+        for (variant, _), error in self.errors.items():
+            self.log(f"val/error/{variant}", error.compute()[0])
+        self._log_step(self.trainer.global_step)
+
+    def _log_step(self, updates: int) -> None:
+        """Loggers take the value "step" as the place of what is logged with it: updates done, here and everywhere."""
+        self.log("step", float(updates))
+
+    def _start_errors(self, step_counts: list[int]) -> None:
+        variants = self.trainer.datamodule.variants  # type: ignore[attr-defined]
+        self.errors = {(v, steps): ProblemError().to(self.device) for v in variants for steps in step_counts}
+
+    def _score(self, batch: Batch, step_counts: list[int]) -> None:
+        for steps in step_counts:
+            generator = stream(self.device, 0, "start", batch.split, batch.variant, batch.index)
+            self.errors[batch.variant, steps].update(self.answer(batch.x, steps, generator), batch.y)
+
+
+class IREDModule(SolverModule):
+    """Iterative reasoning through energy diffusion: learn E_θ(x, y, k), answer by minimising it.
+
+    Parameters
+    ----------
+    energy : E_θ; its dimensions come from the task.
+    objective : the training loss (`contrast_weight: 0` leaves the contrastive term out).
+    inference : how answers are found (`steps: 1` and `gradient_descent: false` are the paper's ablations).
+    test_steps : inner step counts that `ired test` compares, besides `inference.steps`.
+    lr, betas, lr_schedule, compile, seed : as in `SolverModule`.
+
+    References
+    ----------
+    Du, Mao, Tenenbaum, "Learning Iterative Reasoning through Energy Diffusion", ICML 2024 (arXiv 2406.11179).
+    """
+
+    def __init__(
+        self,
+        energy: Energy,
+        objective: Objective = Objective(),  # noqa: B008  (frozen)
+        inference: Inference = Inference(),  # noqa: B008  (frozen)
+        test_steps: list[int] = [5, 10, 20],  # noqa: B006  (jsonargparse reads the default)
+        lr: float = 1e-4,
+        betas: tuple[float, float] = (0.9, 0.99),
+        lr_schedule: Literal["constant", "linear"] = "constant",
+        compile: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(energy.condition_dim, energy.solution_dim, lr, betas, lr_schedule, compile, seed)
+        self.energy = energy
+        self.schedule = Schedule(energy.landscapes)
+        self.objective, self.inference, self.test_steps = objective, inference, list(test_steps)
+
+    @property
+    def landscapes(self) -> int:
+        """K."""
+        return self.energy.landscapes
+
+    @property
+    def step_counts(self) -> list[int]:
+        return list(dict.fromkeys([self.inference.steps, *self.test_steps]))
+
+    def energy_and_gradient(self, x: Tensor, y: Tensor, k: Landscape) -> tuple[Tensor, Tensor]:
+        """E(x, y, k) (B,) and ∇_y E (B, d_y) for x (B, d_x), y (B, d_y) and k, an int or (B,) integers."""
+        return self.energy.energy_and_gradient(x, y, k)
+
+    @torch.no_grad()
+    def solve(
+        self,
+        x: Tensor,
+        steps: int = 5,
+        preset: Preset | Inference = "corrected",
+        start: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Solution:
+        """Answer problems by annealed minimisation.
+
+        Parameters
+        ----------
+        x : (B, d_x) conditions.
+        steps : T, inner steps per landscape.
+        preset : "corrected" or "published" (see `Inference`), or full settings, whose own step count then holds.
+        start : (B, d_y) where to begin; drawn from N(0, I) if None.
+        generator : of the start, and of the noise of ancestral sampling.
+
+        Returns
+        -------
+        Solution with y (B, d_y), trajectory (K, B, d_y), energies (K, T + 1, B), accepted (K, T, B).
+
+        Raises
+        ------
+        InputError
+            If a shape does not fit.
+        """
+        settings = preset if isinstance(preset, Inference) else Inference(preset, steps)
+        if x.ndim != 2 or x.shape[1] != self.condition_dim:
+            raise InputError(f"x has shape {tuple(x.shape)}, but this model takes (batch, {self.condition_dim}).")
+        shape = (len(x), self.solution_dim)
+        if start is None:
+            start = torch.randn(shape, generator=generator, device=x.device, dtype=x.dtype)
+        if start.shape != shape:
+            raise InputError(f"start has shape {tuple(start.shape)}; expected {shape}.")
+        return solve(self.energy, self.schedule, x, start, settings, generator)
+
+    def noise(self, count: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        return Noise.draw(count, self.solution_dim, self.landscapes, generator)
+
+    def loss(self, x: Tensor, y: Tensor, *noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        loss = self.objective(self.energy, self.schedule, x, y, Noise(*noise))
+        return loss.total, {"loss": loss.total.detach(), "score": loss.score, "contrast": loss.contrast}
+
+    def answer(self, x: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+        return self.solve(x, preset=replace(self.inference, steps=steps), generator=generator).y

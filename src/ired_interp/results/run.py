@@ -1,0 +1,93 @@
+"""The folder of a run: where everything it made lies."""
+
+import csv
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from ired_interp.errors import InputError
+from ired_interp.results.files import atomic
+
+LAST = "last.ckpt"
+
+
+@dataclass(frozen=True)
+class Run:
+    """runs/<experiment>/<name>/ with config.yaml, checkpoints/, metrics/version_<n>/metrics.csv and results/<probe>/*.nc."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def results(self) -> Path:
+        return self.path / "results"
+
+    def write_config(self, text: str) -> None:
+        """Keep the resolved configuration."""
+        with atomic(self.config) as temporary:
+            temporary.write_text(text)
+
+    def last_checkpoint(self) -> Path:
+        """The newest checkpoint, preferring last.ckpt.
+
+        Raises
+        ------
+        InputError
+            If the run has none.
+        """
+        last = self.checkpoints / LAST
+        if last.is_file():
+            return last
+        raise InputError(f"run {self.path} holds no checkpoint {last}; it stopped before its first one, so start it again.")
+
+    def result_files(self) -> list[Path]:
+        """All results, by probe and step."""
+        return sorted(self.results.glob("*/*.nc"))
+
+    def metrics(self) -> dict[int, dict[str, float]]:
+        """Logged metrics by step (updates done). Where a resumed run logged a step again, the later value holds."""
+        merged: dict[int, dict[str, float]] = {}
+        versions = sorted(self.path.glob("metrics/version_*/metrics.csv"), key=lambda p: int(p.parent.name.split("_")[1]))
+        for file in versions:
+            with file.open(newline="") as lines:
+                rows = [row for row in csv.DictReader(lines) if (row.get("step") or "").isdigit()]
+            if rows:
+                first = int(rows[0]["step"])
+                merged = {step: values for step, values in merged.items() if step < first}
+            for row in rows:
+                values = {key: float(value) for key, value in row.items() if key and key not in ("step", "epoch") and value}
+                merged.setdefault(int(row["step"]), {}).update(values)
+        return merged
+
+
+def default_name() -> str:
+    """A name for a run that was given none: the cluster's job, or the date and time."""
+    job = os.environ.get("SLURM_JOB_ID")
+    return f"job-{job}" if job else time.strftime("%Y-%m-%d_%H-%M-%S")
+
+
+def open_run(path: str | Path) -> Run:
+    """The run in a folder.
+
+    Raises
+    ------
+    InputError
+        If the folder does not exist or is no run.
+    """
+    run = Run(Path(path))
+    if not run.config.is_file():
+        raise InputError(f"{path} is not a run folder (it has no config.yaml); `ired runs` lists the runs there are.")
+    return run
+
+
+def find_runs(root: Path) -> list[Run]:
+    """Runs below a folder, oldest configuration first."""
+    return [Run(p.parent) for p in sorted(root.glob("**/config.yaml"), key=lambda p: p.stat().st_mtime)]

@@ -1,0 +1,69 @@
+"""One result, one netCDF file, with what produced it."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from ired_interp.errors import InputError
+from ired_interp.results.files import atomic
+
+_ENGINE = "h5netcdf"
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a result is of: the probe's name, the number of updates done, the weights, and everything else that set it (JSON values)."""
+
+    name: str
+    step: int
+    weights: str
+    settings: dict[str, Any]
+
+    @property
+    def filename(self) -> str:
+        """Equal labels give equal names, so measuring again replaces a result by itself and nothing else."""
+        digest = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:8]
+        return f"step-{self.step:08d}_{self.weights}_{digest}.nc"
+
+
+def write_result(folder: Path, label: Label, result: xr.Dataset, provenance: dict[str, Any]) -> Path:
+    """Write a result below `folder`, atomically.
+
+    Returns
+    -------
+    Its path, folder/<name>/step-<step>_<weights>_<digest of the settings>.nc. A finished result is never replaced by a failed one.
+    """
+    path = folder / label.name / label.filename
+    if "failed" in result.attrs and path.exists() and "failed" not in read_result(path).attrs:
+        return path
+    attributes = {"probe": label.name, "step": label.step, "weights": label.weights}
+    record = {"settings": label.settings, **provenance}
+    result = result.assign_attrs(**attributes, **{key: json.dumps(value) for key, value in record.items()})
+    with atomic(path) as temporary:
+        result.to_netcdf(temporary, engine=_ENGINE)
+    return path
+
+
+def failed_result(reason: str) -> xr.Dataset:
+    """The result of a measurement that did not succeed: no data, and the reason in `failed`."""
+    return xr.Dataset(attrs={"failed": reason})
+
+
+def read_result(path: Path) -> xr.Dataset:
+    """A result in memory.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or is no netCDF file.
+    """
+    try:
+        return xr.load_dataset(path, engine=_ENGINE)
+    except FileNotFoundError:
+        raise InputError(f"result {path} does not exist; `ired runs` lists what there is.") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not a readable result ({error}); remove it and measure again.") from None

@@ -1,0 +1,58 @@
+"""What the program shows while it works: bars on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+Item = TypeVar("Item")
+
+PLAIN_SECONDS = 10.0  # between plain lines
+
+
+def is_terminal() -> bool:
+    """Whether a person is watching standard error."""
+    return sys.stderr.isatty()
+
+
+def say(line: str) -> None:
+    """A plain line on standard error, at once."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def render(table: Table) -> str:
+    """A table as text."""
+    console = Console(width=140, color_system=None, force_terminal=False)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
+
+
+def track(items: Sequence[Item], title: str) -> Iterator[Item]:
+    """Hand out the items and show how far along they are, with the time that remains."""
+    if is_terminal():
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            yield from bar.track(items, description=title)
+        return
+    start = shown = time.monotonic()
+    for done, item in enumerate(items):
+        now = time.monotonic()
+        if done and now - shown >= PLAIN_SECONDS:
+            shown = now
+            say(f"{title}: {done}/{len(items)}, {duration((now - start) / done * (len(items) - done))} left")
+        yield item
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person reads them: 12 s, 3 min 20 s, 2 h 05 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

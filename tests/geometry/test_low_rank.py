@@ -1,0 +1,90 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ired_interp.errors import InputError
+from ired_interp.geometry import (
+    column_space,
+    grassmann_distance,
+    orthonormal_basis,
+    perturbation_bound,
+    tangent_normal_split,
+)
+
+
+def low_rank(normal, *shape, rank):
+    return normal(*shape[:-1], rank) @ normal(*shape[:-2], rank, shape[-1]) / math.sqrt(rank)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 5, 10])
+def test_exact_rank_column_space_within_the_bound(normal, rank):
+    truth = low_rank(normal, 6, 20, 24, rank=rank)
+    for noise in (0.0, 1e-6, 0.05):
+        error = noise * normal(6, 20, 24)
+        found = column_space(truth + error, rank)
+        sine = grassmann_distance(found.basis, torch.linalg.svd(truth).U[..., :rank], "chordal")
+        bound = perturbation_bound(torch.linalg.matrix_norm(error), found.singular_values[..., rank - 1])
+        assert (sine <= bound + 1e-12).all()
+        assert (sine > 0.01 * bound).all() or noise == 0  # and the bound is not idle
+
+
+def test_expected_error_and_noise_level(normal):
+    truth = low_rank(normal, 30, 50, rank=3).expand(400, 30, 50)
+    found = column_space(truth + 0.03 * normal(400, 30, 50), 3)
+    sine = grassmann_distance(found.basis, torch.linalg.svd(truth[0]).U[:, :3], "chordal")
+    assert found.noise.mean().item() == pytest.approx(0.03, rel=0.01)
+    assert found.error.mean().item() == pytest.approx(sine.square().mean().sqrt().item(), rel=0.02)
+    assert found.resolved.all()
+    assert column_space(low_rank(normal, 30, 50, rank=3).float().numpy(), 3).error < 1e-5
+
+
+def test_pure_noise_is_not_resolved(normal):
+    found = column_space(normal(40, 60, 60), 2)
+    assert not found.resolved.any()
+    assert found.error.max() <= math.sqrt(2)
+
+
+def test_split_recovers_planted_parts(normal):
+    n, m, r = 12, 9, 3
+    u, v = orthonormal_basis(normal(5, n, r)), orthonormal_basis(normal(5, m, r))
+    point = u @ torch.diag_embed(normal(5, r).abs() + 0.1) @ v.mT
+    tangent = u @ normal(5, m, r).mT + normal(5, n, r) @ v.mT
+    raw = normal(5, n, m)
+    normal_part = (torch.eye(n) - u @ u.mT) @ raw @ (torch.eye(m) - v @ v.mT)
+    split = tangent_normal_split(tangent + normal_part, point, r)
+    torch.testing.assert_close(split.tangent, tangent, rtol=0, atol=1e-12)
+    torch.testing.assert_close(split.normal, normal_part, rtol=0, atol=1e-12)
+    torch.testing.assert_close(split.ratio, torch.linalg.matrix_norm(normal_part) / torch.linalg.matrix_norm(tangent))
+    g = (tangent + normal_part)[0]
+    formula = u[0] @ u[0].mT @ g + g @ v[0] @ v[0].mT - u[0] @ u[0].mT @ g @ v[0] @ v[0].mT
+    torch.testing.assert_close(split.tangent[0], formula, rtol=0, atol=1e-12)
+
+
+def test_tangent_is_the_derivative_of_curves_on_the_manifold(normal):
+    left, right, dleft, dright = normal(8, 2), normal(2, 7), normal(8, 2), normal(2, 7)
+    velocity = dleft @ right + left @ dright
+    split = tangent_normal_split(velocity, left @ right, 2)
+    assert torch.linalg.matrix_norm(split.normal) < 1e-12
+
+
+def test_chance_ratio(normal):
+    split = tangent_normal_split(normal(4000, 10, 8), low_rank(normal, 10, 8, rank=2), 2)
+    powers = [torch.linalg.matrix_norm(part).square().mean() for part in (split.normal, split.tangent)]
+    assert split.chance_ratio == pytest.approx((powers[0] / powers[1]).sqrt().item(), rel=0.01)
+    assert tangent_normal_split(normal(8, 8), normal(8, 8), 8).chance_ratio == 0
+
+
+def test_refusals(normal):
+    flat = low_rank(normal, 6, 6, rank=2)
+    with pytest.raises(InputError, match="below 3"):
+        tangent_normal_split(normal(6, 6), flat.float(), 3)
+    with pytest.raises(InputError, match="make them equal"):
+        tangent_normal_split(normal(6, 5), flat, 2)
+    with pytest.raises(InputError, match="choose 1 to 6"):
+        tangent_normal_split(normal(6, 6), flat, 7)
+    with pytest.raises(InputError, match="choose 1 to 5"):
+        column_space(flat, 6)
+    with pytest.raises(InputError, match="NaN"):
+        column_space(np.full((4, 4), np.nan), 1)
