@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -74,6 +74,24 @@ def differentiable() -> Iterator[None]:
         yield
 
 
+def graph_bytes(build: Callable[[], object], parameters: Iterable[Tensor]) -> int:
+    """Bytes of the storages that the graph built by a function holds for the backward pass, parameters not counted."""
+    own = {p.untyped_storage().data_ptr() for p in parameters}
+    held: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            held[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        graph = build()
+    total = sum(held.values())
+    del graph
+    return total
+
+
 class _Draws(TorchDispatchMode):
     """Collects the names of the operations that draw random numbers."""
 
@@ -117,7 +135,7 @@ class CurvatureOperator(SymmetricOperator):
         self.chunks = batches if self.memory is None else self._split(batches, self.memory)
         counts = [1] if self.without_data else [rows(chunk) for chunk in self.chunks]
         total = self._sum(torch.tensor([float(sum(counts))], device=self.device, dtype=torch.float64)).item()
-        self._weights = [count / total if reduction == "mean" else 1.0 for count in counts]
+        self.weights = [count / total if reduction == "mean" else 1.0 for count in counts]
         self._kept: dict[int, Graph] = {}
         self._versions: list[int] = []
         self._keep = self._affordable()
@@ -149,7 +167,7 @@ class CurvatureOperator(SymmetricOperator):
         sizes = [p.numel() for p in self.parameters]
         parts = [part.view_as(p) for part, p in zip(v.contiguous().split(sizes), self.parameters, strict=True)]
         total: Tensor | None = None
-        for index, weight in enumerate(self._weights):
+        for index, weight in enumerate(self.weights):
             product = self.flatten(self._apply(self._graph(index), parts))
             product = product.mul_(weight) if weight != 1 else product
             total = product if total is None else total.add_(product)
@@ -182,21 +200,9 @@ class CurvatureOperator(SymmetricOperator):
     # ---- memory
 
     def _graph_bytes(self, chunk: Any) -> int:
-        """Bytes that the graph of a chunk holds, parameters not counted."""
-        own = {p.untyped_storage().data_ptr() for p in self.parameters}
-        held: dict[int, int] = {}
-
-        def pack(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in own:
-                held[storage.data_ptr()] = storage.nbytes()
-            return tensor
-
-        with differentiable(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            graph = self._build(chunk)
-        total = sum(held.values()) + sum(t.numel() * t.element_size() for part in graph for t in part)
-        del graph
-        return total
+        with differentiable():
+            saved = graph_bytes(lambda: self._build(chunk), self.parameters)
+        return saved + self.shape[0] * self.dtype.itemsize  # and the gradient itself
 
     def _split(self, batches: list[Any], memory: int) -> list[Any]:
         """The batches cut into chunks of rows whose graphs can be built within the memory."""
@@ -221,7 +227,7 @@ class CurvatureOperator(SymmetricOperator):
     def _affordable(self) -> int:
         """How many chunks' graphs are kept between products: all that fit beside the one being built."""
         if self.memory is None or self.without_data or not self.chunks:
-            return len(self._weights)
+            return len(self.weights)
         one = max(1, self._graph_bytes(self.chunks[0]))
         if one * (len(self.chunks) + _TRANSIENT - 1) <= self.memory:
             return len(self.chunks)
@@ -230,9 +236,9 @@ class CurvatureOperator(SymmetricOperator):
     @property
     def plan(self) -> str:
         """One sentence: how a product is computed and what it keeps in memory."""
-        kept = min(self._keep, len(self._weights))
+        kept = min(self._keep, len(self.weights))
         limit = "no memory limit" if self.memory is None else f"at most {format_bytes(self.memory)}"
-        return f"{len(self._weights)} chunks per product, {kept} of their graphs kept ({limit})"
+        return f"{len(self.weights)} chunks per product, {kept} of their graphs kept ({limit})"
 
     # ---- determinism
 
@@ -245,7 +251,7 @@ class CurvatureOperator(SymmetricOperator):
             If the first two differ, with the cause (operations that drew random numbers, layers in training mode, kernels), or
             if uᵀ(H v) ≠ vᵀ(H u): then some operation in the objective has a wrong higher derivative.
         """
-        if self._checked or not self._weights:
+        if self._checked or not self.weights:
             return
         source = stream("cpu", 0, "determinism")
         u, v = (gaussian(self.shape[0], self.dtype, self.device, source) for _ in range(2))

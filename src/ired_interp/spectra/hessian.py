@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ired_interp.errors import InputError
-from ired_interp.spectra.curvature import CurvatureOperator, Graph, Parameters
+from ired_interp.spectra.curvature import CurvatureOperator, Graph, Parameters, differentiable
 
 
 class HessianOperator(CurvatureOperator):
@@ -79,9 +79,16 @@ class HessianOperator(CurvatureOperator):
     def gradient(self) -> Tensor:
         """Gradient (N,) of the objective, weighted over data and ranks as the operator is."""
         total = torch.zeros(self.shape[0], dtype=self.dtype, device=self.device)
-        for index, weight in enumerate(self._weights):
+        for index, weight in enumerate(self.weights):
             total.add_(self.flatten(self._graph(index)[0]), alpha=weight)
         return self._sum(total)
+
+    def reached(self) -> list[Tensor]:
+        """The parameters on which the objective depends."""
+        with differentiable():
+            value = self.objective() if self.without_data else self.objective(self.chunks[0])
+            gradients = torch.autograd.grad(value.sum(), self.parameters, allow_unused=True)
+        return [p for p, g in zip(self.parameters, gradients, strict=True) if g is not None]
 
     def block(self, *prefixes: str) -> HessianOperator:
         """Operator of the diagonal block of the parameters whose names begin with one of the prefixes ("fc2.", say)."""
