@@ -2,9 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/spectra.py --out /tmp/spectra-benchmark
 
-Every measurement runs in a process of its own and gives CPU seconds (user and system) and the peak of resident memory. The model is the
-MLP energy with 400 + 400 inputs (1.44 M parameters) on the inverse task, at its initialisation and after 1500 training steps on the score
-term. Truth is a float64 run with a hundredth of the tolerance squared. An eigenvalue is right when it is within 1e-3 of its value.
+Every measurement runs in a process of its own and gives CPU seconds (user and system) and the peak of resident memory.
+The model is the MLP energy with 400 + 400 inputs (1.44 M parameters) on the inverse task, at its initialisation and
+after 1500 training steps on the score term. Truth is a float64 run with a hundredth of the tolerance squared. An
+eigenvalue is right when it is within 1e-3 of its value.
 """
 
 import argparse
@@ -24,7 +25,6 @@ from torch.func import grad, hessian, vmap
 
 sys.path.insert(0, str(Path(__file__).parent))
 from autograd_ired import AutogradEnergy
-
 from ired_interp.diffusion import Schedule
 from ired_interp.energy import MLPEnergy
 from ired_interp.energy.mlp_hessian import mlp_hessian
@@ -62,7 +62,7 @@ def load(state: str, out: Path) -> MLPEnergy:
 
 
 def plain(energy: MLPEnergy) -> AutogradEnergy:
-    """The same energy without fused operations: curvlinops differentiates forward, which F.silu's derivative does not allow."""
+    """The same energy without F.silu, whose derivative has no forward mode, as curvlinops needs it."""
     other = AutogradEnergy(400, 400)
     other.load_state_dict(energy.state_dict())
     return other
@@ -97,7 +97,7 @@ class Packed(nn.Module):
 
 
 class Loss(nn.Module):
-    """Mean of the energies, or mean squared deviation from the noise (F.mse_loss has no forward-over-reverse derivative)."""
+    """Mean of the energies, or mean squared deviation from the noise, written so that forward mode can follow."""
 
     reduction = "mean"
 
@@ -256,7 +256,9 @@ def child(*words: str, out: Path) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for weights and results; finished measurements are kept")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for weights and results; finished measurements are kept"
+    )
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     out: Path = arguments.out
@@ -275,7 +277,9 @@ def main() -> None:
     print("| Hessians in y | CPU s, first call | CPU s, second call | MiB | error |\n|---|---|---|---|---|", flush=True)
     for method in ("vmap(hessian)", "batched_hessian", "mlp_hessian"):
         r = child("y", method, out=out)
-        print(f"| {method} | {r['seconds']:.2f} | {r['again']:.2f} | {r['memory']:.0f} | {r['error']:.0e} |", flush=True)
+        print(
+            f"| {method} | {r['seconds']:.2f} | {r['again']:.2f} | {r['memory']:.0f} | {r['error']:.0e} |", flush=True
+        )
     print(f"| their eigenvalues | {child('y', 'eigenvalues', out=out)['seconds']:.2f} | | | |")
     print(f"\nMatrix product: {child('y', 'matrix product', out=out)['gflops']:.0f} GFLOP/s\n")
     print("| weights, objective, batch | method | products | CPU s | MiB | right | worst error | worst residual |")

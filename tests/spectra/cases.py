@@ -28,7 +28,7 @@ def _module(name: str, dtype: torch.dtype) -> nn.Module:
 
 
 def case(model: str, objective: str, dtype: torch.dtype = torch.float64) -> Case:
-    """A model of ("linear", "mlp", "convolution", "norm") with an objective of ("square", "entropy", "score", "input")."""
+    """Models "linear", "mlp", "convolution", "norm"; objectives "square", "entropy", "score", "input"."""
     with torch.random.fork_rng():
         torch.manual_seed(3)
         module = _module(model, dtype)
@@ -52,7 +52,7 @@ def case(model: str, objective: str, dtype: torch.dtype = torch.float64) -> Case
 
 
 def dense_hessian(objective: Callable[[], Tensor], parameters: list[Tensor]) -> Tensor:
-    """The Hessian row by row, by differentiating each entry of the gradient: an independent route to every operator's truth."""
+    """The Hessian row by row, by differentiating each entry of the gradient: independent of every operator."""
     gradient = torch.autograd.grad(objective(), parameters, create_graph=True, materialize_grads=True)
     flat = torch.cat([g.reshape(-1) for g in gradient])
     rows = []

@@ -36,13 +36,16 @@ def test_density_integrates_and_has_moments(name: str, dtype: torch.dtype) -> No
     values = np.array(VALUES[name])
     found = density(MatrixOperator(matrix(list(values), dtype)), probes=20, steps=40, progress=False)
     assert found.matvecs == 20 * 40
-    # The grid reaches 6 widths beyond the nodes and its step is a tenth of one: the trapezoidal rule is exact to 1e-6 here.
+    # The grid reaches 6 widths beyond the nodes and its step is a tenth of one: the trapezoidal rule is exact to 1e-6
+    # here.
     assert np.trapezoid(found.values, found.grid) == pytest.approx(1, abs=1e-6)
     mean, spread = values.mean(), values.std()
     for order in (1, 2, 3):
         estimate = found.moment(order)
         assert abs(estimate.value - (values**order).mean()) <= 4 * estimate.error + 1e-6 * np.abs(values**order).mean()
-    assert np.trapezoid(found.values * found.grid, found.grid) == pytest.approx(found.moment(1).value, abs=1e-6 * spread + 1e-6)
+    assert np.trapezoid(found.values * found.grid, found.grid) == pytest.approx(
+        found.moment(1).value, abs=1e-6 * spread + 1e-6
+    )
     variance = np.trapezoid(found.values * (found.grid - mean) ** 2, found.grid) - found.width**2
     assert variance == pytest.approx((found.weights * (found.nodes - mean) ** 2).sum(1).mean(), rel=1e-4)
     assert (found.low <= found.values).all()

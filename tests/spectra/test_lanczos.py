@@ -67,10 +67,10 @@ def test_known_spectra(name: str, which: str, dtype: torch.dtype, tol: float, re
     assert (found.restarts > 0) == (restart and found.matvecs > 60) or found.matvecs < 60
     truth = expected(values, which, 8)
     residuals = residual_norms(operator, found.eigenvalues, found.eigenvectors)
-    # A residual bounds the distance to an eigenvalue. The reported ones contain the measured loss of orthogonality, which is
-    # known to some ten per cent: 1.3.
-    np.testing.assert_array_less(np.abs(found.eigenvalues.numpy() - truth), 1.3 * found.residuals.numpy() + 1e-300)
-    np.testing.assert_array_less(residuals.numpy(), 1.3 * found.residuals.numpy() + 1e-300)
+    # A residual bounds the distance to an eigenvalue. The reported ones contain the loss of orthogonality, which one
+    # random sum measured at every step: known to a factor of two.
+    np.testing.assert_array_less(np.abs(found.eigenvalues.numpy() - truth), 2 * found.residuals.numpy() + 1e-300)
+    np.testing.assert_array_less(residuals.numpy(), 2 * found.residuals.numpy() + 1e-300)
     gram = (found.eigenvectors.T @ found.eigenvectors).double()
     # Loss of orthogonality that is let be: sqrt(eps) at most in the basis, over some ten vectors here.
     assert float((gram - torch.eye(len(truth))).abs().max()) < 10 * torch.finfo(dtype).eps ** 0.5
@@ -99,7 +99,9 @@ def test_unresolved_cluster_warns() -> None:
         lanczos(MatrixOperator(matrix(values)), 3, "LA", 1e-2, progress=False)
 
 
-@pytest.mark.parametrize(("budget", "reason"), [({"max_matvecs": 15}, "product budget"), ({"max_seconds": 0.0}, "time budget")])
+@pytest.mark.parametrize(
+    ("budget", "reason"), [({"max_matvecs": 15}, "product budget"), ({"max_seconds": 0.0}, "time budget")]
+)
 def test_budgets_say_what_is_unfinished(budget: dict, reason: str) -> None:
     with pytest.warns(SpectrumWarning, match="did not converge"):
         found = lanczos(MatrixOperator(matrix(SPECTRA["even"])), 5, "LA", 1e-8, progress=False, **budget)
@@ -110,7 +112,9 @@ def test_budgets_say_what_is_unfinished(budget: dict, reason: str) -> None:
 
 def test_rounding_is_not_called_convergence() -> None:
     rough = matrix([*np.linspace(1, 2, 99), 50.0])
-    noise = 1e-4 * matrix(list(np.linspace(-1, 1, 100))).triu(1)  # an unsymmetric operator: the Lanczos relation is wrong
+    noise = 1e-4 * matrix(list(np.linspace(-1, 1, 100))).triu(
+        1
+    )  # an unsymmetric operator: the Lanczos relation is wrong
     operator = FunctionOperator(lambda v: rough @ v + noise @ v, 100, torch.float64)
     with pytest.warns(SpectrumWarning):
         found = lanczos(operator, 3, "LA", 1e-9, progress=False, max_matvecs=300)
@@ -129,7 +133,12 @@ def test_start_vector_is_used() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [({"which": "XX"}, "expected 'LA'"), ({"tol": 1e-20}, "use float64"), ({"k": 0}, "at least 1"), ({"memory": "1KB"}, "raise memory")],
+    [
+        ({"which": "XX"}, "expected 'LA'"),
+        ({"tol": 1e-20}, "use float64"),
+        ({"k": 0}, "at least 1"),
+        ({"memory": "1KB"}, "raise memory"),
+    ],
 )
 def test_bad_arguments(arguments: dict, words: str) -> None:
     with pytest.raises(InputError, match=words):
@@ -154,7 +163,8 @@ a = matrix(list(np.linspace(-3, 5, 300)))
 def slow(v):
     time.sleep(0.02)
     return a @ v
-lanczos(FunctionOperator(slow, 300, torch.float64), 8, "LA", 1e-8, checkpoint=sys.argv[1], save_every=0.1, progress=False,
+lanczos(FunctionOperator(slow, 300, torch.float64), 8, "LA", 1e-8, checkpoint=sys.argv[1], save_every=0.1,
+progress=False,
     memory=int(sys.argv[2]))
 """
 

@@ -1,5 +1,7 @@
 """The Hessian in y of the MLP energy, in closed form."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -20,8 +22,8 @@ def mlp_hessian(energy: MLPEnergy, x: Tensor, y: Tensor, k: Landscape, chunk: in
 
     With u_l the input of layer l's silu, J_l = ∂u_l/∂y and a_l = ∂E/∂h_l,
     H = Σ_l J_lᵀ diag(a_l silu″(u_l)) J_l + 2 (W₄ diag(silu′(u₃)) J₃)ᵀ (W₄ diag(silu′(u₃)) J₃).
-    The Gram matrix W₄ᵀW₄ is formed once, so that J₂, J₃ and the last term take one product each with a matrix that all rows share;
-    one symmetric product of the stacked factors remains.
+    The Gram matrix W₄ᵀW₄ is formed once, so that J₂, J₃ and the last term take one product each with a matrix that all
+    rows share; one symmetric product of the stacked factors remains.
 
     Parameters
     ----------
@@ -68,7 +70,7 @@ def mlp_hessian(energy: MLPEnergy, x: Tensor, y: Tensor, k: Landscape, chunk: in
         r3.addcmul_(j3, bend3[rows, None])
         torch.mul(j1, bend1[rows, None], out=r1)
         torch.mul(j2, bend2[rows, None], out=r2)
-        for low, high in zip(edges[:-1], edges[1:], strict=True):
+        for low, high in pairwise(edges):
             block = left[used, low:high] @ right[used, low:].mT
             result[rows, low:high, low:] = block
             result[rows, high:, low:high] = block[:, :, high - low :].mT

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 _ROWS = 16  # rows of a block: memory grows with the basis, and nothing is ever copied to make room
-_COLUMNS = 1 << 18  # columns handled at once by a rotation, so that its workspace stays small
+_COLUMNS = 1 << 16  # columns handled at once by a rotation, so that its workspace stays small
 
 
 class Basis:
@@ -54,7 +54,7 @@ class Basis:
         return total.to(self.device)
 
     def project_out(self, vector: Tensor) -> Tensor:
-        """Subtract from the vector (N,), in place, its components along all rows; returns them (m,), float64 on the CPU."""
+        """Subtract a vector's (N,) components along all rows, in place; returns them (m,), float64 on the CPU."""
         c = self.coefficients(vector)
         if self.storage == self.device:
             local = c.to(self.storage, self.dtype)
@@ -65,20 +65,22 @@ class Basis:
         return c
 
     def rotate(self, weights: Tensor) -> None:
-        """Replace the m rows Q by the r rows WᵀQ, for weights W (m, r), r ≤ m, in place and column block by column block."""
+        """Replace the m rows Q by the r rows WᵀQ, for weights W (m, r), r ≤ m, in place."""
         blocks = self._filled()
         local = weights.to(self.storage, self.dtype)
         kept = weights.shape[1]
         for start in range(0, self.size, _COLUMNS):
             columns = slice(start, start + _COLUMNS)
-            rotated = local.T @ torch.cat([block[:, columns] for block in blocks])
+            rotated = torch.zeros(kept, min(_COLUMNS, self.size - start), dtype=self.dtype, device=self.storage)
+            for i, block in enumerate(blocks):
+                rotated.addmm_(local[i * _ROWS : i * _ROWS + len(block)].T, block[:, columns])
             for i in range(0, kept, _ROWS):
                 rows = rotated[i : i + _ROWS]
                 self._blocks[i // _ROWS][: len(rows), columns] = rows
         self._rows = kept
 
     def take(self, weights: Tensor) -> Tensor:
-        """Qᵀ W (N, r) in the storage's memory, for weights W (m, r); the basis is used up, so that no second one is needed."""
+        """QᵀW (N, r) in the storage's memory, for weights W (m, r); uses the basis up, so that one is enough."""
         self.rotate(weights)
         blocks, self._blocks, self._rows = self._filled(), [], 0
         return torch.cat(blocks).T

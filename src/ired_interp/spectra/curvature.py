@@ -25,6 +25,7 @@ _TRANSIENT = 3  # building a graph and one product through it need at most about
 
 def named_tensors(parameters: Parameters) -> dict[str, Tensor]:
     """Name → tensor of what to differentiate in; a module gives its trainable parameters."""
+    named: dict[str, Tensor]
     if isinstance(parameters, nn.Module):
         named = {name: p for name, p in parameters.named_parameters() if p.requires_grad}
     elif isinstance(parameters, Tensor):
@@ -39,7 +40,9 @@ def named_tensors(parameters: Parameters) -> dict[str, Tensor]:
         if not isinstance(p, Tensor):
             raise InputError(f"parameter {name} is a {type(p).__name__}; expected a tensor")
         if not p.requires_grad:
-            raise InputError(f"parameter {name} does not require gradients; call .requires_grad_() on it or leave it out")
+            raise InputError(
+                f"parameter {name} does not require gradients; call .requires_grad_() on it or leave it out"
+            )
         if type(p).__name__ == "DTensor":
             raise InputError(f"parameter {name} is sharded (DTensor); gather the weights on every rank first")
     kinds = {(p.dtype, p.device) for p in named.values()}
@@ -210,7 +213,10 @@ class CurvatureOperator(SymmetricOperator):
         for batch in batches:
             count = rows(batch)
             few = max(1, min(8, count // 2))
-            small, double = self._graph_bytes(take(batch, 0, few)), self._graph_bytes(take(batch, 0, min(2 * few, count)))
+            small, double = (
+                self._graph_bytes(take(batch, 0, few)),
+                self._graph_bytes(take(batch, 0, min(2 * few, count))),
+            )
             per_row = max(1.0, (double - small) / max(1, min(2 * few, count) - few)) if count > few else small
             fixed = max(0.0, small - per_row * few)
             size = int((memory / _TRANSIENT - fixed) / per_row)
@@ -243,55 +249,65 @@ class CurvatureOperator(SymmetricOperator):
     # ---- determinism
 
     def check(self) -> None:
-        """Three products over the first chunk: one vector on two freshly built graphs, and a second vector for the symmetry.
+        """Three products over the first chunk: one vector on two freshly built graphs, another one for the symmetry.
 
         Raises
         ------
         RunError
-            If the first two differ, with the cause (operations that drew random numbers, layers in training mode, kernels), or
-            if uᵀ(H v) ≠ vᵀ(H u): then some operation in the objective has a wrong higher derivative.
+            If the first two differ, with the cause (random draws, layers in training mode, kernels),
+            or if uᵀ(H v) ≠ vᵀ(H u): then some operation in the objective has a wrong higher derivative.
         """
-        if self._checked or not self.weights:
+        if self._checked:
             return
+        fault = self._fault() if self.weights else ""
+        if self.agree(bool(fault)):
+            raise RunError(fault or "another rank found its objective unusable; see its message")
+        self._checked = True
+
+    def _fault(self) -> str:
         source = stream("cpu", 0, "determinism")
         u, v = (gaussian(self.shape[0], self.dtype, self.device, source) for _ in range(2))
-        chunk = None if self.without_data else self.chunks[0]
         with differentiable(), _Draws() as draws:
-            fresh = self._build(chunk)
+            fresh = self._build(None if self.without_data else self.chunks[0])
         hv, again, hu = (
             self.flatten(self._apply(graph, list(self.unflatten(w).values())))
             for graph, w in ((self._graph(0), v), (fresh, v), (fresh, u))
         )
         self.matvecs += 3
         if not bool(torch.isfinite(hv).all()):
-            raise RunError("a product with the curvature is not finite; check the objective for NaN or exploding values")
+            return "a product with the curvature is not finite; check the objective for NaN or exploding values"
         scale = max(norm(hv), norm(hu), torch.finfo(self.dtype).tiny)
         limit = torch.finfo(self.dtype).eps ** 0.5
-        if norm(hv - again) > limit * scale:
-            raise RunError(
-                f"two products of one vector differ by {norm(hv - again) / scale:.1e} of their length, so there is no one "
-                f"matrix to decompose; {self._cause(draws.names)}"
+        difference, skewness = norm(hv - again) / scale, abs(dot(u, again) - dot(v, hu)) / scale
+        if difference > limit:
+            return (
+                f"two products of one vector differ by {difference:.1e} of their length, so there is no one matrix to "
+                f"decompose; {self._cause(draws.names)}"
             )
-        if abs(dot(u, again) - dot(v, hu)) > limit * scale:
-            raise RunError(
-                f"the curvature is not symmetric (to {abs(dot(u, again) - dot(v, hu)) / scale:.1e}): an operation has a wrong "
-                "higher derivative, as LayerNorm and BatchNorm do in an objective that contains a gradient (pytorch issue "
-                "175754); write that layer in elementary operations"
+        if skewness > limit:
+            return (
+                f"the curvature is not symmetric (to {skewness:.1e}): some operation has a wrong higher derivative, "
+                "as LayerNorm and BatchNorm do in an objective that contains a gradient (pytorch issue 175754); write that "
+                "layer in elementary operations"
             )
-        self._checked = True
+        return ""
 
     def _cause(self, draws: set[str]) -> str:
         layers = [
             f"{name} ({type(layer).__name__})"
             for name, layer in (self.module.named_modules() if self.module else ())
-            if layer.training and not list(layer.children()) and ("Drop" in type(layer).__name__ or "Norm" in type(layer).__name__)
+            if layer.training
+            and not list(layer.children())
+            and ("Drop" in type(layer).__name__ or "Norm" in type(layer).__name__)
         ]
         if draws and layers:
-            return f"the objective draws random numbers ({', '.join(sorted(draws))}): call .eval() on {', '.join(layers)}"
+            return (
+                f"the objective draws random numbers ({', '.join(sorted(draws))}): call .eval() on {', '.join(layers)}"
+            )
         if draws:
             return (
-                f"the objective draws random numbers ({', '.join(sorted(draws))}): draw the noise once, outside it, or call "
-                ".eval() on the model"
+                f"the objective draws random numbers ({', '.join(sorted(draws))}): draw the noise once, outside it, or "
+                "call .eval() on the model"
             )
         if layers:
             return f"layers in training mode change between calls: call .eval() on {', '.join(layers)}"

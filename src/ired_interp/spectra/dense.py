@@ -14,13 +14,12 @@ from ired_interp.spectra.vectors import format_bytes, parse_bytes
 _BACKWARD = 3  # a batched backward pass holds about this many times the graph of a row for each of its directions
 
 
-def batched_hessian(
-    energy: Callable[..., Tensor], y: Tensor, *context: Tensor, memory: int | str = "1GiB"
-) -> Tensor:
+def batched_hessian(energy: Callable[..., Tensor], y: Tensor, *context: Tensor, memory: int | str = "1GiB") -> Tensor:
     """Hessian of every row's energy in its own y.
 
-    The gradient's graph is built once for some rows, and unit vectors go backward through it together. On a CPU this was the
-    fastest of the general routes, ahead of forward over reverse and of ``vmap(hessian)``, and it asks for no forward-mode rules.
+    The gradient's graph is built once for some rows, and unit vectors go backward through it together. On a CPU this
+    was the fastest of the general routes, ahead of forward over reverse and of ``vmap(hessian)``, and it asks for no
+    forward-mode rules.
 
     Parameters
     ----------
@@ -40,7 +39,9 @@ def batched_hessian(
         If the energy is not one scalar per row, or the memory is too small for one row and one direction.
     """
     if y.ndim != 2 or any(len(part) != len(y) for part in context):
-        raise InputError(f"y has shape {tuple(y.shape)} and context rows {[len(c) for c in context]}; expected (B, d) and B")
+        raise InputError(
+            f"y has shape {tuple(y.shape)} and context rows {[len(c) for c in context]}; expected (B, d) and B"
+        )
     count, d = y.shape
     result = torch.empty(count, d, d, dtype=y.dtype, device=y.device)
     if not count:
@@ -51,14 +52,18 @@ def batched_hessian(
         point = y[start:stop].clone().requires_grad_()
         values = energy(point, *(part[start:stop] for part in context))
         if values.shape != (stop - start,):
-            raise InputError(f"the energy has shape {tuple(values.shape)} for {stop - start} rows; expected one scalar per row")
+            raise InputError(
+                f"the energy has shape {tuple(values.shape)} for {stop - start} rows; expected one scalar per row"
+            )
         return torch.autograd.grad(values.sum(), point, create_graph=True)[0], point
 
     with differentiable():
         row = graph_bytes(lambda: gradient(0, min(2, count)), ()) / min(2, count)
         together = int(limit / (_BACKWARD * max(row, 1.0)))  # pairs of a row and a direction
         if together < 1:
-            raise InputError(f"one row needs {format_bytes(_BACKWARD * row)}, more than the {format_bytes(limit)} allowed")
+            raise InputError(
+                f"one row needs {format_bytes(_BACKWARD * row)}, more than the {format_bytes(limit)} allowed"
+            )
         directions = min(d, together)
         rows = max(1, min(count, together // directions))
         units = torch.eye(d, dtype=y.dtype, device=y.device)

@@ -28,7 +28,8 @@ class Density:
     Attributes
     ----------
     grid : (G,) eigenvalue axis, in the operator's units
-    values : (G,) density, mean over probe vectors of the quadratures, widened by a Gaussian of standard deviation ``width``
+    values : (G,) density, mean over probe vectors of the quadratures, widened by a Gaussian of standard deviation
+        ``width``
     low, high : (G,) pointwise confidence band over probe vectors
     nodes, weights : (P, m) quadrature of each probe vector; weights of a row sum to 1
     size : N of the operator
@@ -167,5 +168,7 @@ def _save(file: Path, key: str, done: list[tuple[np.ndarray, np.ndarray]]) -> No
 def _load(file: Path, key: str) -> list[tuple[np.ndarray, np.ndarray]]:
     with np.load(file, allow_pickle=False) as stored:
         if str(stored["key"]) != key:
-            raise InputError(f"{file} holds a density for {stored['key']}; expected {key}; give another file or delete it")
+            raise InputError(
+                f"{file} holds a density for {stored['key']}; expected {key}; give another file or delete it"
+            )
         return [(nodes, weights) for nodes, weights in stored["quadratures"]]

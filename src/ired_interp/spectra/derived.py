@@ -29,7 +29,8 @@ def effective_rank(spectrum: Tensor | Density, kind: str = "participation") -> T
 
     Returns
     -------
-    (...) of eigenvalues; an Estimate (jackknife over probe vectors) of a density, whose nodes each stand for N·weight eigenvalues
+    (...) of eigenvalues; an Estimate (jackknife over probe vectors) of a density, whose nodes each stand for N·weight
+    eigenvalues
     """
     if kind not in ("participation", "entropy"):
         raise InputError(f"kind is {kind!r}; expected 'participation' or 'entropy'")
@@ -60,13 +61,13 @@ def _over_probes(statistic: Callable[[np.ndarray], float], probes: int) -> Estim
 
 
 def gaps(spectrum: Spectrum) -> tuple[Tensor, Tensor]:
-    """Distances (k − 1,) between neighbouring eigenvalues in the spectrum's order, and their bounds of error (k − 1,)."""
+    """Distances (k − 1,) between neighbouring eigenvalues, in the spectrum's order, and their error bounds (k − 1,)."""
     residuals = spectrum.residuals
     return spectrum.eigenvalues.diff().abs(), residuals[1:] + residuals[:-1]
 
 
 def spectral_gap(spectrum: Spectrum) -> tuple[int, Estimate]:
-    """How many eigenvalues lie before the largest ratio |λ_i|/|λ_{i+1}| among neighbours, and that ratio with its bounds."""
+    """How many eigenvalues lie before the largest ratio |λ_i|/|λ_{i+1}| of neighbours, and that ratio."""
     sizes, residuals = spectrum.eigenvalues.abs().numpy(), spectrum.residuals.numpy()
     if len(sizes) < 2:
         raise InputError(f"a gap needs two eigenvalues; the spectrum has {len(sizes)}")
@@ -86,7 +87,7 @@ def condition_number(eigenvalues: Tensor) -> Tensor:
 
 
 def overlap(spectrum: Spectrum, vector: Tensor) -> Tensor:
-    """cos² (k,) of the angles between a vector (N,), a gradient say, and the eigenvectors; the sum is its share in their span."""
+    """cos² (k,) of the angles between a vector (N,), a gradient say, and the eigenvectors; they add to its share."""
     vectors = spectrum.eigenvectors
     aligned = vectors.T @ vector.to(vectors.device, vectors.dtype)
     return (aligned.double() ** 2 / torch.linalg.vector_norm(vector, dtype=torch.float64).to(vectors.device) ** 2).cpu()

@@ -16,8 +16,9 @@ from ired_interp.spectra.curvature import CurvatureOperator, Graph, Parameters
 class GaussNewtonOperator(CurvatureOperator):
     """Generalised Gauss–Newton matrix G = Jᵀ (∂²ℓ/∂z²) J, J = ∂z/∂θ (Schraudolph 2002).
 
-    It is the Hessian without the curvature of z, and positive semidefinite where ℓ is convex. For the cross-entropy, and for the
-    squared error up to a factor, it is the Fisher matrix. For IRED's score term z = ∇_y E, so that z may itself be a gradient.
+    It is the Hessian without the curvature of z, and positive semidefinite where ℓ is convex. For the cross-entropy,
+    and for the squared error up to a factor, it is the Fisher matrix. For IRED's score term z = ∇_y E, so that z may
+    itself be a gradient.
 
     Parameters
     ----------
@@ -45,7 +46,9 @@ class GaussNewtonOperator(CurvatureOperator):
     def _build(self, chunk: Any) -> Graph:
         z = self.outputs() if self.without_data else self.outputs(chunk)
         if not isinstance(z, Tensor) or not z.requires_grad:
-            raise InputError("the outputs do not depend on the parameters; are they computed under no_grad or detached?")
+            raise InputError(
+                "the outputs do not depend on the parameters; are they computed under no_grad or detached?"
+            )
         point = z.detach().requires_grad_()
         value = self.loss(point) if self.without_data else self.loss(point, chunk)
         if value.numel() != 1:
@@ -75,7 +78,7 @@ def empirical_fisher(
     memory: int | str | None = None,
     group: dist.ProcessGroup | None = None,
 ) -> GaussNewtonOperator:
-    """Empirical Fisher matrix, the mean over rows of g_i g_iᵀ with g_i = ∂ℓ_i/∂θ, from ``losses() -> (B,)`` (or of a chunk)."""
+    """Empirical Fisher matrix, the mean over rows of g_i g_iᵀ, g_i = ∂ℓ_i/∂θ, from ``losses() -> (B,)``."""
 
     def half_square(values: Tensor, *_: Any) -> Tensor:
         return values.square().sum() / (2 * len(values))

@@ -16,21 +16,22 @@ from ired_interp.spectra.curvature import CurvatureOperator, Graph, Parameters, 
 class HessianOperator(CurvatureOperator):
     """Hessian H = ∂²f/∂θ² of a scalar objective f.
 
-    The gradient's graph is built once and kept; a product is one backward pass through it (Pearlmutter 1994), which costs
-    1.9 gradients where building the graph anew costs 3.
+    The gradient's graph is built once and kept; a product is one backward pass through it (Pearlmutter 1994), which
+    costs 1.9 gradients where building the graph anew costs 3.
 
     Parameters
     ----------
     objective : callable
-        ``objective() -> scalar``, or ``objective(chunk) -> scalar`` when data are given. It must not draw random numbers.
+        ``objective() -> scalar``, or ``objective(chunk) -> scalar`` when data are given. It must not draw random
+        numbers.
     parameters : module, tensor, mapping of name → tensor, or iterable of tensors
         What to differentiate in, N numbers in all; of a module, its trainable parameters. Inputs work as well.
     data : a batch (tensor, tuple or dict of tensors with rows in the first dimension), or a list of batches
-        The operator is Σ_c w_c H_c over the batches; with reduction "mean" w_c is the batch's share of all rows, as suits an
-        objective that is a mean over rows; with "sum" w_c = 1.
+        The operator is Σ_c w_c H_c over the batches; with reduction "mean" w_c is the batch's share of all rows, as
+        suits an objective that is a mean over rows; with "sum" w_c = 1.
     memory : bytes or text such as "2GiB", optional
-        Limit for graphs. Batches are cut into chunks of rows that fit, and as many graphs are kept as fit; the others are
-        rebuilt for every product. Without it, every batch is one chunk and every graph is kept.
+        Limit for graphs. Batches are cut into chunks of rows that fit, and as many graphs are kept as fit; the others
+        are rebuilt for every product. Without it, every batch is one chunk and every graph is kept.
     group : torch.distributed process group, optional
         Each rank gives its own share of the data; products are summed over the group, so that every rank holds the same
         result as one process with all data. Start vectors come from a seed and are equal on all ranks.
@@ -61,7 +62,9 @@ class HessianOperator(CurvatureOperator):
             found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise InputError(f"the objective returned {found}; expected a scalar: take the mean or the sum over rows")
         if not value.requires_grad:
-            raise InputError("the objective does not depend on the parameters; is it computed under no_grad or detached?")
+            raise InputError(
+                "the objective does not depend on the parameters; is it computed under no_grad or detached?"
+            )
         gradients = torch.autograd.grad(value.sum(), self.parameters, create_graph=True, materialize_grads=True)
         return (list(gradients),)
 
@@ -98,7 +101,7 @@ class HessianOperator(CurvatureOperator):
         return self._of(chosen)
 
     def layers(self) -> dict[str, HessianOperator]:
-        """Layer name → operator of its diagonal block; a layer's name is that of its parameters without the last part."""
+        """Layer name → operator of its diagonal block; parameters fc2.weight and fc2.bias make the layer fc2."""
         layers: dict[str, list[str]] = {}
         for name in self.named:
             layers.setdefault(name.rpartition(".")[0] or name, []).append(name)

@@ -22,7 +22,7 @@ _FEW = 3  # up to this many known coefficients are subtracted one by one; more o
 
 @dataclass
 class Pending:
-    """A unit vector that the operator has not been applied to yet, and its coupling ⟨p, A q_i⟩ to each row that has been."""
+    """A unit vector p to which the operator has not been applied yet, and its coupling ⟨p, A q_i⟩ to each row q_i."""
 
     vector: Tensor
     coupling: np.ndarray
@@ -30,23 +30,23 @@ class Pending:
 
 
 class Krylov:
-    """Orthonormal rows Q, their projection H = Q A Qᵀ in float64, and the pending vectors P with A Qᵀ = QᵀH + Pᵀ(coupling).
+    """Orthonormal rows Q, their projection H = Q A Qᵀ in float64, and pending vectors P: A Qᵀ = QᵀH + Pᵀ(coupling).
 
-    With one pending vector this is the Lanczos process. A fresh random direction can be added at any time (``inject``), so that
-    a further copy of a multiple eigenvalue, which no single start vector sees, comes in. With ``restart`` it is the thick-restart
-    process of Wu and Simon (2000).
+    With one pending vector this is the Lanczos process. A fresh random direction can be added at any time
+    (``inject``), so that a further copy of a multiple eigenvalue, which no single start vector sees, comes in. With
+    ``restart`` it is the thick-restart process of Wu and Simon (2000).
 
     Orthogonality is lost slowly at first (Simon 1984), so it is measured at every step, by one scalar product with a
-    random-signed sum of all rows; only when the measured loss exceeds ``tolerance`` are the last two vectors swept against
-    the whole basis.
+    random-signed sum of all rows; only when the measured loss exceeds ``tolerance`` are the last two vectors swept
+    against the whole basis.
     """
 
-    def __init__(
-        self, operator: SymmetricOperator, storage: torch.device, seed: int
-    ) -> None:
+    def __init__(self, operator: SymmetricOperator, storage: torch.device, seed: int) -> None:
         self.operator = operator
         self.size = operator.shape[0]
-        self.tolerance = 16 * torch.finfo(operator.dtype).eps  # loss of orthogonality that is let be; its user may raise it
+        self.tolerance = (
+            16 * torch.finfo(operator.dtype).eps
+        )  # loss of orthogonality that is let be; its user may raise it
         self.basis = Basis(self.size, operator.dtype, operator.device, storage)
         self.projection = np.zeros((0, 0))
         self.drift = np.zeros(0)  # of each row, the length of what A Qᵀ = QᵀH + … neglects of its image
@@ -86,7 +86,7 @@ class Krylov:
         return lost
 
     def step(self, newest: bool = False) -> None:
-        """One product: the oldest pending vector (or the newest) joins the basis, what is new in its image becomes pending."""
+        """Apply the operator to the oldest (or newest) pending vector; what is new in its image becomes pending."""
         chosen = self.pending.pop(-1 if newest else 0)
         q, known, rows = chosen.vector, chosen.coupling, len(self.basis)
         w = self.operator @ q
@@ -129,7 +129,7 @@ class Krylov:
             self.pending.append(Pending(w.div_(length), coupling, clean))
 
     def _sweep(self, chosen: Pending, w: Tensor) -> float:
-        """Orthogonalise w, and q before it unless an earlier sweep has, against all rows; twice if that shortens w much.
+        """Orthogonalise w, and q unless an earlier sweep has, against all rows; again if that shortens w much.
 
         Returns the length of what was taken from w: the projection leaves it out, so it adds to this row's residual.
         """
@@ -158,7 +158,7 @@ class Krylov:
         return values, coordinates, np.sqrt(squares)
 
     def drifts(self, coordinates: np.ndarray) -> np.ndarray:
-        """What lost orthogonality adds to the residuals (r,) of Ritz vectors with coordinates (m, r): measured, not bounded."""
+        """What the measured loss of orthogonality adds to residuals (r,) of Ritz vectors, coordinates (m, r)."""
         return np.sqrt((self.drift**2) @ coordinates**2)
 
     def restart(self, values: np.ndarray, coordinates: np.ndarray) -> None:
@@ -209,7 +209,7 @@ class Krylov:
         }
         temporary = folder / "state.npz.tmp"
         with open(temporary, "wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, allow_pickle=False, **arrays)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, folder / "state.npz")

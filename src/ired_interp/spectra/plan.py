@@ -1,4 +1,4 @@
-"""The memory plan of a Lanczos run, made before any product: how long the basis may grow, where it lives, or why not."""
+"""The memory plan of a Lanczos run, made before any product: how long the basis may grow and where it lives."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def plan_lanczos(
     size, dtype, device : of the operator
     k : eigenpairs wanted
     memory : limit for the basis and the work vectors; four fifths of what is free where not given
-    storage : where to keep the basis; "cpu" spares a GPU's memory. Where not given: on the device if an unrestarted run is
-        likely to fit (10 vectors for each pair and 100 more), else in host memory if that is larger
+    storage : where to keep the basis; "cpu" spares a GPU's memory. Where not given: on the device if an unrestarted
+        run is likely to fit (10 vectors for each pair and 100 more), else in host memory if that is larger
 
     Raises
     ------
@@ -72,8 +72,8 @@ def plan_lanczos(
     if capacity < shortest:
         raise InputError(
             f"{k} eigenpairs of a {size}×{size} operator need at least {format_bytes((shortest + _WORK) * vector)} for "
-            f"{shortest} basis vectors, but {format_bytes(room[place])} may be used on {place}; raise memory, ask for fewer "
-            "pairs, or take the blocks of single layers"
+            f"{shortest} basis vectors, but {format_bytes(room[place])} may be used on {place}; raise memory, ask for "
+            "fewer pairs, or take the blocks of single layers"
         )
     bounded = "" if capacity >= ample else ", restarted when full"
     sentence = (

@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ class _Objective(nn.Module):
         super().__init__()
         self._operator = [operator]  # in a list, so that no module in it becomes a submodule and is put into eval mode
         for i, p in enumerate(parameters):
-            self.register_parameter(f"p{i}", p)
+            self.register_parameter(f"p{i}", cast(nn.Parameter, p))
 
     def forward(self, inputs: Tensor) -> Tensor:
         operator = self._operator[0]
@@ -47,7 +47,9 @@ def _prepared(operator: HessianOperator, seed: int) -> Iterator[Any]:
         raise InputError(f"PyHessian runs on cpu or cuda, not on {operator.device}; use the native backend")
     foreign = [name for name, p in operator.named.items() if not isinstance(p, nn.Parameter)]
     if foreign:
-        raise InputError(f"PyHessian differentiates in nn.Parameters only, not in {', '.join(foreign)}; use the native backend")
+        raise InputError(
+            f"PyHessian differentiates in nn.Parameters only, not in {', '.join(foreign)}; use the native backend"
+        )
     before = [p.grad for p in operator.parameters]
     seeded = int(torch.randint(2**62, (1,), generator=stream("cpu", seed, "pyhessian")))
     try:
@@ -75,12 +77,14 @@ def pyhessian_eigenvalues(
 ) -> Spectrum:
     """The k eigenvalues of largest magnitude by PyHessian's power iteration with deflation.
 
-    ``residuals`` are true ones, measured by k products of our own, since PyHessian gives none: its tolerance is on the change of
-    an eigenvalue between two iterations, which says little about its error. ``converged`` judges by the residuals.
+    ``residuals`` are true ones, measured by k products of our own, since PyHessian gives none: its tolerance is on the
+    change of an eigenvalue between two iterations, which says little about its error. ``converged`` judges by the
+    residuals.
 
     Parameters
     ----------
-    operator : of nn.Parameters; parameters that the objective does not reach are left out, as PyHessian cannot take them
+    operator : of nn.Parameters; parameters that the objective does not reach are left out, as PyHessian cannot take
+        them
     k, tol, iterations : PyHessian's top_n, tol and maxIter
     seed : of its random vectors, which it draws from the global generator; that is put back
 
@@ -109,7 +113,9 @@ def pyhessian_eigenvalues(
         for vector in vectors:
             parts = {id(p): v for p, v in zip(library.params, vector, strict=True)}
             columns.append(
-                operator.flatten([parts[id(p)] if id(p) in reached else torch.zeros_like(p) for p in operator.parameters])
+                operator.flatten(
+                    [parts[id(p)] if id(p) in reached else torch.zeros_like(p) for p in operator.parameters]
+                )
             )
         del library, curved, vectors
     eigenvalues = torch.tensor([math.nan if v is None else v for v in values], dtype=torch.float64)
@@ -120,18 +126,22 @@ def pyhessian_eigenvalues(
     converged = residuals <= tol * eigenvalues.abs()
     notes: tuple[str, ...] = ()
     if not converged.all():
-        notes = (f"{int((~converged).sum())} of PyHessian's {k} eigenpairs have residuals above {tol:g}·|λ|; see residuals",)
+        notes = (
+            f"{int((~converged).sum())} of PyHessian's {k} eigenpairs have residuals above {tol:g}·|λ|; see residuals",
+        )
         warnings.warn(notes[0], SpectrumWarning, stacklevel=2)
     plan = "PyHessian: k + 3 vectors and the graph"
     seconds = time.monotonic() - begin
-    return Spectrum(eigenvalues, eigenvectors, residuals, converged, spent, "PyHessian's rule", notes, seconds, 0, 0, plan)
+    return Spectrum(
+        eigenvalues, eigenvectors, residuals, converged, spent, "PyHessian's rule", notes, seconds, 0, 0, plan
+    )
 
 
 def pyhessian_trace(operator: HessianOperator, tol: float = 1e-3, *, iterations: int = 100, seed: int = 0) -> Estimate:
     """PyHessian's Hutchinson trace: the mean of the samples at which its own rule stopped, with their standard error.
 
-    The rule compares successive means; it ends early (after two samples where the trace is negative), so that the error here, not
-    ``tol``, says how good the value is.
+    The rule compares successive means; it ends early (after two samples where the trace is negative), so that the
+    error here, not ``tol``, says how good the value is.
     """
     operator.check()
     with _prepared(operator, seed) as library:
@@ -151,5 +161,5 @@ def pyhessian_density(operator: HessianOperator, *_: Any, **__: Any) -> NoReturn
         Always.
     """
     raise InputError(
-        "PyHessian 0.1 cannot compute a density: it calls torch.eig, which PyTorch has removed; use the native backend (density)"
+        "PyHessian 0.1 cannot compute a density (it calls torch.eig, now removed from PyTorch); use the native backend"
     )

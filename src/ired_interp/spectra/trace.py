@@ -21,10 +21,10 @@ def trace(
     seed: int = 0,
     progress: bool = True,
 ) -> Estimate:
-    """Trace by Hutch++: exact on the range of A times a quarter of the vectors, sampled by independent vectors beside it.
+    """Trace by Hutch++: exact on the range of A times a quarter of the vectors, sampled beside it.
 
-    The samples are independent given that range, so that Student's interval holds; the leave-one-out estimates of XTrace are not,
-    and their interval was measured to cover the trace in 82 % of 400 runs where 95 % was asked.
+    The samples are independent given that range, so that Student's interval holds; the leave-one-out estimates of
+    XTrace are not, and their interval was measured to cover the trace in 82 % of 400 runs where 95 % was asked.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ def trace(
 
     Notes
     -----
-    Meyer, Musco, Musco, Woodruff, "Hutch++: optimal stochastic trace estimation", SOSA 2021. Samples lie on the sphere in the
-    complement of the range, which makes them exact for multiples of the identity there.
+    Meyer, Musco, Musco, Woodruff, "Hutch++: optimal stochastic trace estimation", SOSA 2021. Samples lie on the sphere
+    in the complement of the range, which makes them exact for multiples of the identity there.
     """
     size, quarter = operator.shape[0], matvecs // 4
     if quarter < 2:
