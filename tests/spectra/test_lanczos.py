@@ -123,6 +123,18 @@ def test_rounding_is_not_called_convergence() -> None:
     assert (truth <= 1.1 * found.residuals).all()
 
 
+def test_residuals_are_checked_against_the_operator() -> None:
+    a = matrix(SPECTRA["even"])
+    needed = lanczos(MatrixOperator(a), 3, "LA", 1e-6, progress=False).matvecs
+    operator = FunctionOperator(
+        lambda v: a @ v + (0.1 * v if operator.matvecs >= needed - 1 else 0), 300, torch.float64
+    )
+    found = lanczos(operator, 3, "LA", 1e-6, progress=False)  # the last two products, the check, meet A + 0.1
+    np.testing.assert_allclose(found.residuals, 0.1, rtol=1e-3)
+    assert found.stopped == "rounding"
+    assert not found.converged.any()
+
+
 def test_start_vector_is_used() -> None:
     a = matrix(SPECTRA["even"])
     top = torch.linalg.eigh(a).eigenvectors[:, -1]
@@ -181,6 +193,9 @@ def test_killed_run_continues(tmp_path: Path, vectors: int) -> None:
     time.sleep(0.5)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    newest = max(folder.glob("basis-*.bin"), key=lambda file: file.stat().st_mtime)
+    with open(newest, "ab") as file:
+        file.write(b"a kill while rows were being written")
     operator = MatrixOperator(matrix(SPECTRA["even"]))
     whole = lanczos(operator, 8, "LA", 1e-8, memory=memory, progress=False)
     rest = lanczos(operator, 8, "LA", 1e-8, memory=memory, progress=False, checkpoint=folder)

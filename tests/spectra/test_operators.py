@@ -37,13 +37,13 @@ def test_products_equal_dense_hessian(model: str, objective: str) -> None:
     close(operator.dense(), expected)
 
 
-@pytest.mark.parametrize("memory", [None, "8KB", "60KB"])
+@pytest.mark.parametrize("memory", [None, "5KB", "90KB"])
 def test_chunks_of_unequal_size_make_the_whole(memory: str | None) -> None:
     c = case("mlp", "square")
     data = [(c.data[0][:5], c.data[1][:5]), (c.data[0][5:], c.data[1][5:])]
     operator = HessianOperator(c.objective, c.parameters, data, memory=memory)
     close(operator.dense(), truth(c))
-    assert (len(operator.chunks) > 2) == (memory == "8KB"), operator.plan
+    assert (len(operator.chunks) > 2) == (memory == "5KB"), operator.plan
 
 
 def test_memory_below_one_row_is_refused() -> None:

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from ired_interp.errors import InputError
-from ired_interp.spectra.curvature import differentiable, graph_bytes
+from ired_interp.spectra.curvature import differentiable
+from ired_interp.spectra.meter import MemoryMeter
 from ired_interp.spectra.vectors import format_bytes, parse_bytes
-
-_BACKWARD = 3  # a batched backward pass holds about this many times the graph of a row for each of its directions
 
 
 def batched_hessian(energy: Callable[..., Tensor], y: Tensor, *context: Tensor, memory: int | str = "1GiB") -> Tensor:
@@ -58,15 +57,20 @@ def batched_hessian(energy: Callable[..., Tensor], y: Tensor, *context: Tensor, 
         return torch.autograd.grad(values.sum(), point, create_graph=True)[0], point
 
     with differentiable():
-        row = graph_bytes(lambda: gradient(0, min(2, count)), ()) / min(2, count)
-        together = int(limit / (_BACKWARD * max(row, 1.0)))  # pairs of a row and a direction
+        units = torch.eye(d, dtype=y.dtype, device=y.device)
+        with MemoryMeter() as meter:
+            slope, point = gradient(0, 1)
+            if slope.requires_grad:
+                torch.autograd.grad(slope, point, units[:2, None], is_grads_batched=True)
+        pair = meter.peak / min(2, d)  # of one row and one direction; a share of the graph in each overestimates it
+        together = int(limit / max(pair, 1.0))
         if together < 1:
             raise InputError(
-                f"one row needs {format_bytes(_BACKWARD * row)}, more than the {format_bytes(limit)} allowed"
+                f"one row in one direction needs {format_bytes(pair)}, more than the {format_bytes(limit)} allowed; "
+                "raise memory"
             )
         directions = min(d, together)
         rows = max(1, min(count, together // directions))
-        units = torch.eye(d, dtype=y.dtype, device=y.device)
         for start in range(0, count, rows):
             stop = min(start + rows, count)
             slope, point = gradient(start, stop)
