@@ -11,8 +11,6 @@ import xarray as xr
 from ired_interp.errors import InputError
 from ired_interp.results.files import atomic
 
-_ENGINE = "h5netcdf"
-
 
 @dataclass(frozen=True)
 class Label:
@@ -44,7 +42,7 @@ def write_result(folder: Path, label: Label, result: xr.Dataset, provenance: dic
     record = {"settings": label.settings, **provenance}
     result = result.assign_attrs(**attributes, **{key: json.dumps(value) for key, value in record.items()})
     with atomic(path) as temporary:
-        result.to_netcdf(temporary, engine=_ENGINE)
+        result.to_netcdf(temporary, engine="h5netcdf")
     return path
 
 
@@ -62,7 +60,7 @@ def read_result(path: Path) -> xr.Dataset:
         If the file is missing or is no netCDF file.
     """
     try:
-        return xr.load_dataset(path, engine=_ENGINE)
+        return xr.load_dataset(path, engine="h5netcdf")
     except FileNotFoundError:
         raise InputError(f"result {path} does not exist; `ired runs` lists what there is.") from None
     except (OSError, ValueError) as error:

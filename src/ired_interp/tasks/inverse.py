@@ -26,7 +26,9 @@ class Inverse(MatrixTask):
         if condition_number is not None and not condition_number > 1:
             raise InputError(f"task inverse got condition_number={condition_number}; it must be larger than 1.")
         if condition_number is not None and n < 2:
-            raise InputError("task inverse got a condition_number for 1 × 1 matrices, whose condition number is 1; raise n.")
+            raise InputError(
+                "task inverse got a condition_number for 1 × 1 matrices, whose condition number is 1; raise n."
+            )
         self.condition_number = condition_number
 
     def sample(self, count: int, generator: torch.Generator, variant: Variant = "same") -> Problems:
@@ -44,9 +46,14 @@ class Inverse(MatrixTask):
             s = (shifted * (_SHIFT[variant] / floor)[:, None, None]).float()
         return Problems(s.flatten(1), self._answer(s))
 
+    def value_range(self, variant: Variant) -> float:
+        return 1 / _SHIFT[variant]
+
     def posterior(self, x: Tensor) -> Posterior:
         return point(self._answer(x.unflatten(1, (self.n, self.n))))
 
     @staticmethod
     def _answer(s: Tensor) -> Tensor:
-        return torch.linalg.inv(s).flatten(1)
+        return torch.linalg.inv_ex(s).inverse.flatten(
+            1
+        )  # positive definite by construction, so nothing waits for a check
