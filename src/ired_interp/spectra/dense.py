@@ -13,7 +13,7 @@ from ired_interp.spectra.meter import MemoryMeter
 from ired_interp.spectra.vectors import format_bytes, parse_bytes
 
 
-def batched_hessian(energy: Callable[..., Tensor], y: Tensor, *context: Tensor, memory: int | str = "1GiB") -> Tensor:
+def batched_hessian(energy: Callable[..., Tensor], y: Tensor, *context: Tensor, memory: int | str = "256MiB") -> Tensor:
     """Hessian of every row's energy in its own y.
 
     The gradient's graph is built once for some rows, and unit vectors go backward through it together. On a CPU this
@@ -81,4 +81,6 @@ def batched_hessian(energy: Callable[..., Tensor], y: Tensor, *context: Tensor, 
                 several = units[first : first + directions, None].expand(-1, stop - start, -1)
                 (columns,) = torch.autograd.grad(slope, point, several, is_grads_batched=True, retain_graph=True)
                 result[start:stop, first : first + directions] = columns.transpose(0, 1)
-    return (result + result.mT) / 2
+            block = result[start:stop]
+            result[start:stop] = (block + block.mT) / 2
+    return result
