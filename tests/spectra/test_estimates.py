@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from test_lanczos import SPECTRA, matrix
 
 from ired_interp.errors import InputError
 from ired_interp.spectra import (
@@ -21,6 +20,7 @@ from ired_interp.spectra import (
     spectral_gap,
     trace,
 )
+from spectra_cases import SPECTRA, matrix
 
 NAMES = ["repeated", "even", "negative", "decaying", "bulk and outliers"]
 VALUES = {

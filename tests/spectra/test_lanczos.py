@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cases import case, dense_hessian
-from torch import Tensor
 
 from ired_interp.errors import InputError
 from ired_interp.spectra import (
@@ -23,24 +21,9 @@ from ired_interp.spectra import (
     plan_lanczos,
     residual_norms,
 )
+from spectra_cases import SPECTRA, case, dense_hessian, matrix
 
 pytestmark = pytest.mark.filterwarnings("ignore::ired_interp.spectra.SpectrumWarning")
-
-SPECTRA = {
-    "repeated": [10.0] * 4 + [9.0] * 3 + [8.5, *np.linspace(0.5, 5, 292)],
-    "even": list(np.linspace(-3, 5, 300)),
-    "identity": [2.0] * 50,
-    "low rank": [3.0, 2.0, 1.0] + [0.0] * 97,
-    "negative": list(-(np.linspace(1, 5, 100) ** 3)),
-    "two": [1.0, 2.0],
-}
-
-
-def matrix(eigenvalues: list[float], dtype: torch.dtype = torch.float64) -> Tensor:
-    n = len(eigenvalues)
-    q, _ = torch.linalg.qr(torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(n)))
-    a = (q * torch.tensor(eigenvalues, dtype=torch.float64)) @ q.T
-    return ((a + a.T) / 2).to(dtype)
 
 
 def expected(eigenvalues: list[float], which: str, k: int) -> np.ndarray:
@@ -170,7 +153,8 @@ def test_plan_restarts_moves_or_refuses() -> None:
 
 _SLOW_RUN = """
 import sys, time, torch, numpy as np
-from test_lanczos import matrix, MatrixOperator, FunctionOperator, lanczos
+from ired_interp.spectra import FunctionOperator, lanczos
+from spectra_cases import matrix
 a = matrix(list(np.linspace(-3, 5, 300)))
 def slow(v):
     time.sleep(0.02)
@@ -184,7 +168,7 @@ progress=False,
 @pytest.mark.parametrize("vectors", [36, 400])
 def test_killed_run_continues(tmp_path: Path, vectors: int) -> None:
     folder, memory = tmp_path / "run", vectors * 300 * 8
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(Path(__file__).parent), *sys.path]))
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(Path(__file__).parents[1]), *sys.path]))
     process = subprocess.Popen([sys.executable, "-c", _SLOW_RUN, str(folder), str(memory)], env=environment)
     generation = f"basis-{2 if vectors == 36 else 0}.bin"  # restarted twice, or in the middle of the first basis
     deadline = time.monotonic() + 60

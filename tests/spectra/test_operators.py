@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from cases import Case, case, dense_hessian
 from torch import Tensor, nn
 
 from ired_interp.errors import InputError, RunError
 from ired_interp.spectra import GaussNewtonOperator, HessianOperator, empirical_fisher
+from spectra_cases import Case, case, dense_hessian
 
 WRONG_IN_TORCH = ("norm", "score")  # third derivatives of LayerNorm, pytorch issue 175754
 CASES = [(m, o) for m in ("linear", "mlp", "convolution", "norm") for o in ("square", "entropy", "score", "input")]

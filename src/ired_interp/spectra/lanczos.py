@@ -20,6 +20,7 @@ from ired_interp.spectra.plan import plan_lanczos
 from ired_interp.spectra.progress import Progress
 from ired_interp.spectra.vectors import norm
 
+_CLOSE = 4.0  # neighbours within this many tolerances are asked for residuals smaller by as much
 _LOSS = 0.3  # loss of orthogonality that is let be, as a share of the residual asked for
 
 Which = Literal["LA", "SA", "BE", "LM"]
@@ -119,7 +120,15 @@ class _Run:
         sizes, scale = np.abs(self.values), np.abs(self.values).max()
         self.rounding = 20 * self.eps * scale
         self.limits = np.maximum(self.tol * np.maximum(sizes, self.eps ** (2 / 3) * scale), self.rounding)
-        self.converged = (self.residuals <= self.limits)[: self.k]
+        # A Ritz pair amid close neighbours may stand for two eigenvalues; a smaller residual tells them apart.
+        order = np.argsort(self.values)
+        gaps = np.diff(self.values[order], prepend=-np.inf, append=np.inf)
+        nearest = np.empty_like(gaps[1:])
+        nearest[order] = np.minimum(gaps[1:], gaps[:-1])
+        demanded = np.where(
+            nearest < _CLOSE * self.limits, np.maximum(self.limits / _CLOSE, self.rounding), self.limits
+        )
+        self.converged = (self.residuals <= demanded)[: self.k]
         loss = _LOSS * float(self.limits[: self.k].min()) / scale if scale else 0.0
         self.krylov.tolerance = float(np.clip(loss, 16 * self.eps, self.eps**0.5))
 
