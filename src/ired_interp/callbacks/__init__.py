@@ -1,10 +1,19 @@
 """Lightning callbacks: schedule probes, average weights, guard and save a run."""
 
 from ired_interp.callbacks.averaging import WeightAveraging
+from ired_interp.callbacks.gradient_statistics import GradientStatistics
 from ired_interp.callbacks.guard import FiniteLoss
 from ired_interp.callbacks.hessian_spectrum import HessianSpectrum
 from ired_interp.callbacks.last import SaveLast
 from ired_interp.callbacks.probe import ProbeCallback
 from ired_interp.callbacks.progress import PlainProgress
 
-__all__ = ["FiniteLoss", "HessianSpectrum", "PlainProgress", "ProbeCallback", "SaveLast", "WeightAveraging"]
+__all__ = [
+    "FiniteLoss",
+    "GradientStatistics",
+    "HessianSpectrum",
+    "PlainProgress",
+    "ProbeCallback",
+    "SaveLast",
+    "WeightAveraging",
+]
