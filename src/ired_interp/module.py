@@ -71,8 +71,10 @@ class SolverModule(LightningModule, ABC):
         if self._loss is None:
             mode = "reduce-overhead" if self.device.type == "cuda" else None
             self._loss = torch.compile(self.loss, dynamic=False, mode=mode) if self.compile_loss else self.loss
+        torch.compiler.cudagraph_mark_step_begin()
         total, parts = self._loss(batch.x, batch.y, *(batch.share(tensor) for tensor in noise))
-        self.log_dict({f"train/{name}": value for name, value in parts.items()})
+        # A captured step writes its results to the same memory each time, so what is logged later is copied now.
+        self.log_dict({f"train/{name}": value.clone() for name, value in parts.items()})
         self._log_step(self.trainer.global_step + 1)
         return total
 
