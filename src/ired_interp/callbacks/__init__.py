@@ -7,6 +7,7 @@ from ired_interp.callbacks.hessian_spectrum import HessianSpectrum
 from ired_interp.callbacks.last import SaveLast
 from ired_interp.callbacks.probe import ProbeCallback
 from ired_interp.callbacks.progress import PlainProgress
+from ired_interp.callbacks.subspace_drift import SubspaceDrift
 
 __all__ = [
     "FiniteLoss",
@@ -15,5 +16,6 @@ __all__ = [
     "PlainProgress",
     "ProbeCallback",
     "SaveLast",
+    "SubspaceDrift",
     "WeightAveraging",
 ]

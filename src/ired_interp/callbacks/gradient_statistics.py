@@ -37,7 +37,7 @@ class GradientStatistics(ProbeCallback):
     """
 
     def __init__(self, every_n_steps: int = 500, window: int = 8, collect: int = 0, **kwargs: Any) -> None:
-        super().__init__(probes.GradientStatistics(**{"space": "theta", **kwargs}), every_n_steps, "raw")
+        super().__init__(probes.GradientStatistics(space="theta", **kwargs), every_n_steps, "raw")
         if not 3 <= window <= every_n_steps or collect < 0:
             raise InputError(
                 f"gradient_statistics has window={window}, every_n_steps={every_n_steps} and collect={collect}; expected "
@@ -49,7 +49,7 @@ class GradientStatistics(ProbeCallback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._layers, self._updates = {}, []
-        for name, parameter in pl_module.energy.named_parameters():  # type: ignore[union-attr,operator]
+        for name, parameter in pl_module.energy.named_parameters():  # type: ignore[union-attr]
             if parameter.requires_grad:
                 self._layers.setdefault(layer_of(name), []).append(parameter)
         self._sizes = {layer: sum(p.numel() for p in parameters) for layer, parameters in self._layers.items()}
