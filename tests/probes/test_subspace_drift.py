@@ -68,9 +68,13 @@ def test_loss_hessian_as_by_dense_eigenvectors(network: Snapshot) -> None:
         return torch.func.functional_call(loss, weights, (x, y, noise))  # type: ignore[no-any-return]
 
     flat = torch.cat([dict(module.energy.named_parameters())[n].detach().flatten() for n in names])
-    dense = torch.autograd.functional.hessian(at, flat)  # torch.func.hessian differentiates through no_grad, in forward mode
+    dense = torch.autograd.functional.hessian(
+        at, flat
+    )  # torch.func.hessian differentiates through no_grad, in forward mode
     truth = torch.linalg.eigh(dense.double()).eigenvectors[:, -2:]
-    assert float(overlap(found.double(), truth)) > 1 - 3e-4  # a residual of 1e-4 over a gap of 0.01 to the third, squared
+    assert (
+        float(overlap(found.double(), truth)) > 1 - 3e-4
+    )  # a residual of 1e-4 over a gap of 0.01 to the third, squared
 
 
 def test_activations_span_what_the_layer_puts_out(network: Snapshot) -> None:
