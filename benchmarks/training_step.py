@@ -3,7 +3,7 @@
     python benchmarks/training_step.py                  # CPU, one thread: CPU seconds
     python benchmarks/training_step.py --device cuda    # GPU: seconds between device events
 
-A step is loss, gradients and Adam. "rate" is the floating-point work of the step's matrix products over its time; "of peak" compares it with one large
+A step is loss, gradients and Adam. "rate" is the floating-point work of the step's matrix products over its time. "of peak" compares it with one large
 float32 matrix product measured in the same run. "score" and "gradient" are relative differences from the float32 autograd loss and its gradient.
 """
 
@@ -14,11 +14,11 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
-from autograd_ired import AutogradEnergy, autograd_loss
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from autograd_ired import AutogradEnergy, autograd_loss
 from ired_interp.diffusion import Noise, Objective, Schedule
 from ired_interp.energy import MLPEnergy
 from ired_interp.random import stream
@@ -112,10 +112,16 @@ def main() -> None:
         return loss
 
     baseline = lambda: autograd_loss(plain, schedule, x, y, noise)  # noqa: E731
-    variants: dict[str, tuple[nn.Module, Callable[[], Tensor], str]] = {"autograd, double backward": (plain, baseline, "highest")}
+    variants: dict[str, tuple[nn.Module, Callable[[], Tensor], str]] = {
+        "autograd, double backward": (plain, baseline, "highest")
+    }
     for compiled in (False,) if options.no_compile else (False, True):
         suffix = ", compiled" if compiled else ""
-        for name, precision, autocast in (("float32", "highest", False), ("TF32", "high", False), ("bf16", "highest", True)):
+        for name, precision, autocast in (
+            ("float32", "highest", False),
+            ("TF32", "high", False),
+            ("bf16", "highest", True),
+        ):
             if name == "TF32" and device.type == "cpu":
                 continue
             energy = twin()
@@ -129,7 +135,9 @@ def main() -> None:
         with products_in(precision):
             value = loss()
             found = torch.autograd.grad(value, list(module.parameters()))
-            difference = torch.stack([(a - b).square().sum() for a, b in zip(found, gradient, strict=True)]).sum().sqrt()
+            difference = (
+                torch.stack([(a - b).square().sum() for a, b in zip(found, gradient, strict=True)]).sum().sqrt()
+            )
             agreement[name] = (float((value / reference - 1).abs()), float(difference / norm))
             if "compiled" not in name:
                 with ProductCounter() as counter:
@@ -154,7 +162,9 @@ def main() -> None:
         rate = gflop / seconds[name]
         faster = seconds["autograd, double backward"] / seconds[name]
         a1, a2 = agreement[name]
-        print(f"{name:32}{1e3 * seconds[name]:9.2f}{faster:8.2f}{gflop:8.1f}{rate:9.0f}{rate / peak:9.0%}{a1:10.1e}{a2:10.1e}")
+        print(
+            f"{name:32}{1e3 * seconds[name]:9.2f}{faster:8.2f}{gflop:8.1f}{rate:9.0f}{rate / peak:9.0%}{a1:10.1e}{a2:10.1e}"
+        )
 
 
 if __name__ == "__main__":
