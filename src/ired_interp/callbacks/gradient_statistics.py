@@ -11,7 +11,7 @@ from torch import Tensor
 from ired_interp import probes
 from ired_interp.callbacks.probe import ProbeCallback
 from ired_interp.errors import InputError
-from ired_interp.probes.gradient_statistics import ALL, QUANTILES, theta_variables
+from ired_interp.probes.gradient_variables import ALL, QUANTILES, theta_variables
 from ired_interp.probes.loss_gradients import layer_of
 from ired_interp.results import Label, Run, failed_result, write_result
 from ired_interp.results.collection import Collection

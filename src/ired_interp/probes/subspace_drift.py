@@ -20,7 +20,7 @@ from ired_interp.geometry import (
     principal_angles,
     repeated_variables,
 )
-from ired_interp.geometry.repeated import mean_and_error
+from ired_interp.geometry.repeated_variables import mean_and_error
 from ired_interp.probes.base import Point, Probe, Snapshot, chosen_landscapes, measuring_point
 from ired_interp.random import stream
 from ired_interp.tasks.base import Problems
