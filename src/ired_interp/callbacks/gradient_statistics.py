@@ -36,7 +36,7 @@ class GradientStatistics(ProbeCallback):
     kwargs : settings of the probe that `ired probe` runs later.
     """
 
-    def __init__(self, every_n_steps: int = 500, window: int = 8, collect: int = 0, **kwargs: Any) -> None:
+    def __init__(self, every_n_steps: int = 1000, window: int = 8, collect: int = 0, **kwargs: Any) -> None:
         super().__init__(probes.GradientStatistics(space="theta", **kwargs), every_n_steps, "raw")
         if not 3 <= window <= every_n_steps or collect < 0:
             raise InputError(
