@@ -21,6 +21,7 @@ COMMANDS = {
     "test": Command("ired_interp.commands.evaluate", "error on the test set beside its floors: ired test --ckpt RUN"),
     "probe": Command("ired_interp.commands.probe", "measure a trained model's landscapes: ired probe --ckpt RUN"),
     "runs": Command("ired_interp.commands.runs", "list the runs in a folder: ired runs"),
+    "report": Command("ired_interp.commands.report", "one page about one or more runs: ired report RUN [RUN …]"),
     "completion": Command("ired_interp.commands.completion", "print a script for the shell: ired completion bash"),
 }
 

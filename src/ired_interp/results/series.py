@@ -1,5 +1,6 @@
 """Results of one probe with one set of settings, over the steps of a run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,8 @@ class Series:
         """Updates done at each measurement."""
         return list(self.files)
 
-    def at(self, step: int) -> xr.Dataset:
-        """The result at one step.
+    def at(self, step: int, names: Sequence[str] | None = None) -> xr.Dataset:
+        """The result at one step, or only some of its variables.
 
         Raises
         ------
@@ -43,7 +44,7 @@ class Series:
         """
         if step not in self.files:
             raise InputError(f"{self.probe} was not measured at step {step}; there are {_listed(self.steps)}.")
-        return read_result(self.files[step])
+        return read_result(self.files[step], names)
 
     @property
     def last(self) -> xr.Dataset:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,8 @@ def failed_result(reason: str) -> xr.Dataset:
     return xr.Dataset(attrs={"failed": reason})
 
 
-def read_result(path: Path) -> xr.Dataset:
-    """A result in memory.
+def read_result(path: Path, names: Sequence[str] | None = None) -> xr.Dataset:
+    """A result in memory, or only those of the named variables that it has.
 
     Raises
     ------
@@ -62,8 +63,9 @@ def read_result(path: Path) -> xr.Dataset:
         If the file is missing or is no netCDF file.
     """
     try:
-        return xr.load_dataset(path, engine=_ENGINE)
+        with xr.open_dataset(path, engine=_ENGINE) as result:
+            return (result if names is None else result[[name for name in names if name in result]]).load()
     except FileNotFoundError:
         raise InputError(f"result {path} does not exist; `ired runs` lists what there is.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise InputError(f"{path} is not a readable result ({error}); remove it and measure again.") from None

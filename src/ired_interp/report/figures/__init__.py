@@ -1,0 +1,30 @@
+"""Figures by the label of the result that they draw; a result without one of its own is shown as a table."""
+
+from collections.abc import Callable
+
+from ired_interp.report.collect import Section
+from ired_interp.report.figure import Figure
+from ired_interp.report.figures import errors, generic, hessian_y, subspace_drift
+
+# In the order of the page. A label belongs to the longest key that it begins with.
+FIGURES: dict[str, Callable[[Section], list[Figure]]] = {
+    "test_error": errors.figures,
+    "validation_error": errors.figures,
+    "hessian_spectrum_y": hessian_y.figures,
+    "subspace_drift": subspace_drift.figures,
+}
+
+
+def rank(label: str) -> int:
+    """Where a result's figures stand on the page."""
+    return list(FIGURES).index(key) if (key := _key(label)) else len(FIGURES)
+
+
+def figures_of(section: Section) -> list[Figure]:
+    """The figures of one measurement."""
+    key = _key(section.probe)
+    return FIGURES[key](section) if key else generic.figures(section)
+
+
+def _key(label: str) -> str | None:
+    return max((key for key in FIGURES if label.startswith(key)), key=len, default=None)
