@@ -21,7 +21,7 @@ class AutogradEnergy(nn.Module):
         self.t_map_fc3 = nn.Linear(128, 2 * width)
 
     def forward(self, x: Tensor, y: Tensor, k: Tensor) -> Tensor:
-        frequency = torch.exp(torch.arange(64, device=k.device) * (-math.log(10000) / 63)).to(x.dtype)
+        frequency = torch.exp(torch.arange(64, device=k.device, dtype=x.dtype) * (-math.log(10000) / 63))
         angle = k[:, None] * frequency
         time = self.time_mlp(torch.cat([angle.sin(), angle.cos()], 1))
         gain2, shift2 = self.t_map_fc2(time).chunk(2, 1)

@@ -5,7 +5,7 @@ import sys
 from importlib import import_module
 from typing import NamedTuple
 
-from ired_interp.errors import InputError, Interrupted, RunError
+from ired_interp.errors import InputError, Interrupted, RunError, underlying
 
 
 class Command(NamedTuple):
@@ -52,10 +52,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         return _run(arguments[0], arguments[1:])
+    except SystemExit as end:  # how parsers end after --help and --print_config
+        return end.code if isinstance(end.code, int) else 0
     except Exception as error:
         if debug:
             raise
-        return _explain(error)
+        return _explain(underlying(error))
     except KeyboardInterrupt:
         print("ired: stopped", file=sys.stderr)
         return 130
@@ -69,7 +71,7 @@ def _run(name: str, arguments: list[str]) -> int:
     return import_module(COMMANDS[name].module).main(name, arguments)
 
 
-def _explain(error: Exception) -> int:
+def _explain(error: BaseException) -> int:
     if isinstance(error, InputError):
         print(f"ired: {error}", file=sys.stderr)
         return 2

@@ -8,7 +8,7 @@ import yaml
 from jsonargparse import ArgumentParser
 
 import ired_interp.baselines  # noqa: F401  (its classes can be named in configurations)
-from ired_interp.errors import InputError
+from ired_interp.errors import InputError, underlying
 from ired_interp.module import SolverModule
 from ired_interp.tasks.data import TaskData
 
@@ -23,8 +23,8 @@ class SentenceParser(ArgumentParser):
     """A parser whose complaints are InputErrors of one sentence."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        if isinstance(ex, InputError):
-            raise ex
+        if ex is not None and isinstance(found := underlying(ex), InputError):
+            raise found
         raise InputError(f"the configuration is not valid: {sentence(message)}")
 
 
@@ -32,9 +32,7 @@ def link_model_to_data(parser: ArgumentParser) -> None:
     """Give the model the dimensions and the task of the data, and both the run's seed."""
     for target in ("model.init_args.energy.init_args", "model.init_args"):
         for name in ("condition_dim", "solution_dim"):
-            parser.link_arguments(
-                "data.task", f"{target}.{name}", compute_fn=_attribute(name), apply_on="instantiate"
-            )
+            parser.link_arguments("data.task", f"{target}.{name}", compute_fn=_attribute(name), apply_on="instantiate")
     parser.link_arguments("data.task", "model.init_args.energy.init_args.task", apply_on="instantiate")
     parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
     parser.link_arguments("seed_everything", "model.init_args.seed", compute_fn=int)
@@ -66,7 +64,10 @@ def build_data(config: dict[str, Any]) -> TaskData:
 
 
 def _instantiate(parser: ArgumentParser, config: dict[str, Any], *keys: str) -> Any:
-    return parser.instantiate(parser.parse_object({key: config[key] for key in keys if key in config}))
+    try:
+        return parser.instantiate(parser.parse_object({key: config[key] for key in keys if key in config}))
+    except Exception as error:
+        raise underlying(error) from None
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def floors(data: TaskData, model: SolverModule, split: str, variant: Variant, co
     for batch in EvaluationSet(data, split, variant, count, device):
         answers = {name: y.expand_as(batch.y) for name, y in constants.items()} | data.task.trivial(batch.x)
         if perfect is not None:
-            generator = stream(device, 0, "start", split, variant, batch.index)
+            generator = stream(device, 0, "start", split, variant, batch.number)
             answers[PERFECT] = perfect.answer(batch.x, perfect.inference.steps, generator)
         for name, answer in answers.items():
             scores.setdefault(name, ProblemError().to(device)).update(answer, batch.y)

@@ -51,15 +51,29 @@ class IREDCLI(LightningCLI):
         )
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
-        taken = {"model", "datamodule", "dataloaders", "train_dataloaders", "val_dataloaders", "ckpt_path", "weights_only"}
+        taken = {
+            "model",
+            "datamodule",
+            "dataloaders",
+            "train_dataloaders",
+            "val_dataloaders",
+            "ckpt_path",
+            "weights_only",
+        }
         return {self.command: taken | {"verbose"}}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--experiment", type=str, default="default", help="folder below --runs for runs that belong together")
-        parser.add_argument("--name", type=str | None, default=None, help="the run's folder; the date and time by default")
+        parser.add_argument(
+            "--experiment", type=str, default="default", help="folder below --runs for runs that belong together"
+        )
+        parser.add_argument(
+            "--name", type=str | None, default=None, help="the run's folder; the date and time by default"
+        )
         parser.add_argument("--runs", type=str, default="runs", help="where runs are kept")
         parser.add_argument("--save_every", type=int, default=500, help="steps between saves of last.ckpt")
-        parser.add_argument("--keep_best", type=int, default=1, help="checkpoints kept for their validation error, besides last.ckpt")
+        parser.add_argument(
+            "--keep_best", type=int, default=1, help="checkpoints kept for their validation error, besides last.ckpt"
+        )
         parser.add_lightning_class_args(WeightAveraging, "weight_averaging")
         link_model_to_data(parser)
 
@@ -70,7 +84,7 @@ class IREDCLI(LightningCLI):
 
     def dump(self) -> str:
         """The resolved configuration as YAML, from which the same run can be started."""
-        text: str = self._parser(self.command).dump(self.settings, skip_none=False)
+        text: str = self._parser(self.command).dump(self.settings, skip_unset=False)
         return text
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
@@ -115,5 +129,6 @@ def quiet() -> None:
         ".*`torch.jit.script` is deprecated.*",
         ".*instantiate_classes.*was deprecated.*",
         ".*GPU available but not used.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -39,6 +39,5 @@ def measure(probe: Probe, snapshot: Snapshot, folder: Path, origin: dict[str, An
         result = failed_result(f"out of memory ({error}); lower the number of problems or the probe's memory_gib")
     if "failed" in result.attrs:
         say(f"{probe.label} at step {snapshot.step} failed: {result.attrs['failed']}")
-    settings = {"probe": probe.settings(), "checkpoint": snapshot.checkpoint, **origin}
-    label = Label(probe.label, snapshot.step, snapshot.weights, settings)
-    return write_result(folder, label, result, provenance()), result
+    label = Label(probe.label, snapshot.step, snapshot.weights, {"probe": probe.settings(), **origin})
+    return write_result(folder, label, result, {"checkpoint": snapshot.checkpoint, **provenance()}), result

@@ -1,7 +1,7 @@
 """The LightningModules: what they train and how they answer. Nothing here knows of probes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -45,7 +45,7 @@ class SolverModule(LightningModule, ABC):
         if not lr > 0:
             raise InputError(f"model.lr is {lr}; a learning rate must be positive.")
         self.condition_dim, self.solution_dim = condition_dim, solution_dim
-        self.lr, self.betas, self.lr_schedule, self.compile, self.seed = lr, betas, lr_schedule, compile, seed
+        self.lr, self.betas, self.lr_schedule, self.compile_loss, self.seed = lr, betas, lr_schedule, compile, seed
         self.errors: dict[tuple[str, int], ProblemError] = {}
         self._loss: Callable[..., tuple[Tensor, dict[str, Tensor]]] | None = None
 
@@ -67,22 +67,32 @@ class SolverModule(LightningModule, ABC):
         return [0]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        noise = self.noise(len(batch.y) * batch.parts, stream(self.device, self.seed, "noise", batch.index))
+        noise = self.noise(len(batch.y) * batch.parts, stream(self.device, self.seed, "noise", batch.number))
         if self._loss is None:
             mode = "reduce-overhead" if self.device.type == "cuda" else None
-            self._loss = torch.compile(self.loss, dynamic=False, mode=mode) if self.compile else self.loss
+            self._loss = torch.compile(self.loss, dynamic=False, mode=mode) if self.compile_loss else self.loss
         total, parts = self._loss(batch.x, batch.y, *(batch.share(tensor) for tensor in noise))
         self.log_dict({f"train/{name}": value for name, value in parts.items()})
         self._log_step(self.trainer.global_step + 1)
         return total
 
-    def configure_optimizers(self) -> Any:
-        parameters = [p for p in self.parameters() if p.requires_grad]
-        if not parameters:
+    def weights(self) -> Sequence[Tensor]:
+        """The parameters to train.
+
+        Raises
+        ------
+        InputError
+            If there are none.
+        """
+        weights = [p for p in self.parameters() if p.requires_grad]
+        if not weights:
             raise InputError(
-                f"{type(self).__name__} has no weights to train here; use `ired test` or `ired probe` with this configuration."
+                f"this {type(self).__name__} has no weights to train; use `ired test` or `ired probe` with its configuration."
             )
-        optimizer = torch.optim.Adam(parameters, lr=self.lr, betas=self.betas, fused=True)
+        return weights
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.Adam(self.weights(), lr=self.lr, betas=self.betas, fused=True)
         if self.lr_schedule == "constant":
             return optimizer
         steps = self.trainer.max_steps
@@ -116,7 +126,7 @@ class SolverModule(LightningModule, ABC):
 
     def _score(self, batch: Batch, step_counts: list[int]) -> None:
         for steps in step_counts:
-            generator = stream(self.device, 0, "start", batch.split, batch.variant, batch.index)
+            generator = stream(self.device, 0, "start", batch.split, batch.variant, batch.number)
             self.errors[batch.variant, steps].update(self.answer(batch.x, steps, generator), batch.y)
 
 

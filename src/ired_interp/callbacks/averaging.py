@@ -31,7 +31,9 @@ class WeightAveraging(EMAWeightAveraging):
     def averaged(self) -> LightningModule:
         """The module with the averaged weights, a copy of its own: measuring it does not touch training."""
         assert self._average_model is not None
-        return self._average_model.module
+        module = self._average_model.module
+        assert isinstance(module, LightningModule)
+        return module
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert self._average_model is not None

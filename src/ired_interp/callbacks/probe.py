@@ -80,6 +80,6 @@ class ProbeCallback(Callback):
         x, y, *_ = data.evaluation_batch("probe", self.variant, 0, self.problems, pl_module.device)
         module = pl_module
         if self.weights == "average":
-            module = next(c for c in trainer.callbacks if isinstance(c, WeightAveraging)).averaged
+            module = next(c for c in trainer.callbacks if isinstance(c, WeightAveraging)).averaged  # type: ignore[attr-defined]
         assert isinstance(module, IREDModule)
         return Snapshot(module, Problems(x, y), data.task, step, self.weights)

@@ -58,7 +58,9 @@ class EvaluateCLI(IREDCLI):
         if self.checkpoint is not None:
             self.checkpoint.load_into(self.model, self.weights)
         elif any(p.requires_grad for p in self.model.parameters()):
-            raise InputError(f"ired {self.command} needs trained weights, but got no --ckpt; name a checkpoint or a run.")
+            raise InputError(
+                f"ired {self.command} needs trained weights, but got no --ckpt; name a checkpoint or a run."
+            )
         say(f"{split} set: {problems} problems each of {', '.join(self.datamodule.variants)}")
         run_stage = self.trainer.test if split == "test" else self.trainer.validate
         run_stage(self.model, self.datamodule, verbose=False)
@@ -77,7 +79,9 @@ class EvaluateCLI(IREDCLI):
     def _home(self) -> Run:
         if self.checkpoint is not None and self.checkpoint.run is not None:
             return self.checkpoint.run
-        run = Run(Path(self.settings.runs).absolute() / self.settings.experiment / (self.settings.name or default_name()))
+        run = Run(
+            Path(self.settings.runs).absolute() / self.settings.experiment / (self.settings.name or default_name())
+        )
         if not run.config.is_file():
             run.write_config(self.dump())
         return run

@@ -78,6 +78,7 @@ class FitCLI(IREDCLI):
 
     def fit(self, **kwargs: Any) -> None:
         """Check everything that can be checked, then make the folder and train."""
+        self.model.weights()
         self.datamodule.draw(2, "cpu", self.datamodule.seed, self.datamodule.train_variant, "check")
         run = self.run
         _claim(run, self.dump(), self.resumed is not None)

@@ -29,16 +29,23 @@ def main(command: str, arguments: list[str]) -> int:
     options = _parse(arguments)
     check_order(options.config)
     failed = 0
-    for checkpoint in [read_checkpoint(path) for path in options.ckpt] or [None]:
+    checkpoints: list[Checkpoint | None] = [read_checkpoint(path) for path in options.ckpt]
+    for checkpoint in checkpoints or [None]:
         failed += _measure(checkpoint, options)
     return 1 if failed else 0
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = _Parser(prog="ired probe", description=_DESCRIPTION)
-    parser.add_argument("--ckpt", nargs="+", default=[], metavar="FILE|RUN", help="checkpoints, or run folders (their newest)")
-    parser.add_argument("--config", action="append", default=[], metavar="FILE", help="probes, or data for a published checkpoint")
-    parser.add_argument("--probes", nargs="+", default=[], choices=list(BY_NAME), help="probes with their default settings")
+    parser.add_argument(
+        "--ckpt", nargs="+", default=[], metavar="FILE|RUN", help="checkpoints, or run folders (their newest)"
+    )
+    parser.add_argument(
+        "--config", action="append", default=[], metavar="FILE", help="probes, or data for a published checkpoint"
+    )
+    parser.add_argument(
+        "--probes", nargs="+", default=[], choices=list(BY_NAME), help="probes with their default settings"
+    )
     parser.add_argument("--weights", choices=["average", "raw"], default="average")
     parser.add_argument("--problems", type=int, default=32, help="problems measured on (default 32)")
     parser.add_argument("--variant", choices=VARIANTS, default="same", help="their distribution")
@@ -58,10 +65,12 @@ def _measure(checkpoint: Checkpoint | None, options: argparse.Namespace) -> int:
     x, y, *_ = data.evaluation_batch("probe", options.variant, 0, options.problems, device)
     digest, step = (checkpoint.digest, checkpoint.step) if checkpoint else (None, 0)
     snapshot = Snapshot(module.eval().to(device), Problems(x, y), data.task, step, options.weights, digest)
-    origin = {"problems": options.problems, "variant": options.variant}
+    folder, origin = _folder(checkpoint, options), {"problems": options.problems, "variant": options.variant}
+    if checkpoint is None or checkpoint.run is None or options.output:
+        origin["checkpoint"] = digest  # results of several models may meet in this folder
     failed = 0
     for probe in _probes(checkpoint, options):
-        path, result = measure(probe, snapshot, _folder(checkpoint, options), origin)
+        path, result = measure(probe, snapshot, folder, origin)
         if "failed" in result.attrs:
             failed += 1
         else:
@@ -75,13 +84,18 @@ def _restore(checkpoint: Checkpoint | None, options: argparse.Namespace) -> tupl
     if checkpoint is None:
         module, data = build(given)
         if any(p.requires_grad for p in module.parameters()):
-            raise InputError("this model has weights to be trained, but no --ckpt says which; name a checkpoint or a run.")
+            raise InputError(
+                "this model has weights to be trained, but no --ckpt says which; name a checkpoint or a run."
+            )
     else:
         module, own = checkpoint.build()
         if own is None and "data" not in given:
-            raise InputError(f"{checkpoint.path} is a published checkpoint and names no data; add --config with its task.")
-        data = build_data(given) if "data" in given else own
-        assert data is not None
+            raise InputError(
+                f"{checkpoint.path} is a published checkpoint and names no data; add --config with its task."
+            )
+        chosen = build_data(given) if "data" in given else own
+        assert chosen is not None
+        data = chosen
         _check_fit(checkpoint, module, own, data)
         checkpoint.load_into(module, options.weights)
     if not isinstance(module, IREDModule):
@@ -92,7 +106,9 @@ def _restore(checkpoint: Checkpoint | None, options: argparse.Namespace) -> tupl
 def _check_fit(checkpoint: Checkpoint, module: SolverModule, own: TaskData | None, data: TaskData) -> None:
     task = data.task
     if own is not None and own.task.name != task.name:
-        raise InputError(f"{checkpoint.path} was trained on {own.task.name}, but --config says {task.name}; leave it out.")
+        raise InputError(
+            f"{checkpoint.path} was trained on {own.task.name}, but --config says {task.name}; leave it out."
+        )
     dims = (module.condition_dim, module.solution_dim)
     if dims != (task.condition_dim, task.solution_dim):
         raise InputError(
@@ -147,7 +163,9 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {name} cannot be used ({sentence(str(error))}); choose auto, cpu or cuda.") from None
+        raise InputError(
+            f"--device {name} cannot be used ({sentence(str(error))}); choose auto, cpu or cuda."
+        ) from None
     return device
 
 

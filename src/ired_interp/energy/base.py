@@ -95,7 +95,9 @@ class Energy(nn.Module, ABC):
             raise InputError(f"x has {len(x)} rows and y has {len(y)}; give one condition per candidate.")
         if isinstance(k, int):
             if not 0 <= k < self.landscapes:
-                raise InputError(f"landscape {k} does not exist; this energy has landscapes 0 to {self.landscapes - 1}.")
+                raise InputError(
+                    f"landscape {k} does not exist; this energy has landscapes 0 to {self.landscapes - 1}."
+                )
             return torch.full((len(y),), k, device=y.device)
         if k.shape != (len(y),) or k.is_floating_point():
             raise InputError(f"k is {k.dtype} of shape {tuple(k.shape)}; expected an int or ({len(y)},) integers.")

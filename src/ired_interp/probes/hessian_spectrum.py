@@ -150,4 +150,6 @@ def _theory(snapshot: Snapshot, landscapes: Sequence[int]) -> np.ndarray | None:
 def _format(name: str, value: float) -> str:
     if name in ("negative_share", "deviation"):
         return f"{value:.1%}"
-    return f"{value:.3g}" if name == "condition_number" else f"{value:.3f}" if name != "effective_rank" else f"{value:.1f}"
+    return (
+        f"{value:.3g}" if name == "condition_number" else f"{value:.3f}" if name != "effective_rank" else f"{value:.1f}"
+    )

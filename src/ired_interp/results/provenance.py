@@ -19,7 +19,9 @@ def provenance() -> dict[str, dict[str, str]]:
 def _commit() -> str | None:
     def git(*arguments: str) -> str:
         folder = Path(__file__).parent
-        return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     try:
         if Path(__file__).name not in git("ls-files", Path(__file__).name):

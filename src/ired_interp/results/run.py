@@ -46,7 +46,9 @@ class Run:
         last = self.checkpoints / LAST
         if last.is_file():
             return last
-        raise InputError(f"run {self.path} holds no checkpoint {last}; it stopped before its first one, so start it again.")
+        raise InputError(
+            f"run {self.path} holds no checkpoint {last}; it stopped before its first one, so start it again."
+        )
 
     def result_files(self) -> list[Path]:
         """All results, by probe and step."""
@@ -55,7 +57,9 @@ class Run:
     def metrics(self) -> dict[int, dict[str, float]]:
         """Logged metrics by step (updates done). Where a resumed run logged a step again, the later value holds."""
         merged: dict[int, dict[str, float]] = {}
-        versions = sorted(self.path.glob("metrics/version_*/metrics.csv"), key=lambda p: int(p.parent.name.split("_")[1]))
+        versions = sorted(
+            self.path.glob("metrics/version_*/metrics.csv"), key=lambda p: int(p.parent.name.split("_")[1])
+        )
         for file in versions:
             with file.open(newline="") as lines:
                 rows = [row for row in csv.DictReader(lines) if (row.get("step") or "").isdigit()]
@@ -63,7 +67,9 @@ class Run:
                 first = int(rows[0]["step"])
                 merged = {step: values for step, values in merged.items() if step < first}
             for row in rows:
-                values = {key: float(value) for key, value in row.items() if key and key not in ("step", "epoch") and value}
+                values = {
+                    key: float(value) for key, value in row.items() if key and key not in ("step", "epoch") and value
+                }
                 merged.setdefault(int(row["step"]), {}).update(values)
         return merged
 

@@ -12,8 +12,6 @@ import xarray as xr
 from ired_interp.errors import InputError
 from ired_interp.results.files import atomic
 
-_ENGINE = "h5netcdf"
-
 
 @dataclass(frozen=True)
 class Label:
@@ -45,7 +43,7 @@ def write_result(folder: Path, label: Label, result: xr.Dataset, provenance: dic
     record = {"settings": label.settings, **provenance}
     result = result.assign_attrs(**attributes, **{key: json.dumps(value) for key, value in record.items()})
     with atomic(path) as temporary:
-        result.to_netcdf(temporary, engine=_ENGINE)
+        result.to_netcdf(temporary, engine="h5netcdf")
     return path
 
 
@@ -63,7 +61,7 @@ def read_result(path: Path, names: Sequence[str] | None = None) -> xr.Dataset:
         If the file is missing or is no netCDF file.
     """
     try:
-        with xr.open_dataset(path, engine=_ENGINE) as result:
+        with xr.open_dataset(path, engine="h5netcdf") as result:
             return (result if names is None else result[[name for name in names if name in result]]).load()
     except FileNotFoundError:
         raise InputError(f"result {path} does not exist; `ired runs` lists what there is.") from None

@@ -15,13 +15,13 @@ _EVALUATION_BATCH = 2000
 
 
 class Batch(NamedTuple):
-    """Problems x, y, and where they stand: batch `index` of a split's variant, `part` of `parts` where ranks share a batch."""
+    """Problems x, y, and where they stand: batch `number` of a split's variant, `part` of `parts` where ranks share a batch."""
 
     x: Tensor
     y: Tensor
     split: str
     variant: Variant
-    index: int
+    number: int
     part: int = 0
     parts: int = 1
 

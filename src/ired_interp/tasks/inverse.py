@@ -26,7 +26,9 @@ class Inverse(MatrixTask):
         if condition_number is not None and not condition_number > 1:
             raise InputError(f"task inverse got condition_number={condition_number}; it must be larger than 1.")
         if condition_number is not None and n < 2:
-            raise InputError("task inverse got a condition_number for 1 × 1 matrices, whose condition number is 1; raise n.")
+            raise InputError(
+                "task inverse got a condition_number for 1 × 1 matrices, whose condition number is 1; raise n."
+            )
         self.condition_number = condition_number
 
     def sample(self, count: int, generator: torch.Generator, variant: Variant = "same") -> Problems:

@@ -1,0 +1,25 @@
+# Completion of `ired` for bash (and zsh through bashcompinit). Static, so that a key press never waits for Python.
+_ired() {
+    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]} words=
+    local training="--config --print_config --seed_everything --experiment --name --runs --model --model.lr --model.compile --data.task
+        --data.task.n --data.batch_size --trainer.max_steps --trainer.devices --trainer.accelerator --trainer.precision --debug --help"
+    if ((COMP_CWORD == 1)); then
+        words="fit validate test probe runs completion --debug --help --version"
+    else
+        case $command in
+            fit) words="--resume --save_every --keep_best --trainer.callbacks+ $training" ;;
+            validate | test) words="--ckpt --weights --model.test_steps --data.test_problems $training" ;;
+            probe) words="--ckpt --config --probes --weights --problems --variant --device --output --debug --help" ;;
+            completion) words="bash zsh" ;;
+        esac
+        case $previous in
+            --weights) words="average raw" ;;
+            --variant) words="same harder" ;;
+            --config | --ckpt | --resume | --output | --runs) words= ;;
+        esac
+    fi
+    COMPREPLY=()
+    [[ $words ]] && mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+    [[ $current == -* ]] || mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$current")
+}
+complete -o filenames -F _ired ired

@@ -1,0 +1,85 @@
+"""What all tests share: one thread, small models, and the program run in this process."""
+
+import os
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ired_interp.cli import main
+from ired_interp.energy import MLPEnergy
+from ired_interp.module import IREDModule
+from ired_interp.tasks import Inverse, TaskData
+
+ROOT = Path(__file__).parents[1]
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(1)
+    for name in list(os.environ):
+        if name.startswith(("SLURM_", "IRED_")):
+            monkeypatch.delenv(name)
+
+
+def reference_weights(module: torch.nn.Module) -> None:
+    """Fill a module with the weights that the reference numbers were computed with (tests/data/README.md)."""
+    for name, parameter in module.named_parameters():
+        draw = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(tuple(parameter.shape))
+        draw = draw / np.sqrt(parameter.shape[1]) if name.endswith("weight") else 0.1 * draw
+        parameter.data = torch.from_numpy(draw.astype(np.float32))
+
+
+@pytest.fixture
+def small_energy() -> MLPEnergy:
+    """An energy of 6 + 5 inputs and 16 hidden units, in float64."""
+    energy = MLPEnergy(6, 5, width=16, landscapes=10)
+    reference_weights(energy)
+    return energy.double()
+
+
+@pytest.fixture
+def small_module() -> tuple[IREDModule, TaskData]:
+    """An untrained model of 3 × 3 inverses."""
+    data = TaskData(Inverse(3), batch_size=8)
+    energy = MLPEnergy(9, 9, width=16)
+    reference_weights(energy)
+    return IREDModule(energy), data
+
+
+Ired = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def ired(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ired:
+    """Run the program in an empty folder: ired("fit", "--config", …) → (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    (tmp_path / "callbacks").symlink_to(ROOT / "callbacks")
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        output = capsys.readouterr()
+        return code, output.out, output.err
+
+    return run
+
+
+TINY = [
+    *("--config", "configs/quickstart.yaml", "--model.energy.width", "16", "--data.batch_size", "16"),
+    *("--data.validation_problems", "40", "--data.test_problems", "60", "--trainer.max_steps", "12"),
+    *("--trainer.val_check_interval", "5", "--trainer.log_every_n_steps", "2", "--save_every", "4"),
+]
+
+
+@pytest.fixture
+def tiny_run(ired: Ired, tmp_path: Path) -> Path:
+    """The folder of a finished run of 12 steps."""
+    code, _, err = ired("fit", *TINY, "--name", "tiny")
+    assert code == 0, err
+    return tmp_path / "runs" / "quickstart" / "tiny"

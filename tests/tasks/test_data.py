@@ -1,0 +1,61 @@
+"""The data stream: the same whatever shares it, wherever it starts again."""
+
+import pytest
+import torch
+
+from ired_interp.tasks import Inverse, TaskData
+from ired_interp.tasks.data import EvaluationSet, TrainingStream
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def data():
+    return TaskData(Inverse(3), batch_size=12, seed=4)
+
+
+def stream_of(data, length=6, part=0, parts=1):
+    return TrainingStream(data, CPU, length, part, parts)
+
+
+def test_ranks_share_the_batch_of_one_process(data):
+    whole = list(stream_of(data))
+    for parts in (2, 3):
+        shares = [list(stream_of(data, part=part, parts=parts)) for part in range(parts)]
+        for index, batch in enumerate(whole):
+            for part in range(parts):
+                share = shares[part][index]
+                assert torch.equal(share.x, batch.x[part::parts])
+                assert torch.equal(share.share(batch.y), share.y)
+
+
+def test_resumed_stream_goes_on_where_it_stopped(data):
+    first = stream_of(data)
+    batches = iter(first)
+    for _ in range(4):
+        next(batches)
+    resumed = stream_of(data)
+    resumed.load_state_dict(first.state_dict())
+    rest = list(resumed)
+    assert [batch.number for batch in rest] == [4, 5]
+    for mine, other in zip(rest, list(stream_of(data))[4:], strict=True):
+        assert torch.equal(mine.x, other.x)
+
+
+def test_batches_differ_and_depend_on_the_seed(data):
+    first, second = list(stream_of(data, 2))
+    assert not torch.equal(first.x, second.x)
+    other = next(iter(stream_of(TaskData(Inverse(3), batch_size=12, seed=5))))
+    assert not torch.equal(first.x, other.x)
+
+
+def test_evaluation_sets_do_not_depend_on_the_seed(data):
+    def rows(data, **parts):
+        return [b.x for b in EvaluationSet(data, "test", "same", 4100, CPU, **parts)]
+
+    mine, other = rows(data), rows(TaskData(Inverse(3), seed=9))
+    assert [len(x) for x in mine] == [2000, 2000, 100]
+    assert all(torch.equal(a, b) for a, b in zip(mine, other, strict=True))
+    shared = rows(data, part=0, parts=2) + rows(data, part=1, parts=2)
+    assert sorted(len(x) for x in shared) == [100, 2000, 2000]
+    assert not torch.equal(mine[0], next(iter(EvaluationSet(data, "validation", "same", 2000, CPU))).x)
