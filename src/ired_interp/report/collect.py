@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from os.path import commonprefix
 from typing import Any
 
 import xarray as xr
@@ -14,6 +15,8 @@ from ired_interp.results.series import flat
 # Settings that change where or how often something is written, not what is learned.
 _IRRELEVANT = ("seed_everything", "name", "runs", "experiment", "save_every", "keep_best", "trainer.logger", "trainer.callbacks")
 _IRRELEVANT_TRAINER = ("trainer.log_every_n_steps", "trainer.val_check_interval", "trainer.enable_progress_bar", "trainer.devices")
+
+_LONGEST = 26  # letters of a name in a legend
 
 
 @dataclass(eq=False)
@@ -27,12 +30,12 @@ class Group:
 
     @property
     def name(self) -> str:
-        """The run's name, or what sets its runs apart from the other groups."""
+        """The run's name, or what its runs have in common, short enough for a legend."""
         if len(self.runs) == 1:
-            return self.runs[0].path.name
+            return _elided(self.runs[0].path.name)
         names = [run.path.name for run in self.runs]
         prefix = _common_prefix(names) or ", ".join(f"{k.rsplit('.', 1)[-1]}={v}" for k, v in self.differences.items())
-        return f"{prefix or names[0]} ({len(names)} runs)"
+        return f"{_elided(prefix or names[0])} ({len(names)} runs)"
 
 
 @dataclass(eq=False)
@@ -129,7 +132,9 @@ def _irrelevant(key: str) -> bool:
     return key.startswith(_IRRELEVANT) or key.startswith(_IRRELEVANT_TRAINER) or key.rsplit(".", 1)[-1] == "seed"
 
 
-def _common_prefix(names: list[str]) -> str:
-    from os.path import commonprefix
+def _elided(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 9]}…{name[-8:]}"
 
+
+def _common_prefix(names: list[str]) -> str:
     return commonprefix(names).rstrip("-_ .0123456789")

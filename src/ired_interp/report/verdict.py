@@ -72,7 +72,7 @@ def _against_floors(results: Sequence[xr.Dataset]) -> str:
             continue
         errors = [float(r["error"].sel(variant=variant).min()) for r in results]
         error, (name, floor) = float(np.mean(errors)), best
-        spread = f" (lowest {min(errors):.3g}, highest {max(errors):.3g})" if len(errors) > 1 else ""
+        spread = f" (lowest {min(errors):.3g}, highest {max(errors):.3g})" if len(set(errors)) > 1 else ""
         ratio = floor / error
         verdict = f"{ratio:.2g} times lower than" if ratio >= 1.5 else f"{1 - 1 / ratio:.0%} lower than" if ratio > 1.005 else "no better than"
         sentence = f"{variant.capitalize()}: error {error:.3g}{spread}, {verdict} “{name}” ({floor:.3g})"

@@ -180,7 +180,7 @@ def _head(path: Path) -> dict[str, Any]:
         head = {name: file.attrs[name] for name in ("probe", "step", "weights", "settings")}
         if "failed" in file.attrs:
             head["failed"] = file.attrs["failed"]
-    return {name: value.decode() if isinstance(value, bytes) else value for name, value in head.items()}
+    return {name: np.asarray(value).ravel()[0] for name, value in head.items()}
 
 
 def _agrees(settings: dict[str, Any], wanted: dict[str, Any]) -> bool:

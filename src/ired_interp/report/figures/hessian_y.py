@@ -30,8 +30,8 @@ def figures(section: Section) -> list[Figure]:
     final = Figure(
         section.probe,
         "Hessian of the energy in y: the shape of the ten landscapes" if sizes["landscape"] == 10 else "Hessian of the energy in y",
-        f"Eigenvalues λ of ∂²E/∂y² {where}; k = 0 is the sharpest landscape, where inference ends. Left: median (marker), middle half (thick) and 90 % "
-        "(thin) of all eigenvalues. Right: their distribution, each landscape scaled to the same height. Black bars and lines: the exact spectrum of a "
+        f"Eigenvalues λ of ∂²E/∂y² {where}; k = 0 is the sharpest landscape, where inference ends. First: median (marker), middle half (thick) and 90 % "
+        "(thin) of all eigenvalues. Then: their distribution, each landscape scaled to the same height. Black bars and lines: the exact spectrum of a "
         "perfectly trained model, where the task has one.",
         panels,
         _table(data),

@@ -49,7 +49,6 @@ def _matrix(result: xr.Dataset) -> Callable[[Axes], None]:
         axes.set_xlabel("snapshot")
         axes.set_ylabel("snapshot")
         bar = axes.figure.colorbar(image, ax=axes, shrink=0.85)
-        bar.set_label("overlap")
         bar.outline.set_visible(False)
 
     return draw
