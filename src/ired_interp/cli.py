@@ -22,6 +22,7 @@ COMMANDS = {
     "probe": Command("ired_interp.commands.probe", "measure a trained model's landscapes: ired probe --ckpt RUN"),
     "runs": Command("ired_interp.commands.runs", "list the runs in a folder: ired runs"),
     "report": Command("ired_interp.commands.report", "one page about one or more runs: ired report RUN [RUN …]"),
+    "dashboard": Command("ired_interp.commands.dashboard", "make a team's W&B dashboard: ired dashboard --entity TEAM"),
     "completion": Command("ired_interp.commands.completion", "print a script for the shell: ired completion bash"),
 }
 

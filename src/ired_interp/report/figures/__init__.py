@@ -1,10 +1,14 @@
 """Figures by the label of the result that they draw; a result without one of its own is shown as a table."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
-from ired_interp.report.collect import Section
+from ired_interp.report.collect import Group, Section
 from ired_interp.report.figure import Figure
 from ired_interp.report.figures import errors, generic, hessian_y, subspace_drift
+from ired_interp.results import OpenedRun, Run, Series, read_result
+from ired_interp.results.series import flat
 
 # In the order of the page. A label belongs to the longest key that it begins with.
 FIGURES: dict[str, Callable[[Section], list[Figure]]] = {
@@ -24,6 +28,16 @@ def figures_of(section: Section) -> list[Figure]:
     """The figures of one measurement."""
     key = _key(section.probe)
     return FIGURES[key](section) if key else generic.figures(section)
+
+
+def figures_of_file(path: Path) -> list[Figure]:
+    """The figures of one result in a run's folder, by itself."""
+    result = read_result(path, [])
+    probe, step, weights = (result.attrs[name] for name in ("probe", "step", "weights"))
+    settings = flat(json.loads(result.attrs["settings"]))
+    series = Series(str(probe), str(weights), settings, {int(step): path})
+    group = Group(0, [OpenedRun(Run(path.parents[2]))], {})
+    return figures_of(Section(series.probe, series.weights, settings, [(group, [series])], []))
 
 
 def _key(label: str) -> str | None:
