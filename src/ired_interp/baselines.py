@@ -19,7 +19,6 @@ class DiffusionModule(SolverModule):
     ----------
     condition_dim, solution_dim : from the task.
     width, landscapes : of the network and the schedule.
-    bound : predicted answers are kept within ±bound while sampling.
     lr, betas, lr_schedule, compile, seed : as in `SolverModule`.
     """
 
@@ -29,7 +28,6 @@ class DiffusionModule(SolverModule):
         solution_dim: int,
         width: int = 512,
         landscapes: int = 10,
-        bound: float = 2.0,
         lr: float = 1e-4,
         betas: tuple[float, float] = (0.9, 0.99),
         lr_schedule: Literal["constant", "linear"] = "constant",
@@ -39,7 +37,6 @@ class DiffusionModule(SolverModule):
         super().__init__(condition_dim, solution_dim, lr, betas, lr_schedule, compile, seed)
         self.network = MLPEnergy(condition_dim, solution_dim, width, landscapes)
         self.schedule = Schedule(landscapes)
-        self.bound = bound
 
     def noise(self, count: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         k = torch.randint(self.schedule.landscapes, (count,), generator=generator, device=generator.device)
@@ -51,13 +48,13 @@ class DiffusionModule(SolverModule):
         return loss, {"loss": loss.detach()}
 
     @torch.no_grad()
-    def answer(self, x: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+    def answer(self, x: Tensor, steps: int, value_range: float, generator: torch.Generator) -> Tensor:
         start = torch.randn(len(x), self.solution_dim, generator=generator, device=x.device, dtype=x.dtype)
 
         def predict_noise(y: Tensor, k: int) -> Tensor:
             return self._predict(x, y, torch.full((len(y),), k, device=y.device))
 
-        return ancestral_sample(predict_noise, self.schedule, start, self.bound, generator)[-1]
+        return ancestral_sample(predict_noise, self.schedule, start, value_range, generator)[-1]
 
     def _predict(self, x: Tensor, y: Tensor, k: Tensor) -> Tensor:
         return self.network.output(self.network.condition(x, k), y)
@@ -103,5 +100,5 @@ class FeedForwardModule(SolverModule):
         return loss, {"loss": loss.detach()}
 
     @torch.no_grad()
-    def answer(self, x: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+    def answer(self, x: Tensor, steps: int, value_range: float, generator: torch.Generator) -> Tensor:
         return self.network(x)

@@ -78,7 +78,7 @@ class Checkpoint:
                 "tasks' energies are supported."
             ) from None
         landscapes = len(self.content["model"]["betas"])
-        return IREDModule(MLPEnergy(inputs - solution_dim, solution_dim, width, landscapes)), None
+        return IREDModule(MLPEnergy(inputs - solution_dim, solution_dim, width, landscapes), value_range=2.0), None
 
     def load_into(self, module: SolverModule, weights: Weights) -> None:
         """Put weights into a module.

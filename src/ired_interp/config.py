@@ -30,10 +30,15 @@ class SentenceParser(ArgumentParser):
 
 def link_model_to_data(parser: ArgumentParser) -> None:
     """Give the model the dimensions and the task of the data, and both the run's seed."""
+    from_data = {
+        "condition_dim": lambda data: data.task.condition_dim,
+        "solution_dim": lambda data: data.task.solution_dim,
+        "task": lambda data: data.task,
+        "value_range": lambda data: data.task.value_range(data.train_variant),
+    }
     for target in ("model.init_args.energy.init_args", "model.init_args"):
-        for name in ("condition_dim", "solution_dim"):
-            parser.link_arguments("data.task", f"{target}.{name}", compute_fn=_attribute(name), apply_on="instantiate")
-    parser.link_arguments("data.task", "model.init_args.energy.init_args.task", apply_on="instantiate")
+        for name, read in from_data.items():
+            parser.link_arguments("data", f"{target}.{name}", compute_fn=read, apply_on="instantiate")
     parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
     parser.link_arguments("seed_everything", "model.init_args.seed", compute_fn=int)
 
@@ -109,10 +114,3 @@ def check_order(files: list[str]) -> None:
         if appends and later:
             raise InputError(f"{file} adds callbacks but stands before {later[0]}, which would drop them; put it last.")
         callbacks_seen |= replaces or appends
-
-
-def _attribute(name: str) -> Any:
-    def get(task: Any) -> int:
-        return getattr(task, name)
-
-    return get

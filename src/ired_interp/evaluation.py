@@ -31,11 +31,12 @@ def floors(data: TaskData, model: SolverModule, split: str, variant: Variant, co
     if isinstance(model, IREDModule) and data.task.posterior(data.draw(1, "cpu", 0, variant).x) is not None:
         perfect = IREDModule(ExactEnergy(data.task, model.landscapes), inference=model.inference).to(device)
     scores: dict[str, ProblemError] = {}
+    value_range = data.task.value_range(variant)
     for batch in EvaluationSet(data, split, variant, count, device):
         answers = {name: y.expand_as(batch.y) for name, y in constants.items()} | data.task.trivial(batch.x)
         if perfect is not None:
             generator = stream(device, 0, "start", split, variant, batch.number)
-            answers[PERFECT] = perfect.answer(batch.x, perfect.inference.steps, generator)
+            answers[PERFECT] = perfect.answer(batch.x, perfect.inference.steps, value_range, generator)
         for name, answer in answers.items():
             scores.setdefault(name, ProblemError().to(device)).update(answer, batch.y)
     found = {name: _numbers(score.compute()) for name, score in scores.items()}

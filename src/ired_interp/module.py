@@ -58,8 +58,8 @@ class SolverModule(LightningModule, ABC):
         """The scalar to minimise, and what to log of it."""
 
     @abstractmethod
-    def answer(self, x: Tensor, steps: int, generator: torch.Generator) -> Tensor:
-        """Answers (B, d_y) to problems x (B, d_x), by `steps` inner steps where the method has any."""
+    def answer(self, x: Tensor, steps: int, value_range: float, generator: torch.Generator) -> Tensor:
+        """Answers (B, d_y) to problems x (B, d_x) whose entries lie within ±value_range, by `steps` inner steps where there are any."""
 
     @property
     def step_counts(self) -> list[int]:
@@ -69,12 +69,25 @@ class SolverModule(LightningModule, ABC):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         noise = self.noise(len(batch.y) * batch.parts, stream(self.device, self.seed, "noise", batch.number))
         if self._loss is None:
-            mode = "reduce-overhead" if self.device.type == "cuda" else None
-            self._loss = torch.compile(self.loss, dynamic=False, mode=mode) if self.compile_loss else self.loss
+            self._loss = self._compiled() if self.compile_loss else self.loss
         total, parts = self._loss(batch.x, batch.y, *(batch.share(tensor) for tensor in noise))
-        self.log_dict({f"train/{name}": value for name, value in parts.items()})
-        self._log_step(self.trainer.global_step + 1)
+        updates = self.trainer.global_step + 1
+        if updates % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            # A captured step writes its results to the same memory each time, so what is kept is copied now.
+            self.log_dict({f"train/{name}": value.clone() for name, value in parts.items()})
+            self._log_step(updates)
         return total
+
+    def _compiled(self) -> Callable[..., tuple[Tensor, dict[str, Tensor]]]:
+        if self.device.type != "cuda":
+            return torch.compile(self.loss, dynamic=False)
+        captured = torch.compile(self.loss, dynamic=False, mode="reduce-overhead")
+
+        def step(*tensors: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            torch.compiler.cudagraph_mark_step_begin()
+            return captured(*tensors)
+
+        return step
 
     def weights(self) -> Sequence[Tensor]:
         """The parameters to train.
@@ -92,7 +105,7 @@ class SolverModule(LightningModule, ABC):
         return weights
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.Adam(self.weights(), lr=self.lr, betas=self.betas, fused=True)
+        optimizer = torch.optim.Adam(self.weights(), lr=self.lr, betas=self.betas)
         if self.lr_schedule == "constant":
             return optimizer
         steps = self.trainer.max_steps
@@ -125,9 +138,10 @@ class SolverModule(LightningModule, ABC):
         self.errors = {(v, steps): ProblemError().to(self.device) for v in variants for steps in step_counts}
 
     def _score(self, batch: Batch, step_counts: list[int]) -> None:
+        value_range = self.trainer.datamodule.task.value_range(batch.variant)  # type: ignore[attr-defined]
         for steps in step_counts:
             generator = stream(self.device, 0, "start", batch.split, batch.variant, batch.number)
-            self.errors[batch.variant, steps].update(self.answer(batch.x, steps, generator), batch.y)
+            self.errors[batch.variant, steps].update(self.answer(batch.x, steps, value_range, generator), batch.y)
 
 
 class IREDModule(SolverModule):
@@ -140,6 +154,7 @@ class IREDModule(SolverModule):
     inference : how answers are found (`steps: 1` and `gradient_descent: false` are the paper's ablations).
     test_steps : inner step counts that `ired test` compares, besides `inference.steps`.
     lr, betas, lr_schedule, compile, seed : as in `SolverModule`.
+    value_range : bound on the entries of the answers it was trained on, within which `solve` keeps its own; comes from the task.
 
     References
     ----------
@@ -157,11 +172,13 @@ class IREDModule(SolverModule):
         lr_schedule: Literal["constant", "linear"] = "constant",
         compile: bool = False,
         seed: int = 0,
+        value_range: float | None = None,
     ) -> None:
         super().__init__(energy.condition_dim, energy.solution_dim, lr, betas, lr_schedule, compile, seed)
         self.energy = energy
         self.schedule = Schedule(energy.landscapes)
         self.objective, self.inference, self.test_steps = objective, inference, list(test_steps)
+        self.value_range = value_range
 
     @property
     def landscapes(self) -> int:
@@ -205,6 +222,7 @@ class IREDModule(SolverModule):
             If a shape does not fit.
         """
         settings = preset if isinstance(preset, Inference) else Inference(preset, steps)
+        settings = settings.within(self.value_range)
         if x.ndim != 2 or x.shape[1] != self.condition_dim:
             raise InputError(f"x has shape {tuple(x.shape)}, but this model takes (batch, {self.condition_dim}).")
         shape = (len(x), self.solution_dim)
@@ -221,5 +239,6 @@ class IREDModule(SolverModule):
         loss = self.objective(self.energy, self.schedule, x, y, Noise(*noise))
         return loss.total, {"loss": loss.total.detach(), "score": loss.score, "contrast": loss.contrast}
 
-    def answer(self, x: Tensor, steps: int, generator: torch.Generator) -> Tensor:
-        return self.solve(x, preset=replace(self.inference, steps=steps), generator=generator).y
+    def answer(self, x: Tensor, steps: int, value_range: float, generator: torch.Generator) -> Tensor:
+        settings = replace(self.inference, steps=steps).within(value_range)
+        return self.solve(x, preset=settings, generator=generator).y

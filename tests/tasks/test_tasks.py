@@ -25,6 +25,7 @@ def test_shapes_and_seeds(task, variant):
     x, y = draw(task, 30, variant)
     assert x.shape == (30, task.condition_dim)
     assert y.shape == (30, task.solution_dim)
+    assert y.abs().max() <= task.value_range(variant)
     again, other = draw(task, 30, variant), draw(task, 30, variant, seed=1)
     assert torch.equal(x, again.x)
     assert torch.equal(y, again.y)
@@ -112,6 +113,9 @@ def test_perfect_energy_with_the_published_rules(task, variant, expected, spread
 class Broken(Task):
     name = "broken"
     condition_dim = solution_dim = 2
+
+    def value_range(self, variant):
+        return 10.0
 
     def __init__(self, fault):
         self.fault = fault

@@ -1,7 +1,8 @@
 """Annealed minimisation: from noise down the K landscapes to an answer."""
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -21,13 +22,13 @@ class Inference:
 
     Parameters
     ----------
-    preset : "corrected", this project's rules, or "published", the authors' code to the letter (clamps at ±2, factor 2 from the second
-        inner step on, NaN energies accepted, the last jump's scale left in y).
+    preset : "corrected", this project's rules, or "published", the authors' code to the letter (answers kept within ±2, factor 2 from the
+        second inner step on, NaN energies accepted, the last jump's scale left in y).
     steps : T, inner steps per landscape.
     jump : begin each landscape with the jump y ← √ᾱ_k ŷ to the predicted answer ŷ.
     gradient_descent : False replaces the inner steps by ancestral sampling (reverse diffusion), the first row of the paper's ablation.
     later_factor : factor on η_k from the second inner step of a landscape on; None takes the preset's (1 or 2).
-    bound : answers are kept within ±bound; None takes the preset's (none or 2).
+    bound : answers are kept within ±bound; None takes the preset's: 2 where "published", else the value range of the problems at hand.
     """
 
     preset: Preset = "corrected"
@@ -47,12 +48,19 @@ class Inference:
 
     @property
     def descent(self) -> "Descent":
+        """The rule of the inner steps; without a bound where none is set."""
         published = self.preset == "published"
         return Descent(
             later_factor=(2.0 if published else 1.0) if self.later_factor is None else self.later_factor,
-            bound=(2.0 if published else float("inf")) if self.bound is None else self.bound,
+            bound=(2.0 if published else math.inf) if self.bound is None else self.bound,
             accept_nan=published,
         )
+
+    def within(self, value_range: float | None) -> "Inference":
+        """The same settings for problems whose answers' entries are known to lie within ±value_range (None: not known)."""
+        if self.bound is not None or self.preset == "published" or value_range is None:
+            return self
+        return replace(self, bound=value_range)
 
 
 @dataclass(frozen=True)
@@ -60,12 +68,12 @@ class Descent:
     """The rule of the inner steps: step factors, bound on y/√ᾱ_k, and whether a NaN energy is accepted."""
 
     later_factor: float = 1.0
-    bound: float = float("inf")
+    bound: float = math.inf
     accept_nan: bool = False
 
     def clamp(self, y: Tensor, signal: Tensor) -> Tensor:
         """y (B, d_y) kept within ±bound·√ᾱ_k, √ᾱ_k given per row as (B, 1)."""
-        if self.bound == float("inf"):
+        if self.bound == math.inf:
             return y
         limit = self.bound * signal
         return torch.maximum(torch.minimum(y, limit), -limit)

@@ -13,10 +13,13 @@ class Addition(MatrixTask):
     conditions = 2
 
     def sample(self, count: int, generator: torch.Generator, variant: Variant = "same") -> Problems:
-        limit = 1.0 if variant == "same" else 2.5
+        limit = self.value_range(variant) / 2
         x = torch.rand(count, self.condition_dim, generator=generator, device=generator.device)
         x = limit * (2 * x - 1)
         return Problems(x, self._answer(x))
+
+    def value_range(self, variant: Variant) -> float:
+        return 2.0 if variant == "same" else 5.0
 
     def posterior(self, x: Tensor) -> Posterior:
         return point(self._answer(x))

@@ -38,6 +38,10 @@ class Task(ABC):
     def sample(self, count: int, generator: torch.Generator, variant: Variant = "same") -> Problems:
         """Draw `count` problems on the generator's device."""
 
+    @abstractmethod
+    def value_range(self, variant: Variant) -> float:
+        """A bound on the entries of true answers; where they have none, one that they exceed less than once in a million."""
+
     def posterior(self, x: Tensor) -> Posterior | None:
         """The exact posterior of y given x (B, d_x) where it is a Gaussian (or a point), else None."""
         return None

@@ -1,5 +1,7 @@
 """Completion of low-rank matrices."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -37,6 +39,9 @@ class Completion(MatrixTask):
             y = y + self.noise * torch.randn(y.shape, generator=generator, device=device)
         visible = torch.rand(y.shape, generator=generator, device=device) < 0.5
         return Problems(y * visible, y)
+
+    def value_range(self, variant: Variant) -> float:
+        return 8 * math.sqrt(self.rank / _SCALE[variant] ** 2 + self.noise**2)
 
     def trivial(self, x: Tensor) -> dict[str, Tensor]:
         return {"copy visible, 0 elsewhere": x}

@@ -1,5 +1,7 @@
 """A task whose posterior, and so whose perfect energy, is known in closed form."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -27,6 +29,7 @@ class LinearGaussian(Task):
             raise InputError(
                 f"task linear_gaussian got variances from {variance_min} to {variance_max}; expected 0 < min <= max."
             )
+        self.variance_max = variance_max
         self.condition_dim = self.solution_dim = n
         generator = stream("cpu", seed, "linear_gaussian")
         self._map = torch.randn(n, n, generator=generator, dtype=torch.float64) / n**0.5
@@ -41,6 +44,10 @@ class LinearGaussian(Task):
         x = x if variant == "same" else 2.5 * x
         mean, basis, variances = self.posterior(x)
         return Problems(x, mean + (z * variances.sqrt()) @ basis.mT)
+
+    def value_range(self, variant: Variant) -> float:
+        largest = float(torch.linalg.vector_norm(self._map, dim=1).max()) * (1.0 if variant == "same" else 2.5)
+        return 6 * math.sqrt(largest**2 + self.variance_max)
 
     def posterior(self, x: Tensor) -> Posterior:
         parts = (self._map, self._basis, self._variances)

@@ -1,0 +1,66 @@
+"""What the CPU tests cannot see: the same numbers on a GPU, captured steps, and a run that goes on there. Skipped where there is no GPU."""
+
+import pytest
+import torch
+from conftest import TINY, Ired, reference_weights
+
+from ired_interp.diffusion import Noise, Objective, Schedule
+from ired_interp.energy import MLPEnergy
+from ired_interp.module import IREDModule
+from ired_interp.probes import HessianSpectrum, Snapshot
+from ired_interp.random import stream
+from ired_interp.tasks import Inverse
+from ired_interp.tasks.base import Problems
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@pytest.fixture
+def problem():
+    energy = MLPEnergy(16, 16, 32)
+    reference_weights(energy)
+    problems = Inverse(4).sample(64, stream("cpu", 0))
+    return energy, problems, Noise.draw(64, 16, 10, stream("cpu", 1))
+
+
+def loss_and_gradients(energy, problems, noise, device, compiled=False):
+    energy, schedule = energy.to(device), Schedule().to(device)
+
+    def loss(x, y, *draws):
+        return Objective()(energy, schedule, x, y, Noise(*draws)).total
+
+    if compiled:
+        loss = torch.compile(loss, dynamic=False, mode="reduce-overhead")
+    value = loss(*(t.to(device) for t in problems), *(t.to(device) for t in noise))
+    return [value.detach().cpu(), *(g.cpu() for g in torch.autograd.grad(value, list(energy.parameters())))]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_loss_and_gradients_are_the_cpus(problem, compiled):
+    expected = loss_and_gradients(*problem, "cpu")
+    for found, truth in zip(loss_and_gradients(*problem, "cuda", compiled), expected, strict=True):
+        torch.testing.assert_close(found, truth, rtol=1e-4, atol=1e-5)  # float32 sums in another order
+
+
+def test_spectra_are_the_cpus(problem):
+    energy, (x, y), _ = problem
+    module = IREDModule(energy)
+    expected = HessianSpectrum(point="answer")(Snapshot(module, Problems(x[:8], y[:8])))
+    found = HessianSpectrum(point="answer")(Snapshot(module.cuda(), Problems(x[:8].cuda(), y[:8].cuda())))
+    scale = float(abs(expected["eigenvalues"]).max())
+    assert float(abs(found["eigenvalues"] - expected["eigenvalues"]).max()) < 1e-4 * scale
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_resumed_run_is_the_same_run(ired: Ired, tmp_path, compiled):
+    options = [*TINY, "--trainer.accelerator", "gpu", "--model.compile", compiled, "--model.lr_schedule", "constant"]
+    for name, steps in (("short", 8), ("long", 12)):
+        code, _, err = ired("fit", *options, "--trainer.max_steps", steps, "--name", name)
+        assert code == 0, err
+    runs = tmp_path / "runs" / "quickstart"
+    code, _, err = ired("fit", "--resume", runs / "short", "--trainer.max_steps", 12)
+    assert code == 0, err
+    ends = [torch.load(runs / n / "checkpoints" / "last.ckpt", weights_only=True) for n in ("short", "long")]
+    for key in ("state_dict", "current_model_state"):
+        for weight, value in ends[0][key].items():
+            torch.testing.assert_close(value, ends[1][key][weight], rtol=1e-5, atol=1e-7)
