@@ -13,6 +13,8 @@ from ired_interp.errors import InputError
 from ired_interp.results.run import Run, open_run
 from ired_interp.results.series import Series, flat
 
+_CHANGING = ("checkpoint", "probe.snapshots")  # settings that differ from step to step of one series
+
 
 class OpenedRun:
     """What a run has logged and measured so far; it may still be running. Nothing is read before it is asked for.
@@ -57,7 +59,7 @@ class OpenedRun:
         for path, head in self._heads.items():
             if "failed" in head:
                 continue
-            settings = {k: v for k, v in flat(json.loads(head["settings"])).items() if k != "checkpoint"}
+            settings = {k: v for k, v in flat(json.loads(head["settings"])).items() if k not in _CHANGING}
             key = json.dumps([head["probe"], head["weights"], settings], sort_keys=True)
             files = found.setdefault(key, Series(head["probe"], head["weights"], settings, {})).files
             step = int(head["step"])
