@@ -1,6 +1,7 @@
 """`ired probe`: measure trained models; model and data come from the checkpoint alone."""
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,7 +14,7 @@ from ired_interp.errors import InputError
 from ired_interp.lightning_cli import quiet
 from ired_interp.measure import measure
 from ired_interp.module import IREDModule, SolverModule
-from ired_interp.probes import BY_NAME, HessianSpectrum, Probe, Snapshot
+from ired_interp.probes import BY_NAME, HessianSpectrum, Probe, Snapshot, SubspaceDrift
 from ired_interp.results.run import default_name
 from ired_interp.tasks.base import VARIANTS, Problems
 from ired_interp.tasks.data import TaskData
@@ -30,8 +31,9 @@ def main(command: str, arguments: list[str]) -> int:
     check_order(options.config)
     failed = 0
     checkpoints: list[Checkpoint | None] = [read_checkpoint(path) for path in options.ckpt]
+    shared: dict[str, Probe] = {}
     for checkpoint in checkpoints or [None]:
-        failed += _measure(checkpoint, options)
+        failed += _measure(checkpoint, options, shared)
     return 1 if failed else 0
 
 
@@ -59,7 +61,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
-def _measure(checkpoint: Checkpoint | None, options: argparse.Namespace) -> int:
+def _measure(checkpoint: Checkpoint | None, options: argparse.Namespace, shared: dict[str, Probe]) -> int:
+    """Probes of equal settings are `shared` by all checkpoints, so that one which follows a drift meets them all."""
     module, data = _restore(checkpoint, options)
     device = _device(options.device)
     x, y, *_ = data.evaluation_batch("probe", options.variant, 0, options.problems, device)
@@ -70,6 +73,7 @@ def _measure(checkpoint: Checkpoint | None, options: argparse.Namespace) -> int:
         origin["checkpoint"] = digest  # results of several models may meet in this folder
     failed = 0
     for probe in _probes(checkpoint, options):
+        probe = shared.setdefault(json.dumps([probe.label, probe.settings()], sort_keys=True), probe)
         path, result = measure(probe, snapshot, folder, origin)
         if "failed" in result.attrs:
             failed += 1
@@ -123,12 +127,16 @@ def _merged(files: list[str]) -> dict[str, Any]:
 
 def _probes(checkpoint: Checkpoint | None, options: argparse.Namespace) -> list[Probe]:
     if options.probes:
-        return [BY_NAME[name]() for name in options.probes]
+        return [_default(BY_NAME[name], len(options.ckpt)) for name in options.probes]
     named = [probe for file in options.config for probe in configured_probes(read_yaml(file))]
     if named:
         return named
     trained_with = configured_probes(checkpoint.config) if checkpoint and checkpoint.config else []
     return trained_with or [HessianSpectrum()]
+
+
+def _default(kind: type[Probe], checkpoints: int) -> Probe:
+    return SubspaceDrift(axis="training") if kind is SubspaceDrift and checkpoints > 1 else kind()
 
 
 def configured_probes(config: dict[str, Any]) -> list[Probe]:

@@ -16,6 +16,7 @@ from ired_interp.geometry.manifold import exp, geodesic, log, parallel_transport
 from ired_interp.geometry.mean import KarcherMean, PrincipalGeodesics, karcher_mean, principal_geodesics
 from ired_interp.geometry.noise import corrected_overlap
 from ired_interp.geometry.reduction import reduced_coordinates
+from ired_interp.geometry.repeated import ProblemHistory, RepeatedHistory, repeated_variables
 from ired_interp.geometry.sketch import CountSketch
 from ired_interp.geometry.subspace import Subspace
 from ired_interp.geometry.trajectory import Path, path
@@ -30,6 +31,8 @@ __all__ = [
     "KarcherMean",
     "Path",
     "PrincipalGeodesics",
+    "ProblemHistory",
+    "RepeatedHistory",
     "Subspace",
     "TangentSplit",
     "chance_angles",
@@ -54,5 +57,6 @@ __all__ = [
     "principal_angles",
     "principal_geodesics",
     "reduced_coordinates",
+    "repeated_variables",
     "tangent_normal_split",
 ]

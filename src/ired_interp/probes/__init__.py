@@ -8,12 +8,26 @@ from torch import Tensor
 from ired_interp.errors import InputError
 from ired_interp.module import IREDModule
 from ired_interp.probes.base import Probe, Snapshot
+from ired_interp.probes.gradient_statistics import GradientStatistics
 from ired_interp.probes.hessian_spectrum import HessianSpectrum
+from ired_interp.probes.inference_trajectory import InferenceTrajectory
+from ired_interp.probes.subspace_drift import SubspaceDrift
 from ired_interp.tasks.base import Problems, Task
 
-__all__ = ["BY_NAME", "HessianSpectrum", "Probe", "Snapshot", "probe"]
+__all__ = [
+    "BY_NAME",
+    "GradientStatistics",
+    "HessianSpectrum",
+    "InferenceTrajectory",
+    "Probe",
+    "Snapshot",
+    "SubspaceDrift",
+    "probe",
+]
 
-BY_NAME: dict[str, type[Probe]] = {cls.name: cls for cls in (HessianSpectrum,)}
+BY_NAME: dict[str, type[Probe]] = {
+    cls.name: cls for cls in (HessianSpectrum, GradientStatistics, SubspaceDrift, InferenceTrajectory)
+}
 
 
 def probe(

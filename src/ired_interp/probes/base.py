@@ -16,7 +16,7 @@ from ired_interp.random import stream
 from ired_interp.tasks.base import Problems, Task
 
 Weights = Literal["average", "raw"]
-Point = Literal["noised", "answer", "solution"]
+Point = Literal["noised", "answer", "solution", "trajectory"]
 
 
 @dataclass(frozen=True)
@@ -78,15 +78,17 @@ def chosen_landscapes(module: IREDModule, landscapes: Literal["all"] | Sequence[
 
 
 def measuring_point(snapshot: Snapshot, k: int, point: Point, seed: int) -> Tensor:
-    """Where landscape k is looked at, (B, d_y): the noised answer √ᾱ_k y* + σ_k ε, the scaled answer √ᾱ_k y*, or √ᾱ_k times what `solve` finds."""
+    """Where landscape k is looked at, (B, d_y): the noised answer √ᾱ_k y* + σ_k ε, the scaled answer √ᾱ_k y*, √ᾱ_k times what `solve` finds
+    ("solution"), or where `solve` stands at the end of landscape k ("trajectory")."""
     module, (x, y) = snapshot.module, snapshot.batch
     if point == "noised":
         eps = torch.randn(y.shape, generator=stream(y.device, seed, "point", k), device=y.device, dtype=y.dtype)
         return module.schedule.noised(y, torch.full((len(y),), k, device=y.device), eps)
     if point == "answer":
         return module.schedule.signal[k] * y
-    if point == "solution":
+    if point in ("solution", "trajectory"):
         generator = stream(y.device, seed, "start")
         start = torch.randn(y.shape, generator=generator, device=y.device, dtype=y.dtype)
-        return module.schedule.signal[k] * module.solve(x, preset=module.inference, start=start).trajectory[-1]
-    raise InputError(f"point {point!r} does not exist; choose 'noised', 'answer' or 'solution'.")
+        answers = module.solve(x, preset=module.inference, start=start).trajectory  # K − 1 first
+        return module.schedule.signal[k] * answers[-1 if point == "solution" else module.landscapes - 1 - k]
+    raise InputError(f"point {point!r} does not exist; choose 'noised', 'answer', 'solution' or 'trajectory'.")

@@ -1,0 +1,107 @@
+"""GradientStatistics against closed forms in y and against every single gradient in theta."""
+
+import numpy as np
+import pytest
+import torch
+
+from ired_interp.diffusion import Noise
+from ired_interp.errors import InputError, RunError
+from ired_interp.probes import GradientStatistics, Snapshot
+from ired_interp.probes.gradient_statistics import landscape_cosines
+from ired_interp.random import stream
+
+SIGMAS = 4.5  # 20 to 30 comparisons of one seed: a true value lies outside with probability 2e-4
+
+
+def test_energy_gradient_of_a_perfect_model(gaussian: Snapshot) -> None:
+    found = GradientStatistics("y")(gaussian)
+    for name in ("norm_ratio", "alignment"):
+        z = (found[name] - found["theory_ratio"]) / found[f"{name}_error"]
+        assert float(abs(z).max()) < SIGMAS
+    # Sample eigenvalues of 4000 vectors in 6 dimensions scatter by √(2/4000) and spread by 2√(6/4000) at most.
+    np.testing.assert_allclose(
+        found["eigenvalues"], found["theory_eigenvalues"], rtol=SIGMAS * np.sqrt(2 / 4000) + 0.08
+    )
+    assert found["theory_ratio"].values[0] < 0.9  # the truth differs from 1, so the comparison means something
+
+
+def test_where_x_fixes_y_the_gradient_is_the_noise(exact_inverse: Snapshot) -> None:
+    found = GradientStatistics("y")(exact_inverse)
+    np.testing.assert_allclose(found["cosine"], 1, atol=1e-5)  # float32 gradients
+    np.testing.assert_allclose(found["alignment"], found["norm_ratio"], rtol=1e-5)
+    np.testing.assert_allclose(found["theory_ratio"], 1)
+    np.testing.assert_allclose(found["norm_ratio"], 1, atol=SIGMAS * np.sqrt(2 / (16 * 24)))
+
+
+def single_gradients(snapshot: Snapshot, k: int, seed: int) -> dict[str, torch.Tensor]:
+    """{layer: (B, N_l)} by one ordinary backward pass per problem."""
+    module, (x, y) = snapshot.module, snapshot.batch
+    eps, contrast = torch.randn(2, *y.shape, generator=stream("cpu", seed, "loss", k))
+    rows: dict[str, list[torch.Tensor]] = {}
+    for i in range(len(y)):
+        noise = Noise(torch.tensor([k]), eps[i : i + 1], contrast[i : i + 1])
+        loss = module.objective(module.energy, module.schedule, x[i : i + 1], y[i : i + 1], noise).total
+        named = dict(module.energy.named_parameters())
+        found = torch.autograd.grad(loss, list(named.values()))
+        layers: dict[str, list[torch.Tensor]] = {}
+        for name, gradient in zip(named, found, strict=True):
+            layers.setdefault(name.rpartition(".")[0], []).append(gradient.flatten())
+        for layer, parts in layers.items():
+            rows.setdefault(layer, []).append(torch.cat(parts))
+    return {layer: torch.stack(parts).double() for layer, parts in rows.items()}
+
+
+@pytest.mark.parametrize("memory_gib", [1.0, 4e-4], ids=["at once", "in chunks"])
+def test_theta_agrees_with_every_single_gradient(network: Snapshot, memory_gib: float) -> None:
+    found = GradientStatistics("theta", landscapes=[0, 6], memory_gib=memory_gib, seed=3)(network)
+    for k in (0, 6):
+        layers = single_gradients(network, k, 3)
+        layers["all"] = torch.cat(list(layers.values()), 1)
+        assert set(found["layer"].values) == set(layers)
+        for layer, g in layers.items():
+            mine = found.sel(landscape=k, layer=layer)
+            noise = g.var(0).sum()
+            signal = g.mean(0).square().sum() - noise / len(g)
+            np.testing.assert_allclose(mine["norm"], g.norm(dim=1), rtol=1e-4)  # float32 backward passes
+            np.testing.assert_allclose(mine["noise"], noise, rtol=1e-3)
+            np.testing.assert_allclose(mine["signal"], signal, rtol=1e-3, atol=1e-3 * float(noise) / len(g))
+            assert int(mine["weights"]) == g.shape[1]
+
+
+def test_microbatches_estimate_the_noise_of_one_problem(network: Snapshot) -> None:
+    """Microbatch gradients are means of the single ones, and their noise is scaled back to one problem."""
+    found = GradientStatistics("theta", landscapes=[4], microbatch=3, seed=3)(network).sel(layer="all", landscape=4)
+    g = torch.cat(list(single_gradients(network, 4, 3).values()), 1).unflatten(0, (4, 3)).mean(1)
+    np.testing.assert_allclose(found["norm"], g.norm(dim=1), rtol=1e-4)
+    np.testing.assert_allclose(found["noise"], 3 * g.var(0).sum(), rtol=1e-3)
+
+
+def test_landscape_cosines_are_freed_of_shared_noise() -> None:
+    """Two landscapes that pull at 60°, seen through noise that they share problem by problem."""
+    rng = torch.Generator().manual_seed(0)
+    n, truth = 20_000, 0.5
+    directions = torch.zeros(2, n, dtype=torch.float64)
+    directions[0, 0] = 1
+    directions[1, :2] = torch.tensor([truth, (1 - truth**2) ** 0.5])
+    shared = torch.randn(2, n, generator=rng, dtype=torch.float64) * (2 / n) ** 0.5
+    halves = (directions[:, None] + shared).flatten(0, 1)
+    raw, corrected = landscape_cosines(halves)
+    assert raw[0, 1] > 0.7  # shared noise pretends agreement
+    # ⟨half, other half⟩ scatters by about 2/√N·√(2·2) around its expectation
+    assert corrected[0, 1] == pytest.approx(truth, abs=0.08)
+    np.testing.assert_allclose(np.diag(corrected), 1)
+
+
+def test_complaints(gaussian: Snapshot, network: Snapshot) -> None:
+    with pytest.raises(InputError, match="no weights"):
+        GradientStatistics("theta")(gaussian)
+    with pytest.raises(InputError, match="space 'z'"):
+        GradientStatistics("z")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="divisor"):
+        GradientStatistics("theta", microbatch=2)(
+            Snapshot(network.module, type(network.batch)(*(t[:7] for t in network.batch)))
+        )
+    next(network.module.energy.parameters()).data.fill_(float("nan"))
+    for space in ("y", "theta"):
+        with pytest.raises(RunError, match="not finite"):
+            GradientStatistics(space)(network)  # type: ignore[arg-type]

@@ -1,0 +1,149 @@
+"""SubspaceDrift: each source against a direct computation or a closed form; histories that go on."""
+
+import numpy as np
+import pytest
+import torch
+
+from ired_interp.diffusion import Noise
+from ired_interp.errors import InputError, RunError
+from ired_interp.geometry import overlap
+from ired_interp.probes import Snapshot, SubspaceDrift
+from ired_interp.probes import subspace_sources as sources
+from ired_interp.probes.base import measuring_point
+from ired_interp.probes.loss_gradients import LossGradients
+from ired_interp.random import stream
+from ired_interp.tasks.base import Problems
+
+SAME = 1e-5  # of an overlap that is 1, for directions computed in float32 with gaps of order 1
+
+
+def few(snapshot: Snapshot, count: int) -> Snapshot:
+    return Snapshot(snapshot.module, Problems(*(t[:count] for t in snapshot.batch)), snapshot.task, snapshot.step)
+
+
+def test_curvature_of_a_gaussian_posterior_is_its_own_eigenbasis(gaussian: Snapshot) -> None:
+    posterior = gaussian.task.posterior(gaussian.batch.x[:1])  # type: ignore[union-attr]
+    truth = posterior.basis[:, posterior.variances.argsort()[:2]]  # type: ignore[union-attr]
+    snapshot, k = few(gaussian, 5), 3
+    y = measuring_point(snapshot, k, "noised", 0)
+    found = sources.hessian_directions(snapshot.module.energy, snapshot.batch.x, y, k, 2, 2**20)
+    assert float(overlap(found.double(), truth.double()).min()) > 1 - SAME
+    drift = SubspaceDrift("hessian", landscapes=[0, 3, 5])(snapshot)
+    assert list(drift["label"].values) == [5, 3, 0]  # as inference visits them
+    for name in ("overlap", "overlap_independent", "overlap_corrected", "reliability"):
+        np.testing.assert_allclose(drift[name], 1, atol=SAME)
+    assert float(drift["overlap_chance"].isel(bound=2)) < 0.5
+
+
+def test_energy_gradients_of_a_gaussian_posterior_lie_where_it_is_sharp(gaussian: Snapshot) -> None:
+    """Their covariance σ²(ᾱS + σ²)⁻¹ has the posterior's eigenvectors; its leading two stand 0.3 above the rest at k = 0."""
+    posterior = gaussian.task.posterior(gaussian.batch.x[:1])  # type: ignore[union-attr]
+    truth = posterior.basis[:, posterior.variances.argsort()[:2]]  # type: ignore[union-attr]
+    x, y = gaussian.batch.x, measuring_point(gaussian, 0, "noised", 0)
+    found = sources.energy_gradient_span(gaussian.module.energy, x, y, 0, 2)
+    assert float(overlap(found, truth.double())) > 0.98  # sampling error of a direction ~ √(1/4000)/gap
+
+
+def test_loss_gradients_span_as_by_svd(network: Snapshot) -> None:
+    for layer in (None, "fc2"):
+        found = sources.loss_gradient_span(network.module, network.batch, 4, 3, layer, 0, 2**30)
+        rows = LossGradients(network.module, network.batch, 4, 0)[slice(None)]
+        matrix = rows[layer] if layer else torch.cat(list(rows.values()), 1)
+        truth = torch.linalg.svd(matrix.double(), full_matrices=False).Vh[:3].mT
+        assert float(overlap(found, truth)) > 1 - 1e-9
+
+
+def test_loss_hessian_as_by_dense_eigenvectors(network: Snapshot) -> None:
+    """Top eigenvectors of one layer's block, against the dense Hessian in that layer."""
+    module, (x, y), k = network.module, network.batch, 4
+    found = sources.loss_hessian_directions(module, network.batch, k, 2, "fc4", 0)
+    names = ["fc4.weight", "fc4.bias"]
+    noise = Noise(torch.full((12,), k), *torch.randn(2, 12, 16, generator=stream("cpu", 0, "loss", k)))
+    loss = sources.TrainingLoss(module)
+    shapes = [dict(module.energy.named_parameters())[n].shape for n in names]
+
+    def at(flat: torch.Tensor) -> torch.Tensor:
+        parts = flat.split([s.numel() for s in shapes])
+        weights = {f"energy.{n}": part.view(s) for n, part, s in zip(names, parts, shapes, strict=True)}
+        return torch.func.functional_call(loss, weights, (x, y, noise))  # type: ignore[no-any-return]
+
+    flat = torch.cat([dict(module.energy.named_parameters())[n].detach().flatten() for n in names])
+    dense = torch.autograd.functional.hessian(
+        at, flat
+    )  # torch.func.hessian differentiates through no_grad, in forward mode
+    truth = torch.linalg.eigh(dense.double()).eigenvectors[:, -2:]
+    assert (
+        float(overlap(found.double(), truth)) > 1 - 3e-4
+    )  # a residual of 1e-4 over a gap of 0.01 to the third, squared
+
+
+def test_activations_span_what_the_layer_puts_out(network: Snapshot) -> None:
+    energy, (x, y) = network.module.energy, network.batch
+    found = sources.activation_span(energy, x, y, 2, 3, "fc4")
+    context = energy.condition(x, torch.full((12,), 2))
+    truth = torch.linalg.svd(energy.output(context, y).double(), full_matrices=False).Vh[:3].mT  # type: ignore[operator]
+    assert float(overlap(found, truth)) > 1 - 1e-9
+    with pytest.raises(InputError, match=r"choose one of .*fc2"):
+        SubspaceDrift("activations", layer="fc9")(network)
+
+
+def test_solutions_of_a_perfect_model_end_in_the_answer(exact_inverse: Snapshot) -> None:
+    found = SubspaceDrift("solution", p=2)(exact_inverse)
+    assert list(found["label"].values) == list(range(9, -1, -1))
+    assert float(found["overlap_answer"][-1]) > 1 - 1e-4
+    walk = SubspaceDrift("solution", axis="inference", p=2)(exact_inverse)
+    assert walk.sizes["snapshot"] == 10 * 6
+    ends = walk["inner_step"].values == 5
+    np.testing.assert_allclose(walk["overlap_answer"][ends], found["overlap_answer"], atol=1e-5)
+
+
+@pytest.mark.parametrize(("source", "space"), [("hessian", "y"), ("gradients", "theta")])
+def test_history_goes_on_from_its_state(network: Snapshot, source: str, space: str) -> None:
+    def probe() -> SubspaceDrift:
+        return SubspaceDrift(source, space, "training", landscapes=[0, 7])  # type: ignore[arg-type]
+
+    whole, first, second = probe(), probe(), probe()
+    later = Snapshot(network.module, network.batch, network.task, 100)
+    for drift in (whole, first):
+        drift(network)
+    second.load_state_dict(first.state_dict())
+    with torch.no_grad():
+        next(network.module.energy.parameters()).mul_(1.5)
+        network.module.energy.fc2.weight.add_(0.1)  # type: ignore[union-attr,operator]
+    expected, found = whole(later), second(later)
+    assert expected.identical(found)
+    assert found.sizes["snapshot"] == 2
+    assert float(found["overlap"].isel(landscape=0, snapshot=0, other=1)) < 1 - 1e-4
+    assert second(later).sizes["snapshot"] == 2  # measured again at the same step: the same snapshot
+    assert second.settings()["snapshots"] == [[0, None], [100, None]]
+
+
+def test_no_noise_no_repeat(network: Snapshot) -> None:
+    found = SubspaceDrift("hessian", landscapes=[0, 5], point="answer")(network)
+    assert np.isnan(found["overlap_corrected"].values[0, 1])
+    assert np.isfinite(found["overlap"].values).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"source": "hesse"}, "no source 'hesse'"),
+        ({"axis": "time"}, "no axis 'time'"),
+        ({"source": "solution", "space": "theta"}, "in theta"),
+        ({"p": 16}, "p=16"),
+        ({"source": "gradients", "space": "theta", "layer": "fc7"}, "no layer 'fc7'"),
+        ({"source": "gradients", "space": "theta", "memory_gib": 1e-4}, "lower the number of problems"),
+    ],
+)
+def test_complaints(network: Snapshot, settings: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        SubspaceDrift(**settings)(network)  # type: ignore[arg-type]
+
+
+def test_diverged_weights_leave_the_history_whole(network: Snapshot) -> None:
+    drift = SubspaceDrift("hessian", axis="training", landscapes=[0, 7])
+    drift(network)
+    network.module.energy.fc3.weight.data.fill_(float("nan"))  # type: ignore[union-attr,operator]
+    with pytest.raises(RunError, match="not finite"):
+        drift(Snapshot(network.module, network.batch, network.task, 100))
+    assert {len(h.labels) for h in drift.histories.values()} == {1}
