@@ -8,7 +8,7 @@ import xarray as xr
 
 from ired_interp.evaluation import PERFECT
 from ired_interp.report.collect import Group, Section
-from ired_interp.report.figures.subspace_drift import labels
+from ired_interp.report.figures.subspace_drift import compared, described, itself, labels
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Answer:
 def answers(groups: Sequence[Group], found: Sequence[Section]) -> list[Answer]:
     """The four answers; a question that nothing measured speaks of says what to run."""
     errors = _pick(found, "test_error") or _pick(found, "validation_error")
-    hessian, drift = _pick(found, "hessian_spectrum_y"), _pick(found, "subspace_drift")
+    hessian = _pick(found, "hessian_spectrum_y")
+    drift = next((s for s in found if s.probe.startswith("subspace_drift") and s.probe.endswith("training")), _pick(found, "subspace_drift"))
     return [
         Answer("Did it learn?", [(g, s) for g in groups if (s := _learned(g))], "No validation error was logged; was the run trained with ired fit?"),
         Answer("Is it better than trivial?", _each(errors, _against_floors), "Not tested yet: ired test --ckpt RUN."),
@@ -107,16 +108,19 @@ def _landscapes(results: Sequence[xr.Dataset]) -> str:
 
 
 def _drifted(results: Sequence[xr.Dataset]) -> str:
-    usable = [r for r in results if "overlap" in r and r.sizes.get("snapshot", 0) > 1]
+    usable = [r for r in results if r.sizes.get("snapshot", 0) > 1]
     if not usable:
         return ""
-    result = usable[0]
-    names = labels(result)
-    overlap = float(np.mean([r["overlap"].values[0, -1] for r in usable]))
-    sentence = f"Between snapshots {names[0]} and {names[-1]} the subspace keeps an overlap of {overlap:.2f}"
+    source, space, axis = described(str(usable[0].attrs["probe"]))
+    names = labels(usable[0])
+    kept = float(np.mean([float(compared(r, "overlap")[..., 0, -1].mean()) for r in usable]))
+    over = {"training": f"Over training, from step {names[0]} to {names[-1]},", "landscapes": f"From landscape {names[0]} to {names[-1]}"}
+    what = f"the subspace of the {source.replace('hessian', 'Hessian')} in {'θ' if space == 'theta' else space}".replace("  ", " ")
+    sentence = f"{over.get(axis, f'From snapshot {names[0]} to {names[-1]}')} {what} keeps an overlap of {kept:.2f}"
     marks = []
-    if "overlap_chance" in result:
-        marks.append(f"chance is {float(result['overlap_chance'].values[0]):.2g}")
-    if "reliability" in result and np.isfinite(result["reliability"]).any():
-        marks.append(f"two independent estimates of one snapshot agree to {float(np.nanmean(result['reliability'])):.2f}")
-    return sentence + (f"; {', '.join(marks)}." if marks else ".")
+    noise = [float(found.mean()) for r in usable if (found := itself(r, "overlap")) is not None]
+    if noise:
+        marks.append(f"a subspace that stood still would show {np.mean(noise):.2f}")
+    if "overlap_chance" in usable[0]:
+        marks.append(f"chance is {float(usable[0]['overlap_chance'][..., 0].mean()):.2g}")
+    return f"{sentence}; {', '.join(marks)}." if marks else f"{sentence}."

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ired_interp.report.collect import Group, Section
 from ired_interp.report.figure import Figure
-from ired_interp.report.figures import errors, generic, hessian_y, subspace_drift
+from ired_interp.report.figures import errors, generic, gradients_theta, gradients_y, hessian_y, subspace_drift, trajectory
 from ired_interp.results import OpenedRun, Run, Series, read_result
 from ired_interp.results.series import flat
 
@@ -15,7 +15,11 @@ FIGURES: dict[str, Callable[[Section], list[Figure]]] = {
     "test_error": errors.figures,
     "validation_error": errors.figures,
     "hessian_spectrum_y": hessian_y.figures,
+    "gradient_statistics_y": gradients_y.figures,
+    "gradient_statistics_theta": gradients_theta.by_problem,
+    "gradient_statistics_training": gradients_theta.over_training,
     "subspace_drift": subspace_drift.figures,
+    "inference_trajectory": trajectory.figures,
 }
 
 

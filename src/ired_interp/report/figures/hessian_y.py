@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 
 from ired_interp.report.collect import Group, Section
 from ired_interp.report.figure import Figure, Panel
-from ired_interp.report.figures.lines import legend
-from ired_interp.report.style import INK, MARKERS, MUTED, landscape_colour, log_if_positive, series_colour
+from ired_interp.report.figures.lines import by_landscape, legend
+from ired_interp.report.style import INK, MARKERS, landscape_colour, log_if_positive, series_colour
 
 _UNIT = "eigenvalue λ (energy / y²)"
 _BINS = 60
@@ -106,11 +106,12 @@ def _evolution(section: Section) -> list[Figure]:
     if not over or max(r.sizes["step"] for _, results in over for r in results) < 2:
         return []
     panels = [Panel(f"median eigenvalue, {g.name}", _medians(results)) for g, results in over]
+    ends = [(group, [r.isel(step=-1) for r in results]) for group, results in over]
     if any("deviation" in r for _, results in over for r in results):
-        panels.append(Panel("distance from theory", lambda axes: _by_landscape(axes, over, "deviation", "RMS of λ/λ_exact − 1")))
+        panels.append(Panel("distance from theory", lambda axes: by_landscape(axes, ends, "deviation", "RMS of λ/λ_exact − 1", percent=True)))
     curved = any(float(r["negative_share"].isel(step=-1).max()) > 0 for _, results in over for r in results)
     if curved:
-        panels.append(Panel("negative curvature", lambda axes: _by_landscape(axes, over, "negative_share", "share of λ < 0")))
+        panels.append(Panel("negative curvature", lambda axes: by_landscape(axes, ends, "negative_share", "share of λ < 0", percent=True)))
     negative = ", and the share of negative eigenvalues (0 for a perfect model)" if curved else "; no eigenvalue is negative"
     caption = (
         f"Measured {section.points()}. Median over problems and ranks of the eigenvalues of ∂²E/∂y² against training steps, one line a landscape; black "
@@ -146,25 +147,6 @@ def _medians(results: Sequence[xr.Dataset]) -> Callable[[Axes], None]:
         log_if_positive(axes, "y", *values)
 
     return draw
-
-
-def _by_landscape(axes: Axes, over: Sequence[tuple[Group, list[xr.Dataset]]], name: str, label: str) -> None:
-    for group, results in over:
-        found = [r[name].isel(step=-1) for r in results if name in r]
-        if not found:
-            continue
-        joined = xr.concat(found, "run", join="outer", coords="minimal", compat="override")
-        colour, marker = series_colour(group.index), MARKERS[group.index % len(MARKERS)]
-        mean, low, high = joined.mean("run"), joined.min("run"), joined.max("run")
-        bars = [mean - low, high - mean]
-        axes.errorbar(joined["landscape"], mean, yerr=bars, color=colour, marker=marker, capsize=2, linewidth=1, label=group.name)
-    axes.axhline(0, color=MUTED, linewidth=0.8)
-    axes.set_xticks(over[0][1][0]["landscape"].values)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
-    axes.set_ylim(0, max(0.01, 1.08 * max(float(r[name].isel(step=-1).max()) for _, results in over for r in results if name in r)))
-    axes.set_xlabel("landscape k (0: sharpest)")
-    axes.set_ylabel(label)
-    legend(axes, [group for group, _ in over])
 
 
 def _table(data: Sequence[tuple[Group, list[xr.Dataset]]]) -> pd.DataFrame:
