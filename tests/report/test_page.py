@@ -33,6 +33,11 @@ def test_runs_that_differ_in_their_seed_are_one_group(runs: list[Run]) -> None:
     assert groups[1].differences == {"model.init_args.energy.init_args.width": 99}
 
 
+def test_groups_that_share_a_name_say_how_they_differ(tmp_path: Path) -> None:
+    made = [make_run(tmp_path / "runs" / "demo" / f"run-{i}", i, width=64 * (1 + i // 2)) for i in range(4)]
+    assert [group.name for group in report_of(made).groups] == ["run (2 runs) width=64", "run (2 runs) width=128"]
+
+
 def test_the_answers_state_the_measured_numbers(runs: list[Run]) -> None:
     report = report_of(runs)
     learned, wide = sentences(report, "Did it learn?")

@@ -1,6 +1,7 @@
 """`ired fit`: train, into a run folder of its own."""
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ired_interp.loggers import PlacedLogger, RunMetrics, WandB
 from ired_interp.loggers.wandb import RUN_ID_KEY, keep_run_id
 from ired_interp.results import Run, open_run
 from ired_interp.results.run import default_name
+from ired_interp.results.state import recorded
 from ired_interp.terminal import say
 
 _NAME_VARIABLE = "IRED_RUN_NAME"  # tells further processes of the same run its name
@@ -88,7 +90,8 @@ class FitCLI(IREDCLI):
         _claim(run, self.dump(), self.resumed is not None)
         say(f"run {run.path}" + (f", resumed from {run.last_checkpoint().name}" if self.resumed else ""))
         started = str(run.last_checkpoint()) if self.resumed else None
-        self.trainer.fit(self.model, self.datamodule, ckpt_path=started, weights_only=True)
+        with recorded(run) if rank_zero_only.rank == 0 else nullcontext():
+            self.trainer.fit(self.model, self.datamodule, ckpt_path=started, weights_only=True)
         say(f"done: {self.trainer.global_step} steps; results in {run.path}")
 
 

@@ -1,10 +1,8 @@
 """`ired report`: one page for the browser about one or more runs, and their figures for a paper."""
 
-import argparse
 from pathlib import Path
-from typing import NoReturn
 
-from ired_interp.errors import InputError
+from ired_interp.commands.options import CommandParser
 from ired_interp.report import gather, save_figures, write_page
 from ired_interp.results import open_results
 from ired_interp.terminal import say
@@ -12,7 +10,7 @@ from ired_interp.terminal import say
 
 def main(command: str, arguments: list[str]) -> int:
     """Run the command."""
-    parser = _Parser(prog="ired report", description="Write one self-contained HTML page about runs, and print its path.")
+    parser = CommandParser(prog="ired report", description="Write one self-contained HTML page about runs, and print its path.")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders; runs that differ in their seed alone are shown as one, with spread")
     parser.add_argument("--output", metavar="FILE", help="the page (default: report.html in the first run's folder)")
     parser.add_argument("--figures", metavar="DIR", help="also write every figure as PNG, SVG and PDF, with captions and numbers")
@@ -26,8 +24,3 @@ def main(command: str, arguments: list[str]) -> int:
         say(f"{len(save_figures(report, Path(options.figures)))} files written to {options.figures}")
     print(write_page(report, page).absolute())
     return 0
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; `ired report --help` explains.")

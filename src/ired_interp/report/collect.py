@@ -21,21 +21,13 @@ _LONGEST = 26  # letters of a name in a legend
 
 @dataclass(eq=False)
 class Group:
-    """Runs that agree in all settings but their seed; shown as one series with its spread."""
+    """Runs that agree in all settings but their seed; shown as one series with its spread, under a name short enough for a legend."""
 
     index: int
     runs: list[OpenedRun]
     settings: dict[str, Any]
     differences: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """The run's name, or what its runs have in common, short enough for a legend."""
-        if len(self.runs) == 1:
-            return _elided(self.runs[0].path.name)
-        names = [run.path.name for run in self.runs]
-        prefix = _common_prefix(names) or ", ".join(f"{k.rsplit('.', 1)[-1]}={v}" for k, v in self.differences.items())
-        return f"{_elided(prefix or names[0])} ({len(names)} runs)"
+    name: str = ""
 
 
 @dataclass(eq=False)
@@ -105,6 +97,11 @@ def group_runs(runs: Sequence[OpenedRun]) -> list[Group]:
             for k in sorted({k for g in found for k in g.settings})
             if any(g.settings.get(k) != group.settings.get(k) for g in found)
         }
+        group.name = _name([run.path.name for run in group.runs])
+    names = [group.name for group in found]
+    for group in found:
+        if names.count(group.name) > 1:
+            group.name += " " + ", ".join(f"{k.rsplit('.', 1)[-1]}={v}" for k, v in group.differences.items())
     return found
 
 
@@ -132,9 +129,13 @@ def _irrelevant(key: str) -> bool:
     return key.startswith(_IRRELEVANT) or key.startswith(_IRRELEVANT_TRAINER) or key.rsplit(".", 1)[-1] == "seed"
 
 
+def _name(names: list[str]) -> str:
+    """The run's name, or what several have in common."""
+    if len(names) == 1:
+        return _elided(names[0])
+    common = commonprefix(names).rstrip("-_ .0123456789") or f"{names[0]} … {names[-1]}"
+    return f"{_elided(common)} ({len(names)} runs)"
+
+
 def _elided(name: str) -> str:
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 9]}…{name[-8:]}"
-
-
-def _common_prefix(names: list[str]) -> str:
-    return commonprefix(names).rstrip("-_ .0123456789")

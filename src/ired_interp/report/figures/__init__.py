@@ -40,7 +40,8 @@ def figures_of_file(path: Path) -> list[Figure]:
     probe, step, weights = (result.attrs[name] for name in ("probe", "step", "weights"))
     settings = flat(json.loads(result.attrs["settings"]))
     series = Series(str(probe), str(weights), settings, {int(step): path})
-    group = Group(0, [OpenedRun(Run(path.parents[2]))], {})
+    run = OpenedRun(Run(path.parents[2]))
+    group = Group(0, [run], {}, name=run.path.name)
     return figures_of(Section(series.probe, series.weights, settings, [(group, [series])], []))
 
 

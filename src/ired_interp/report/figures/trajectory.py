@@ -26,7 +26,8 @@ def figures(section: Section) -> list[Figure]:
         Panel("gradient", lambda axes: _along(axes, data, "gradient_norm_mean", "mean ‖∂E/∂y‖ (energy / y)")),
         Panel("energy", lambda axes: _along(axes, data, "energy_mean", "mean E")),
         Panel("accepted steps", lambda axes: _acceptance(axes, data)),
-        Panel("contraction of the first step", lambda axes: _contraction(axes, data)),
+        Panel("contraction of the error", lambda axes: _contraction(axes, data, "contraction", "‖e after‖ / ‖e before‖")),
+        Panel("contraction of the gradient", lambda axes: _contraction(axes, data, "gradient_contraction", "⟨g after, g⟩ / ‖g‖²")),
     ]
     if "effective_rank_mean" in first:
         panels.append(Panel("effective rank of y", lambda axes: _along(axes, data, "effective_rank_mean", "participation ratio")))
@@ -38,8 +39,8 @@ def figures(section: Section) -> list[Figure]:
     caption = (
         f"Inference from noise through landscapes k = {int(first['landscape'][0])} … {int(first['landscape'][-1])}, {inner} inner steps in each (k below the "
         f"axis), mean over {first.sizes['problem']} problems of the {section.settings.get('variant', 'same')} distribution, {section.weights} weights, after "
-        f"{int(first.attrs['step'])} training steps. Error: of y/√ᾱₖ against y*. Contraction: ‖e after‖/‖e before‖ of the distance to the minimum in a "
-        "landscape's first inner step; dashed: 1 − ηλ from the curvature measured there; black bars: its exact range for a perfect model."
+        f"{int(first.attrs['step'])} training steps. Error: of y/√ᾱₖ against y*. Contraction, in a landscape's first inner step: of the distance e to "
+        "the minimum of a perfect model, and of the gradient g, beside 1 − ηλ from the curvature measured there (dashed); black: exact for a perfect model."
     )
     return [Figure(section.probe, "Along inference", caption, panels, _table(data))]
 
@@ -72,7 +73,7 @@ def _acceptance(axes: Axes, data: Data) -> None:
     by_landscape(axes, shown, "acceptance", "share of steps accepted", percent=True)
 
 
-def _contraction(axes: Axes, data: Data) -> None:
+def _contraction(axes: Axes, data: Data, name: str, label: str) -> None:
     theory = next((r["theory_contraction"] for _, results in data for r in results if "theory_contraction" in r), None)
     if theory is not None:
         k, (low, high) = theory["landscape"].values, theory.values.T
@@ -80,17 +81,20 @@ def _contraction(axes: Axes, data: Data) -> None:
             axes.hlines(low, k - 0.4, k + 0.4, color=INK, linewidth=1.3, label="exact (perfect model)")
         else:
             axes.bar(k, high - low, 0.8, low, color=MUTED, alpha=0.4, label="exact range (perfect model)")
+    lines = {name: "-"} if name == "contraction" else {name: "-", "predicted_contraction": "--"}
     for group, results in data:
         colour, marker = series_colour(group.index), MARKERS[group.index % len(MARKERS)]
-        for name, line in (("contraction", "-"), ("predicted_contraction", "--")):
-            mean = np.mean([r[name].isel(move=0).values for r in results], 0)
+        for variable, line in lines.items():
+            mean = np.mean([r[variable].isel(move=0).values for r in results], 0)
             shown = group.name if line == "-" else f"{group.name}: 1 − ηλ"
             axes.plot(results[0]["landscape"], mean, line, color=colour, marker=marker if line == "-" else None, label=shown)
     axes.set_xticks(data[0][1][0]["landscape"].values)
     axes.axhline(0, color=MUTED, linewidth=0.8)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + (0.3 + 0.1 * len(data)) * (high - low))  # room for the legend
     axes.set_xlabel("landscape k (0: sharpest)")
-    axes.set_ylabel("‖e after‖ / ‖e before‖")
-    axes.legend()
+    axes.set_ylabel(label)
+    axes.legend(loc="upper left")
 
 
 def _table(data: Data) -> pd.DataFrame:
