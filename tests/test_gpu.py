@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from conftest import TINY, Ired, reference_weights
 
+from conftest import TINY, Ired, reference_weights
 from ired_interp.diffusion import Noise, Objective, Schedule
 from ired_interp.energy import MLPEnergy
 from ired_interp.module import IREDModule

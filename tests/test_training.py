@@ -73,7 +73,7 @@ def test_resuming_a_finished_run_for_longer_equals_a_longer_run(ired: Ired, tiny
 
 
 def start(*arguments: str, cwd: Path) -> subprocess.Popen:
-    program = [sys.executable, "-c", "import sys; from ired_interp.cli import main; sys.exit(main())"]
+    program = [str(Path(sys.executable).with_name("ired"))]
     return subprocess.Popen(
         [*program, *arguments], cwd=cwd, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True
     )
@@ -110,6 +110,18 @@ def test_a_stopped_run_goes_on_bit_for_bit(ired: Ired, tmp_path: Path, number: s
     metrics = [Run(runs / name).metrics() for name in ("whole", "stopped")]
     logged = [{s: v["train/loss"] for s, v in m.items() if "train/loss" in v} for m in metrics]
     assert all(logged[0][step] == value for step, value in logged[1].items())
+
+
+def test_two_processes_train_the_run_of_one(ired: Ired, tiny_run: Path, tmp_path: Path):
+    """Two ranks share each batch's rows and noise; gradients are averaged in another order, so weights agree to float32 rounding."""
+    process = start("fit", *TINY, "--trainer.devices", "2", "--trainer.strategy", "ddp", "--name", "two", cwd=tmp_path)
+    assert process.wait() == 0, process.stderr.read()
+    one, two = last(tiny_run), last(tiny_run.with_name("two"))
+    assert one["global_step"] == two["global_step"]
+    for name, value in one["state_dict"].items():
+        torch.testing.assert_close(two["state_dict"][name], value, rtol=1e-4, atol=1e-5)
+    metrics = [Run(run).metrics()[12] for run in (tiny_run, tiny_run.with_name("two"))]
+    assert metrics[0] == pytest.approx(metrics[1], rel=1e-4)
 
 
 def test_a_loss_that_is_no_number_ends_the_run(ired: Ired, tmp_path: Path):

@@ -74,7 +74,7 @@ class SolverModule(LightningModule, ABC):
         updates = self.trainer.global_step + 1
         if updates % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             # A captured step writes its results to the same memory each time, so what is kept is copied now.
-            self.log_dict({f"train/{name}": value.clone() for name, value in parts.items()})
+            self.log_dict({f"train/{name}": value.clone() for name, value in parts.items()}, sync_dist=True)
             self._log_step(updates)
         return total
 
@@ -126,12 +126,12 @@ class SolverModule(LightningModule, ABC):
 
     def on_validation_epoch_end(self) -> None:
         for (variant, _), error in self.errors.items():
-            self.log(f"val/error/{variant}", error.compute()[0])
+            self.log(f"val/error/{variant}", error.compute()[0], sync_dist=True)
         self._log_step(self.trainer.global_step)
 
     def _log_step(self, updates: int) -> None:
         """Loggers take the value "step" as the place of what is logged with it: updates done, here and everywhere."""
-        self.log("step", float(updates))
+        self.log("step", float(updates), sync_dist=True)
 
     def _start_errors(self, step_counts: list[int]) -> None:
         variants = self.trainer.datamodule.variants  # type: ignore[attr-defined]

@@ -1,5 +1,6 @@
 """What the program shows while it works: bars on a terminal, plain lines elsewhere."""
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -20,8 +21,9 @@ def is_terminal() -> bool:
 
 
 def say(line: str) -> None:
-    """A plain line on standard error, at once."""
-    print(line, file=sys.stderr, flush=True)
+    """A plain line on standard error, at once; of several processes of one run only the first speaks."""
+    if all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "RANK", "SLURM_PROCID")):
+        print(line, file=sys.stderr, flush=True)
 
 
 def render(table: Table) -> str:

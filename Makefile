@@ -1,0 +1,31 @@
+# make demo: set up, train a small model, measure it, print where the report is.   make test: set up, run the tests.
+PYTHON ?= python3
+VENV ?= .venv
+RUN := runs/quickstart/demo-$(shell date +%Y%m%d-%H%M%S)
+IRED := $(VENV)/bin/ired
+# Idle threads that spin slow each other down where cores are shared.
+export OMP_WAIT_POLICY := PASSIVE
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/ready
+	$(IRED) fit --config configs/quickstart.yaml --config callbacks/hessian_spectrum.yaml --name $(notdir $(RUN))
+	$(IRED) test --ckpt $(RUN)
+	$(IRED) probe --ckpt $(RUN) --probes hessian_spectrum
+	@echo "results: $(RUN)/results"
+
+test: $(VENV)/ready
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2
+
+lint: $(VENV)/ready
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
