@@ -28,7 +28,7 @@ class SubspaceDrift(ProbeCallback):
         self,
         every_n_steps: int = 1000,
         weights: Weights = "average",
-        problems: int = 32,
+        problems: int = 8,
         variant: Variant = "same",
         **kwargs: Any,
     ) -> None:

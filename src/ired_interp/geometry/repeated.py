@@ -81,8 +81,9 @@ class ProblemHistory:
 
     def append(self, label: Label, bases: Tensor, repeat: Tensor | None = None) -> None:
         """Add a snapshot: (B, N, p), and the same estimated again from independent noise, where there is any."""
-        second = torch.full_like(bases, torch.nan) if repeat is None else orthonormal_basis(repeat)
-        stored = torch.stack([orthonormal_basis(bases), second]).float().cpu()
+        first = orthonormal_basis(bases)
+        second = torch.full_like(first, torch.nan) if repeat is None else orthonormal_basis(repeat)
+        stored = torch.stack([first, second]).float().cpu()
         if self.bases and stored.shape != self.bases[0].shape:
             raise InputError(
                 f"bases of shape {tuple(bases.shape)} in a history of {tuple(self.bases[0].shape[1:])}: keep to one."

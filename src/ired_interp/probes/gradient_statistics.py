@@ -183,8 +183,8 @@ def layer_grams(gradients: LossGradients, memory: float) -> tuple[np.ndarray, Te
     halves: Tensor | int = 0
     for i, rows in enumerate(chunks):
         mine = gradients[rows]
-        odd = torch.arange(rows.start, rows.stop) % 2 == 1
         flat = torch.cat(list(mine.values()), dim=1)
+        odd = torch.arange(rows.start, rows.stop, device=flat.device) % 2 == 1
         halves = halves + torch.stack([flat[~odd].sum(0), flat[odd].sum(0)])
         del flat
         for j, others in enumerate(chunks[: i + 1]):

@@ -10,7 +10,7 @@ import xarray as xr
 from rich.table import Table
 from torch import Tensor
 
-from ired_interp.diffusion import anneal
+from ired_interp.diffusion import Inference, anneal
 from ired_interp.diffusion.inference import Landscape
 from ired_interp.energy import Energy
 from ired_interp.errors import InputError, RunError
@@ -75,6 +75,7 @@ class InferenceTrajectory(Probe):
         """
         module, (x, y) = snapshot.module, snapshot.batch
         settings = module.inference if self.steps is None else replace(module.inference, steps=self.steps)
+        settings = settings.within(module.value_range)
         if not settings.gradient_descent or settings.steps < 1:
             raise InputError(
                 "inference_trajectory follows gradient descent; this model's inference takes no gradient steps."
@@ -87,11 +88,13 @@ class InferenceTrajectory(Probe):
             steps = anneal(module.energy, module.schedule, x, start, settings)
             for place in track(list(steps), "inference"):
                 visited.append(place.k)
-                for name, values in (self._along(snapshot, place) | self._on_manifold(snapshot, place, rank)).items():
+                for name, values in (
+                    self._along(snapshot, place, settings) | self._on_manifold(snapshot, place, rank)
+                ).items():
                     found.setdefault(name, []).append(values)
         return self._dataset({name: np.stack(values) for name, values in found.items()}, visited, snapshot, rank)
 
-    def _along(self, snapshot: Snapshot, place: Landscape) -> dict[str, np.ndarray]:
+    def _along(self, snapshot: Snapshot, place: Landscape, settings: Inference) -> dict[str, np.ndarray]:
         module, (x, answer), k = snapshot.module, snapshot.batch, place.k
         signal, eta = module.schedule.signal[k], module.schedule.step[k]
         points = [iterate.y for iterate in place.iterates]
@@ -106,7 +109,7 @@ class InferenceTrajectory(Probe):
             rows = iterate.accepted
             before, after = (points[j][rows] - centre[rows] for j in (i, i + 1))
             g, g_after = (gradients[j][rows] for j in (i, i + 1))
-            size = eta * (1 if i == 0 else module.inference.descent.later_factor)
+            size = eta * (1 if i == 0 else settings.descent.later_factor)
             curved = _curvature_along(module.energy, x, points[i], gradients[i], k)[rows].sum()
             floor = _ROUNDING * torch.finfo(answer.dtype).eps * points[i][rows].norm()
             moves["contraction"].append(_ratio(after.norm(), before.norm(), floor))

@@ -158,7 +158,7 @@ class SubspaceDrift(Probe):
     def _iterates(self, snapshot: Snapshot, seed: int) -> list[tuple[int, int, Tensor]]:
         module, (x, y) = snapshot.module, snapshot.batch
         start = torch.randn(y.shape, generator=stream(y.device, seed, "start"), device=y.device, dtype=y.dtype)
-        visited = anneal(module.energy, module.schedule, x, start, module.inference)
+        visited = anneal(module.energy, module.schedule, x, start, module.inference.within(module.value_range))
         return [(place.k, inner, iterate.y) for place in visited for inner, iterate in enumerate(place.iterates)]
 
     def _estimate(self, snapshot: Snapshot, k: int) -> Estimate:

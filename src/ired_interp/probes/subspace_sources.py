@@ -114,6 +114,7 @@ def loss_hessian_directions(
 def _span(rows: Tensor, p: int, what: str) -> Tensor:
     if not rows.isfinite().all():
         raise RunError(f"the {what} are not finite; the weights or the point have diverged.")
+    rows = rows.cpu()
     if len(rows) > rows.shape[1]:
         return torch.linalg.svd(rows.double(), full_matrices=False).Vh[:p].mT
-    return leading_subspace(rows.cpu(), p)[0]
+    return leading_subspace(rows, p)[0]
