@@ -20,14 +20,19 @@ def make_run(folder: Path, seed: int = 0, steps: tuple[int, ...] = STEPS, **ener
     config = {
         "seed_everything": seed,
         "trainer": {"max_steps": steps[-1], "callbacks": None},
-        "model": {"class_path": "IREDModule", "init_args": {"energy": {"class_path": "MLPEnergy", "init_args": energy}}},
+        "model": {
+            "class_path": "IREDModule",
+            "init_args": {"energy": {"class_path": "MLPEnergy", "init_args": energy}},
+        },
         "data": {"task": {"class_path": "Inverse", "init_args": {"n": 2}}},
         "name": folder.name,
     }
     run.write_config(yaml.safe_dump(config))
     write_metrics(run, steps, seed)
     for step in steps:
-        write_result(run.results, Label("hessian_spectrum_y", step, "average", PROBE), spectrum(step, seed), provenance())
+        write_result(
+            run.results, Label("hessian_spectrum_y", step, "average", PROBE), spectrum(step, seed), provenance()
+        )
     settings = {"checkpoint": f"digest-{seed}", "config": yaml.safe_dump(config)}
     write_result(run.results, Label("test_error", steps[-1], "average", settings), errors(seed), provenance())
     return run
@@ -74,6 +79,10 @@ def errors(seed: int) -> xr.Dataset:
             "floor": (("variant", "predictor"), np.array([[0.1, 1e-16], [2.0, np.nan]]), unit),
             "floor_standard_error": (("variant", "predictor"), np.zeros((2, 2)), unit),
         },
-        {"variant": ["same", "harder"], "inner_steps": [5], "predictor": ["best constant", "perfect energy, same inference"]},
+        {
+            "variant": ["same", "harder"],
+            "inner_steps": [5],
+            "predictor": ["best constant", "perfect energy, same inference"],
+        },
         {"task": "inverse", "split": "test", "problems": 60, "trained_on": "same"},
     )

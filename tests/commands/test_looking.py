@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Ired
 from rich.console import Console
-from runs import PROBE, make_run, spectrum
 
+from conftest import Ired
 from ired_interp.commands.watch import overview, sparkline
 from ired_interp.results import Label, Run, open_results, write_result
 from ired_interp.results.state import recorded
+from runs import PROBE, make_run, spectrum
 
 
 @pytest.fixture
@@ -49,7 +49,13 @@ def test_the_overview_names_metrics_results_and_what_is_damaged(run: Run) -> Non
     with console.capture() as capture:
         console.print(overview(open_results(run.path), "running"))
     text = capture.get()
-    for part in ("demo/a: running, step 1000 of 1000", "val/error/same", "hessian_spectrum_y", "last at step 1000", "broken.nc is damaged"):
+    for part in (
+        "demo/a: running, step 1000 of 1000",
+        "val/error/same",
+        "hessian_spectrum_y",
+        "last at step 1000",
+        "broken.nc is damaged",
+    ):
         assert part in text
 
 

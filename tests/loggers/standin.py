@@ -69,7 +69,12 @@ def _answer(request: dict[str, Any], url: str) -> dict[str, Any]:
     if "UpsertBucket" in query:
         name = variables.get("name")
         project = {"name": variables.get("project"), "entity": {"name": "team"}}
-        return {"upsertBucket": {"bucket": {"id": "1", "name": name, "displayName": name, "project": project}, "inserted": True}}
+        return {
+            "upsertBucket": {
+                "bucket": {"id": "1", "name": name, "displayName": name, "project": project},
+                "inserted": True,
+            }
+        }
     if "CreateRunFiles" in query:
         files = [{"name": name, "uploadUrl": f"{url}/upload/{i}"} for i, name in enumerate(variables["files"])]
         return {"createRunFiles": {"runID": "1", "uploadHeaders": [], "files": files}}

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import xarray as xr
 from lightning.pytorch.loggers import CSVLogger
-from runs import spectrum
 
 from ired_interp.loggers import RunMetrics, publish
 from ired_interp.loggers.publish import distributions, scalars
 from ired_interp.results import Run, failed_result
+from runs import spectrum
 
 
 def test_scalars_are_named_by_result_variable_and_landscape() -> None:
@@ -22,7 +22,9 @@ def test_scalars_are_named_by_result_variable_and_landscape() -> None:
 
 def test_of_layers_the_one_of_all_weights_counts_and_what_is_not_finite_does_not() -> None:
     values = np.array([[1.0, 2.0], [np.nan, 4.0]])
-    result = xr.Dataset({"noise": (("landscape", "layer"), values), "total": 5.0}, {"landscape": [0, 7], "layer": ["all", "fc1"]})
+    result = xr.Dataset(
+        {"noise": (("landscape", "layer"), values), "total": 5.0}, {"landscape": [0, 7], "layer": ["all", "fc1"]}
+    )
     assert scalars("g", result) == {"g/noise/k0": 1.0, "g/total": 5.0}
 
 
@@ -50,7 +52,9 @@ def test_a_failed_result_is_not_published(tmp_path: Path) -> None:
     assert logger.experiment.metrics == []
 
 
-def test_a_logger_that_fails_is_named_and_does_not_stop_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_logger_that_fails_is_named_and_does_not_stop_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     class Broken(CSVLogger):
         def log_metrics(self, *arguments: object) -> None:  # type: ignore[override]
             raise OSError("disk full")

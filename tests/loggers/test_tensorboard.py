@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from conftest import ROOT, TINY, Ired
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from conftest import ROOT, TINY, Ired
 
 
 def test_tensorboard_holds_metrics_and_results(ired: Ired, tmp_path: Path) -> None:

@@ -10,15 +10,23 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT, TINY, Ired
 from standin import Received, standin
 
+from conftest import ROOT, TINY, Ired
 from ired_interp.errors import InputError
 from ired_interp.loggers import WandB
 from ired_interp.loggers.dashboard import CURVES, dashboard, metrics
 from ired_interp.loggers.wandb import RUN_ID_KEY, chosen_mode
 
-PROBED = [*TINY, "--config", "callbacks/hessian_spectrum.yaml", "--config", str(ROOT / "loggers" / "wandb.yaml"), "--name", "tiny"]
+PROBED = [
+    *TINY,
+    "--config",
+    "callbacks/hessian_spectrum.yaml",
+    "--config",
+    str(ROOT / "loggers" / "wandb.yaml"),
+    "--name",
+    "tiny",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -39,8 +47,15 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Received]:
 def online(url: str, folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     """Run the program in a process of its own, as W&B reads its address once, logged in to the servers at `url`."""
     address = {"WANDB_BASE_URL": url, "WANDB_API_KEY": "0" * 40, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", "import sys; from ired_interp.cli import main; sys.exit(main())", *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, env={**os.environ, **address}, capture_output=True, text=True, timeout=200, check=False)
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from ired_interp.cli import main; sys.exit(main())",
+        *map(str, arguments),
+    ]
+    return subprocess.run(
+        command, cwd=folder, env={**os.environ, **address}, capture_output=True, text=True, timeout=200, check=False
+    )
 
 
 def records(run: Path) -> list[dict[str, Any]]:

@@ -9,14 +9,21 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from runs import make_run
 
 from ired_interp.report import gather, write_page
 from ired_interp.results import open_results
+from runs import make_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *(
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+    ),
     *("--disable-component-update", "--disable-sync", "--enable-logging=stderr", "--virtual-time-budget=10000"),
 ]
 
@@ -65,7 +72,15 @@ def test_the_page_renders(page: str, tmp_path: Path, width: int, dark: bool) -> 
     probe = tmp_path / "probe.html"
     probe.write_text(PROBE.replace("WIDTH", str(width)).replace("PAGE", base64.b64encode(page.encode()).decode()))
     scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
-    command = [CHROMIUM, *FLAGS, scheme, f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1400,900", "--dump-dom", probe.as_uri()]
+    command = [
+        CHROMIUM,
+        *FLAGS,
+        scheme,
+        f"--user-data-dir={tmp_path / 'profile'}",
+        "--window-size=1400,900",
+        "--dump-dom",
+        probe.as_uri(),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     answer = re.search(r"FOUND(\{.*\})END", done.stdout)
     assert answer, f"the page did not load:\n{done.stdout[-1000:]}\n{done.stderr[-2000:]}"

@@ -5,11 +5,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from runs import PROBE, make_run, spectrum
 
 from ired_interp.errors import InputError
 from ired_interp.report import Report, gather, save_figures, write_page
 from ired_interp.results import Label, Run, open_results, write_result
+from runs import PROBE, make_run, spectrum
 
 
 @pytest.fixture
@@ -55,7 +55,9 @@ def test_the_error_table_holds_model_and_floors(runs: list[Run]) -> None:
     table = next(figure.table for figure in report_of(runs[2:]).figures if figure.name == "test_error")
     assert table is not None
     same = table[table["distribution"] == "same"].set_index("predictor")["mean squared error"]
-    assert same.to_dict() == pytest.approx({"perfect energy, same inference": 1e-16, "model, 5 inner steps": 0.02, "best constant": 0.1})
+    assert same.to_dict() == pytest.approx(
+        {"perfect energy, same inference": 1e-16, "model, 5 inner steps": 0.02, "best constant": 0.1}
+    )
 
 
 def test_the_page_needs_nothing_but_itself(runs: list[Run], tmp_path: Path) -> None:
@@ -128,7 +130,12 @@ def test_the_same_probe_with_two_settings_is_two_figures(runs: list[Run]) -> Non
 def test_figures_for_a_paper(runs: list[Run], tmp_path: Path) -> None:
     paths = save_figures(report_of(runs[:1]), tmp_path / "figures")
     names = {path.name for path in paths}
-    assert {"hessian_spectrum_y.png", "hessian_spectrum_y.svg", "hessian_spectrum_y.pdf", "hessian_spectrum_y.csv"} <= names
+    assert {
+        "hessian_spectrum_y.png",
+        "hessian_spectrum_y.svg",
+        "hessian_spectrum_y.pdf",
+        "hessian_spectrum_y.csv",
+    } <= names
     heads = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml", "csv": b"runs,", "md": b"**"}
     for path in paths:
         if path.suffix != ".csv":

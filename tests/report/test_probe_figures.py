@@ -5,9 +5,9 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
-from conftest import TINY, Ired
 from matplotlib.figure import Figure as Canvas
 
+from conftest import TINY
 from ired_interp.probes import BY_NAME
 from ired_interp.report import gather
 from ired_interp.report.figure import Figure
@@ -48,7 +48,9 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Figure]:
         patch.delenv("IRED_RUN_NAME", raising=False)
         for name, extra in (("a", []), ("b", ["--seed_everything", "1"])):
             assert main(["fit", *tiny, "--config", "callbacks.yaml", *extra, "--name", name]) == 0
-            assert main(["probe", "--ckpt", f"runs/quickstart/{name}", "--config", "probes.yaml", "--problems", "6"]) == 0
+            assert (
+                main(["probe", "--ckpt", f"runs/quickstart/{name}", "--config", "probes.yaml", "--problems", "6"]) == 0
+            )
         runs = [open_results(folder / "runs" / "quickstart" / name) for name in "ab"]
     report = gather(runs)
     assert report.skipped == []

@@ -23,7 +23,9 @@ def test_tables_hold_every_number_with_its_labels(tmp_path: Path, format: str, r
         exact = result["eigenvalues"].sel(landscape=row.landscape, problem=row.problem, rank=row.rank)
         assert row.eigenvalues == pytest.approx(float(exact), rel=1e-15)
     assert read(tmp_path / f"values.{format}")["total"].tolist() == [3.5]
-    assert read(tmp_path / f"landscape.{format}")["lambda_min"].tolist() == pytest.approx(result["lambda_min"].values.tolist())
+    assert read(tmp_path / f"landscape.{format}")["lambda_min"].tolist() == pytest.approx(
+        result["lambda_min"].values.tolist()
+    )
 
 
 def test_an_unknown_format_is_refused(tmp_path: Path) -> None:

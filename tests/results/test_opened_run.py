@@ -95,7 +95,12 @@ def test_checkpoints_are_listed_with_their_step(run: Run) -> None:
 
 def test_the_repr_says_what_there_is(run: Run) -> None:
     text = repr(ii.open(run.path))
-    for part in ("demo/a", "to step 1000", "hessian_spectrum_y, average weights, steps 500, 1000: landscape 10", "test_error"):
+    for part in (
+        "demo/a",
+        "to step 1000",
+        "hessian_spectrum_y, average weights, steps 500, 1000: landscape 10",
+        "test_error",
+    ):
         assert part in text
 
 

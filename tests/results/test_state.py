@@ -25,7 +25,12 @@ def test_running_then_done(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "expected"), [(Interrupted(15), "stopped"), (KeyboardInterrupt(), "stopped"), (ValueError("nan\nmore"), "failed: ValueError: nan")]
+    ("error", "expected"),
+    [
+        (Interrupted(15), "stopped"),
+        (KeyboardInterrupt(), "stopped"),
+        (ValueError("nan\nmore"), "failed: ValueError: nan"),
+    ],
 )
 def test_an_end_by_an_error_is_told(run: Run, error: BaseException, expected: str) -> None:
     with pytest.raises(type(error)), recorded(run):

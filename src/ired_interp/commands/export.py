@@ -9,7 +9,10 @@ from ired_interp.terminal import say, track
 
 def main(command: str, arguments: list[str]) -> int:
     """Run the command."""
-    parser = CommandParser(prog="ired export", description="Write every result of a run as tables, one folder a result, one file a set of dimensions.")
+    parser = CommandParser(
+        prog="ired export",
+        description="Write every result of a run as tables, one folder a result, one file a set of dimensions.",
+    )
     parser.add_argument("run", help="the run's folder")
     parser.add_argument("--format", choices=["csv", "parquet"], default="csv")
     parser.add_argument("--output", metavar="DIR", help="where to (default: tables/ in the run's folder)")

@@ -80,7 +80,11 @@ class FitCLI(IREDCLI):
         more = [] if logger in (None, True, False) else logger if isinstance(logger, list) else [logger]
         for placed in (one for one in more if isinstance(one, PlacedLogger)):
             placed.place(self.run, self.dump())
-        return {"default_root_dir": self.run.path, "logger": [RunMetrics(self.run), *more], "plugins": [AtomicCheckpointIO()]}
+        return {
+            "default_root_dir": self.run.path,
+            "logger": [RunMetrics(self.run), *more],
+            "plugins": [AtomicCheckpointIO()],
+        }
 
     def fit(self, **kwargs: Any) -> None:
         """Check everything that can be checked, then make the folder and train."""
@@ -90,7 +94,7 @@ class FitCLI(IREDCLI):
         _claim(run, self.dump(), self.resumed is not None)
         say(f"run {run.path}" + (f", resumed from {run.last_checkpoint().name}" if self.resumed else ""))
         started = str(run.last_checkpoint()) if self.resumed else None
-        with recorded(run) if rank_zero_only.rank == 0 else nullcontext():
+        with recorded(run) if self.trainer.is_global_zero else nullcontext():
             self.trainer.fit(self.model, self.datamodule, ckpt_path=started, weights_only=True)
         say(f"done: {self.trainer.global_step} steps; results in {run.path}")
 
@@ -103,7 +107,9 @@ class _Config(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint[CONFIG_KEY] = self.text
-        checkpoint |= {RUN_ID_KEY: logger.version for logger in trainer.loggers if isinstance(logger, WandB)}
+        for logger in trainer.loggers:
+            if isinstance(logger, WandB):
+                checkpoint[RUN_ID_KEY] = logger.version
 
 
 @rank_zero_only

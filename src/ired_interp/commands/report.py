@@ -10,10 +10,19 @@ from ired_interp.terminal import say
 
 def main(command: str, arguments: list[str]) -> int:
     """Run the command."""
-    parser = CommandParser(prog="ired report", description="Write one self-contained HTML page about runs, and print its path.")
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders; runs that differ in their seed alone are shown as one, with spread")
+    parser = CommandParser(
+        prog="ired report", description="Write one self-contained HTML page about runs, and print its path."
+    )
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="run folders; runs that differ in their seed alone are shown as one, with spread",
+    )
     parser.add_argument("--output", metavar="FILE", help="the page (default: report.html in the first run's folder)")
-    parser.add_argument("--figures", metavar="DIR", help="also write every figure as PNG, SVG and PDF, with captions and numbers")
+    parser.add_argument(
+        "--figures", metavar="DIR", help="also write every figure as PNG, SVG and PDF, with captions and numbers"
+    )
     options = parser.parse_args(arguments)
     opened = [open_results(path) for path in dict.fromkeys(options.runs)]
     report = gather(opened)

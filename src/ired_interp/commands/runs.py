@@ -13,7 +13,9 @@ from ired_interp.terminal import render
 
 def main(command: str, arguments: list[str]) -> int:
     """Run the command."""
-    parser = CommandParser(prog="ired runs", description="List runs with their state, last step, validation errors and results.")
+    parser = CommandParser(
+        prog="ired runs", description="List runs with their state, last step, validation errors and results."
+    )
     parser.add_argument("folder", nargs="?", default="runs", help="where runs are kept (default: runs)")
     folder = Path(parser.parse_args(arguments).folder)
     if not folder.is_dir():

@@ -20,7 +20,10 @@ _WIDTH = 40
 
 def main(command: str, arguments: list[str]) -> int:
     """Run the command."""
-    parser = CommandParser(prog="ired watch", description="Follow a run: step, metrics with their course, results. Ends with the run; Ctrl-C ends it before.")
+    parser = CommandParser(
+        prog="ired watch",
+        description="Follow a run: step, metrics with their course, results. Ends with the run; Ctrl-C ends it before.",
+    )
     parser.add_argument("run", help="the run's folder")
     parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="between looks (default 2)")
     options = parser.parse_args(arguments)
@@ -60,19 +63,30 @@ def _lines(run: Run, every: float) -> None:
 def summary(opened: OpenedRun, now: str) -> str:
     """One line: state, step, last metrics, number of results."""
     metrics = opened.metrics
-    values = [f"{name} {_last(metrics, name):.4g}" for name in map(str, metrics) if name.startswith(("train/loss", "val/"))]
+    values = [
+        f"{name} {_last(metrics, name):.4g}" for name in map(str, metrics) if name.startswith(("train/loss", "val/"))
+    ]
     results = sum(len(series.steps) for series in opened.series)
-    return "  ".join([now, f"step {_step(opened)}", *values, f"{results} results", *(["some skipped"] if opened.skipped else [])])
+    return "  ".join(
+        [now, f"step {_step(opened)}", *values, f"{results} results", *(["some skipped"] if opened.skipped else [])]
+    )
 
 
 def overview(opened: OpenedRun, now: str) -> Table:
     """State and step, the last value of every metric with its course, what has been measured, and what was skipped."""
-    table = Table(title=f"{opened.name}: {now}, step {_step(opened)}{_left(opened, now)}", title_justify="left", show_header=False, box=None)
+    table = Table(
+        title=f"{opened.name}: {now}, step {_step(opened)}{_left(opened, now)}",
+        title_justify="left",
+        show_header=False,
+        box=None,
+    )
     metrics = opened.metrics
     for name in map(str, metrics):
         table.add_row(name, f"{_last(metrics, name):.4g}", sparkline(metrics[name].dropna("step").values))
     for series in opened.series:
-        table.add_row(series.probe, f"{len(series.steps)}", f"last at step {series.steps[-1]}, {series.weights} weights")
+        table.add_row(
+            series.probe, f"{len(series.steps)}", f"last at step {series.steps[-1]}, {series.weights} weights"
+        )
     for sentence in opened.skipped:
         table.add_row("skipped", "", sentence)
     return table

@@ -1,6 +1,6 @@
 """The W&B dashboard as code: one section for each thing that is measured, over the stable names that `WandB` logs."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ired_interp.errors import InputError, RunError
 
@@ -60,13 +60,20 @@ def dashboard(entity: str, project: str, name: str = "IRED landscapes") -> "ws.W
         import wandb_workspaces.workspaces as ws
         from wandb_workspaces.reports.v2 import interface as wr
     except ImportError:
-        raise InputError("the dashboard needs wandb-workspaces, which is not installed; run `pip install ired-interp[dashboard]`.") from None
+        raise InputError(
+            "the dashboard needs wandb-workspaces, which is not installed; run `pip install ired-interp[dashboard]`."
+        ) from None
     sections = []
     for title, curves in CURVES.items():
-        panels: list[wr.Panel] = [_plot(wr, *curve) for curve in curves]
-        panels += [wr.MediaBrowser(title=key.split("/")[0].replace("_", " "), media_keys=[key]) for key in FIGURES.get(title, [])]
+        panels: list[Any] = [_plot(wr, *curve) for curve in curves]
+        panels += [
+            wr.MediaBrowser(title=key.split("/")[0].replace("_", " "), media_keys=[key])
+            for key in FIGURES.get(title, [])
+        ]
         panels += [wr.WeavePanelSummaryTable(table_name=key) for key in TABLES.get(title, [])]
-        sections.append(ws.Section(name=title, panels=panels, is_open=True, panel_settings=ws.SectionPanelSettings(x_axis=STEP)))
+        sections.append(
+            ws.Section(name=title, panels=panels, is_open=True, panel_settings=ws.SectionPanelSettings(x_axis=STEP))
+        )
     settings = ws.WorkspaceSettings(x_axis=STEP)
     return ws.Workspace(entity=entity, project=project, name=name, sections=sections, settings=settings)
 
@@ -95,13 +102,17 @@ def save_dashboard(entity: str, project: str) -> str:
     except InputError:
         raise
     except Exception as error:
-        raise RunError(f"W&B did not take the dashboard for {entity}/{project} ({error}); check entity, project and network.") from error
+        raise RunError(
+            f"W&B did not take the dashboard for {entity}/{project} ({error}); check entity, project and network."
+        ) from error
     return str(workspace.url)
 
 
 def metrics() -> list[str]:
     """Every name that the dashboard draws."""
-    curves = [name for section in CURVES.values() for _, stems, _ in section for stem in stems for name in _expanded(stem)]
+    curves = [
+        name for section in CURVES.values() for _, stems, _ in section for stem in stems for name in _expanded(stem)
+    ]
     return curves + [key for keys in (*FIGURES.values(), *TABLES.values()) for key in keys]
 
 

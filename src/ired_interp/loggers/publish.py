@@ -43,7 +43,9 @@ def publish(loggers: Iterable[Logger], label: str, result: xr.Dataset, step: int
             else:
                 logger.log_metrics(scalars(label, result), step)
         except Exception as error:
-            say(f"{type(logger).__name__} did not take {label} of step {step} ({type(error).__name__}: {error}); it lies in {path}")
+            say(
+                f"{type(logger).__name__} did not take {label} of step {step} ({type(error).__name__}: {error}); it lies in {path}"
+            )
 
 
 def scalars(label: str, result: xr.Dataset) -> dict[str, float]:
@@ -66,7 +68,11 @@ def distributions(label: str, result: xr.Dataset) -> Mapping[str, np.ndarray]:
     """Values worth a histogram: per landscape, `label/variable/k3`, all finite values of variables with further dimensions."""
     found = {}
     for name, variable in _numeric(result).items():
-        if variable.ndim > 1 and "landscape" in variable.dims and variable.size >= _LEAST_VALUES * variable.sizes["landscape"]:
+        if (
+            variable.ndim > 1
+            and "landscape" in variable.dims
+            and variable.size >= _LEAST_VALUES * variable.sizes["landscape"]
+        ):
             for k in result["landscape"].values:
                 values = variable.sel(landscape=k).values.ravel()
                 found[f"{label}/{name}/k{k}"] = values[np.isfinite(values)]

@@ -47,7 +47,13 @@ class WandB(WandbLogger, PlacedLogger):
         If the mode does not exist.
     """
 
-    def __init__(self, project: str = "ired-interp", entity: str | None = None, mode: Mode = "auto", tags: list[str] | None = None) -> None:
+    def __init__(
+        self,
+        project: str = "ired-interp",
+        entity: str | None = None,
+        mode: Mode = "auto",
+        tags: list[str] | None = None,
+    ) -> None:
         if mode not in ("auto", "offline", "online", "disabled"):
             raise InputError(f"W&B has no mode {mode!r}; choose 'auto', 'offline', 'online' or 'disabled'.")
         super().__init__(project=project, entity=entity, tags=tags)
@@ -60,7 +66,13 @@ class WandB(WandbLogger, PlacedLogger):
         self.run = run
         name = "/".join(run.path.absolute().parts[-2:])
         self._name, self._save_dir, self._id = name, str(run.path), run_id(run)
-        own = {"name": name, "group": run.path.parent.name, "dir": str(run.path), "id": self._id, "config": yaml.safe_load(config)}
+        own = {
+            "name": name,
+            "group": run.path.parent.name,
+            "dir": str(run.path),
+            "id": self._id,
+            "config": yaml.safe_load(config),
+        }
         self._wandb_init.update(own)
 
     @property
@@ -72,7 +84,7 @@ class WandB(WandbLogger, PlacedLogger):
         RunError
             If W&B does not answer and mode "online" insists on it.
         """
-        if self._experiment is None and rank_zero_only.rank == 0:
+        if self._experiment is None and int(getattr(rank_zero_only, "rank", 0)) == 0:
             self._begin(chosen_mode(self.mode))
         return super().experiment
 
@@ -87,7 +99,9 @@ class WandB(WandbLogger, PlacedLogger):
             begun = super().experiment
         except wandb.errors.Error as error:
             if self.mode == "online":
-                raise RunError(f"W&B cannot be reached ({error}); check the login, or train with mode: auto or offline.") from None
+                raise RunError(
+                    f"W&B cannot be reached ({error}); check the login, or train with mode: auto or offline."
+                ) from None
             say(f"W&B cannot be reached ({error}); the run goes on offline")
             self._begin("offline")
         else:

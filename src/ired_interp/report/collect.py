@@ -13,8 +13,22 @@ from ired_interp.results import OpenedRun, Series
 from ired_interp.results.series import flat
 
 # Settings that change where or how often something is written, not what is learned.
-_IRRELEVANT = ("seed_everything", "name", "runs", "experiment", "save_every", "keep_best", "trainer.logger", "trainer.callbacks")
-_IRRELEVANT_TRAINER = ("trainer.log_every_n_steps", "trainer.val_check_interval", "trainer.enable_progress_bar", "trainer.devices")
+_IRRELEVANT = (
+    "seed_everything",
+    "name",
+    "runs",
+    "experiment",
+    "save_every",
+    "keep_best",
+    "trainer.logger",
+    "trainer.callbacks",
+)
+_IRRELEVANT_TRAINER = (
+    "trainer.log_every_n_steps",
+    "trainer.val_check_interval",
+    "trainer.enable_progress_bar",
+    "trainer.devices",
+)
 
 _LONGEST = 26  # letters of a name in a legend
 
@@ -42,7 +56,10 @@ class Section:
 
     def last(self) -> list[tuple[Group, list[xr.Dataset]]]:
         """The last result of each run."""
-        read = [(group, [r for s in series if (r := self._read(s, s.steps[-1])) is not None]) for group, series in self.by_group]
+        read = [
+            (group, [r for s in series if (r := self._read(s, s.steps[-1])) is not None])
+            for group, series in self.by_group
+        ]
         return [(group, results) for group, results in read if results]
 
     def over_steps(self, names: Sequence[str]) -> list[tuple[Group, list[xr.Dataset]]]:
@@ -61,7 +78,13 @@ class Section:
             return None
         steps = xr.DataArray(list(parts), dims="step", name="step")
         return xr.concat(
-            list(parts.values()), dim=steps, data_vars="all", coords="minimal", compat="override", join="outer", combine_attrs="override"
+            list(parts.values()),
+            dim=steps,
+            data_vars="all",
+            coords="minimal",
+            compat="override",
+            join="outer",
+            combine_attrs="override",
         )
 
     def _read(self, series: Series, step: int, names: Sequence[str] | None = None) -> xr.Dataset | None:
@@ -76,7 +99,11 @@ class Section:
         """Where and on what it was measured, in words."""
         parts = []
         if point := self.settings.get("probe.point"):
-            named = {"noised": "the noised answer √ᾱₖ y* + σₖ ε", "answer": "the scaled answer √ᾱₖ y*", "solution": "the solution found"}
+            named = {
+                "noised": "the noised answer √ᾱₖ y* + σₖ ε",
+                "answer": "the scaled answer √ᾱₖ y*",
+                "solution": "the solution found",
+            }
             parts.append(f"at {named.get(str(point), point)}")
         if problems := self.settings.get("problems"):
             parts.append(f"on {problems} problems of the {self.settings.get('variant', 'same')} distribution")
@@ -133,7 +160,7 @@ def _name(names: list[str]) -> str:
     """The run's name, or what several have in common."""
     if len(names) == 1:
         return _elided(names[0])
-    common = commonprefix(names).rstrip("-_ .0123456789") or f"{names[0]} … {names[-1]}"
+    common = commonprefix(names).rstrip("-_ .0123456789") or f"{names[0]} … {names[-1]}"  # noqa: RUF071 (letters, not folders)
     return f"{_elided(common)} ({len(names)} runs)"
 
 

@@ -66,7 +66,9 @@ def write_page(report: Report, path: Path) -> Path:
     Its path.
     """
     drawn = [(figure, figure.svgs(), _html(figure.table)) for figure in track(report.figures, "page")]
-    colours = on_dark("".join(svg for _, svgs, _ in drawn for svg in svgs) + "".join(series_colour(g.index) for g in report.groups))
+    colours = on_dark(
+        "".join(svg for _, svgs, _ in drawn for svg in svgs) + "".join(series_colour(g.index) for g in report.groups)
+    )
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
     text = template.render(
@@ -89,7 +91,9 @@ def save_figures(report: Report, folder: Path) -> list[Path]:
     paths = [path for figure in track(report.figures, "figures") for path in figure.save(folder)]
     captions = folder / "captions.md"
     with atomic(captions) as temporary:
-        temporary.write_text("\n".join(f"**{f.title}** (`{f.name}`). {f.caption}\n" for f in report.figures), encoding="utf-8")
+        temporary.write_text(
+            "\n".join(f"**{f.title}** (`{f.name}`). {f.caption}\n" for f in report.figures), encoding="utf-8"
+        )
     return [*paths, captions]
 
 

@@ -26,7 +26,11 @@ def tables(result: xr.Dataset) -> dict[str, pd.DataFrame]:
     found = {}
     for dims, names in groups.items():
         part = result[names].reset_coords(drop=True)
-        table = part.to_dataframe(dim_order=list(dims)).reset_index() if dims else pd.DataFrame({n: [part[n].item()] for n in names})
+        table = (
+            part.to_dataframe(dim_order=list(dims)).reset_index()
+            if dims
+            else pd.DataFrame({n: [part[n].item()] for n in names})
+        )
         found["-".join(dims) or "values"] = table
     return found
 
@@ -67,4 +71,6 @@ def _write_parquet(table: pd.DataFrame, path: Path) -> None:
     try:
         table.to_parquet(path, index=False)
     except ImportError:
-        raise InputError("Parquet files need pyarrow, which is not installed; run `pip install ired-interp[parquet]`.") from None
+        raise InputError(
+            "Parquet files need pyarrow, which is not installed; run `pip install ired-interp[parquet]`."
+        ) from None

@@ -92,7 +92,9 @@ class OpenedRun:
     @cached_property
     def skipped(self) -> list[str]:
         """A sentence for every result that is damaged, or whose measurement failed."""
-        sentences = [f"{path} is damaged ({reason}); remove it and measure again." for path, reason in self._scan[1].items()]
+        sentences = [
+            f"{path} is damaged ({reason}); remove it and measure again." for path, reason in self._scan[1].items()
+        ]
         failed = [(head["probe"], head["step"], head["failed"]) for head in self._heads.values() if "failed" in head]
         return sentences + [f"{probe} at step {step} failed: {reason}" for probe, step, reason in failed]
 
@@ -111,12 +113,16 @@ class OpenedRun:
         """
         named = [s for s in self.series if s.probe == probe]
         if not named:
-            raise InputError(f"run {self.name} holds no result {probe!r}; it has {', '.join(self.probes) or 'none yet'}.")
+            raise InputError(
+                f"run {self.name} holds no result {probe!r}; it has {', '.join(self.probes) or 'none yet'}."
+            )
         fits = [s for s in named if weights in (None, s.weights) and _agrees(s.settings, settings)]
         if len(fits) == 1:
             return fits[0]
         choices = " | ".join(describe(s, named) for s in named)
-        raise InputError(f"{len(fits)} series of {probe} in run {self.name} fit; choose with find({probe!r}, …): {choices}.")
+        raise InputError(
+            f"{len(fits)} series of {probe} in run {self.name} fit; choose with find({probe!r}, …): {choices}."
+        )
 
     def __getitem__(self, probe: str) -> xr.Dataset:
         """All results of a probe over `step`, where there is one series of it."""
@@ -131,7 +137,9 @@ class OpenedRun:
         if metrics.sizes["step"]:
             lines.append(f"  metrics, to step {int(metrics['step'][-1])}: {', '.join(map(str, metrics))}")
         lines += [f"  {series!r}: {_shape(series.last)}" for series in self.series]
-        lines.append(f"  checkpoints: {', '.join(p.name for p in sorted(self.run.checkpoints.glob('*.ckpt'))) or 'none'}")
+        lines.append(
+            f"  checkpoints: {', '.join(p.name for p in sorted(self.run.checkpoints.glob('*.ckpt'))) or 'none'}"
+        )
         lines += [f"  skipped: {sentence}" for sentence in self.skipped]
         return "\n".join(lines)
 
@@ -187,7 +195,8 @@ def _head(path: Path) -> dict[str, Any]:
 
 def _agrees(settings: dict[str, Any], wanted: dict[str, Any]) -> bool:
     return all(
-        any((k == name or k.endswith(f".{name}")) and v == value for k, v in settings.items()) for name, value in wanted.items()
+        any((k == name or k.endswith(f".{name}")) and v == value for k, v in settings.items())
+        for name, value in wanted.items()
     )
 
 

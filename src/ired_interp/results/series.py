@@ -71,7 +71,9 @@ class Series:
                 combine_attrs="drop_conflicts",
             )
         except ValueError as error:
-            raise InputError(f"the steps of {self.probe} have shapes that do not join ({error}); take one with at(step).") from None
+            raise InputError(
+                f"the steps of {self.probe} have shapes that do not join ({error}); take one with at(step)."
+            ) from None
         joined.attrs.pop("step", None)
         return joined
 

@@ -6,7 +6,15 @@ from pathlib import Path
 
 from ired_interp.report.collect import Group, Section
 from ired_interp.report.figure import Figure
-from ired_interp.report.figures import errors, generic, gradients_theta, gradients_y, hessian_y, subspace_drift, trajectory
+from ired_interp.report.figures import (
+    errors,
+    generic,
+    gradients_theta,
+    gradients_y,
+    hessian_y,
+    subspace_drift,
+    trajectory,
+)
 from ired_interp.results import OpenedRun, Run, Series, read_result
 from ired_interp.results.series import flat
 

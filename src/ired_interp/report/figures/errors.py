@@ -47,7 +47,11 @@ def _rows(data: Sequence[tuple[Group, list[xr.Dataset]]], variant: str) -> list[
     steps = sorted({int(s) for _, results in data for r in results for s in r["inner_steps"].values})
     for group, results in data:
         for count in steps:
-            here = [r.sel(variant=variant, inner_steps=count) for r in results if count in r["inner_steps"] and variant in r["variant"]]
+            here = [
+                r.sel(variant=variant, inner_steps=count)
+                for r in results
+                if count in r["inner_steps"] and variant in r["variant"]
+            ]
             if not here:
                 continue
             errors = [float(r["error"]) for r in here]

@@ -20,7 +20,9 @@ def figures(section: Section) -> list[Figure]:
         return []
     table = pd.DataFrame(rows)
     more = f" The first {_MOST_ROWS} of {len(table)} rows; `ired export` writes all." if len(table) > _MOST_ROWS else ""
-    caption = f"Measured {section.points()}. Variables with further dimensions are given as mean and range over these.{more}"
+    caption = (
+        f"Measured {section.points()}. Variables with further dimensions are given as mean and range over these.{more}"
+    )
     return [Figure(section.probe, section.probe.replace("_", " "), caption, (), table.head(_MOST_ROWS))]
 
 
@@ -32,9 +34,21 @@ def _rows(result: xr.Dataset) -> list[dict[str, object]]:
         first = variable.dims[:1]
         for i in range(variable.sizes[first[0]] if first else 1):
             part = variable.isel({first[0]: i}) if first else variable
-            place = f"{first[0]} {part[first[0]].item()}" if first and first[0] in part.coords else f"{first[0]} {i}" if first else ""
+            place = (
+                f"{first[0]} {part[first[0]].item()}"
+                if first and first[0] in part.coords
+                else f"{first[0]} {i}"
+                if first
+                else ""
+            )
             values = part.values[np.isfinite(part.values)]
             if values.size:
-                row = {"variable": variable.attrs.get("long_name", name), "at": place, "mean": values.mean(), "lowest": values.min(), "highest": values.max()}
+                row = {
+                    "variable": variable.attrs.get("long_name", name),
+                    "at": place,
+                    "mean": values.mean(),
+                    "lowest": values.min(),
+                    "highest": values.max(),
+                }
                 rows.append({**row, "units": variable.attrs.get("units", "")})
     return rows

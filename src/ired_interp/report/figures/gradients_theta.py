@@ -33,7 +33,8 @@ def by_problem(section: Section) -> list[Figure]:
         panels.append(Panel(title, lambda axes: matrix(axes, cosines, names, -1, 1, "landscape k")))
     caption = (
         f"The gradient of the training loss in the weights θ, of each problem and landscape, measured {section.points()}. Noise scale: trace of the "
-        "gradients' covariance over the squared mean gradient, the batch size beyond which averaging helps little; left out where the mean cannot be told from "
+        "gradients' covariance over the squared mean gradient, the batch size beyond which averaging helps "
+        "little; left out where the mean cannot be told from "
         "noise. Participation ratio (Σλ)²/Σλ² of the "
         f"covariance. Matrix: cosine between the mean gradients of two landscapes ({data[0][0].name}); random directions give "
         f"0 ± {float(first.get('cosine_chance', np.nan)):.1g}. Cosines and ranks have no unit."
@@ -54,9 +55,11 @@ def over_training(section: Section) -> list[Figure]:
     ]
     batch = section.settings.get("batch", "?")
     caption = (
-        f"Gradients of the loss that training computed anyway (raw weights), {section.settings.get('window', '?')} consecutive batches of {batch} problems at a time, "
+        "Gradients of the loss that training computed anyway (raw weights), "
+        f"{section.settings.get('window', '?')} consecutive batches of {batch} problems at a time, "
         "against training steps (updates done). Noise scale tr Σ/‖G‖², in problems: above the batch size, steps are mostly noise (dashed: the "
-        "batch); infinite where the batches' mean cannot be told from noise. By layer: √(‖G‖²/tr Σ) of one problem; 0 where the mean gradient cannot be told from noise."
+        "batch); infinite where the batches' mean cannot be told from noise. By layer: √(‖G‖²/tr Σ) of one "
+        "problem; 0 where the mean gradient cannot be told from noise."
     )
     return [Figure(section.probe, "Gradients during training", caption, panels)]
 
@@ -78,9 +81,14 @@ def _over(axes: Axes, over: Data, name: str, label: str) -> None:
     batch = over[0][1][0].attrs.get("batch")
     if name == "noise_scale" and batch is not None:
         axes.axhline(float(batch), color=INK, linestyle="--", linewidth=1)
-        values.append([float(batch)])
+        values.append(np.array([float(batch)]))
     if not any(np.isfinite(v).any() for v in values[: len(values) - (name == "noise_scale")]):
-        axes.annotate("infinite at every step:\nno common direction above noise", (0.5, 0.3), xycoords="axes fraction", ha="center")
+        axes.annotate(
+            "infinite at every step:\nno common direction above noise",
+            (0.5, 0.3),
+            xycoords="axes fraction",
+            ha="center",
+        )
     log_if_positive(axes, "y", *values)
     legend(axes, [group for group, _ in over])
 

@@ -1,5 +1,7 @@
 """The energy gradient in y by landscape, beside what a perfect model's gradient is."""
 
+from matplotlib.axes import Axes
+
 from ired_interp.report.collect import Section
 from ired_interp.report.figure import Figure, Panel
 from ired_interp.report.figures.lines import by_landscape
@@ -13,10 +15,12 @@ def figures(section: Section) -> list[Figure]:
         return []
     isotropic = data[0][1][0].get("participation_isotropic")
 
-    def rank(axes):  # type: ignore[no-untyped-def]
+    def rank(axes: Axes) -> None:
         by_landscape(axes, data, "participation", "participation ratio")
         if isotropic is not None:
-            axes.axhline(float(isotropic), color=INK, linewidth=1, linestyle="--", label="isotropic noise, as many problems")
+            axes.axhline(
+                float(isotropic), color=INK, linewidth=1, linestyle="--", label="isotropic noise, as many problems"
+            )
         axes.legend(loc="lower right")
         axes.set_ylim(bottom=0)
 
@@ -26,9 +30,12 @@ def figures(section: Section) -> list[Figure]:
         Panel("angle to the noise", lambda axes: by_landscape(axes, data, "cosine", "mean cos(g, ε)")),
         Panel("effective rank over problems", rank),
     ]
-    bars = "the range over seeds" if any(len(results) > 1 for _, results in data) else "two standard errors over problems"
+    bars = (
+        "the range over seeds" if any(len(results) > 1 for _, results in data) else "two standard errors over problems"
+    )
     caption = (
-        f"The gradient g = ∂E/∂y, measured {section.points()}. A perfect model's g is the mean of the noise ε given the noised answer, so ‖g‖²/d and ⟨g, ε⟩/d "
+        f"The gradient g = ∂E/∂y, measured {section.points()}. A perfect model's g is the mean of the noise ε "
+        "given the noised answer, so ‖g‖²/d and ⟨g, ε⟩/d "
         f"both have the exact value shown (1 where x fixes y), and the cosine is near 1. Bars: {bars}. Effective rank: (Σλ)²/Σλ² of the gradients' "
         "covariance. All without units (energy / y, with y of unit noise)."
     )

@@ -29,9 +29,13 @@ def figures(section: Section) -> list[Figure]:
     panels += [Panel(f"density, {g.name}", _ridges(results)) for g, results in data[:_MOST_RIDGES]]
     final = Figure(
         section.probe,
-        "Hessian of the energy in y: the shape of the ten landscapes" if sizes["landscape"] == 10 else "Hessian of the energy in y",
-        f"Eigenvalues λ of ∂²E/∂y² {where}; k = 0 is the sharpest landscape, where inference ends. First: median (marker), middle half (thick) and 90 % "
-        "(thin) of all eigenvalues. Then: their distribution, each landscape scaled to the same height. Black bars and lines: the exact spectrum of a "
+        "Hessian of the energy in y: the shape of the ten landscapes"
+        if sizes["landscape"] == 10
+        else "Hessian of the energy in y",
+        f"Eigenvalues λ of ∂²E/∂y² {where}; k = 0 is the sharpest landscape, where inference ends. First: "
+        "median (marker), middle half (thick) and 90 % "
+        "(thin) of all eigenvalues. Then: their distribution, each landscape scaled to the same height. Black "
+        "bars and lines: the exact spectrum of a "
         "perfectly trained model, where the task has one.",
         panels,
         _table(data),
@@ -45,7 +49,9 @@ def _quantiles(axes: Axes, data: Sequence[tuple[Group, list[xr.Dataset]]]) -> No
     for place, (group, results) in enumerate(data):
         colour, marker = series_colour(group.index), MARKERS[group.index % len(MARKERS)]
         for k in results[0]["landscape"].values:
-            pooled = np.concatenate([np.ravel(r["eigenvalues"].sel(landscape=k)) for r in results if k in r["landscape"]])
+            pooled = np.concatenate(
+                [np.ravel(r["eigenvalues"].sel(landscape=k)) for r in results if k in r["landscape"]]
+            )
             low, lower, median, upper, high = np.quantile(pooled, [0.05, 0.25, 0.5, 0.75, 0.95])
             x = k + (place - (len(data) - 1) / 2) * width
             axes.plot([x, x], [low, high], color=colour, linewidth=0.9)
@@ -58,7 +64,7 @@ def _quantiles(axes: Axes, data: Sequence[tuple[Group, list[xr.Dataset]]]) -> No
         for i, k in enumerate(theory["landscape"].values):
             exact = np.unique(theory["theory"].sel(landscape=k).values.round(6))
             exact = exact[[0, -1]] if len(exact) > 6 else exact
-            label = "exact (perfect model)" if i == 0 else None
+            label = "exact (perfect model)" if i == 0 else ""
             axes.hlines(exact, k - 0.45, k + 0.45, color=INK, linewidth=1.3, label=label)
             values += list(exact)
     axes.set_xticks(data[0][1][0]["landscape"].values)
@@ -108,13 +114,26 @@ def _evolution(section: Section) -> list[Figure]:
     panels = [Panel(f"median eigenvalue, {g.name}", _medians(results)) for g, results in over]
     ends = [(group, [r.isel(step=-1) for r in results]) for group, results in over]
     if any("deviation" in r for _, results in over for r in results):
-        panels.append(Panel("distance from theory", lambda axes: by_landscape(axes, ends, "deviation", "RMS of λ/λ_exact − 1", percent=True)))
+        panels.append(
+            Panel(
+                "distance from theory",
+                lambda axes: by_landscape(axes, ends, "deviation", "RMS of λ/λ_exact − 1", percent=True),
+            )
+        )
     curved = any(float(r["negative_share"].isel(step=-1).max()) > 0 for _, results in over for r in results)
     if curved:
-        panels.append(Panel("negative curvature", lambda axes: by_landscape(axes, ends, "negative_share", "share of λ < 0", percent=True)))
-    negative = ", and the share of negative eigenvalues (0 for a perfect model)" if curved else "; no eigenvalue is negative"
+        panels.append(
+            Panel(
+                "negative curvature",
+                lambda axes: by_landscape(axes, ends, "negative_share", "share of λ < 0", percent=True),
+            )
+        )
+    negative = (
+        ", and the share of negative eigenvalues (0 for a perfect model)" if curved else "; no eigenvalue is negative"
+    )
     caption = (
-        f"Measured {section.points()}. Median over problems and ranks of the eigenvalues of ∂²E/∂y² against training steps, one line a landscape; black "
+        f"Measured {section.points()}. Median over problems and ranks of the eigenvalues of ∂²E/∂y² against "
+        "training steps, one line a landscape; black "
         "bars at the right edge: its exact value for a perfect model. Then, at the last step, by landscape: the root mean square of λ/λ_exact − 1, "
         f"eigenvalue by eigenvalue{negative}. Units of λ: energy / y²."
     )
@@ -150,12 +169,24 @@ def _medians(results: Sequence[xr.Dataset]) -> Callable[[Axes], None]:
 
 
 def _table(data: Sequence[tuple[Group, list[xr.Dataset]]]) -> pd.DataFrame:
-    columns = {"lambda_min": "λ_min", "lambda_median": "median λ", "lambda_max": "λ_max", "theory_median": "exact median λ", "deviation": "deviation"}
-    columns |= {"negative_share": "negative share", "effective_rank": "effective rank", "condition_number": "condition number"}
+    columns = {
+        "lambda_min": "λ_min",
+        "lambda_median": "median λ",
+        "lambda_max": "λ_max",
+        "theory_median": "exact median λ",
+        "deviation": "deviation",
+    }
+    columns |= {
+        "negative_share": "negative share",
+        "effective_rank": "effective rank",
+        "condition_number": "condition number",
+    }
     rows = []
     for group, results in data:
         for k in results[0]["landscape"].values:
             here = [r.sel(landscape=k) for r in results if k in r["landscape"]]
-            means = {title: np.mean([float(r[name]) for r in here]) for name, title in columns.items() if name in here[0]}
+            means = {
+                title: np.mean([float(r[name]) for r in here]) for name, title in columns.items() if name in here[0]
+            }
             rows.append({"runs": group.name, "k": int(k), **means})
     return pd.DataFrame(rows)

@@ -1,6 +1,7 @@
 """Curves of groups of runs, with the spread of their seeds."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -12,7 +13,9 @@ from ired_interp.report.style import INK, MARKERS, series_colour
 _MOST_POINTS = 400
 
 
-def spread_line(axes: Axes, group: Group, curves: Sequence[xr.DataArray], along: str = "step", marked: bool = False) -> None:
+def spread_line(
+    axes: Axes, group: Group, curves: Sequence[xr.DataArray], along: str = "step", marked: bool = False
+) -> None:
     """The mean of a group's curves over `along`, and where they are several, a band from the lowest to the highest."""
     joined = xr.concat([c.dropna(along) for c in curves], "run", join="outer", coords="minimal", compat="override")
     if joined.sizes[along] == 0:
@@ -71,7 +74,9 @@ def by_landscape(
     legend(axes, [group for group, _ in data])
 
 
-def matrix(axes: Axes, values: np.ndarray, names: Sequence[object], low: float, high: float, label: str) -> None:
+def matrix(
+    axes: Axes, values: np.ndarray, names: Sequence[Any] | np.ndarray, low: float, high: float, label: str
+) -> None:
     """A square matrix with its scale: cividis from 0, or blue to red around 0."""
     image = axes.imshow(values, vmin=low, vmax=high, cmap="cividis" if low == 0 else "RdBu_r", interpolation="nearest")
     most = 12 if max(len(str(name)) for name in names) < 3 else 5
@@ -93,8 +98,8 @@ def thinned(curve: xr.DataArray, along: str) -> xr.DataArray:
     return curve.coarsen({along: factor}, boundary="pad").mean()
 
 
-def legend(axes: Axes, groups: Sequence[Group], **options: object) -> None:
+def legend(axes: Axes, groups: Sequence[Group]) -> None:
     """A legend, where there is something to tell apart."""
     handles, labels = axes.get_legend_handles_labels()
     if len(handles) > 1 or len(groups) > 1:
-        axes.legend(handles, labels, **options)
+        axes.legend(handles, labels)

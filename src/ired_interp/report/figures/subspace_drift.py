@@ -1,6 +1,6 @@
 """Drift of a subspace: every pair of snapshots, and the way from the first, between chance and estimation noise."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -27,25 +27,33 @@ _MEASURES = {"overlap": "overlap ‖UᵀV‖²/p", "geodesic": "geodesic distanc
 
 def figures(section: Section) -> list[Figure]:
     """Matrices of overlaps, and overlap with and distance from the first snapshot."""
-    data = [(g, kept) for g, results in section.last() if (kept := [r for r in results if r.sizes.get("snapshot", 0) > 1])]
+    data = [
+        (g, kept) for g, results in section.last() if (kept := [r for r in results if r.sizes.get("snapshot", 0) > 1])
+    ]
     if not data:
         return []
     source, space, axis = described(section.probe)
     along = _AXES.get(axis, "snapshot")
     first = data[0][1][0]
     per_landscape = "landscape" in first["overlap"].dims
-    panels = [Panel(f"overlap of all pairs{suffix}", _matrix(part, along)) for suffix, part in _matrices(data, per_landscape)]
+    panels = [
+        Panel(f"overlap of all pairs{suffix}", _matrix(part, along)) for suffix, part in _matrices(data, per_landscape)
+    ]
     for name, label in _MEASURES.items():
         title = f"{label.split()[0]} to the first"
         if per_landscape:
-            panels += [Panel(f"{title}, {g.name}", _by_landscape(results, name, label, along)) for g, results in data[:2]]
+            panels += [
+                Panel(f"{title}, {g.name}", _by_landscape(results, name, label, along)) for g, results in data[:2]
+            ]
         else:
             panels.append(Panel(title, _by_group(data, name, label, along)))
     if "overlap_answer" in first:
         panels.append(Panel("overlap with the answer", _answer(data, along)))
     caption = (
-        f"Subspaces of p = {first.sizes.get('angle', '?')} dimensions, {_SOURCES.get(source, source)} in {'θ' if space == 'theta' else space}, followed over "
-        f"{_OVER.get(axis, axis)}, measured {section.points()}. Overlap ‖UᵀV‖²/p is 1 for equal subspaces; distances in radians. Two snapshots are compared by "
+        f"Subspaces of p = {first.sizes.get('angle', '?')} dimensions, {_SOURCES.get(source, source)} in "
+        f"{'θ' if space == 'theta' else space}, followed over "
+        f"{_OVER.get(axis, axis)}, measured {section.points()}. Overlap ‖UᵀV‖²/p is 1 for equal subspaces; "
+        "distances in radians. Two snapshots are compared by "
         "independent estimates, so the diagonal and the dotted lines (split half) show how well one snapshot agrees with itself: what lies "
         "there has not moved. Grey: the 95 % band of random subspaces."
     )
@@ -66,7 +74,7 @@ def labels(result: xr.Dataset) -> np.ndarray:
 
 
 def compared(result: xr.Dataset, name: str) -> xr.DataArray:
-    """"overlap" or "geodesic" of all pairs by independent estimates, where the snapshots have any."""
+    """ "overlap" or "geodesic" of all pairs by independent estimates, where the snapshots have any."""
     independent = result.get(f"{name}_independent")
     return independent if independent is not None and bool(np.isfinite(independent).any()) else result[name]
 
@@ -85,7 +93,7 @@ def _matrices(data: Data, per_landscape: bool) -> list[tuple[str, xr.Dataset]]:
     return [(f", k = {int(result['landscape'][i])}", result.isel(landscape=i)) for i in ends]
 
 
-def _matrix(result: xr.Dataset, along: str):  # type: ignore[no-untyped-def]
+def _matrix(result: xr.Dataset, along: str) -> Callable[[Axes], None]:
     return lambda axes: matrix(axes, compared(result, "overlap").values, labels(result), 0, 1, along)
 
 
@@ -93,7 +101,7 @@ def _positions(names: np.ndarray) -> np.ndarray:
     return names.astype(float) if np.issubdtype(names.dtype, np.number) else np.arange(len(names))
 
 
-def _by_landscape(results: Sequence[xr.Dataset], name: str, label: str, along: str):  # type: ignore[no-untyped-def]
+def _by_landscape(results: Sequence[xr.Dataset], name: str, label: str, along: str) -> Callable[[Axes], None]:
     def draw(axes: Axes) -> None:
         first = results[0]
         landscapes = first["landscape"].values
@@ -114,14 +122,14 @@ def _by_landscape(results: Sequence[xr.Dataset], name: str, label: str, along: s
     return draw
 
 
-def _by_group(data: Data, name: str, label: str, along: str):  # type: ignore[no-untyped-def]
+def _by_group(data: Data, name: str, label: str, along: str) -> Callable[[Axes], None]:
     def draw(axes: Axes) -> None:
         for group, results in data:
             colour, marker = series_colour(group.index), MARKERS[group.index % len(MARKERS)]
             for i, result in enumerate(results):
                 x = _positions(labels(result))
-                shown = {"marker": marker} if len(x) <= 20 else {}
-                axes.plot(x, compared(result, name).values[0], color=colour, label=group.name if i == 0 else None, **shown)
+                shown, named = marker if len(x) <= 20 else "", group.name if i == 0 else None
+                axes.plot(x, compared(result, name).values[0], color=colour, marker=shown, label=named)
                 noise = itself(result, name)
                 if noise is not None:
                     axes.plot(x, noise, ":", color=colour, label="split half" if i == 0 else None)
@@ -135,12 +143,17 @@ def _by_group(data: Data, name: str, label: str, along: str):  # type: ignore[no
     return draw
 
 
-def _answer(data: Data, along: str):  # type: ignore[no-untyped-def]
+def _answer(data: Data, along: str) -> Callable[[Axes], None]:
     def draw(axes: Axes) -> None:
         for group, results in data:
             for i, result in enumerate(results):
                 colour = series_colour(group.index)
-                axes.plot(_positions(labels(result)), result["overlap_answer"], color=colour, label=group.name if i == 0 else None)
+                axes.plot(
+                    _positions(labels(result)),
+                    result["overlap_answer"],
+                    color=colour,
+                    label=group.name if i == 0 else None,
+                )
         _chance(axes, data[0][1][0], "overlap")
         _finish(axes, "overlap", "overlap with the columns of y*", along)
         legend(axes, [group for group, _ in data])
@@ -167,7 +180,11 @@ def _table(data: Data) -> pd.DataFrame:
     rows = []
     for group, results in data:
         for result in results:
-            parts = [result.isel(landscape=i) for i in range(result.sizes["landscape"])] if "landscape" in result["overlap"].dims else [result]
+            parts = (
+                [result.isel(landscape=i) for i in range(result.sizes["landscape"])]
+                if "landscape" in result["overlap"].dims
+                else [result]
+            )
             for part in parts:
                 names = labels(part)
                 row: dict[str, object] = {"runs": group.name}

@@ -39,7 +39,11 @@ def figures(groups: Sequence[Group], floors: Floors) -> list[Figure]:
         panels.append(Panel(title, _drawer(curves(name), label, {})))
     if not panels:
         return []
-    seeds = " Lines are means over the seeds of a group, bands reach from the lowest to the highest." if _several(groups) else ""
+    seeds = (
+        " Lines are means over the seeds of a group, bands reach from the lowest to the highest."
+        if _several(groups)
+        else ""
+    )
     caption = (
         "Against training steps (updates done). Validation: mean squared error of the model's answers (averaged weights) per entry of y; dashed, the "
         "floors that trivial predictors reach on the test set." + seeds
@@ -59,7 +63,16 @@ def _drawer(
         log_if_positive(axes, "y", *values, *([list(floors.values())] if floors else []))
         for name, value in floors.items():
             axes.axhline(value, color=MUTED, linestyle="--", linewidth=1)
-            axes.annotate(name, (1, value), (0, 2), xycoords=("axes fraction", "data"), textcoords="offset points", ha="right", color=INK, fontsize=7)
+            axes.annotate(
+                name,
+                (1, value),
+                (0, 2),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                ha="right",
+                color=INK,
+                fontsize=7,
+            )
         legend(axes, [group for group, _ in curves])
 
     return draw

@@ -26,21 +26,37 @@ def figures(section: Section) -> list[Figure]:
         Panel("gradient", lambda axes: _along(axes, data, "gradient_norm_mean", "mean ‖∂E/∂y‖ (energy / y)")),
         Panel("energy", lambda axes: _along(axes, data, "energy_mean", "mean E")),
         Panel("accepted steps", lambda axes: _acceptance(axes, data)),
-        Panel("contraction of the error", lambda axes: _contraction(axes, data, "contraction", "‖e after‖ / ‖e before‖")),
-        Panel("contraction of the gradient", lambda axes: _contraction(axes, data, "gradient_contraction", "⟨g after, g⟩ / ‖g‖²")),
+        Panel(
+            "contraction of the error", lambda axes: _contraction(axes, data, "contraction", "‖e after‖ / ‖e before‖")
+        ),
+        Panel(
+            "contraction of the gradient",
+            lambda axes: _contraction(axes, data, "gradient_contraction", "⟨g after, g⟩ / ‖g‖²"),
+        ),
     ]
     if "effective_rank_mean" in first:
-        panels.append(Panel("effective rank of y", lambda axes: _along(axes, data, "effective_rank_mean", "participation ratio")))
+        panels.append(
+            Panel("effective rank of y", lambda axes: _along(axes, data, "effective_rank_mean", "participation ratio"))
+        )
     if "normal_ratio_answer" in first:
-        panels.append(Panel("gradient off the rank-r manifold", lambda axes: by_landscape(axes, data, "normal_ratio_answer", "‖normal‖ / ‖tangent‖")))
+        panels.append(
+            Panel(
+                "gradient off the rank-r manifold",
+                lambda axes: by_landscape(axes, data, "normal_ratio_answer", "‖normal‖ / ‖tangent‖"),
+            )
+        )
         title, label = "energy against distance", "Spearman correlation"
         panels.append(Panel(title, lambda axes: by_landscape(axes, data, "energy_distance_correlation", label)))
     inner = first.sizes["inner_step"] - 1
     caption = (
-        f"Inference from noise through landscapes k = {int(first['landscape'][0])} … {int(first['landscape'][-1])}, {inner} inner steps in each (k below the "
-        f"axis), mean over {first.sizes['problem']} problems of the {section.settings.get('variant', 'same')} distribution, {section.weights} weights, after "
-        f"{int(first.attrs['step'])} training steps. Error: of y/√ᾱₖ against y*. Contraction, in a landscape's first inner step: of the distance e to "
-        "the minimum of a perfect model, and of the gradient g, beside 1 − ηλ from the curvature measured there (dashed); black: exact for a perfect model."
+        f"Inference from noise through landscapes k = {int(first['landscape'][0])} … "
+        f"{int(first['landscape'][-1])}, {inner} inner steps in each (k below the "
+        f"axis), mean over {first.sizes['problem']} problems of the {section.settings.get('variant', 'same')} "
+        f"distribution, {section.weights} weights, after "
+        f"{int(first.attrs['step'])} training steps. Error: of y/√ᾱₖ against y*. Contraction, in a landscape's "
+        "first inner step: of the distance e to "
+        "the minimum of a perfect model, and of the gradient g, beside 1 − ηλ from the curvature measured "
+        "there (dashed); black: exact for a perfect model."
     )
     return [Figure(section.probe, "Along inference", caption, panels, _table(data))]
 
@@ -87,7 +103,9 @@ def _contraction(axes: Axes, data: Data, name: str, label: str) -> None:
         for variable, line in lines.items():
             mean = np.mean([r[variable].isel(move=0).values for r in results], 0)
             shown = group.name if line == "-" else f"{group.name}: 1 − ηλ"
-            axes.plot(results[0]["landscape"], mean, line, color=colour, marker=marker if line == "-" else None, label=shown)
+            axes.plot(
+                results[0]["landscape"], mean, line, color=colour, marker=marker if line == "-" else None, label=shown
+            )
     axes.set_xticks(data[0][1][0]["landscape"].values)
     axes.axhline(0, color=MUTED, linewidth=0.8)
     low, high = axes.get_ylim()
@@ -102,7 +120,11 @@ def _table(data: Data) -> pd.DataFrame:
     for group, results in data:
         for i, k in enumerate(results[0]["landscape"].values):
             row = {"runs": group.name, "k": int(k)}
-            for name, title in (("error_mean", "error at its end"), ("gradient_norm_mean", "‖∂E/∂y‖"), ("energy_mean", "E")):
+            for name, title in (
+                ("error_mean", "error at its end"),
+                ("gradient_norm_mean", "‖∂E/∂y‖"),
+                ("energy_mean", "E"),
+            ):
                 row[title] = float(np.mean([r[name].values[i, -1] for r in results]))
             row["accepted"] = float(np.mean([r["acceptance"].values[i].mean() for r in results]))
             row["contraction"] = float(np.mean([r["contraction"].values[i, 0] for r in results]))
