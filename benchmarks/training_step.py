@@ -3,7 +3,7 @@
     python benchmarks/training_step.py                  # CPU, one thread: CPU seconds
     python benchmarks/training_step.py --device cuda    # GPU: seconds between device events
 
-A step is loss, gradients and Adam. "rate" is the floating-point work of the step's matrix products over its time. "of peak" compares it with one large
+A step is loss, gradients and Adam. GFLOP/s is the work of its matrix products over its time; "of peak" compares that with one large
 float32 matrix product measured in the same run. "score" and "gradient" are relative differences from the float32 autograd loss and its gradient.
 """
 

@@ -48,9 +48,7 @@ class DiffusionModule(SolverModule):
         return loss, {"loss": loss.detach()}
 
     @torch.no_grad()
-    def answer(self, x: Tensor, steps: int, value_range: float, generator: torch.Generator) -> Tensor:
-        start = torch.randn(len(x), self.solution_dim, generator=generator, device=x.device, dtype=x.dtype)
-
+    def answer(self, x: Tensor, start: Tensor, steps: int, value_range: float, generator: torch.Generator) -> Tensor:
         def predict_noise(y: Tensor, k: int) -> Tensor:
             return self._predict(x, y, torch.full((len(y),), k, device=y.device))
 
@@ -100,5 +98,5 @@ class FeedForwardModule(SolverModule):
         return loss, {"loss": loss.detach()}
 
     @torch.no_grad()
-    def answer(self, x: Tensor, steps: int, value_range: float, generator: torch.Generator) -> Tensor:
+    def answer(self, x: Tensor, start: Tensor, steps: int, value_range: float, generator: torch.Generator) -> Tensor:
         return self.network(x)

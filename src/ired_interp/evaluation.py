@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import torch
 import xarray as xr
 from rich.table import Table
 from torch import Tensor
@@ -36,7 +37,8 @@ def floors(data: TaskData, model: SolverModule, split: str, variant: Variant, co
         answers = {name: y.expand_as(batch.y) for name, y in constants.items()} | data.task.trivial(batch.x)
         if perfect is not None:
             generator = stream(device, 0, "start", split, variant, batch.number)
-            answers[PERFECT] = perfect.answer(batch.x, perfect.inference.steps, value_range, generator)
+            start = torch.randn(batch.y.shape, generator=generator, device=device)
+            answers[PERFECT] = perfect.answer(batch.x, start, perfect.inference.steps, value_range, generator)
         for name, answer in answers.items():
             scores.setdefault(name, ProblemError().to(device)).update(answer, batch.y)
     found = {name: _numbers(score.compute()) for name, score in scores.items()}

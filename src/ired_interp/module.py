@@ -58,8 +58,8 @@ class SolverModule(LightningModule, ABC):
         """The scalar to minimise, and what to log of it."""
 
     @abstractmethod
-    def answer(self, x: Tensor, steps: int, value_range: float, generator: torch.Generator) -> Tensor:
-        """Answers (B, d_y) to problems x (B, d_x) whose entries lie within ±value_range, by `steps` inner steps where there are any."""
+    def answer(self, x: Tensor, start: Tensor, steps: int, value_range: float, generator: torch.Generator) -> Tensor:
+        """Answers (B, d_y), whose entries lie within ±value_range, to problems x (B, d_x): from a start (B, d_y), by `steps` inner steps."""
 
     @property
     def step_counts(self) -> list[int]:
@@ -67,7 +67,7 @@ class SolverModule(LightningModule, ABC):
         return [0]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        noise = self.noise(len(batch.y) * batch.parts, stream(self.device, self.seed, "noise", batch.number))
+        noise = self.noise(batch.whole, stream(self.device, self.seed, "noise", batch.number))
         if self._loss is None:
             self._loss = self._compiled() if self.compile_loss else self.loss
         total, parts = self._loss(batch.x, batch.y, *(batch.share(tensor) for tensor in noise))
@@ -141,7 +141,9 @@ class SolverModule(LightningModule, ABC):
         value_range = self.trainer.datamodule.task.value_range(batch.variant)  # type: ignore[attr-defined]
         for steps in step_counts:
             generator = stream(self.device, 0, "start", batch.split, batch.variant, batch.number)
-            self.errors[batch.variant, steps].update(self.answer(batch.x, steps, value_range, generator), batch.y)
+            start = torch.randn(batch.whole, self.solution_dim, generator=generator, device=self.device)
+            answer = self.answer(batch.x, batch.share(start), steps, value_range, generator)
+            self.errors[batch.variant, steps].update(answer, batch.y)
 
 
 class IREDModule(SolverModule):
@@ -239,6 +241,6 @@ class IREDModule(SolverModule):
         loss = self.objective(self.energy, self.schedule, x, y, Noise(*noise))
         return loss.total, {"loss": loss.total.detach(), "score": loss.score, "contrast": loss.contrast}
 
-    def answer(self, x: Tensor, steps: int, value_range: float, generator: torch.Generator) -> Tensor:
+    def answer(self, x: Tensor, start: Tensor, steps: int, value_range: float, generator: torch.Generator) -> Tensor:
         settings = replace(self.inference, steps=steps).within(value_range)
-        return self.solve(x, preset=settings, generator=generator).y
+        return self.solve(x, preset=settings, start=start, generator=generator).y

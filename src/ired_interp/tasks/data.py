@@ -16,13 +16,14 @@ _FINITE_EVERY = 100  # training batches
 
 
 class Batch(NamedTuple):
-    """Problems x, y, and where they stand: batch `number` of a split's variant, `part` of `parts` where ranks share a batch."""
+    """Problems x, y, and where they stand: rows part, part + parts, … of the `whole` rows of batch `number` of a split's variant."""
 
     x: Tensor
     y: Tensor
     split: str
     variant: Variant
     number: int
+    whole: int
     part: int = 0
     parts: int = 1
 
@@ -58,7 +59,7 @@ class TrainingStream:
 
 
 class EvaluationSet:
-    """A fixed set of problems in batches; `part` of `parts` takes every parts-th batch."""
+    """A fixed set of problems in batches; `part` of `parts` takes every parts-th problem."""
 
     def __init__(
         self,
@@ -71,14 +72,16 @@ class EvaluationSet:
         parts: int = 1,
     ) -> None:
         self._data, self._device, self._split, self._variant = data, device, split, variant
-        self._sizes = list(enumerate(_sizes(count)))[part::parts]
+        self._sizes, self._part, self._parts = _sizes(count), part, parts
 
     def __len__(self) -> int:
         return len(self._sizes)
 
     def __iter__(self) -> Iterator[Batch]:
-        for index, size in self._sizes:
-            yield self._data.evaluation_batch(self._split, self._variant, index, size, self._device)
+        for number, size in enumerate(self._sizes):
+            x, y, *_ = self._data.evaluation_batch(self._split, self._variant, number, size, self._device)
+            rows = slice(self._part, None, self._parts)
+            yield Batch(x[rows], y[rows], self._split, self._variant, number, size, self._part, self._parts)
 
 
 class TaskData(LightningDataModule):
@@ -160,13 +163,13 @@ class TaskData(LightningDataModule):
         """Batch `index` of the training stream, or this rank's share of it."""
         finite = index % _FINITE_EVERY == 0  # the look at the values waits for the device
         x, y = self.draw(self.batch_size, device, self.seed, self.train_variant, "train", index, finite=finite)
-        return Batch(x[part::parts], y[part::parts], "train", self.train_variant, index, part, parts)
+        return Batch(x[part::parts], y[part::parts], "train", self.train_variant, index, len(x), part, parts)
 
     def evaluation_batch(
         self, split: str, variant: Variant, index: int, size: int, device: torch.device | str
     ) -> Batch:
         """`size` problems, number `index` of the set `split` ("validation", "test", "probe"), the same for every run."""
-        return Batch(*self.draw(size, device, 0, variant, split, index), split, variant, index)
+        return Batch(*self.draw(size, device, 0, variant, split, index), split, variant, index, size)
 
     def train_dataloader(self) -> TrainingStream:
         trainer = self._running_trainer()

@@ -1,0 +1,86 @@
+"""Storage of a Krylov basis: rows in blocks, on the operator's device or in host memory."""
+
+import torch
+from torch import Tensor
+
+_ROWS = 16  # rows of a block: memory grows with the basis, and nothing is ever copied to make room
+_COLUMNS = 1 << 16  # columns handled at once by a rotation, so that its workspace stays small
+
+
+class Basis:
+    """Vectors of length N, kept as rows; products with them run where they are stored.
+
+    Parameters
+    ----------
+    size : length N of a vector
+    dtype : of the vectors
+    device : where the solver's vectors live
+    storage : where the basis lives; "cpu" beside a GPU trades transfers of one vector for the GPU's memory
+    """
+
+    def __init__(self, size: int, dtype: torch.dtype, device: torch.device, storage: torch.device) -> None:
+        self.size, self.dtype, self.device, self.storage = size, dtype, device, storage
+        self._blocks: list[Tensor] = []
+        self._rows = 0
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __getitem__(self, row: int) -> Tensor:
+        """Row (N,) on the solver's device; a view where that is the storage."""
+        return self._blocks[row // _ROWS][row % _ROWS].to(self.device)
+
+    def append(self, vector: Tensor) -> None:
+        if self._rows == len(self._blocks) * _ROWS:
+            self._blocks.append(torch.empty(_ROWS, self.size, dtype=self.dtype, device=self.storage))
+        self._blocks[self._rows // _ROWS][self._rows % _ROWS] = vector
+        self._rows += 1
+
+    def _filled(self) -> list[Tensor]:
+        return [block[: self._rows - i * _ROWS] for i, block in enumerate(self._blocks) if self._rows > i * _ROWS]
+
+    def coefficients(self, vector: Tensor) -> Tensor:
+        """Scalar products (m,) in float64, on the CPU, of all rows with a vector (N,)."""
+        local = vector.to(self.storage)
+        parts = [torch.mv(block, local) for block in self._filled()]
+        return torch.cat(parts).double().cpu() if parts else torch.zeros(0, dtype=torch.float64)
+
+    def combine(self, coefficients: Tensor) -> Tensor:
+        """Σ_i c_i q_i (N,) on the solver's device, for coefficients (m,)."""
+        total = torch.zeros(self.size, dtype=self.dtype, device=self.storage)
+        local = coefficients.to(self.storage, self.dtype)
+        for i, block in enumerate(self._filled()):
+            total.addmv_(block.T, local[i * _ROWS : i * _ROWS + len(block)])
+        return total.to(self.device)
+
+    def project_out(self, vector: Tensor) -> Tensor:
+        """Subtract a vector's (N,) components along all rows, in place; returns them (m,), float64 on the CPU."""
+        c = self.coefficients(vector)
+        if self.storage == self.device:
+            local = c.to(self.storage, self.dtype)
+            for i, block in enumerate(self._filled()):
+                vector.addmv_(block.T, local[i * _ROWS : i * _ROWS + len(block)], alpha=-1)
+        else:
+            vector.sub_(self.combine(c))
+        return c
+
+    def rotate(self, weights: Tensor) -> None:
+        """Replace the m rows Q by the r rows WᵀQ, for weights W (m, r), r ≤ m, in place."""
+        blocks = self._filled()
+        local = weights.to(self.storage, self.dtype)
+        kept = weights.shape[1]
+        for start in range(0, self.size, _COLUMNS):
+            columns = slice(start, start + _COLUMNS)
+            rotated = torch.zeros(kept, min(_COLUMNS, self.size - start), dtype=self.dtype, device=self.storage)
+            for i, block in enumerate(blocks):
+                rotated.addmm_(local[i * _ROWS : i * _ROWS + len(block)].T, block[:, columns])
+            for i in range(0, kept, _ROWS):
+                rows = rotated[i : i + _ROWS]
+                self._blocks[i // _ROWS][: len(rows), columns] = rows
+        self._rows = kept
+
+    def take(self, weights: Tensor) -> Tensor:
+        """QᵀW (N, r) in the storage's memory, for weights W (m, r); uses the basis up, so that one is enough."""
+        self.rotate(weights)
+        blocks, self._blocks, self._rows = self._filled(), [], 0
+        return torch.cat(blocks).T

@@ -1,0 +1,86 @@
+"""Generalised Gauss–Newton and Fisher matrices as operators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ired_interp.errors import InputError
+from ired_interp.spectra.curvature import CurvatureOperator, Graph, Parameters
+
+
+class GaussNewtonOperator(CurvatureOperator):
+    """Generalised Gauss–Newton matrix G = Jᵀ (∂²ℓ/∂z²) J, J = ∂z/∂θ (Schraudolph 2002).
+
+    It is the Hessian without the curvature of z, and positive semidefinite where ℓ is convex. For the cross-entropy,
+    and for the squared error up to a factor, it is the Fisher matrix. For IRED's score term z = ∇_y E, so that z may
+    itself be a gradient.
+
+    Parameters
+    ----------
+    outputs : callable
+        ``outputs() -> z`` or ``outputs(chunk) -> z``, a tensor of any shape that depends on the parameters.
+    loss : callable
+        ``loss(z) -> scalar`` or ``loss(z, chunk) -> scalar``.
+    parameters, data, memory, reduction, group : as in HessianOperator
+    """
+
+    def __init__(
+        self,
+        outputs: Callable[..., Tensor],
+        loss: Callable[..., Tensor],
+        parameters: Parameters,
+        data: Any = None,
+        *,
+        memory: int | str | None = None,
+        reduction: str = "mean",
+        group: dist.ProcessGroup | None = None,
+    ) -> None:
+        self.outputs, self.loss = outputs, loss
+        super().__init__(parameters, data, memory, reduction, group)
+
+    def _build(self, chunk: Any) -> Graph:
+        z = self.outputs() if self.without_data else self.outputs(chunk)
+        if not isinstance(z, Tensor) or not z.requires_grad:
+            raise InputError(
+                "the outputs do not depend on the parameters; are they computed under no_grad or detached?"
+            )
+        point = z.detach().requires_grad_()
+        value = self.loss(point) if self.without_data else self.loss(point, chunk)
+        if value.numel() != 1:
+            raise InputError(f"the loss returned shape {tuple(value.shape)}; expected a scalar")
+        (slope,) = torch.autograd.grad(value.sum(), point, create_graph=True)
+        # J v by differentiating the vector-Jacobian product, which is linear in u (Townsend's double-backward trick).
+        u = torch.zeros_like(z).requires_grad_()
+        pulled = torch.autograd.grad(z, self.parameters, u, create_graph=True, materialize_grads=True)
+        return list(pulled), [u], [point], [slope], [z]
+
+    def _apply(self, graph: Graph, parts: list[Tensor]) -> list[Tensor]:
+        pulled, (u,), (point,), (slope,), (z,) = graph
+        linear = [(w, part) for w, part in zip(pulled, parts, strict=True) if w.requires_grad]
+        weights, directions = zip(*linear, strict=True)
+        (jv,) = torch.autograd.grad(weights, u, grad_outputs=directions, retain_graph=True)
+        if not slope.requires_grad:
+            return [torch.zeros_like(p) for p in self.parameters]
+        (hjv,) = torch.autograd.grad(slope, point, grad_outputs=jv, retain_graph=True)
+        return list(torch.autograd.grad(z, self.parameters, hjv, retain_graph=True, materialize_grads=True))
+
+
+def empirical_fisher(
+    losses: Callable[..., Tensor],
+    parameters: Parameters,
+    data: Any = None,
+    *,
+    memory: int | str | None = None,
+    group: dist.ProcessGroup | None = None,
+) -> GaussNewtonOperator:
+    """Empirical Fisher matrix, the mean over rows of g_i g_iᵀ, g_i = ∂ℓ_i/∂θ, from ``losses() -> (B,)``."""
+
+    def half_square(values: Tensor, *_: Any) -> Tensor:
+        return values.square().sum() / (2 * len(values))
+
+    return GaussNewtonOperator(losses, half_square, parameters, data, memory=memory, group=group)

@@ -1,0 +1,114 @@
+"""Hessian of any scalar objective in parameters or inputs, as an operator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ired_interp.errors import InputError
+from ired_interp.spectra.curvature import CurvatureOperator, Graph, Parameters, differentiable
+
+
+class HessianOperator(CurvatureOperator):
+    """Hessian H = ∂²f/∂θ² of a scalar objective f.
+
+    The gradient's graph is built once and kept; a product is one backward pass through it (Pearlmutter 1994), which
+    costs 1.9 gradients where building the graph anew costs 3.
+
+    Parameters
+    ----------
+    objective : callable
+        ``objective() -> scalar``, or ``objective(chunk) -> scalar`` when data are given. It must not draw random
+        numbers.
+    parameters : module, tensor, mapping of name → tensor, or iterable of tensors
+        What to differentiate in, N numbers in all; of a module, its trainable parameters. Inputs work as well.
+    data : a batch (tensor, tuple or dict of tensors with rows in the first dimension), or a list of batches
+        The operator is Σ_c w_c H_c over the batches; with reduction "mean" w_c is the batch's share of all rows, as
+        suits an objective that is a mean over rows; with "sum" w_c = 1.
+    memory : bytes or text such as "2GiB", optional
+        Limit for graphs. Batches are cut into chunks of rows that fit, and as many graphs are kept as fit; the others
+        are rebuilt for every product. Without it, every batch is one chunk and every graph is kept.
+    group : torch.distributed process group, optional
+        Each rank gives its own share of the data; products are summed over the group, so that every rank holds the same
+        result as one process with all data. Start vectors come from a seed and are equal on all ranks.
+
+    Raises
+    ------
+    InputError
+        If the objective is no scalar, does not depend on the parameters, or the parameters change between products.
+    """
+
+    def __init__(
+        self,
+        objective: Callable[..., Tensor],
+        parameters: Parameters,
+        data: Any = None,
+        *,
+        memory: int | str | None = None,
+        reduction: str = "mean",
+        group: dist.ProcessGroup | None = None,
+    ) -> None:
+        self.objective = objective
+        self._data = data
+        super().__init__(parameters, data, memory, reduction, group)
+
+    def _build(self, chunk: Any) -> Graph:
+        value = self.objective() if self.without_data else self.objective(chunk)
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise InputError(f"the objective returned {found}; expected a scalar: take the mean or the sum over rows")
+        if not value.requires_grad:
+            raise InputError(
+                "the objective does not depend on the parameters; is it computed under no_grad or detached?"
+            )
+        gradients = torch.autograd.grad(value.sum(), self.parameters, create_graph=True, materialize_grads=True)
+        return (list(gradients),)
+
+    def _apply(self, graph: Graph, parts: list[Tensor]) -> list[Tensor]:
+        curved = [(g, part) for g, part in zip(graph[0], parts, strict=True) if g.requires_grad]
+        if not curved:
+            return [torch.zeros_like(p) for p in self.parameters]
+        gradients, directions = zip(*curved, strict=True)
+        return list(
+            torch.autograd.grad(
+                gradients, self.parameters, grad_outputs=directions, retain_graph=True, materialize_grads=True
+            )
+        )
+
+    def gradient(self) -> Tensor:
+        """Gradient (N,) of the objective, weighted over data and ranks as the operator is."""
+        total = torch.zeros(self.shape[0], dtype=self.dtype, device=self.device)
+        for index, weight in enumerate(self.weights):
+            total.add_(self.flatten(self._graph(index)[0]), alpha=weight)
+        return self._sum(total)
+
+    def reached(self) -> list[Tensor]:
+        """The parameters on which the objective depends."""
+        with differentiable():
+            value = self.objective() if self.without_data else self.objective(self.chunks[0])
+            gradients = torch.autograd.grad(value.sum(), self.parameters, allow_unused=True)
+        return [p for p, g in zip(self.parameters, gradients, strict=True) if g is not None]
+
+    def block(self, *prefixes: str) -> HessianOperator:
+        """Operator of the diagonal block of the parameters whose names begin with one of the prefixes ("fc2.", say)."""
+        chosen = [name for name in self.named if name.startswith(prefixes)]
+        if not chosen:
+            raise InputError(f"no parameter begins with {prefixes}; there are {', '.join(self.named)}")
+        return self._of(chosen)
+
+    def layers(self) -> dict[str, HessianOperator]:
+        """Layer name → operator of its diagonal block; parameters fc2.weight and fc2.bias make the layer fc2."""
+        layers: dict[str, list[str]] = {}
+        for name in self.named:
+            layers.setdefault(name.rpartition(".")[0] or name, []).append(name)
+        return {layer: self._of(names) for layer, names in layers.items()}
+
+    def _of(self, names: list[str]) -> HessianOperator:
+        chosen = {name: self.named[name] for name in names}
+        return HessianOperator(
+            self.objective, chosen, self._data, memory=self.memory, reduction=self.reduction, group=self.group
+        )

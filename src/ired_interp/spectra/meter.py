@@ -1,0 +1,44 @@
+"""Measures the memory that a computation takes, without a device's allocator and inside torch.func too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class MemoryMeter(TorchDispatchMode):
+    """Bytes of the storages that operations make while it is active: alive now (``held``) and at most (``peak``).
+
+    Hooks on saved tensors would count a graph as well, but torch.func.grad, with which energies take their gradient,
+    refuses them.
+    """
+
+    def __init__(self, existing: Iterable[Tensor] = ()) -> None:
+        super().__init__()
+        self._own = {t.untyped_storage()._cdata for t in existing}
+        self._made: dict[int, tuple[StorageWeakRef, int]] = {}
+        self.peak = 0
+
+    @property
+    def held(self) -> int:
+        self._made = {key: entry for key, entry in self._made.items() if not entry[0].expired()}
+        return sum(size for _, size in self._made.values())
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
+        result = func(*args, **(kwargs or {}))
+        fresh = False
+        for t in tree_leaves(result):
+            if isinstance(t, Tensor):
+                storage = t.untyped_storage()
+                if storage._cdata not in given and storage._cdata not in self._own:
+                    self._made[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+                    fresh = True
+        if fresh:
+            self.peak = max(self.peak, self.held)
+        return result

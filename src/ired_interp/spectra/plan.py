@@ -1,0 +1,83 @@
+"""The memory plan of a Lanczos run, made before any product: how long the basis may grow and where it lives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ired_interp.errors import InputError
+from ired_interp.spectra.vectors import format_bytes, parse_bytes
+
+_WORK = 6  # vectors beside the basis: image, its temporary, sketch, pending directions
+_SHARE = 0.8  # of the memory that is free, where no limit is given
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Basis vectors at most (``capacity``), where they are kept, their bytes, and the whole plan as one sentence."""
+
+    capacity: int
+    storage: torch.device
+    bytes: int
+    sentence: str
+
+
+def available(device: torch.device) -> int:
+    """Bytes free on the device; for the CPU what the system can hand out without swapping."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        fields = dict(line.split(":") for line in meminfo.read_text().splitlines())
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    return 1 << 62
+
+
+def plan_lanczos(
+    size: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    k: int,
+    memory: int | str | None = None,
+    storage: str | torch.device | None = None,
+) -> Plan:
+    """Plan the basis of a Lanczos run for k eigenpairs.
+
+    Parameters
+    ----------
+    size, dtype, device : of the operator
+    k : eigenpairs wanted
+    memory : limit for the basis and the work vectors; four fifths of what is free where not given
+    storage : where to keep the basis; "cpu" spares a GPU's memory. Where not given: on the device if an unrestarted
+        run is likely to fit (10 vectors for each pair and 100 more), else in host memory if that is larger
+
+    Raises
+    ------
+    InputError
+        If not even the shortest basis fits, with what it needs and what to do.
+    """
+    vector = size * dtype.itemsize
+    shortest = min(size, k + max(10, k // 2))
+    ample = min(size, 10 * k + 100)
+    room = {device: parse_bytes(memory) if memory is not None else int(_SHARE * available(device))}
+    host = torch.device("cpu")
+    if host not in room:
+        room[host] = int(_SHARE * available(host))
+    places = [torch.device(storage)] if storage is not None else [device, host]
+    fits = {place: max(0, room[place] // vector - _WORK) for place in places}
+    place = next((p for p in places if fits[p] >= ample), max(places, key=lambda p: fits[p]))
+    capacity = min(size, fits[place])
+    if capacity < shortest:
+        raise InputError(
+            f"{k} eigenpairs of a {size}×{size} operator need at least {format_bytes((shortest + _WORK) * vector)} for "
+            f"{shortest} basis vectors, but {format_bytes(room[place])} may be used on {place}; raise memory, ask for "
+            "fewer pairs, or take the blocks of single layers"
+        )
+    bounded = "" if capacity >= ample else ", restarted when full"
+    sentence = (
+        f"basis of at most {capacity} vectors of {format_bytes(vector)} on {place}{bounded}; "
+        f"{_WORK} work vectors on {device}"
+    )
+    return Plan(capacity, place, min(capacity, ample) * vector, sentence)

@@ -1,0 +1,193 @@
+"""Lanczos on matrices with known eigenvalues: every end, both dtypes, multiplicities, restarts, budgets, kills."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ired_interp.errors import InputError
+from ired_interp.spectra import (
+    FunctionOperator,
+    HessianOperator,
+    MatrixOperator,
+    SpectrumWarning,
+    lanczos,
+    plan_lanczos,
+    residual_norms,
+)
+from spectra_cases import SPECTRA, case, dense_hessian, matrix
+
+pytestmark = pytest.mark.filterwarnings("ignore::ired_interp.spectra.SpectrumWarning")
+
+
+def expected(eigenvalues: list[float], which: str, k: int) -> np.ndarray:
+    """The k wanted eigenvalues in the documented order."""
+    descending = np.sort(eigenvalues)[::-1]
+    k = min(k, len(descending))
+    if which == "BE":
+        return np.concatenate([descending[: (k + 1) // 2], descending[len(descending) - k // 2 :]])
+    if which == "LM":
+        return descending[np.argsort(-np.abs(descending), kind="stable")][:k]
+    return descending[:k] if which == "LA" else descending[::-1][:k]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize(("dtype", "tol"), [(torch.float64, 1e-8), (torch.float32, 1e-3)])
+@pytest.mark.parametrize("which", ["LA", "SA", "BE", "LM"])
+@pytest.mark.parametrize("name", list(SPECTRA))
+def test_known_spectra(name: str, which: str, dtype: torch.dtype, tol: float, restart: bool) -> None:
+    values = SPECTRA[name]
+    operator = MatrixOperator(matrix(values, dtype))
+    memory = 36 * len(values) * dtype.itemsize if restart else None  # 30 basis vectors and 6 of work
+    found = lanczos(operator, 8, which, tol, memory=memory, progress=False)
+    assert found.converged.all(), found.notes
+    assert (found.restarts > 0) == (restart and found.matvecs > 60) or found.matvecs < 60
+    truth = expected(values, which, 8)
+    residuals = residual_norms(operator, found.eigenvalues, found.eigenvectors)
+    # A residual bounds the distance to an eigenvalue. The reported ones contain the loss of orthogonality, which one
+    # random sum measured at every step: known to a factor of two.
+    np.testing.assert_array_less(np.abs(found.eigenvalues.numpy() - truth), 2 * found.residuals.numpy() + 1e-300)
+    np.testing.assert_array_less(residuals.numpy(), 2 * found.residuals.numpy() + 1e-300)
+    gram = (found.eigenvectors.T @ found.eigenvectors).double()
+    # Loss of orthogonality that is let be: sqrt(eps) at most in the basis, over some ten vectors here.
+    assert float((gram - torch.eye(len(truth))).abs().max()) < 10 * torch.finfo(dtype).eps ** 0.5
+
+
+@pytest.mark.parametrize("objective", ["square", "score"])
+def test_network_hessian(objective: str) -> None:
+    c = case("mlp", objective)
+    operator = HessianOperator(lambda: c.objective(c.data), c.parameters)
+    truth = torch.linalg.eigvalsh(dense_hessian(lambda: c.objective(c.data), list(c.parameters.values())))
+    found = lanczos(operator, 6, "BE", 1e-6, progress=False)
+    np.testing.assert_allclose(found.eigenvalues, torch.cat([truth[-3:].flip(0), truth[:3].flip(0)]), rtol=0, atol=1e-6)
+    assert found.matvecs == operator.matvecs
+
+
+def test_no_ghosts_of_a_dominant_eigenvalue() -> None:
+    values = [1e3, 900.0, *np.linspace(0, 1, 498)]
+    found = lanczos(MatrixOperator(matrix(values, torch.float32)), 12, "LA", 1e-3, progress=False)
+    np.testing.assert_allclose(found.eigenvalues[:2], [1e3, 900.0], rtol=1e-5)
+    assert float(found.eigenvalues[2]) < 1.001
+
+
+def test_unresolved_cluster_warns() -> None:
+    values = [5.001, 5.0, 4.999, *np.linspace(0, 4.5, 297)]
+    with pytest.warns(SpectrumWarning, match="closer together than their residuals"):
+        lanczos(MatrixOperator(matrix(values)), 3, "LA", 1e-2, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("budget", "reason"), [({"max_matvecs": 15}, "product budget"), ({"max_seconds": 0.0}, "time budget")]
+)
+def test_budgets_say_what_is_unfinished(budget: dict, reason: str) -> None:
+    with pytest.warns(SpectrumWarning, match="did not converge"):
+        found = lanczos(MatrixOperator(matrix(SPECTRA["even"])), 5, "LA", 1e-8, progress=False, **budget)
+    assert found.stopped == reason
+    assert not found.converged.all()
+    assert (found.converged == (found.residuals <= 1e-8 * found.eigenvalues.abs())).all()
+
+
+def test_rounding_is_not_called_convergence() -> None:
+    rough = matrix([*np.linspace(1, 2, 99), 50.0])
+    noise = 1e-4 * matrix(list(np.linspace(-1, 1, 100))).triu(
+        1
+    )  # an unsymmetric operator: the Lanczos relation is wrong
+    operator = FunctionOperator(lambda v: rough @ v + noise @ v, 100, torch.float64)
+    with pytest.warns(SpectrumWarning):
+        found = lanczos(operator, 3, "LA", 1e-9, progress=False, max_matvecs=300)
+    truth = residual_norms(operator, found.eigenvalues, found.eigenvectors)
+    assert not found.converged.all()
+    assert (truth <= 1.1 * found.residuals).all()
+
+
+def test_residuals_are_checked_against_the_operator() -> None:
+    a = matrix(SPECTRA["even"])
+    needed = lanczos(MatrixOperator(a), 3, "LA", 1e-6, progress=False).matvecs
+    operator = FunctionOperator(
+        lambda v: a @ v + (0.1 * v if operator.matvecs >= needed - 1 else 0), 300, torch.float64
+    )
+    found = lanczos(operator, 3, "LA", 1e-6, progress=False)  # the last two products, the check, meet A + 0.1
+    np.testing.assert_allclose(found.residuals, 0.1, rtol=1e-3)
+    assert found.stopped == "rounding"
+    assert not found.converged.any()
+
+
+def test_start_vector_is_used() -> None:
+    a = matrix(SPECTRA["even"])
+    top = torch.linalg.eigh(a).eigenvectors[:, -1]
+    found = lanczos(MatrixOperator(a), 1, "LA", 1e-8, start=top, max_matvecs=20, progress=False)
+    assert found.converged.all()
+    assert found.matvecs < 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"which": "XX"}, "expected 'LA'"),
+        ({"tol": 1e-20}, "use float64"),
+        ({"k": 0}, "at least 1"),
+        ({"memory": "1KB"}, "raise memory"),
+    ],
+)
+def test_bad_arguments(arguments: dict, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        lanczos(MatrixOperator(matrix(SPECTRA["even"])), **arguments)
+
+
+def test_plan_restarts_moves_or_refuses() -> None:
+    cpu, vector = torch.device("cpu"), 4_000_000
+    assert plan_lanczos(10**6, torch.float32, cpu, 20, memory=400 * vector).capacity == 394
+    assert "restarted" in plan_lanczos(10**6, torch.float32, cpu, 20, memory=60 * vector).sentence
+    gpu = torch.device("cuda")
+    moved = plan_lanczos(10**6, torch.float32, gpu, 20, memory=20 * vector)  # too little there, enough on the host
+    assert moved.storage == cpu
+    with pytest.raises(InputError, match="raise memory, ask for fewer"):
+        plan_lanczos(10**6, torch.float32, gpu, 20, memory=20 * vector, storage="cuda")
+
+
+_SLOW_RUN = """
+import sys, time, torch, numpy as np
+from ired_interp.spectra import FunctionOperator, lanczos
+from spectra_cases import matrix
+a = matrix(list(np.linspace(-3, 5, 300)))
+def slow(v):
+    time.sleep(0.02)
+    return a @ v
+lanczos(FunctionOperator(slow, 300, torch.float64), 8, "LA", 1e-8, checkpoint=sys.argv[1], save_every=0.1,
+progress=False,
+    memory=int(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("vectors", [36, 400])
+def test_killed_run_continues(tmp_path: Path, vectors: int) -> None:
+    folder, memory = tmp_path / "run", vectors * 300 * 8
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(Path(__file__).parents[1]), *sys.path]))
+    process = subprocess.Popen([sys.executable, "-c", _SLOW_RUN, str(folder), str(memory)], env=environment)
+    generation = f"basis-{2 if vectors == 36 else 0}.bin"  # restarted twice, or in the middle of the first basis
+    deadline = time.monotonic() + 60
+    while not (folder / generation).exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    newest = max(folder.glob("basis-*.bin"), key=lambda file: file.stat().st_mtime)
+    with open(newest, "ab") as file:
+        file.write(b"a kill while rows were being written")
+    operator = MatrixOperator(matrix(SPECTRA["even"]))
+    whole = lanczos(operator, 8, "LA", 1e-8, memory=memory, progress=False)
+    rest = lanczos(operator, 8, "LA", 1e-8, memory=memory, progress=False, checkpoint=folder)
+    assert rest.matvecs < whole.matvecs - 10
+    assert rest.converged.all()
+    np.testing.assert_allclose(rest.eigenvalues, whole.eigenvalues, rtol=0, atol=1e-12)
+    again = lanczos(operator, 8, "LA", 1e-8, memory=memory, progress=False, checkpoint=folder)
+    assert again.matvecs < 12  # a finished run is only checked
+    other = MatrixOperator(matrix(list(np.linspace(-2, 5, 300))))
+    with pytest.raises(InputError, match="belongs to another objective"):
+        lanczos(other, 8, "LA", 1e-8, checkpoint=folder)

@@ -1,0 +1,186 @@
+"""Operators against dense float64 matrices, held to 1e-10 of the norm: double rounding with room."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ired_interp.errors import InputError, RunError
+from ired_interp.spectra import GaussNewtonOperator, HessianOperator, empirical_fisher
+from spectra_cases import Case, case, dense_hessian
+
+WRONG_IN_TORCH = ("norm", "score")  # third derivatives of LayerNorm, pytorch issue 175754
+CASES = [(m, o) for m in ("linear", "mlp", "convolution", "norm") for o in ("square", "entropy", "score", "input")]
+CASES.remove(WRONG_IN_TORCH)
+
+
+def close(a: Tensor, b: Tensor, rtol: float = 1e-10) -> None:
+    """Fails with the entries that differ most."""
+    difference = (a - b).abs()
+    limit = rtol * max(1.0, float(b.abs().max()))
+    worst = np.unravel_index(int(difference.argmax()), difference.shape)
+    assert float(difference.max()) <= limit, f"at {worst}: {a[worst]} instead of {b[worst]} (limit {limit:.1e})"
+
+
+def truth(c: Case) -> Tensor:
+    return dense_hessian(lambda: c.objective(c.data), list(c.parameters.values()))
+
+
+@pytest.mark.parametrize(("model", "objective"), CASES)
+def test_products_equal_dense_hessian(model: str, objective: str) -> None:
+    c = case(model, objective)
+    operator = HessianOperator(lambda: c.objective(c.data), c.parameters)
+    expected = truth(c)
+    v = torch.randn(operator.shape[0], 3, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    close(operator @ v, expected @ v)
+    assert operator.matvecs == 3
+    close(operator.dense(), expected)
+
+
+@pytest.mark.parametrize("memory", [None, "5KB", "90KB"])
+def test_chunks_of_unequal_size_make_the_whole(memory: str | None) -> None:
+    c = case("mlp", "square")
+    data = [(c.data[0][:5], c.data[1][:5]), (c.data[0][5:], c.data[1][5:])]
+    operator = HessianOperator(c.objective, c.parameters, data, memory=memory)
+    close(operator.dense(), truth(c))
+    assert (len(operator.chunks) > 2) == (memory == "5KB"), operator.plan
+
+
+def test_memory_below_one_row_is_refused() -> None:
+    c = case("mlp", "square")
+    with pytest.raises(InputError, match="single row needs about"):
+        HessianOperator(c.objective, c.parameters, c.data, memory=100)
+
+
+def test_sum_reduction_adds_chunks() -> None:
+    c = case("mlp", "square")
+    whole = HessianOperator(c.objective, c.parameters, [c.data, c.data], reduction="sum")
+    close(whole.dense(), 2 * truth(c))
+
+
+def test_blocks_are_diagonal_blocks() -> None:
+    c = case("mlp", "score")
+    operator = HessianOperator(lambda: c.objective(c.data), c.module)
+    expected, position = truth(c), 0
+    assert list(operator.layers()) == ["0", "2", "4"]
+    for layer in operator.layers().values():
+        stop = position + layer.shape[0]
+        close(layer.dense(), expected[position:stop, position:stop])
+        position = stop
+
+
+def test_gradient_and_pieces() -> None:
+    c = case("mlp", "square")
+    operator = HessianOperator(c.objective, c.parameters, [c.data])
+    expected = torch.autograd.grad(c.objective(c.data), list(c.parameters.values()))
+    pieces = operator.unflatten(operator.gradient())
+    for piece, g in zip(pieces.values(), expected, strict=True):
+        close(piece, g)
+
+
+def test_float32_keeps_single_precision() -> None:
+    c, exact = case("mlp", "score", torch.float32), case("mlp", "score")
+    operator = HessianOperator(lambda: c.objective(c.data), c.parameters)
+    for p, q in zip(exact.parameters.values(), c.parameters.values(), strict=True):
+        p.data.copy_(q.data)
+    same = Case(exact.objective, exact.parameters, tuple(d.double() for d in c.data))
+    close(operator.dense().double(), truth(same), rtol=1e-5)  # about 100 roundings of float32
+
+
+@pytest.mark.parametrize("loss", ["square", "entropy"])
+def test_gauss_newton_is_jacobian_product(loss: str) -> None:
+    c = case("mlp", loss)
+
+    def value(z: Tensor) -> Tensor:
+        return (z - c.data[1]).square().mean() if loss == "square" else nn.functional.cross_entropy(z, c.data[1])
+
+    operator = GaussNewtonOperator(lambda: c.module(c.data[0]), value, c.parameters)
+    z = c.module(c.data[0])
+    rows = [torch.autograd.grad(e, list(c.parameters.values()), retain_graph=True) for e in z.reshape(-1)]
+    jacobian = torch.stack([torch.cat([g.reshape(-1) for g in row]) for row in rows])
+    middle = torch.autograd.functional.hessian(value, z.detach()).reshape(z.numel(), z.numel())
+    close(operator.dense(), jacobian.T @ middle @ jacobian)
+
+
+def test_empirical_fisher_is_mean_of_gradient_squares() -> None:
+    c = case("mlp", "entropy")
+
+    def losses(d: tuple[Tensor, Tensor]) -> Tensor:
+        return nn.functional.cross_entropy(c.module(d[0]), d[1], reduction="none")
+
+    parameters = list(c.parameters.values())
+    gradients = [torch.autograd.grad(e, parameters, retain_graph=True) for e in losses(c.data)]
+    g = torch.stack([torch.cat([p.reshape(-1) for p in row]) for row in gradients])
+    data = [(c.data[0][:3], c.data[1][:3]), (c.data[0][3:], c.data[1][3:])]
+    close(empirical_fisher(losses, c.parameters, data).dense(), g.T @ g / len(g))
+
+
+def test_works_in_inference_mode() -> None:
+    c = case("mlp", "score")
+    expected = truth(c)
+    with torch.inference_mode():
+        operator = HessianOperator(c.objective, c.parameters, [c.data])
+        found = operator.dense()
+    close(found.clone(), expected)
+
+
+def test_attention_has_a_hessian() -> None:
+    torch.manual_seed(0)
+    q = torch.randn(1, 2, 5, 4, dtype=torch.float64, requires_grad=True)
+    operator = HessianOperator(lambda: nn.functional.scaled_dot_product_attention(q, q, q).square().sum(), q)
+    reference = dense_hessian(lambda: (torch.softmax(q @ q.mT / 2, -1) @ q).square().sum(), [q])
+    close(operator.dense(), reference)
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [(nn.Dropout(0.5), r"draws random numbers \(.*\): call .eval\(\) on 1 \(Dropout\)"), (None, "draw the noise once")],
+)
+def test_random_objectives_are_named(layer: nn.Module | None, words: str) -> None:
+    x = torch.ones(8, 4)
+    module = nn.Sequential(nn.Linear(4, 8), layer or nn.Tanh(), nn.Linear(8, 1))
+    noise = 0.0 if layer else 1.0
+    operator = HessianOperator(lambda: (module(x) + noise * torch.randn(8, 1) * module(x)).square().sum(), module)
+    with pytest.raises(RunError, match=words):
+        operator.check()
+    module.eval()
+    HessianOperator(lambda: module(x).square().sum(), module).check()
+
+
+def test_wrong_third_derivatives_are_found() -> None:
+    c = case(*WRONG_IN_TORCH)
+    with pytest.raises(RunError, match="not symmetric"):
+        HessianOperator(c.objective, c.parameters, c.data).check()
+    right = case("norm", "square")
+    HessianOperator(right.objective, right.parameters, right.data).check()
+
+
+def test_changing_data_are_found() -> None:
+    w = torch.ones(3, requires_grad=True)
+    count = iter(range(100))
+    with pytest.raises(RunError, match="data that change"):
+        HessianOperator(lambda: (1 + next(count)) * w.square().sum(), w).check()
+
+
+def test_changed_parameters_are_refused() -> None:
+    w = torch.ones(3, requires_grad=True)
+    operator = HessianOperator(lambda: (w**4).sum(), w)
+    v = torch.ones(3)
+    close(operator @ v, 12 * v, 1e-6)
+    with torch.no_grad():
+        w.mul_(2)
+    with pytest.raises(InputError, match="parameters changed"):
+        operator @ v
+
+
+@pytest.mark.parametrize(
+    ("objective", "parameters", "words"),
+    [
+        (lambda w: w, torch.ones(3, requires_grad=True), "scalar"),
+        (lambda w: w.detach().sum(), torch.ones(3, requires_grad=True), "does not depend"),
+        (lambda w: w.sum(), torch.ones(3), "requires_grad_"),
+    ],
+)
+def test_unusable_objectives_are_refused(objective: object, parameters: Tensor, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        HessianOperator(lambda: objective(parameters), parameters) @ torch.ones(3)

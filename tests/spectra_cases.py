@@ -1,0 +1,116 @@
+"""Objectives and matrices with known spectra, and what ranks of the distributed test run."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from ired_interp.spectra import HessianOperator, density, lanczos, trace
+
+SPECTRA = {
+    "repeated": [10.0] * 4 + [9.0] * 3 + [8.5, *np.linspace(0.5, 5, 292)],
+    "even": list(np.linspace(-3, 5, 300)),
+    "identity": [2.0] * 50,
+    "low rank": [3.0, 2.0, 1.0] + [0.0] * 97,
+    "negative": list(-(np.linspace(1, 5, 100) ** 3)),
+    "two": [1.0, 2.0],
+}
+
+
+@dataclass
+class Case:
+    """A scalar objective of a chunk of data, its parameters, and the data."""
+
+    objective: Callable[[tuple[Tensor, Tensor]], Tensor]
+    parameters: dict[str, Tensor]
+    data: tuple[Tensor, Tensor]
+    module: nn.Module | None = None
+
+
+def _module(name: str, dtype: torch.dtype) -> nn.Module:
+    layers: dict[str, list[nn.Module]] = {
+        "linear": [nn.Linear(4, 3)],
+        "mlp": [nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 5), nn.SiLU(), nn.Linear(5, 3)],
+        "convolution": [nn.Unflatten(1, (1, 4)), nn.Conv1d(1, 2, 2), nn.Tanh(), nn.Flatten(), nn.Linear(6, 3)],
+        "norm": [nn.Linear(4, 6), nn.LayerNorm(6), nn.GELU(), nn.Linear(6, 3)],
+    }
+    return nn.Sequential(*layers[name]).to(dtype)
+
+
+def case(model: str, objective: str, dtype: torch.dtype = torch.float64) -> Case:
+    """Models "linear", "mlp", "convolution", "norm"; objectives "square", "entropy", "score", "input"."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        module = _module(model, dtype)
+        x, z = torch.randn(7, 4, dtype=dtype), torch.randn(7, 4, dtype=dtype)
+        target = torch.randn(7, 3, dtype=dtype)
+    named = dict(module.named_parameters())
+    if objective == "square":
+        return Case(lambda d: (module(d[0]) - d[1]).square().mean(), named, (x, target), module)
+    if objective == "entropy":
+        return Case(lambda d: nn.functional.cross_entropy(module(d[0]), d[1]), named, (x, target.argmax(1)), module)
+    if objective == "input":
+        y = x.clone().requires_grad_()
+        return Case(lambda d: module(y).square().sum(), {"y": y}, (x, target), module)
+
+    def score(d: tuple[Tensor, Tensor]) -> Tensor:
+        y = d[0].detach().requires_grad_()
+        (slope,) = torch.autograd.grad(module(y).square().sum(), y, create_graph=True)
+        return (slope - d[1]).square().mean()
+
+    return Case(score, named, (x, z), module)
+
+
+def dense_hessian(objective: Callable[[], Tensor], parameters: list[Tensor]) -> Tensor:
+    """The Hessian row by row, by differentiating each entry of the gradient: independent of every operator."""
+    gradient = torch.autograd.grad(objective(), parameters, create_graph=True, materialize_grads=True)
+    flat = torch.cat([g.reshape(-1) for g in gradient])
+    rows = []
+    for entry in flat:
+        row = (
+            torch.autograd.grad(entry, parameters, retain_graph=True, materialize_grads=True)
+            if entry.requires_grad
+            else [torch.zeros_like(p) for p in parameters]
+        )
+        rows.append(torch.cat([r.reshape(-1) for r in row]))
+    return torch.stack(rows)
+
+
+def matrix(eigenvalues: list[float], dtype: torch.dtype = torch.float64) -> Tensor:
+    n = len(eigenvalues)
+    q, _ = torch.linalg.qr(torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(n)))
+    a = (q * torch.tensor(eigenvalues, dtype=torch.float64)) @ q.T
+    return ((a + a.T) / 2).to(dtype)
+
+
+def measure(operator: HessianOperator, folder: Path | None) -> dict[str, np.ndarray]:
+    """What every solver finds with an operator."""
+    found = lanczos(operator, 5, "BE", 1e-8, seed=4, progress=False, checkpoint=folder)
+    return {
+        "eigenvalues": found.eigenvalues.numpy(),
+        "residuals": found.residuals.numpy(),
+        "gradient": operator.gradient().numpy(),
+        "density": density(operator, 3, 10, progress=False).values,
+        "trace": np.array(trace(operator, 16, progress=False).value),
+        "budget": np.array(lanczos(operator, 5, max_seconds=0.0, progress=False).matvecs),
+    }
+
+
+def worker(rank: int, port: int, folder: str) -> None:
+    """One rank: joins the group, measures with its share of the data, writes what it found."""
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    c = case("mlp", "score")
+    share = [tuple(d[:5] for d in c.data)] if rank == 0 else [tuple(d[5:] for d in c.data)]
+    operator = HessianOperator(c.objective, c.parameters, share, group=dist.group.WORLD)
+    results = measure(operator, Path(folder) / "run")
+    idle = HessianOperator(c.objective, c.parameters, [c.data] if rank == 0 else [], group=dist.group.WORLD)
+    results["idle"] = (idle @ torch.ones(idle.shape[0], dtype=idle.dtype)).numpy()
+    np.savez(Path(folder) / f"rank{rank}.npz", **results)
+    dist.destroy_process_group()
