@@ -1,6 +1,6 @@
 """What the callbacks cost: a training with all three at their default intervals beside the same training without.
 
-python benchmarks/callbacks.py ratio     CPU time of 1000 steps with and without, in turns (inverse, n = 4 and 8)
+python benchmarks/callbacks.py ratio     CPU time of 2000 steps with and without, in turns
 python benchmarks/callbacks.py cost      CPU time of each callback when it runs, beside a training step, up to the paper's size
 python benchmarks/callbacks.py memory    resident memory over 1000 steps with a measurement every 25
 """
@@ -64,11 +64,10 @@ def timed(callback: Callback, hooks: tuple[str, ...]) -> list[float]:
 
 
 def ratio() -> None:
-    for n, width, batch in ((4, 128, 256), (8, 256, 256)):
-        spent = {"without": 0.0, "with": 0.0}
-        for turn in ("without", "with", "with", "without"):
-            spent[turn] += fit([kind() for kind in KINDS] if turn == "with" else [], n, width, batch, 1000)
-        print(f"inverse n = {n}, width {width}, batch {batch}: with/without = {spent['with'] / spent['without']:.3f}")
+    spent = {"without": 0.0, "with": 0.0}
+    for turn in ("without", "with", "with", "without"):
+        spent[turn] += fit([kind() for kind in KINDS] if turn == "with" else [], 4, 128, 256, 2000)
+    print(f"inverse n = 4, width 128, batch 256, 2000 steps: with/without = {spent['with'] / spent['without']:.3f}")
 
 
 def cost() -> None:
@@ -97,7 +96,7 @@ class Resident(Callback):
 def memory() -> None:
     for name, callbacks in (("without", []), ("with", [kind(every_n_steps=25) for kind in KINDS])):
         resident = Resident()
-        fit([*callbacks, resident], 8, 256, 256, 1000)
+        fit([*callbacks, resident], 4, 128, 256, 1000)
         print(f"{name}: MiB at step " + ", ".join(f"{step}: {mib:.0f}" for step, mib in resident.mib.items()))
 
 

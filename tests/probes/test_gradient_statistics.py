@@ -7,7 +7,7 @@ import torch
 from ired_interp.diffusion import Noise
 from ired_interp.errors import InputError, RunError
 from ired_interp.probes import GradientStatistics, Snapshot
-from ired_interp.probes.gradient_statistics import landscape_cosines
+from ired_interp.probes.gradient_variables import landscape_cosines
 from ired_interp.random import stream
 
 SIGMAS = 4.5  # 20 to 30 comparisons of one seed: a true value lies outside with probability 2e-4

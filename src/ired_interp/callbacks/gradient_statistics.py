@@ -12,7 +12,7 @@ from ired_interp import probes
 from ired_interp.callbacks.probe import ProbeCallback
 from ired_interp.errors import InputError
 from ired_interp.loggers import publish
-from ired_interp.probes.gradient_statistics import ALL, QUANTILES, theta_variables
+from ired_interp.probes.gradient_variables import ALL, QUANTILES, theta_variables
 from ired_interp.probes.loss_gradients import layer_of
 from ired_interp.results import Label, Run, failed_result, write_result
 from ired_interp.results.collection import Collection
@@ -37,7 +37,7 @@ class GradientStatistics(ProbeCallback):
     kwargs : settings of the probe that `ired probe` runs later.
     """
 
-    def __init__(self, every_n_steps: int = 500, window: int = 8, collect: int = 0, **kwargs: Any) -> None:
+    def __init__(self, every_n_steps: int = 1000, window: int = 8, collect: int = 0, **kwargs: Any) -> None:
         super().__init__(probes.GradientStatistics(space="theta", **kwargs), every_n_steps, "raw")
         if not 3 <= window <= every_n_steps or collect < 0:
             raise InputError(

@@ -26,7 +26,7 @@ class SubspaceDrift(ProbeCallback):
 
     def __init__(
         self,
-        every_n_steps: int = 1000,
+        every_n_steps: int = 2000,
         weights: Weights = "average",
         problems: int = 8,
         variant: Variant = "same",

@@ -16,7 +16,8 @@ from ired_interp.geometry.manifold import exp, geodesic, log, parallel_transport
 from ired_interp.geometry.mean import KarcherMean, PrincipalGeodesics, karcher_mean, principal_geodesics
 from ired_interp.geometry.noise import corrected_overlap
 from ired_interp.geometry.reduction import reduced_coordinates
-from ired_interp.geometry.repeated import ProblemHistory, RepeatedHistory, repeated_variables
+from ired_interp.geometry.repeated import ProblemHistory, RepeatedHistory
+from ired_interp.geometry.repeated_variables import repeated_variables
 from ired_interp.geometry.sketch import CountSketch
 from ired_interp.geometry.subspace import Subspace
 from ired_interp.geometry.trajectory import Path, path

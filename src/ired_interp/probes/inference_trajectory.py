@@ -97,8 +97,9 @@ class InferenceTrajectory(Probe):
     def _along(self, snapshot: Snapshot, place: Landscape, settings: Inference) -> dict[str, np.ndarray]:
         module, (x, answer), k = snapshot.module, snapshot.batch, place.k
         signal, eta = module.schedule.signal[k], module.schedule.step[k]
-        points = [iterate.y for iterate in place.iterates]
-        gradients = [module.energy.gradient(x, y, k) for y in points]
+        points = torch.stack([iterate.y for iterate in place.iterates])
+        gradients = _gradients(module.energy, x, points, k)
+        curved = _curvature_along(module.energy, x, points[:-1], gradients[:-1], k)
         energies = torch.stack([iterate.energy for iterate in place.iterates])
         if not energies.isfinite().all():
             raise RunError(f"the energy of landscape {k} is not finite along inference; the weights have diverged.")
@@ -110,19 +111,18 @@ class InferenceTrajectory(Probe):
             before, after = (points[j][rows] - centre[rows] for j in (i, i + 1))
             g, g_after = (gradients[j][rows] for j in (i, i + 1))
             size = eta * (1 if i == 0 else settings.descent.later_factor)
-            curved = _curvature_along(module.energy, x, points[i], gradients[i], k)[rows].sum()
             floor = _ROUNDING * torch.finfo(answer.dtype).eps * points[i][rows].norm()
             moves["contraction"].append(_ratio(after.norm(), before.norm(), floor))
             moves["gradient_contraction"].append(_ratio((g_after * g).sum(), g.square().sum(), (floor / eta).square()))
             moves["predicted_contraction"].append(
-                1 - float(size) * _ratio(curved, g.square().sum(), (floor / eta).square())
+                1 - float(size) * _ratio(curved[i][rows].sum(), g.square().sum(), (floor / eta).square())
             )
         values: dict[str, Any] = {name: np.array(value) for name, value in moves.items()}
         values["accepted"] = torch.stack([iterate.accepted for iterate in place.iterates[1:]]).cpu().numpy()
         values["energy"] = energies.double().cpu().numpy()
-        values["gradient_norm"] = torch.stack(gradients).double().norm(dim=2).cpu().numpy()
-        values["error"] = (torch.stack(points) / signal - answer).double().square().mean(2).cpu().numpy()
-        if (matrices := as_matrices(torch.stack(points).double())) is not None:
+        values["gradient_norm"] = gradients.double().norm(dim=2).cpu().numpy()
+        values["error"] = (points / signal - answer).double().square().mean(2).cpu().numpy()
+        if (matrices := as_matrices(points.double())) is not None:
             spectrum = torch.linalg.svdvals(matrices).square().cpu().numpy()
             values["effective_rank"] = effective_ranks(spectrum)["participation"]
         return values
@@ -209,10 +209,15 @@ class InferenceTrajectory(Probe):
         return render(table)
 
 
-def _curvature_along(energy: Energy, x: Tensor, y: Tensor, g: Tensor, k: int) -> Tensor:
-    """gᵀHg (B,), by one Hessian-vector product."""
-    product = torch.func.jvp(lambda point: energy.gradient(x, point, k), (y,), (g,))[1]
-    return (g * product).sum(1)
+def _gradients(energy: Energy, x: Tensor, points: Tensor, k: int) -> Tensor:
+    """∇_y E at points (T, B, d_y) of the same problems, all at once."""
+    return torch.vmap(lambda y: energy.gradient(x, y, k))(points)
+
+
+def _curvature_along(energy: Energy, x: Tensor, points: Tensor, g: Tensor, k: int) -> Tensor:
+    """gᵀHg (T, B), by one Hessian-vector product."""
+    product = torch.func.jvp(lambda y: _gradients(energy, x, y, k), (points,), (g,))[1]
+    return (g * product).sum(2)
 
 
 def _ratio(above: Tensor, below: Tensor, floor: Tensor) -> float:

@@ -74,7 +74,7 @@ def energy_distance_correlation(
     energy: Energy, x: Tensor, candidates: Tensor, distances: Tensor, signal: Tensor, k: int
 ) -> np.ndarray:
     """Spearman's rank correlation (B,) of E(x, √ᾱ_k y, k) with the distance, over candidates y (C, B, d_y) of each problem."""
-    energies = torch.stack([energy(x, signal * y, k) for y in candidates]).double().cpu().numpy()
+    energies = torch.vmap(lambda y: energy(x, signal * y, k))(candidates).double().cpu().numpy()
     ranks = energies.argsort(0).argsort(0).astype(float)
     order = distances.cpu().numpy().argsort().argsort().astype(float)
     ranks, order = ranks - ranks.mean(0), order - order.mean()

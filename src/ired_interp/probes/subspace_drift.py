@@ -20,7 +20,7 @@ from ired_interp.geometry import (
     principal_angles,
     repeated_variables,
 )
-from ired_interp.geometry.repeated import mean_and_error
+from ired_interp.geometry.repeated_variables import mean_and_error
 from ired_interp.probes.base import Point, Probe, Snapshot, chosen_landscapes, measuring_point
 from ired_interp.random import stream
 from ired_interp.tasks.base import Problems
@@ -174,17 +174,17 @@ class SubspaceDrift(Probe):
         energy, x = snapshot.module.energy, snapshot.batch.x
         self._check_dimension(round(y.shape[1] ** 0.5) if self.source == "solution" else y.shape[1])
         if self.source == "hessian":
-            memory = self.memory_gib * 2**30
-            first, second = (
-                None if z is None else sources.hessian_directions(energy, x, z, k, self.p, memory) for z in (y, other)
+            points, same = (y, x) if other is None else (torch.cat([y, other]), torch.cat([x, x]))
+            found = sources.hessian_directions(energy, same, points, k, self.p, self.memory_gib * 2**30)
+            return found[: len(y)], None if other is None else found[len(y) :]
+        if self.source == "solution":
+            return sources.solution_columns(y, self.p), None if other is None else sources.solution_columns(
+                other, self.p
             )
-        elif self.source == "solution":
-            first, second = (None if z is None else sources.solution_columns(z, self.p) for z in (y, other))
-        elif self.source == "gradients":
+        if self.source == "gradients":
             first, second = (sources.energy_gradient_span(energy, x[i::2], y[i::2], k, self.p) for i in (0, 1))
         else:
             first, second = (sources.activation_span(energy, x[i::2], y[i::2], k, self.p, self.layer) for i in (0, 1))
-        assert first is not None
         return first, second
 
     def _in_theta(self, snapshot: Snapshot, k: int, seed: int) -> Tensor:

@@ -1,7 +1,6 @@
 """Where subspaces come from: curvature, gradients, solutions, hidden activations."""
 
 from collections.abc import Callable
-from copy import deepcopy
 
 import torch
 from torch import Tensor
@@ -17,10 +16,10 @@ from ired_interp.random import stream
 from ired_interp.tasks.base import Problems
 
 
+@torch.no_grad()
 def hessian_directions(energy: Energy, x: Tensor, y: Tensor, k: int, p: int, memory: float) -> Tensor:
     """Eigenvectors of the p largest eigenvalues of ∇²_y E for each problem, (B, d_y, p)."""
-    frozen = deepcopy(energy).requires_grad_(False)
-    matrices = hessians(frozen, x, y, k, memory)
+    matrices = hessians(energy, x, y, k, memory)
     if not matrices.isfinite().all():
         raise RunError(f"the Hessian in y of landscape {k} is not finite; the weights or the point have diverged.")
     return torch.linalg.eigh(matrices.double()).eigenvectors[..., -p:].flip(-1)
