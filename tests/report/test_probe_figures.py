@@ -25,6 +25,10 @@ trainer:
 PROBES = """
 probes:
   - {class_path: ired_interp.probes.HessianSpectrum}
+  - class_path: ired_interp.probes.HessianSpectrum
+    init_args: {space: theta, landscapes: mixed, eigenpairs: 4, tol: 0.1, density_steps: 10, trace_matvecs: 12}
+  - class_path: ired_interp.probes.HessianSpectrum
+    init_args: {space: theta, landscapes: [0, 9], eigenpairs: 4, tol: 0.1, density_steps: 10, trace_matvecs: 12}
   - {class_path: ired_interp.probes.GradientStatistics, init_args: {space: y}}
   - {class_path: ired_interp.probes.GradientStatistics, init_args: {space: theta}}
   - {class_path: ired_interp.probes.SubspaceDrift, init_args: {axis: landscapes}}

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 import ired_interp as ii
 from ired_interp.errors import InputError
-from ired_interp.results import Label, Run, failed_result, write_result
+from ired_interp.results import Label, Run, failed_result, read_result, write_result
 from runs import PROBE, STEPS, make_run, spectrum
 
 
@@ -112,3 +113,15 @@ def test_an_unknown_probe_is_answered_with_those_there_are(run: Run) -> None:
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not a run folder"):
         ii.open(tmp_path)
+
+
+def test_reading_some_variables_gives_what_the_whole_file_holds(tmp_path: Path) -> None:
+    result = spectrum(500, 0).assign(
+        layered=(("layer", "landscape"), np.arange(20.0).reshape(2, 10)), bare=("angle", [0.5, 1.5]), total=3.5
+    )
+    result = result.assign_coords(layer=["all", "fc1"])
+    path = write_result(tmp_path, Label("x", 7, "average", {"a": 1}), result, {"versions": {"torch": "2"}})
+    names = ["lambda_min", "eigenvalues", "layered", "bare", "total", "absent"]
+    some, whole = read_result(path, names), read_result(path)
+    xr.testing.assert_equal(some, whole[[name for name in names if name in whole]])
+    assert some.attrs == whole.attrs
