@@ -35,10 +35,10 @@ def measure(probe: Probe, snapshot: Snapshot, folder: Path, origin: dict[str, An
         result = probe(replace(snapshot, scratch=scratch))
     except RunError as error:
         result = failed_result(str(error))
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        result = failed_result(f"out of memory ({error}); lower the number of problems or the probe's memory_gib")
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error):
+    except torch.linalg.LinAlgError as error:
+        result = failed_result(f"no decomposition was found ({error}); the weights have probably diverged")
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
             raise
         result = failed_result(f"out of memory ({error}); lower the number of problems or the probe's memory_gib")
     if "failed" in result.attrs:
@@ -46,3 +46,7 @@ def measure(probe: Probe, snapshot: Snapshot, folder: Path, origin: dict[str, An
     path = write_result(folder, label, result, {"checkpoint": snapshot.checkpoint, **provenance()})
     shutil.rmtree(scratch, ignore_errors=True)
     return path, result
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
