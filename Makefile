@@ -12,7 +12,7 @@ demo: $(VENV)/ready
 	$(IRED) fit --config configs/quickstart.yaml --config callbacks/hessian_spectrum.yaml --name $(notdir $(RUN))
 	$(IRED) test --ckpt $(RUN)
 	$(IRED) probe --ckpt $(RUN) --probes hessian_spectrum
-	@echo "results: $(RUN)/results"
+	$(IRED) report $(RUN)
 
 test: $(VENV)/ready
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2

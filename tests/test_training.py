@@ -140,6 +140,9 @@ def test_baselines_train_and_are_tested_with_the_same_commands(ired: Ired, basel
         "fit", *configs, *tiny, "--trainer.max_steps", 4, "--trainer.val_check_interval", 2, "--name", "a"
     )
     assert code == 0, err
+    code, out, err = ired("validate", "--ckpt", f"runs/{baseline}/a")
+    assert code == 0, err
+    assert "20 validation problems" in out
     code, out, err = ired("test", "--ckpt", f"runs/{baseline}/a", "--data.test_problems", 30)
     assert code == 0, err
     assert "best constant" in out

@@ -14,6 +14,7 @@ _PUBLIC = {
     "IREDModule": "ired_interp.module",
     "MLPEnergy": "ired_interp.energy",
     "load": "ired_interp.checkpoint",
+    "open": "ired_interp.results.opened:open_results",
     "probe": "ired_interp.probes",
 }
 _SUBPACKAGES = ("geometry", "spectra")
@@ -23,7 +24,8 @@ __all__ = ["__version__", *_PUBLIC, *_SUBPACKAGES]
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
-        return getattr(import_module(_PUBLIC[name]), name)
+        module, _, attribute = _PUBLIC[name].partition(":")
+        return getattr(import_module(module), attribute or name)
     if name in _SUBPACKAGES:
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

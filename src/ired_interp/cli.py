@@ -21,6 +21,10 @@ COMMANDS = {
     "test": Command("ired_interp.commands.evaluate", "error on the test set beside its floors: ired test --ckpt RUN"),
     "probe": Command("ired_interp.commands.probe", "measure a trained model's landscapes: ired probe --ckpt RUN"),
     "runs": Command("ired_interp.commands.runs", "list the runs in a folder: ired runs"),
+    "watch": Command("ired_interp.commands.watch", "follow a run in the terminal: ired watch RUN"),
+    "report": Command("ired_interp.commands.report", "one page about one or more runs: ired report RUN [RUN …]"),
+    "export": Command("ired_interp.commands.export", "results as CSV or Parquet: ired export RUN"),
+    "dashboard": Command("ired_interp.commands.dashboard", "make a team's W&B dashboard: ired dashboard --entity TEAM"),
     "completion": Command("ired_interp.commands.completion", "print a script for the shell: ired completion bash"),
 }
 

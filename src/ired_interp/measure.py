@@ -1,5 +1,7 @@
 """Measure a snapshot, and keep what came of it, be it a result or a failure."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +29,24 @@ def measure(probe: Probe, snapshot: Snapshot, folder: Path, origin: dict[str, An
     -------
     The file and the dataset.
     """
+    label = Label(probe.label, snapshot.step, snapshot.weights, {"probe": probe.settings(), **origin})
+    scratch = folder / probe.label / f".{label.filename.removesuffix('.nc')}"
     try:
-        result = probe(snapshot)
+        result = probe(replace(snapshot, scratch=scratch))
     except RunError as error:
         result = failed_result(str(error))
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        result = failed_result(f"out of memory ({error}); lower the number of problems or the probe's memory_gib")
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error):
+    except torch.linalg.LinAlgError as error:
+        result = failed_result(f"no decomposition was found ({error}); the weights have probably diverged")
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
             raise
         result = failed_result(f"out of memory ({error}); lower the number of problems or the probe's memory_gib")
     if "failed" in result.attrs:
         say(f"{probe.label} at step {snapshot.step} failed: {result.attrs['failed']}")
-    label = Label(probe.label, snapshot.step, snapshot.weights, {"probe": probe.settings(), **origin})
-    return write_result(folder, label, result, {"checkpoint": snapshot.checkpoint, **provenance()}), result
+    path = write_result(folder, label, result, {"checkpoint": snapshot.checkpoint, **provenance()})
+    shutil.rmtree(scratch, ignore_errors=True)
+    return path, result
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -11,6 +11,7 @@ from torch import Tensor
 from ired_interp import probes
 from ired_interp.callbacks.probe import ProbeCallback
 from ired_interp.errors import InputError
+from ired_interp.loggers import publish
 from ired_interp.probes.gradient_variables import ALL, QUANTILES, theta_variables
 from ired_interp.probes.loss_gradients import layer_of
 from ired_interp.results import Label, Run, failed_result, write_result
@@ -79,9 +80,9 @@ class GradientStatistics(ProbeCallback):
         result = self._statistics(batch)
         if "failed" in result.attrs:
             say(f"{LABEL} at step {step} failed: {result.attrs['failed']}")
-        write_result(
-            Run(Path(trainer.default_root_dir)).results, Label(LABEL, step, "raw", settings), result, provenance()
-        )
+        label = Label(LABEL, step, "raw", settings)
+        path = write_result(Run(Path(trainer.default_root_dir)).results, label, result, provenance())
+        publish(trainer.loggers, LABEL, result, step, path)
 
     def _statistics(self, batch: int) -> xr.Dataset:
         rows = self._gradients[: len(self._updates)]

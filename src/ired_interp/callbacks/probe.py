@@ -7,6 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from ired_interp.callbacks.averaging import WeightAveraging
 from ired_interp.errors import InputError
+from ired_interp.loggers import publish
 from ired_interp.measure import measure
 from ired_interp.module import IREDModule
 from ired_interp.probes import Probe, Snapshot
@@ -72,7 +73,8 @@ class ProbeCallback(Callback):
         self._measured = step
         origin = {"problems": self.problems, "variant": self.variant}
         results = Run(Path(trainer.default_root_dir)).results
-        measure(self.probe, self._snapshot(trainer, pl_module, step), results, origin)
+        path, result = measure(self.probe, self._snapshot(trainer, pl_module, step), results, origin)
+        publish(trainer.loggers, self.probe.label, result, step, path)
 
     def _snapshot(self, trainer: Trainer, pl_module: LightningModule, step: int) -> Snapshot:
         data = trainer.datamodule  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ from ired_interp.terminal import PLAIN_SECONDS, duration, say
 
 
 class PlainProgress(Callback):
-    """Every ten seconds, one line with the step, the loss, the last validation errors and the time that remains."""
+    """Every ten seconds, one line with how far along the run is and the time that remains; in training with loss and last errors."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start = self._shown = time.monotonic()
@@ -27,3 +27,23 @@ class PlainProgress(Callback):
         values |= {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith("val/error")}
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         say(f"step {step}/{last}  {shown}  {rate:.1f} steps/s, {duration((last - step) / max(rate, 1e-9))} left")
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._start = self._shown = time.monotonic()
+        self._done = 0
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._done += 1
+        now, total = time.monotonic(), sum(map(int, trainer.num_test_batches))
+        if now - self._shown >= PLAIN_SECONDS:
+            self._shown = now
+            left = (now - self._start) / self._done * (total - self._done)
+            say(f"test: {self._done}/{total} batches, {duration(left)} left")

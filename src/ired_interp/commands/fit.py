@@ -1,12 +1,12 @@
 """`ired fit`: train, into a run folder of its own."""
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from ired_interp.callbacks import FiniteLoss, SaveLast
@@ -15,8 +15,11 @@ from ired_interp.checkpoint_io import AtomicCheckpointIO
 from ired_interp.commands.options import take_option
 from ired_interp.errors import InputError
 from ired_interp.lightning_cli import IREDCLI
+from ired_interp.loggers import PlacedLogger, RunMetrics, WandB
+from ired_interp.loggers.wandb import RUN_ID_KEY, keep_run_id
 from ired_interp.results import Run, open_run
 from ired_interp.results.run import default_name
+from ired_interp.results.state import recorded
 from ired_interp.terminal import say
 
 _NAME_VARIABLE = "IRED_RUN_NAME"  # tells further processes of the same run its name
@@ -37,7 +40,9 @@ def main(command: str, arguments: list[str]) -> int:
             f"--resume goes on with the run as it was configured, but {wrong[0]} was given too; only --trainer.* may change "
             "(start a new run for anything else)."
         )
-    read_checkpoint(run.path)
+    checkpoint = read_checkpoint(run.path)
+    if RUN_ID_KEY in checkpoint.content:
+        keep_run_id(run, checkpoint.content[RUN_ID_KEY])
     FitCLI(["--config", str(run.config), *arguments], run)
     return 0
 
@@ -72,9 +77,14 @@ class FitCLI(IREDCLI):
         ]
 
     def trainer_places(self, logger: Any) -> dict[str, Any]:
-        own = CSVLogger(self.run.path, name="metrics", flush_logs_every_n_steps=50)
         more = [] if logger in (None, True, False) else logger if isinstance(logger, list) else [logger]
-        return {"default_root_dir": self.run.path, "logger": [own, *more], "plugins": [AtomicCheckpointIO()]}
+        for placed in (one for one in more if isinstance(one, PlacedLogger)):
+            placed.place(self.run, self.dump())
+        return {
+            "default_root_dir": self.run.path,
+            "logger": [RunMetrics(self.run), *more],
+            "plugins": [AtomicCheckpointIO()],
+        }
 
     def fit(self, **kwargs: Any) -> None:
         """Check everything that can be checked, then make the folder and train."""
@@ -84,7 +94,8 @@ class FitCLI(IREDCLI):
         _claim(run, self.dump(), self.resumed is not None)
         say(f"run {run.path}" + (f", resumed from {run.last_checkpoint().name}" if self.resumed else ""))
         started = str(run.last_checkpoint()) if self.resumed else None
-        self.trainer.fit(self.model, self.datamodule, ckpt_path=started, weights_only=True)
+        with recorded(run) if self.trainer.is_global_zero else nullcontext():
+            self.trainer.fit(self.model, self.datamodule, ckpt_path=started, weights_only=True)
         say(f"done: {self.trainer.global_step} steps; results in {run.path}")
 
 
@@ -96,6 +107,9 @@ class _Config(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint[CONFIG_KEY] = self.text
+        for logger in trainer.loggers:
+            if isinstance(logger, WandB):
+                checkpoint[RUN_ID_KEY] = logger.version
 
 
 @rank_zero_only

@@ -1,6 +1,16 @@
 """Options that a command takes out of its arguments before the configuration is parsed."""
 
+import argparse
+from typing import NoReturn
+
 from ired_interp.errors import InputError
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser whose complaints are InputErrors of one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; `{self.prog} --help` explains.")
 
 
 def take_option(arguments: list[str], name: str) -> tuple[str | None, list[str]]:

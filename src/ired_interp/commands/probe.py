@@ -3,12 +3,13 @@
 import argparse
 import json
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
 from ired_interp.callbacks import ProbeCallback
 from ired_interp.checkpoint import Checkpoint, read_checkpoint
+from ired_interp.commands.options import CommandParser
 from ired_interp.config import SentenceParser, build, build_data, check_order, read_yaml, sentence
 from ired_interp.errors import InputError
 from ired_interp.lightning_cli import quiet
@@ -38,7 +39,7 @@ def main(command: str, arguments: list[str]) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = _Parser(prog="ired probe", description=_DESCRIPTION)
+    parser = CommandParser(prog="ired probe", description=_DESCRIPTION)
     parser.add_argument(
         "--ckpt", nargs="+", default=[], metavar="FILE|RUN", help="checkpoints, or run folders (their newest)"
     )
@@ -175,8 +176,3 @@ def _device(name: str) -> torch.device:
             f"--device {name} cannot be used ({sentence(str(error))}); choose auto, cpu or cuda."
         ) from None
     return device
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; `ired probe --help` explains.")

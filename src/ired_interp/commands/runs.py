@@ -1,34 +1,36 @@
 """`ired runs`: what there is."""
 
-import argparse
 from pathlib import Path
-from typing import NoReturn
 
 from rich.table import Table
 
+from ired_interp.commands.options import CommandParser
 from ired_interp.errors import InputError
 from ired_interp.results import Run, find_runs
+from ired_interp.results.state import state
 from ired_interp.terminal import render
 
 
 def main(command: str, arguments: list[str]) -> int:
     """Run the command."""
-    parser = _Parser(prog="ired runs", description="List runs with their last step, validation errors and results.")
+    parser = CommandParser(
+        prog="ired runs", description="List runs with their state, last step, validation errors and results."
+    )
     parser.add_argument("folder", nargs="?", default="runs", help="where runs are kept (default: runs)")
     folder = Path(parser.parse_args(arguments).folder)
     if not folder.is_dir():
         raise InputError(f"folder {folder} does not exist; name the folder that `ired fit` wrote its runs to.")
     table = Table()
-    for heading in ("run", "step", "error, same", "error, harder", "checkpoint", "results"):
+    for heading in ("run", "state", "step", "error, same", "error, harder", "checkpoint", "results"):
         table.add_column(heading, overflow="fold")
     runs = find_runs(folder)
     for run in runs:
-        table.add_row(str(run.path), *_state(run))
+        table.add_row(str(run.path), state(run), *_columns(run))
     print(render(table) if runs else f"no runs in {folder}\n", end="")
     return 0
 
 
-def _state(run: Run) -> list[str]:
+def _columns(run: Run) -> list[str]:
     metrics = run.metrics()
     last = {name: value for _, values in sorted(metrics.items()) for name, value in values.items()}
     errors = [f"{last[key]:.4g}" if (key := f"val/error/{v}") in last else "–" for v in ("same", "harder")]
@@ -36,8 +38,3 @@ def _state(run: Run) -> list[str]:
     counts = [f"{name} ({sum(f.parent.name == name for f in run.result_files())})" for name in names]
     step = str(max(metrics)) if metrics else "–"
     return [step, *errors, "yes" if list(run.checkpoints.glob("*.ckpt")) else "no", ", ".join(counts) or "–"]
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; `ired runs --help` explains.")

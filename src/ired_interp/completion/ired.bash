@@ -4,18 +4,23 @@ _ired() {
     local training="--config --print_config --seed_everything --experiment --name --runs --model --model.lr --model.compile --data.task
         --data.task.n --data.batch_size --trainer.max_steps --trainer.devices --trainer.accelerator --trainer.precision --debug --help"
     if ((COMP_CWORD == 1)); then
-        words="fit validate test probe runs completion --debug --help --version"
+        words="fit validate test probe runs watch report export dashboard completion --debug --help --version"
     else
         case $command in
             fit) words="--resume --save_every --keep_best --trainer.callbacks+ $training" ;;
             validate | test) words="--ckpt --weights --model.test_steps --data.test_problems $training" ;;
             probe) words="--ckpt --config --probes --weights --problems --variant --device --output --debug --help" ;;
+            watch) words="--every --debug --help" ;;
+            report) words="--output --figures --debug --help" ;;
+            export) words="--format --output --debug --help" ;;
+            dashboard) words="--entity --project --debug --help" ;;
             completion) words="bash zsh" ;;
         esac
         case $previous in
             --weights) words="average raw" ;;
+            --format) words="csv parquet" ;;
             --variant) words="same harder" ;;
-            --config | --ckpt | --resume | --output | --runs) words= ;;
+            --config | --ckpt | --resume | --output | --figures | --runs) words= ;;
         esac
     fi
     COMPREPLY=()

@@ -4,6 +4,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -29,6 +30,7 @@ class Snapshot:
     batch : problems x (B, d_x) with answers y (B, d_y), on the module's device.
     task : where the problems come from; None if unknown, and then without theory beside the measurement.
     step : updates done. weights : which weights these are. checkpoint : hash of the file they came from, if any.
+    scratch : folder in which a long measurement may keep its state, to go on from after a kill; None if there is none.
     """
 
     module: IREDModule
@@ -37,6 +39,7 @@ class Snapshot:
     step: int = 0
     weights: Weights = "average"
     checkpoint: str | None = None
+    scratch: Path | None = None
 
 
 class Probe(ABC):

@@ -1,4 +1,4 @@
-"""Spectrum of the Hessian of the energy in y: the shape of each landscape around a point."""
+"""Spectra of Hessians: of the energy in y, and of the training objectives in θ."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -8,11 +8,12 @@ import numpy as np
 import torch
 import xarray as xr
 from rich.table import Table
-from torch import Tensor
 
 from ired_interp.energy import Energy
 from ired_interp.errors import InputError, RunError
 from ired_interp.probes.base import Point, Probe, Snapshot, chosen_landscapes, measuring_point
+from ired_interp.probes.theta_spectrum import MIXED, ThetaObjective, measure_operator, theta_operator
+from ired_interp.probes.y_hessian import hessians
 from ired_interp.terminal import render, track
 
 _HEADINGS = {
@@ -25,39 +26,79 @@ _HEADINGS = {
     "theory_median": "theory",
     "deviation": "deviation",
 }
+_THETA_HEADINGS = {
+    "lambda_min": "λ_min",
+    "lambda_max": "λ_max",
+    "found": "converged",
+    "residual": "worst residual/|λ|",
+    "in_gradient": "share of gradient",
+    "negative_share": "negative",
+    "effective_rank": "eff. rank",
+    "trace": "trace",
+    "trace_low": "95 % from",
+    "trace_high": "to",
+}
 
 
 class HessianSpectrum(Probe):
-    """All eigenvalues of H = ∇²_y E(x, y, k), per problem and landscape.
+    """Eigenvalues of the Hessian, in y: the shape of each landscape; or in θ: the shape of the objective that made it.
 
-    Beside them stands the exact spectrum of a perfectly trained model, σ_k(ᾱ_k S + σ_k² I)⁻¹ for a posterior of covariance S, so
-    1/σ_k where x fixes y; for tasks without a known posterior it is left out.
+    In y, all eigenvalues of ∇²_y E(x, y, k) per problem and landscape, exactly. Beside them stands the spectrum of a perfectly trained model,
+    σ_k(ᾱ_k S + σ_k² I)⁻¹ for a posterior of covariance S, so 1/σ_k where x fixes y; for tasks without a known posterior it is left out.
+
+    In θ, the outer eigenvalues with residuals by Lanczos, the density by stochastic Lanczos quadrature, and the trace by Hutch++, of the Hessian of
+    one objective in each landscape, averaged over the problems.
 
     Parameters
     ----------
-    space : "y".
-    landscapes : "all" or a list of k.
-    point : where to measure: the "noised" true answer, the scaled true "answer", or the "solution" that inference finds.
-    dtype : arithmetic of the Hessian; eigenvalues are always computed in float64.
+    space : "y" or "theta".
+    landscapes : "all", a list of k, or in θ "mixed": landscapes drawn per problem as in training.
+    point : (y) where to measure: the "noised" true answer, the scaled true "answer", or the "solution" that inference finds.
+    objective : (theta) the training "loss", its "score" term, or the mean "energy".
+    eigenpairs, which, tol : (theta) how many, from which end ("LA", "SA", "BE" both, "LM" magnitude), and the relative residual wanted.
+    density_probes, density_steps : (theta) random vectors and Lanczos steps of the density; 0 vectors leave it out.
+    trace_matvecs : (theta) Hessian products spent on the trace; 0 leaves it out.
+    backend : (theta) "lanczos", or "pyhessian" for that library's eigenvalues.
+    dtype : arithmetic of the Hessian; small eigenproblems are always solved in float64.
     memory_gib : the working memory it may take; batches are cut to fit.
-    seed : of the noise of the measuring point.
+    seed : of the noise of the measuring point and of random vectors.
     """
 
     name = "hessian_spectrum"
 
     def __init__(
         self,
-        space: Literal["y"] = "y",
-        landscapes: Literal["all"] | list[int] = "all",
+        space: Literal["y", "theta"] = "y",
+        landscapes: Literal["all", "mixed"] | list[int] = "all",
         point: Point = "noised",
+        objective: ThetaObjective = "score",
+        eigenpairs: int = 10,
+        which: Literal["LA", "SA", "BE", "LM"] = "BE",
+        tol: float = 1e-3,
+        density_probes: int = 4,
+        density_steps: int = 40,
+        trace_matvecs: int = 30,
+        backend: Literal["lanczos", "pyhessian"] = "lanczos",
         dtype: Literal["float32", "float64"] = "float32",
         memory_gib: float = 1.0,
         seed: int = 0,
     ) -> None:
-        if space != "y":
-            raise InputError(f"hessian_spectrum has no space {space!r}; choose 'y'.")
-        self.space, self.landscapes, self.point, self.dtype = space, landscapes, point, dtype
-        self.memory_gib, self.seed = memory_gib, seed
+        for setting, value, known in (
+            ("space", space, ("y", "theta")),
+            ("objective", objective, ("loss", "score", "energy")),
+            ("backend", backend, ("lanczos", "pyhessian")),
+            ("dtype", dtype, ("float32", "float64")),
+        ):
+            if value not in known:
+                raise InputError(f"hessian_spectrum has no {setting} {value!r}; choose {' or '.join(known)}.")
+        if landscapes == "mixed" and space == "y":
+            raise InputError("hessian_spectrum in y takes landscapes 'all' or a list; 'mixed' is for space theta.")
+        if not memory_gib > 0:
+            raise InputError(f"hessian_spectrum has memory_gib={memory_gib}; it must be positive.")
+        self.space, self.landscapes, self.point, self.objective = space, landscapes, point, objective
+        self.eigenpairs, self.which, self.tol = eigenpairs, which, tol
+        self.density_probes, self.density_steps, self.trace_matvecs = density_probes, density_steps, trace_matvecs
+        self.backend, self.dtype, self.memory_gib, self.seed = backend, dtype, memory_gib, seed
 
     @property
     def label(self) -> str:
@@ -68,17 +109,37 @@ class HessianSpectrum(Probe):
 
         Returns
         -------
-        Dataset over landscape, problem and rank of eigenvalue: `eigenvalues`, ascending; `theory` (landscape, rank) where known; and per landscape
+        In y, over landscape, problem and rank of eigenvalue: `eigenvalues`, ascending; `theory` (landscape, rank) where known; and per landscape
         `lambda_min`, `lambda_median`, `lambda_max` (over problems and ranks), `negative_share`, `effective_rank` (participation ratio
         (Σ|λ|)²/Σλ², mean over problems), `condition_number` (max |λ|/min |λ|, median over problems), `theory_median` and `deviation` (root mean
         square of λ/theory − 1, eigenvalue by eigenvalue in ascending order).
 
+        In θ, over landscape (−1 for "mixed") and rank or bin: see `measure_operator`.
+
         Raises
         ------
         RunError
-            If an eigenvalue is not finite.
+            If a value is not finite.
         """
-        module, landscapes = snapshot.module, chosen_landscapes(snapshot.module, self.landscapes)
+        return self._in_y(snapshot) if self.space == "y" else self._in_theta(snapshot)
+
+    def _in_theta(self, snapshot: Snapshot) -> xr.Dataset:
+        mixed = self.landscapes == "mixed"
+        landscapes = [MIXED] if mixed else chosen_landscapes(snapshot.module, self.landscapes)  # type: ignore[arg-type]
+        parts = []
+        for k in track(landscapes, f"Hessian spectrum in θ, {self.objective}"):
+            memory, dtype = self.memory_gib * 2**30, getattr(torch, self.dtype)
+            operator = theta_operator(snapshot, self.objective, k, dtype, memory, self.seed)
+            if not operator.gradient().isfinite().all():
+                raise RunError(f"the gradient in θ of landscape {k} is not finite; the weights have diverged.")
+            scratch = snapshot.scratch / f"landscape{k}" if snapshot.scratch else None
+            parts.append(measure_operator(operator, self, scratch))
+        result = xr.concat(parts, "landscape", coords="minimal", compat="override", join="override", data_vars="all")
+        return result.assign_coords(landscape=landscapes).assign_attrs(objective=self.objective)
+
+    def _in_y(self, snapshot: Snapshot) -> xr.Dataset:
+        module = snapshot.module
+        landscapes = chosen_landscapes(module, self.landscapes)  # type: ignore[arg-type]
         energy = deepcopy(module.energy).to(getattr(torch, self.dtype)).requires_grad_(False)
         found = np.stack([self._spectrum(energy, snapshot, k) for k in track(landscapes, "Hessian spectrum in y")])
         coordinates = {"landscape": landscapes, "problem": np.arange(found.shape[1]), "rank": np.arange(found.shape[2])}
@@ -102,26 +163,27 @@ class HessianSpectrum(Probe):
         return torch.linalg.eigvalsh(matrices.double()).cpu().numpy()
 
     def summary(self, result: xr.Dataset) -> str:
-        table = Table(title=f"Hessian of E in y at the {self.point} point, {result.sizes['problem']} problems")
-        columns = [name for name in _HEADINGS if name in result]
-        for heading in ("k", *(_HEADINGS[name] for name in columns)):
+        if self.space == "y":
+            title = f"Hessian of E in y at the {self.point} point, {result.sizes['problem']} problems"
+            columns = {name: heading for name, heading in _HEADINGS.items() if name in result}
+        else:
+            title = f"Hessian of the {self.objective} in θ, {int(result['parameters'][0])} parameters"
+            result = result.assign(
+                lambda_min=result["eigenvalues"].min("rank"),
+                lambda_max=result["eigenvalues"].max("rank"),
+                residual=(result["residuals"] / abs(result["eigenvalues"])).max("rank"),
+                found=result["converged"].mean("rank"),
+                in_gradient=result["gradient_share"].sum("rank"),
+            )
+            columns = {name: heading for name, heading in _THETA_HEADINGS.items() if name in result}
+        table = Table(title=title)
+        for heading in ("k", *columns.values()):
             table.add_column(heading, justify="right")
         for i, k in enumerate(result["landscape"].values):
-            values = (_format(name, float(result[name][i])) for name in columns)
-            table.add_row(str(k), *values)
+            table.add_row(
+                "mixed" if k == MIXED else str(k), *(_format(name, float(result[name][i])) for name in columns)
+            )
         return render(table)
-
-
-def hessians(energy: Energy, x: Tensor, y: Tensor, k: int, memory: float) -> Tensor:
-    """∇²_y E (B, d_y, d_y) at y (B, d_y), as derivatives of the gradient along every axis, as many axes at once as fit `memory` bytes."""
-    units = x.shape[1] + y.shape[1] + sum(p.shape[0] for p in energy.parameters() if p.ndim > 1)
-    axes = max(1, int(memory / (8 * units * len(y) * y.element_size())))
-
-    def along(direction: Tensor) -> Tensor:
-        return torch.func.jvp(lambda y: energy.gradient(x, y, k), (y,), (direction.expand_as(y),))[1]
-
-    eye = torch.eye(y.shape[1], dtype=y.dtype, device=y.device)
-    return torch.vmap(along, out_dims=1, chunk_size=axes)(eye)
 
 
 def _derived(found: np.ndarray) -> dict[str, Any]:
@@ -147,9 +209,11 @@ def _theory(snapshot: Snapshot, landscapes: Sequence[int]) -> np.ndarray | None:
     return np.stack([np.sort(noise[k] / (signal[k] ** 2 * variances + noise[k] ** 2)) for k in landscapes])
 
 
+_SHARES = ("negative_share", "deviation", "found", "in_gradient")
+_SHORT = ("condition_number", "residual", "trace", "trace_low", "trace_high")
+
+
 def _format(name: str, value: float) -> str:
-    if name in ("negative_share", "deviation"):
+    if name in _SHARES:
         return f"{value:.1%}"
-    return (
-        f"{value:.3g}" if name == "condition_number" else f"{value:.3f}" if name != "effective_rank" else f"{value:.1f}"
-    )
+    return f"{value:.1f}" if name == "effective_rank" else f"{value:.3g}" if name in _SHORT else f"{value:.3f}"

@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 import xarray as xr
 
 from ired_interp.errors import InputError
@@ -51,8 +54,8 @@ def failed_result(reason: str) -> xr.Dataset:
     return xr.Dataset(attrs={"failed": reason})
 
 
-def read_result(path: Path) -> xr.Dataset:
-    """A result in memory.
+def read_result(path: Path, names: Sequence[str] | None = None) -> xr.Dataset:
+    """A result in memory, or only those of the named variables that it has.
 
     Raises
     ------
@@ -60,8 +63,32 @@ def read_result(path: Path) -> xr.Dataset:
         If the file is missing or is no netCDF file.
     """
     try:
-        return xr.load_dataset(path, engine="h5netcdf")
+        return xr.load_dataset(path, engine="h5netcdf") if names is None else _read_some(path, names)
     except FileNotFoundError:
         raise InputError(f"result {path} does not exist; `ired runs` lists what there is.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise InputError(f"{path} is not a readable result ({error}); remove it and measure again.") from None
+
+
+def _read_some(path: Path, names: Sequence[str]) -> xr.Dataset:
+    """Named variables of a result with their labels, several times faster than opening the whole of it as a dataset."""
+    variables: dict[str, Any] = {}
+    labels: dict[str, Any] = {}
+    with h5py.File(path) as file:
+        for name in (n for n in names if n in file):
+            scales = [dimension[0] for dimension in file[name].dims]
+            dims = tuple(scale.name.lstrip("/") for scale in scales)
+            variables[name] = (dims, _values(file[name]))
+            labels |= {d: _values(s) for d, s in zip(dims, scales, strict=True) if not _is_bare(s)}
+        attributes = {name: np.asarray(value).ravel()[0].item() for name, value in file.attrs.items() if name[0] != "_"}
+    return xr.Dataset(variables, labels, attributes)
+
+
+def _is_bare(scale: h5py.Dataset) -> bool:
+    """Whether a dimension has a length but no labels."""
+    return bytes(scale.attrs.get("NAME", b"")).startswith(b"This is a netCDF dimension but not a netCDF variable")
+
+
+def _values(data: h5py.Dataset) -> np.ndarray:
+    values = data.asstr()[()] if h5py.check_string_dtype(data.dtype) else data[()]
+    return np.asarray(values)

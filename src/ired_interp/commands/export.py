@@ -1,0 +1,29 @@
+"""`ired export`: results as CSV or Parquet tables."""
+
+from pathlib import Path
+
+from ired_interp.commands.options import CommandParser
+from ired_interp.results import export, open_results
+from ired_interp.terminal import say, track
+
+
+def main(command: str, arguments: list[str]) -> int:
+    """Run the command."""
+    parser = CommandParser(
+        prog="ired export",
+        description="Write every result of a run as tables, one folder a result, one file a set of dimensions.",
+    )
+    parser.add_argument("run", help="the run's folder")
+    parser.add_argument("--format", choices=["csv", "parquet"], default="csv")
+    parser.add_argument("--output", metavar="DIR", help="where to (default: tables/ in the run's folder)")
+    options = parser.parse_args(arguments)
+    opened = open_results(options.run)
+    folder = Path(options.output) if options.output else opened.path / "tables"
+    count = 0
+    for series in track(opened.series, "export"):
+        for step, path in series.files.items():
+            count += len(export(series.at(step), folder / series.probe / path.stem, options.format))
+    for sentence in opened.skipped:
+        say(f"left out: {sentence}")
+    print(f"{count} tables written to {folder}")
+    return 0

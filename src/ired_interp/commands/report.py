@@ -1,0 +1,35 @@
+"""`ired report`: one page for the browser about one or more runs, and their figures for a paper."""
+
+from pathlib import Path
+
+from ired_interp.commands.options import CommandParser
+from ired_interp.report import gather, save_figures, write_page
+from ired_interp.results import open_results
+from ired_interp.terminal import say
+
+
+def main(command: str, arguments: list[str]) -> int:
+    """Run the command."""
+    parser = CommandParser(
+        prog="ired report", description="Write one self-contained HTML page about runs, and print its path."
+    )
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="run folders; runs that differ in their seed alone are shown as one, with spread",
+    )
+    parser.add_argument("--output", metavar="FILE", help="the page (default: report.html in the first run's folder)")
+    parser.add_argument(
+        "--figures", metavar="DIR", help="also write every figure as PNG, SVG and PDF, with captions and numbers"
+    )
+    options = parser.parse_args(arguments)
+    opened = [open_results(path) for path in dict.fromkeys(options.runs)]
+    report = gather(opened)
+    for sentence in report.skipped:
+        say(f"left out: {sentence}")
+    page = Path(options.output) if options.output else opened[0].path / "report.html"
+    if options.figures:
+        say(f"{len(save_figures(report, Path(options.figures)))} files written to {options.figures}")
+    print(write_page(report, page).absolute())
+    return 0

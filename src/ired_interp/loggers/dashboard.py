@@ -1,0 +1,125 @@
+"""The W&B dashboard as code: one section for each thing that is measured, over the stable names that `WandB` logs."""
+
+from typing import TYPE_CHECKING, Any
+
+from ired_interp.errors import InputError, RunError
+
+if TYPE_CHECKING:
+    import wandb_workspaces.workspaces as ws
+    from wandb_workspaces.reports.v2 import interface as wr
+
+LANDSCAPES = 10
+STEP = "trainer/global_step"
+
+# Section → (title, metric or stem by landscape, logarithmic). A stem ends in "/k" and stands for one curve a landscape.
+CURVES: dict[str, list[tuple[str, list[str], bool]]] = {
+    "Training": [
+        ("validation error", ["val/error/same", "val/error/harder"], True),
+        ("training loss", ["train/loss"], True),
+        ("score term", ["train/score"], True),
+        ("contrastive term", ["train/contrast"], False),
+    ],
+    "Gradients": [
+        ("E‖g‖²/d in y by landscape (perfect: 1)", ["gradient_statistics_y/norm_ratio/k"], False),
+        ("E⟨g, ε⟩/d in y by landscape (perfect: 1)", ["gradient_statistics_y/alignment/k"], False),
+        ("gradient noise scale in θ by landscape (problems)", ["gradient_statistics_theta/noise_scale/k"], True),
+        ("mean pairwise cosine in θ by landscape", ["gradient_statistics_theta/mean_cosine/k"], False),
+    ],
+    "Spectra": [
+        ("median eigenvalue in y by landscape", ["hessian_spectrum_y/lambda_median/k"], True),
+        ("largest eigenvalue in y by landscape", ["hessian_spectrum_y/lambda_max/k"], True),
+        ("distance from theory (RMS of λ/λ_exact − 1)", ["hessian_spectrum_y/deviation/k"], False),
+        ("share of negative eigenvalues in y", ["hessian_spectrum_y/negative_share/k"], False),
+        ("eigenvalues in y, landscape 0", ["hessian_spectrum_y/eigenvalues/k0"], False),
+    ],
+    "Drift": [],
+    "Inference": [],
+}
+FIGURES = {
+    "Gradients": ["gradient_statistics_y/figure", "gradient_statistics_theta/figure"],
+    "Spectra": ["hessian_spectrum_y/figure", "hessian_spectrum_theta/figure"],
+    "Drift": ["subspace_drift/figure"],
+    "Inference": ["inference_trajectory/figure"],
+}
+TABLES = {"Spectra": ["hessian_spectrum_y/table/landscape"], "Gradients": ["gradient_statistics_y/table/landscape"]}
+
+
+def dashboard(entity: str, project: str, name: str = "IRED landscapes") -> "ws.Workspace":
+    """The dashboard, not yet saved.
+
+    Parameters
+    ----------
+    entity : team or user at W&B. project : its project. name : of the view.
+
+    Raises
+    ------
+    InputError
+        If wandb-workspaces is not installed.
+    """
+    try:
+        import wandb_workspaces.workspaces as ws
+        from wandb_workspaces.reports.v2 import interface as wr
+    except ImportError:
+        raise InputError(
+            "the dashboard needs wandb-workspaces, which is not installed; run `pip install ired-interp[dashboard]`."
+        ) from None
+    sections = []
+    for title, curves in CURVES.items():
+        panels: list[Any] = [_plot(wr, *curve) for curve in curves]
+        panels += [
+            wr.MediaBrowser(title=key.split("/")[0].replace("_", " "), media_keys=[key])
+            for key in FIGURES.get(title, [])
+        ]
+        panels += [wr.WeavePanelSummaryTable(table_name=key) for key in TABLES.get(title, [])]
+        sections.append(
+            ws.Section(name=title, panels=panels, is_open=True, panel_settings=ws.SectionPanelSettings(x_axis=STEP))
+        )
+    settings = ws.WorkspaceSettings(x_axis=STEP)
+    return ws.Workspace(entity=entity, project=project, name=name, sections=sections, settings=settings)
+
+
+def save_dashboard(entity: str, project: str) -> str:
+    """Make the dashboard in a W&B project.
+
+    Returns
+    -------
+    Its address.
+
+    Raises
+    ------
+    InputError
+        If this machine is not logged in to W&B.
+    RunError
+        If W&B refuses.
+    """
+    import wandb
+
+    workspace = dashboard(entity, project)
+    try:
+        if not wandb.login(prompt=False):
+            raise InputError("this machine is not logged in to W&B; run `wandb login`, or set WANDB_API_KEY.")
+        workspace.save()
+    except InputError:
+        raise
+    except Exception as error:
+        raise RunError(
+            f"W&B did not take the dashboard for {entity}/{project} ({error}); check entity, project and network."
+        ) from error
+    return str(workspace.url)
+
+
+def metrics() -> list[str]:
+    """Every name that the dashboard draws."""
+    curves = [
+        name for section in CURVES.values() for _, stems, _ in section for stem in stems for name in _expanded(stem)
+    ]
+    return curves + [key for keys in (*FIGURES.values(), *TABLES.values()) for key in keys]
+
+
+def _expanded(stem: str) -> list[str]:
+    return [f"{stem}{k}" for k in range(LANDSCAPES)] if stem.endswith("/k") else [stem]
+
+
+def _plot(wr: "wr", title: str, stems: list[str], logarithmic: bool) -> "wr.LinePlot":  # type: ignore[valid-type]
+    names = [name for stem in stems for name in _expanded(stem)]
+    return wr.LinePlot(title=title, x=STEP, y=names, log_y=logarithmic, title_x="step (updates done)")  # type: ignore[attr-defined]

@@ -1,0 +1,86 @@
+"""A result as what loggers understand: scalars, histograms and tables under stable names."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import xarray as xr
+from lightning.pytorch.loggers import Logger
+
+from ired_interp.loggers.placed import RunMetrics
+from ired_interp.terminal import say
+
+_MOST_SCALARS = 40  # of one variable
+_LEAST_VALUES = 16  # in a histogram
+
+
+@runtime_checkable
+class ResultLogger(Protocol):
+    """A logger that shows more of a result than scalars."""
+
+    def log_result(self, label: str, result: xr.Dataset, step: int, path: Path) -> None:
+        """Log the result of a probe, which lies in the file `path`."""
+
+
+def publish(loggers: Iterable[Logger], label: str, result: xr.Dataset, step: int, path: Path) -> None:
+    """Hand a result to all loggers of a Trainer.
+
+    A logger that fails is named and passed over: the result itself is safe in the run's folder.
+
+    Parameters
+    ----------
+    loggers : of the Trainer. label : of the result. result : what was measured. step : updates done. path : its file.
+    """
+    if "failed" in result.attrs:
+        return
+    for logger in loggers:
+        if isinstance(logger, RunMetrics):
+            continue
+        try:
+            if isinstance(logger, ResultLogger):
+                logger.log_result(label, result, step, path)
+            else:
+                logger.log_metrics(scalars(label, result), step)
+        except Exception as error:
+            say(
+                f"{type(logger).__name__} did not take {label} of step {step} ({type(error).__name__}: {error}); it lies in {path}"
+            )
+
+
+def scalars(label: str, result: xr.Dataset) -> dict[str, float]:
+    """Numbers worth a curve: `label/variable` for single numbers, `label/variable/k3` by landscape, `label/variable/<name>` along another dimension.
+
+    Of variables by layer, the layer "all" counts. Values that are not finite are left out, as are variables with more dimensions.
+    """
+    found: dict[str, float] = {}
+    for name, variable in _numeric(result).items():
+        if variable.ndim == 0:
+            found[f"{label}/{name}"] = float(variable)
+        elif variable.ndim == 1 and variable.size <= _MOST_SCALARS and variable.dims[0] in result.coords:
+            (dimension,) = variable.dims
+            for place, value in zip(result[dimension].values, variable.values, strict=True):
+                found[f"{label}/{name}/{'k' if dimension == 'landscape' else ''}{place}"] = float(value)
+    return {name: value for name, value in found.items() if np.isfinite(value)}
+
+
+def distributions(label: str, result: xr.Dataset) -> Mapping[str, np.ndarray]:
+    """Values worth a histogram: per landscape, `label/variable/k3`, all finite values of variables with further dimensions."""
+    found = {}
+    for name, variable in _numeric(result).items():
+        if (
+            variable.ndim > 1
+            and "landscape" in variable.dims
+            and variable.size >= _LEAST_VALUES * variable.sizes["landscape"]
+        ):
+            for k in result["landscape"].values:
+                values = variable.sel(landscape=k).values.ravel()
+                found[f"{label}/{name}/k{k}"] = values[np.isfinite(values)]
+    return {name: values for name, values in found.items() if values.size}
+
+
+def _numeric(result: xr.Dataset) -> dict[str, xr.DataArray]:
+    numeric = {str(name): v for name, v in result.data_vars.items() if np.issubdtype(v.dtype, np.number)}
+    if "layer" in result.coords and "all" in result["layer"].values:
+        return {name: v.sel(layer="all", drop=True) if "layer" in v.dims else v for name, v in numeric.items()}
+    return numeric

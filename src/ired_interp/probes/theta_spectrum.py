@@ -1,0 +1,178 @@
+"""Hessians of the objectives in θ, and what Lanczos, quadrature and trace estimation say of them."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import xarray as xr
+from torch import Tensor
+
+from ired_interp.diffusion import Noise, Objective, Schedule
+from ired_interp.energy import Energy
+from ired_interp.errors import InputError
+from ired_interp.probes.base import Snapshot
+from ired_interp.random import stream
+from ired_interp.spectra import (
+    HessianOperator,
+    Spectrum,
+    density,
+    effective_rank,
+    lanczos,
+    overlap,
+    pyhessian_eigenvalues,
+    trace,
+)
+
+ThetaObjective = Literal["loss", "score", "energy"]
+MIXED = -1  # the landscape coordinate of objectives over landscapes drawn as in training
+_GRID = 512
+_NEARLY_ZERO = 1e-3  # of the largest eigenvalue in magnitude
+
+
+def theta_operator(
+    snapshot: Snapshot, objective: ThetaObjective, k: int, dtype: torch.dtype, memory: float, seed: int
+) -> HessianOperator:
+    """Hessian in θ of an objective in landscape k (or MIXED), on the snapshot's problems with noise drawn once.
+
+    Parameters
+    ----------
+    objective : "score", mean (∇_y E − ε)²; "energy", mean E at the noised answer; "loss", the training loss, its negatives found once with the
+        weights at hand and then held fixed, as training does.
+    memory : bytes for kept graphs; the batch is cut to fit.
+
+    Raises
+    ------
+    InputError
+        If the energy has no weights.
+    """
+    module = snapshot.module
+    if not any(p.requires_grad for p in module.energy.parameters()):
+        raise InputError(
+            f"hessian_spectrum in theta needs an energy with weights; {type(module.energy).__name__} has none."
+        )
+    energy, schedule = deepcopy(module.energy).to(dtype), deepcopy(module.schedule).to(dtype)
+    x, y = (part.to(dtype) for part in snapshot.batch)
+    drawn = Noise.draw(len(y), y.shape[1], module.landscapes, stream(y.device, seed, "theta"))
+    rows = drawn.k if k == MIXED else torch.full_like(drawn.k, k)
+    noise = Noise(rows, drawn.eps.to(dtype), drawn.contrast_eps.to(dtype))
+    function, data = _objective(objective, module.objective, energy, schedule, x, y, noise)
+    return HessianOperator(function, energy, data, memory=int(memory))
+
+
+def _objective(
+    name: ThetaObjective, training: Objective, energy: Energy, schedule: Schedule, x: Tensor, y: Tensor, noise: Noise
+) -> tuple[Callable[[Any], Tensor], tuple[Tensor, ...]]:
+    noised = schedule.noised(y, noise.k, noise.eps)
+    if name == "energy":
+        return (lambda rows: energy(*rows).mean()), (x, noised, noise.k)
+
+    def score(x: Tensor, k: Tensor, noised: Tensor, eps: Tensor) -> Tensor:
+        gradient = energy.evaluate_with_gradient(energy.condition(x, k), noised)[1]
+        return (gradient - eps).square().mean()
+
+    if name == "score":
+        return (lambda rows: score(*rows)), (x, noise.k, noised, noise.eps)
+    positive = schedule.noised(y, noise.k, noise.contrast_eps)
+    negative = training.negatives(energy, schedule, energy.condition(x, noise.k), y, noise).detach()
+
+    def loss(rows: tuple[Tensor, ...]) -> Tensor:
+        x, k, noised, eps, positive, negative = rows
+        context = energy.condition(x, k)
+        contrast = F.softplus(energy.evaluate(context, positive) - energy.evaluate(context, negative)).mean()
+        return score(x, k, noised, eps) + training.contrast_weight * contrast
+
+    return loss, (x, noise.k, noised, noise.eps, positive, negative)
+
+
+class Settings(Protocol):
+    """What is computed of an operator; `HessianSpectrum` documents each."""
+
+    eigenpairs: int
+    which: Literal["LA", "SA", "BE", "LM"]
+    tol: float
+    density_probes: int
+    density_steps: int
+    trace_matvecs: int
+    backend: Literal["lanczos", "pyhessian"]
+    seed: int
+
+
+def measure_operator(operator: HessianOperator, settings: Settings, scratch: Path | None) -> xr.Dataset:
+    """Eigenpairs, density and trace of a Hessian.
+
+    Parameters
+    ----------
+    scratch : a folder from which an interrupted computation goes on, or None.
+
+    Returns
+    -------
+    `eigenvalues`, `residuals` ‖Hv − λv‖, `converged` and `gradient_share` (cos² of gradient and eigenvector) over rank; `density` with
+    `density_low`, `density_high` and `density_grid` over bin; `trace` with `trace_low`, `trace_high`; `negative_share` and `effective_rank` with
+    their `_error`; `parameters` N, `matvecs` and `notes` on what the residuals do not prove. Intervals are at 95 %.
+    """
+    size = operator.shape[0]
+    found = _eigenpairs(operator, settings, scratch)
+    result = xr.Dataset(
+        {
+            "eigenvalues": (
+                "rank",
+                found.eigenvalues.numpy(),
+                {"long_name": "eigenvalues of the Hessian in θ", "units": "objective / θ²"},
+            ),
+            "residuals": (
+                "rank",
+                found.residuals.numpy(),
+                {"long_name": "‖Hv − λv‖: an eigenvalue lies within it", "units": "objective / θ²"},
+            ),
+            "converged": ("rank", found.converged.numpy()),
+            "gradient_share": (
+                "rank",
+                overlap(found, operator.gradient()).numpy(),
+                {"long_name": "cos² of gradient and eigenvector"},
+            ),
+            "notes": "; ".join(found.notes),
+            "parameters": size,
+        },
+        {"rank": np.arange(len(found.eigenvalues))},
+    )
+    if settings.density_probes:
+        file = scratch / "density.npz" if scratch else None
+        curve = density(
+            operator,
+            settings.density_probes,
+            min(settings.density_steps, size),
+            points=_GRID,
+            seed=settings.seed,
+            checkpoint=file,
+        )
+        result["density_grid"] = ("bin", curve.grid, {"long_name": "eigenvalue", "units": "objective / θ²"})
+        for name in ("values", "low", "high"):
+            label = "density" if name == "values" else f"density_{name}"
+            result[label] = (
+                "bin",
+                getattr(curve, name),
+                {"long_name": "spectral density (95 % band over probe vectors)"},
+            )
+        # Most eigenvalues are nearly 0, where their sign says nothing.
+        share = curve.share(high=-_NEARLY_ZERO * float(found.eigenvalues.abs().max()))
+        for name, estimate in (("negative_share", share), ("effective_rank", effective_rank(curve))):
+            result[name], result[f"{name}_error"] = estimate.value, estimate.error
+        result["negative_share"].attrs["long_name"] = f"share of eigenvalues below −{_NEARLY_ZERO:g} of the largest"
+    if settings.trace_matvecs:
+        estimate = trace(operator, settings.trace_matvecs, seed=settings.seed)
+        for part in ("value", "low", "high"):
+            result["trace" if part == "value" else f"trace_{part}"] = getattr(estimate, part)
+    result["matvecs"] = operator.matvecs
+    return result
+
+
+def _eigenpairs(operator: HessianOperator, settings: Settings, scratch: Path | None) -> Spectrum:
+    count = min(settings.eigenpairs, operator.shape[0])
+    if settings.backend == "pyhessian":
+        return pyhessian_eigenvalues(operator, count, settings.tol, seed=settings.seed)
+    folder = scratch / "lanczos" if scratch else None
+    return lanczos(operator, count, settings.which, settings.tol, seed=settings.seed, checkpoint=folder)

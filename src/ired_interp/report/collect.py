@@ -1,0 +1,168 @@
+"""What a report is about: runs in groups that differ in more than their seed, and what was measured on them."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from os.path import commonprefix
+from typing import Any
+
+import xarray as xr
+
+from ired_interp.errors import InputError
+from ired_interp.results import OpenedRun, Series
+from ired_interp.results.series import flat
+
+# Settings that change where or how often something is written, not what is learned.
+_IRRELEVANT = (
+    "seed_everything",
+    "name",
+    "runs",
+    "experiment",
+    "save_every",
+    "keep_best",
+    "trainer.logger",
+    "trainer.callbacks",
+)
+_IRRELEVANT_TRAINER = (
+    "trainer.log_every_n_steps",
+    "trainer.val_check_interval",
+    "trainer.enable_progress_bar",
+    "trainer.devices",
+)
+
+_LONGEST = 26  # letters of a name in a legend
+
+
+@dataclass(eq=False)
+class Group:
+    """Runs that agree in all settings but their seed; shown as one series with its spread, under a name short enough for a legend."""
+
+    index: int
+    runs: list[OpenedRun]
+    settings: dict[str, Any]
+    differences: dict[str, Any] = field(default_factory=dict)
+    name: str = ""
+
+
+@dataclass(eq=False)
+class Section:
+    """One measurement, as made on every run that has it."""
+
+    probe: str
+    weights: str
+    settings: dict[str, Any]
+    by_group: list[tuple[Group, list[Series]]]
+    notes: list[str]
+
+    def last(self) -> list[tuple[Group, list[xr.Dataset]]]:
+        """The last result of each run."""
+        read = [
+            (group, [r for s in series if (r := self._read(s, s.steps[-1])) is not None])
+            for group, series in self.by_group
+        ]
+        return [(group, results) for group, results in read if results]
+
+    def over_steps(self, names: Sequence[str]) -> list[tuple[Group, list[xr.Dataset]]]:
+        """Some variables of each run's results, joined over `step`; nothing else is read."""
+        found = []
+        for group, series in self.by_group:
+            joined = [d for s in series if (d := self._joined(s, names)) is not None]
+            if joined:
+                found.append((group, joined))
+        return found
+
+    def _joined(self, series: Series, names: Sequence[str]) -> xr.Dataset | None:
+        parts = {step: r for step in series.steps if (r := self._read(series, step, names)) is not None}
+        parts = {step: r for step, r in parts.items() if any(name in r for name in names)}
+        if not parts:
+            return None
+        steps = xr.DataArray(list(parts), dims="step", name="step")
+        return xr.concat(
+            list(parts.values()),
+            dim=steps,
+            data_vars="all",
+            coords="minimal",
+            compat="override",
+            join="outer",
+            combine_attrs="override",
+        )
+
+    def _read(self, series: Series, step: int, names: Sequence[str] | None = None) -> xr.Dataset | None:
+        try:
+            return series.at(step, names)
+        except InputError as error:
+            if str(error) not in self.notes:
+                self.notes.append(str(error))
+            return None
+
+    def points(self) -> str:
+        """Where and on what it was measured, in words."""
+        parts = []
+        if point := self.settings.get("probe.point"):
+            named = {
+                "noised": "the noised answer √ᾱₖ y* + σₖ ε",
+                "answer": "the scaled answer √ᾱₖ y*",
+                "solution": "the solution found",
+            }
+            parts.append(f"at {named.get(str(point), point)}")
+        if problems := self.settings.get("problems"):
+            parts.append(f"on {problems} problems of the {self.settings.get('variant', 'same')} distribution")
+        return ", ".join([*parts, f"{self.weights} weights"])
+
+
+def group_runs(runs: Sequence[OpenedRun]) -> list[Group]:
+    """Runs that agree in everything but seeds and places, in the order given."""
+    groups: dict[str, Group] = {}
+    for run in runs:
+        settings = {k: v for k, v in flat(run.config).items() if not _irrelevant(k)}
+        key = json.dumps(settings, sort_keys=True, default=str)
+        groups.setdefault(key, Group(len(groups), [], settings)).runs.append(run)
+    found = list(groups.values())
+    for group in found:
+        group.differences = {
+            k: group.settings.get(k)
+            for k in sorted({k for g in found for k in g.settings})
+            if any(g.settings.get(k) != group.settings.get(k) for g in found)
+        }
+        group.name = _name([run.path.name for run in group.runs])
+    names = [group.name for group in found]
+    for group in found:
+        if names.count(group.name) > 1:
+            group.name += " " + ", ".join(f"{k.rsplit('.', 1)[-1]}={v}" for k, v in group.differences.items())
+    return found
+
+
+def sections(groups: Sequence[Group], notes: list[str]) -> list[Section]:
+    """What was measured, by probe, weights and settings; `notes` gathers what had to be skipped."""
+    found: dict[str, Section] = {}
+    for group in groups:
+        for run in group.runs:
+            mine: dict[str, Series] = {}
+            for series in run.series:
+                settings = {k: v for k, v in series.settings.items() if not k.startswith("config.")}
+                key = json.dumps([series.probe, series.weights, settings], sort_keys=True)
+                found.setdefault(key, Section(series.probe, series.weights, settings, [], notes))
+                if key not in mine or mine[key].steps[-1] <= series.steps[-1]:
+                    mine[key] = series
+            for key, series in mine.items():
+                by_group = found[key].by_group
+                if not by_group or by_group[-1][0] is not group:
+                    by_group.append((group, []))
+                by_group[-1][1].append(series)
+    return list(found.values())
+
+
+def _irrelevant(key: str) -> bool:
+    return key.startswith(_IRRELEVANT) or key.startswith(_IRRELEVANT_TRAINER) or key.rsplit(".", 1)[-1] == "seed"
+
+
+def _name(names: list[str]) -> str:
+    """The run's name, or what several have in common."""
+    if len(names) == 1:
+        return _elided(names[0])
+    common = commonprefix(names).rstrip("-_ .0123456789") or f"{names[0]} … {names[-1]}"  # noqa: RUF071 (letters, not folders)
+    return f"{_elided(common)} ({len(names)} runs)"
+
+
+def _elided(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 9]}…{name[-8:]}"

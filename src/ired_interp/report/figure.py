@@ -1,0 +1,113 @@
+"""A figure: panels with a title and a caption, drawn as SVG for the page and as PNG, SVG and PDF for a paper."""
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+
+from ired_interp.report.style import HEIGHT, RC, WIDTH
+from ired_interp.results.files import atomic
+
+FORMATS = ("png", "svg", "pdf")
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One plot.
+
+    Attributes
+    ----------
+    title : a few words. draw : draws it into axes. height : in units of the usual height.
+    """
+
+    title: str
+    draw: Callable[[Axes], None]
+    height: float = 1.0
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What a reader sees under one heading.
+
+    Attributes
+    ----------
+    name : file name. title : what it shows. caption : on what, with units, and how to read it.
+    panels : its plots. table : the numbers behind it, if they are few.
+    """
+
+    name: str
+    title: str
+    caption: str
+    panels: Sequence[Panel] = ()
+    table: pd.DataFrame | None = None
+
+    def svgs(self) -> list[str]:
+        """Each panel as an SVG element, sized by its container."""
+        return [_as_element(_draw([panel]), f"{self.name}-{i}", panel.title) for i, panel in enumerate(self.panels)]
+
+    def save(self, folder: Path) -> list[Path]:
+        """All panels side by side as PNG (300 dpi), SVG and PDF, and the numbers as CSV."""
+        paths = []
+        if self.panels:
+            with matplotlib.rc_context(RC):
+                canvas = _draw(self.panels)
+                for kind in FORMATS:
+                    path = folder / f"{self.name}.{kind}"
+                    with atomic(path) as temporary:
+                        canvas.savefig(temporary, format=kind, dpi=300, metadata=_undated(kind))
+                    paths.append(path)
+        if self.table is not None:
+            path = folder / f"{self.name}.csv"
+            with atomic(path) as temporary:
+                self.table.to_csv(temporary, index=False)
+            paths.append(path)
+        return paths
+
+    def png(self) -> bytes:
+        """All panels side by side, at screen resolution."""
+        with matplotlib.rc_context(RC):
+            buffer = io.BytesIO()
+            _draw(self.panels).savefig(buffer, format="png", dpi=110)
+        return buffer.getvalue()
+
+
+def _draw(panels: Sequence[Panel]) -> Canvas:
+    with matplotlib.rc_context(RC):
+        columns = min(len(panels), 3) if len(panels) != 4 else 2
+        rows = ceil(len(panels) / columns)
+        canvas = Canvas(figsize=(WIDTH * columns, HEIGHT * rows * max(panel.height for panel in panels)))
+        for index, panel in enumerate(panels):
+            axes = canvas.add_subplot(rows, columns, index + 1)
+            axes.set_title(panel.title)
+            panel.draw(axes)
+    return canvas
+
+
+def _as_element(canvas: Canvas, name: str, title: str) -> str:
+    buffer = io.StringIO()
+    with matplotlib.rc_context({**RC, "svg.hashsalt": name, "savefig.transparent": True}):
+        canvas.savefig(buffer, format="svg", metadata=_undated("svg"))
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.S)
+    text = re.sub(r'(<svg\b[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg\b[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'\bid="(?!DejaVu)([^"]+)"', rf'id="{name}-\1"', text)
+    text = re.sub(r'(xlink:href="|url\()#', rf"\1#{name}-", text)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{_quoted(title)}" ', 1)
+
+
+def _quoted(text: str) -> str:
+    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+
+
+def _undated(kind: str) -> dict[str, None]:
+    return {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})

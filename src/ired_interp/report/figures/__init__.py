@@ -1,0 +1,59 @@
+"""Figures by the label of the result that they draw; a result without one of its own is shown as a table."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from ired_interp.report.collect import Group, Section
+from ired_interp.report.figure import Figure
+from ired_interp.report.figures import (
+    errors,
+    generic,
+    gradients_theta,
+    gradients_y,
+    hessian_theta,
+    hessian_y,
+    subspace_drift,
+    trajectory,
+)
+from ired_interp.results import OpenedRun, Run, Series, read_result
+from ired_interp.results.series import flat
+
+# In the order of the page. A label belongs to the longest key that it begins with.
+FIGURES: dict[str, Callable[[Section], list[Figure]]] = {
+    "test_error": errors.figures,
+    "validation_error": errors.figures,
+    "hessian_spectrum_y": hessian_y.figures,
+    "hessian_spectrum_theta": hessian_theta.figures,
+    "gradient_statistics_y": gradients_y.figures,
+    "gradient_statistics_theta": gradients_theta.by_problem,
+    "gradient_statistics_training": gradients_theta.over_training,
+    "subspace_drift": subspace_drift.figures,
+    "inference_trajectory": trajectory.figures,
+}
+
+
+def rank(label: str) -> int:
+    """Where a result's figures stand on the page."""
+    return list(FIGURES).index(key) if (key := _key(label)) else len(FIGURES)
+
+
+def figures_of(section: Section) -> list[Figure]:
+    """The figures of one measurement."""
+    key = _key(section.probe)
+    return FIGURES[key](section) if key else generic.figures(section)
+
+
+def figures_of_file(path: Path) -> list[Figure]:
+    """The figures of one result in a run's folder, by itself."""
+    result = read_result(path, [])
+    probe, step, weights = (result.attrs[name] for name in ("probe", "step", "weights"))
+    settings = flat(json.loads(result.attrs["settings"]))
+    series = Series(str(probe), str(weights), settings, {int(step): path})
+    run = OpenedRun(Run(path.parents[2]))
+    group = Group(0, [run], {}, name=run.path.name)
+    return figures_of(Section(series.probe, series.weights, settings, [(group, [series])], []))
+
+
+def _key(label: str) -> str | None:
+    return max((key for key in FIGURES if label.startswith(key)), key=len, default=None)

@@ -1,0 +1,109 @@
+"""Gradients of the training loss in the weights: by landscape after training, and over training."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+
+from ired_interp.report.collect import Group, Section
+from ired_interp.report.figure import Figure, Panel
+from ired_interp.report.figures.lines import by_landscape, legend, matrix, spread_line
+from ired_interp.report.style import INK, MARKERS, log_if_positive, series_colour
+
+_NAMES = ("norm_mean", "noise_scale", "snr", "mean_cosine", "consecutive_cosine")
+Data = Sequence[tuple[Group, list[xr.Dataset]]]
+
+
+def by_problem(section: Section) -> list[Figure]:
+    """Noise, agreement and effective rank by landscape."""
+    data = [(g, [r.sel(layer="all") for r in results]) for g, results in section.last()]
+    if not data:
+        return []
+    first = data[0][1][0]
+    panels = [
+        Panel("gradient noise scale", lambda axes: _logarithmic(axes, data, "noise_scale", "tr Σ / ‖G‖² (problems)")),
+        Panel("agreement of problems", lambda axes: by_landscape(axes, data, "mean_cosine", "mean pairwise cosine")),
+        Panel("effective rank", lambda axes: by_landscape(axes, data, "participation", "participation ratio")),
+    ]
+    if "landscape_cosine" in first:
+        cosines = np.mean([r["landscape_cosine"].values for r in data[0][1]], 0)
+        names = first["landscape"].values
+        title = "do landscapes pull the same way?"
+        panels.append(Panel(title, lambda axes: matrix(axes, cosines, names, -1, 1, "landscape k")))
+    caption = (
+        f"The gradient of the training loss in the weights θ, of each problem and landscape, measured {section.points()}. Noise scale: trace of the "
+        "gradients' covariance over the squared mean gradient, the batch size beyond which averaging helps "
+        "little; left out where the mean cannot be told from "
+        "noise. Participation ratio (Σλ)²/Σλ² of the "
+        f"covariance. Matrix: cosine between the mean gradients of two landscapes ({data[0][0].name}); random directions give "
+        f"0 ± {float(first.get('cosine_chance', np.nan)):.1g}. Cosines and ranks have no unit."
+    )
+    return [Figure(section.probe, "Gradients in the weights", caption, panels)]
+
+
+def over_training(section: Section) -> list[Figure]:
+    """What the gradients of training itself say, against steps, and by layer at the end."""
+    over = section.over_steps(_NAMES)
+    if not over:
+        return []
+    panels = [
+        Panel("gradient norm", lambda axes: _over(axes, over, "norm_mean", "mean ‖g‖ (loss / weight)")),
+        Panel("gradient noise scale", lambda axes: _over(axes, over, "noise_scale", "tr Σ / ‖G‖² (problems)")),
+        Panel("agreement of batches", lambda axes: _over(axes, over, "mean_cosine", "mean pairwise cosine")),
+        Panel("signal to noise by layer, at the end", lambda axes: _layers(axes, over)),
+    ]
+    batch = section.settings.get("batch", "?")
+    caption = (
+        "Gradients of the loss that training computed anyway (raw weights), "
+        f"{section.settings.get('window', '?')} consecutive batches of {batch} problems at a time, "
+        "against training steps (updates done). Noise scale tr Σ/‖G‖², in problems: above the batch size, steps are mostly noise (dashed: the "
+        "batch); infinite where the batches' mean cannot be told from noise. By layer: √(‖G‖²/tr Σ) of one "
+        "problem; 0 where the mean gradient cannot be told from noise."
+    )
+    return [Figure(section.probe, "Gradients during training", caption, panels)]
+
+
+def _logarithmic(axes: Axes, data: Data, name: str, label: str) -> None:
+    finite = [(g, [r.assign({name: r[name].where(np.isfinite(r[name]))}) for r in results]) for g, results in data]
+    by_landscape(axes, finite, name, label)
+    log_if_positive(axes, "y", *[r[name].values for _, results in finite for r in results])
+
+
+def _over(axes: Axes, over: Data, name: str, label: str) -> None:
+    values = []
+    for group, results in over:
+        curves = [c.where(np.isfinite(c)) for r in results for c in [r[name].sel(layer="all", drop=True)]]
+        spread_line(axes, group, curves, marked=True)
+        values += [c.values for c in curves]
+    axes.set_xlabel("step (updates done)")
+    axes.set_ylabel(label)
+    batch = over[0][1][0].attrs.get("batch")
+    if name == "noise_scale" and batch is not None:
+        axes.axhline(float(batch), color=INK, linestyle="--", linewidth=1)
+        values.append(np.array([float(batch)]))
+    if not any(np.isfinite(v).any() for v in values[: len(values) - (name == "noise_scale")]):
+        axes.annotate(
+            "infinite at every step:\nno common direction above noise",
+            (0.5, 0.3),
+            xycoords="axes fraction",
+            ha="center",
+        )
+    log_if_positive(axes, "y", *values)
+    legend(axes, [group for group, _ in over])
+
+
+def _layers(axes: Axes, over: Data) -> None:
+    names = [str(name) for name in over[0][1][0]["layer"].values]
+    for place, (group, results) in enumerate(over):
+        last = np.stack([r["snr"].isel(step=-1).values for r in results])
+        y = np.arange(len(names)) + (place - (len(over) - 1) / 2) * 0.2
+        mean = last.mean(0)
+        bars = np.stack([mean - last.min(0), last.max(0) - mean])
+        colour, marker = series_colour(group.index), MARKERS[group.index % len(MARKERS)]
+        axes.errorbar(mean, y, xerr=bars, color=colour, marker=marker, linestyle="", capsize=2, label=group.name)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlim(left=0)
+    axes.set_xlabel("signal to noise of one problem")
+    legend(axes, [group for group, _ in over])

@@ -1,0 +1,188 @@
+"""Hessian of a training objective in the weights: density with its band, outer eigenvalues, where the gradient lies, over training."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib.axes import Axes
+
+from ired_interp.report.collect import Group, Section
+from ired_interp.report.figure import Figure, Panel
+from ired_interp.report.figures.lines import legend
+from ired_interp.report.style import INK, MARKERS, MUTED, landscape_colour, plain_log_ticks, series_colour
+
+Data = Sequence[tuple[Group, list[xr.Dataset]]]
+Curve = tuple[str, str, xr.Dataset]  # name, colour, one landscape of one run
+
+_DECADES = 6  # of a density that are shown
+
+
+def figures(section: Section) -> list[Figure]:
+    """Density, eigenvalues, gradient share; extreme eigenvalues over training."""
+    data = section.last()
+    if not data:
+        return []
+    first = data[0][1][0]
+    objective = str(first.attrs.get("objective", "objective"))
+    curves = _curves(data)
+    panels = [
+        Panel("outer eigenvalues", _eigenvalues(curves)),
+        Panel("share of the gradient", _gradient(curves)),
+    ]
+    if "density" in first:
+        panels.insert(0, Panel("spectral density", _density(curves)))
+    if "trace" in first:
+        panels.append(Panel("trace", lambda axes: _trace(axes, data)))
+    over = section.over_steps(["eigenvalues"])
+    if max(r.sizes["step"] for _, results in over for r in results) > 1:
+        panels.append(Panel("extreme eigenvalues over training", lambda axes: _over_training(axes, over)))
+    shown = "" if len(data) == 1 or len(first["landscape"]) == 1 else f" Landscapes are shown for {data[0][0].name}."
+    caption = (
+        f"Hessian of the {objective} in all {int(first['parameters'].values.ravel()[0])} weights θ, "
+        f"{section.settings.get('problems', '?')} problems of the {section.settings.get('variant', 'same')} distribution, "
+        f"{section.weights} weights, after {int(first.attrs['step'])} steps. Density by stochastic Lanczos quadrature, band: 95 % over "
+        "random vectors, ticks: eigenvalues found. Outer eigenvalues by Lanczos, bars: residuals ‖Hv − λv‖, within which an eigenvalue lies. "
+        "Share of the gradient: cos² between the gradient and each eigenvector. Trace: with its 95 % interval. Units: "
+        f"objective / θ². “mixed”: landscapes drawn as in training.{shown}"
+    )
+    title = f"Hessian of the {objective} in the weights"
+    return [Figure(section.probe, title, caption, panels, _table(data))]
+
+
+def _curves(data: Data) -> list[Curve]:
+    """One landscape of every run, or all landscapes of the first run."""
+    first = data[0][1][0]
+    count = first.sizes["landscape"]
+    if count > 1:
+        names = [f"k = {k}" for k in first["landscape"].values]
+        return [(names[i], landscape_colour(i, count), first.isel(landscape=i)) for i in range(count)]
+    return [
+        (group.name if i == 0 else "", series_colour(group.index), result.isel(landscape=0))
+        for group, results in data
+        for i, result in enumerate(results)
+    ]
+
+
+def _density(curves: Sequence[Curve]) -> Callable[[Axes], None]:
+    def draw(axes: Axes) -> None:
+        highest = max(float(result["density"].max()) for *_, result in curves)
+        for name, colour, result in curves:
+            grid = result["density_grid"].values
+            axes.plot(grid, result["density"], color=colour, linewidth=1.1, label=name)
+            axes.fill_between(
+                grid, result["density_low"].clip(min=0), result["density_high"], color=colour, alpha=0.2, linewidth=0
+            )
+        axes.set_yscale("log")
+        axes.set_ylim(highest * 10.0**-_DECADES, highest * 3)
+        plain_log_ticks(axes, "y")
+        for _, colour, result in curves:
+            found = result["eigenvalues"].values
+            axes.plot(found, np.full(len(found), highest * 10.0 ** (0.2 - _DECADES)), "|", color=colour, markersize=7)
+        axes.set_xlabel("eigenvalue λ (objective / θ²)")
+        axes.set_ylabel("density")
+        _legend(axes, curves)
+
+    return draw
+
+
+def _eigenvalues(curves: Sequence[Curve]) -> Callable[[Axes], None]:
+    def draw(axes: Axes) -> None:
+        for place, (name, colour, result) in enumerate(curves):
+            ordered = np.argsort(result["eigenvalues"].values)[::-1]
+            axes.errorbar(
+                np.arange(1, len(ordered) + 1),
+                result["eigenvalues"].values[ordered],
+                yerr=result["residuals"].values[ordered],
+                color=colour,
+                marker=MARKERS[place % len(MARKERS)],
+                markersize=3.5,
+                linestyle="",
+                capsize=2,
+                label=name,
+            )
+        axes.axhline(0, color=MUTED, linewidth=0.8)
+        axes.set_xlabel("rank, from the largest found")
+        axes.set_ylabel("eigenvalue λ (objective / θ²)")
+        _legend(axes, curves)
+
+    return draw
+
+
+def _gradient(curves: Sequence[Curve]) -> Callable[[Axes], None]:
+    def draw(axes: Axes) -> None:
+        for name, colour, result in curves:
+            ordered = np.argsort(result["eigenvalues"].values)[::-1]
+            share = result["gradient_share"].values[ordered]
+            axes.plot(np.arange(1, len(share) + 1), share.cumsum(), color=colour, marker="o", markersize=3, label=name)
+        axes.set_ylim(0, None)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
+        axes.set_xlabel("eigenvectors, from the largest λ found")
+        axes.set_ylabel("cumulated cos²")
+        _legend(axes, curves)
+
+    return draw
+
+
+def _trace(axes: Axes, data: Data) -> None:
+    names = [_name(k) for k in data[0][1][0]["landscape"].values]
+    count = sum(len(results) for _, results in data)
+    place = 0
+    for group, results in data:
+        for i, result in enumerate(results):
+            x = np.arange(len(names)) + (place - (count - 1) / 2) * 0.12
+            value = result["trace"].values
+            bars = np.stack([value - result["trace_low"].values, result["trace_high"].values - value])
+            axes.errorbar(
+                x,
+                value,
+                yerr=bars,
+                color=series_colour(group.index),
+                marker=MARKERS[group.index % len(MARKERS)],
+                linestyle="",
+                capsize=2,
+                label=group.name if i == 0 else None,
+            )
+            place += 1
+    axes.set_xticks(range(len(names)), names)
+    axes.set_xlim(-0.6, len(names) - 0.4)
+    axes.set_xlabel("landscape")
+    axes.set_ylabel("tr H (objective / θ²)")
+    legend(axes, [group for group, _ in data])
+
+
+def _over_training(axes: Axes, over: Data) -> None:
+    for group, results in over:
+        for i, result in enumerate(results):
+            colour, marker = series_colour(group.index), MARKERS[group.index % len(MARKERS)]
+            for extreme in (result["eigenvalues"].max(("landscape", "rank")), result["eigenvalues"].min(("landscape", "rank"))):
+                named = group.name if i == 0 and float(extreme[-1]) == float(result["eigenvalues"].isel(step=-1).max()) else None
+                axes.plot(extreme["step"], extreme, color=colour, marker=marker, label=named)
+    axes.axhline(0, color=INK, linewidth=0.6)
+    axes.set_xlabel("step (updates done)")
+    axes.set_ylabel("largest and smallest λ found")
+    legend(axes, [group for group, _ in over])
+
+
+def _legend(axes: Axes, curves: Sequence[Curve]) -> None:
+    if len([name for name, *_ in curves if name]) > 1:
+        axes.legend(ncols=2 if len(curves) > 5 else 1)
+
+
+def _name(k: int) -> str:
+    return "mixed" if k < 0 else str(k)
+
+
+def _table(data: Data) -> pd.DataFrame:
+    rows = []
+    for group, results in data:
+        for result in results:
+            for i, k in enumerate(result["landscape"].values):
+                here = result.isel(landscape=i)
+                row = {"runs": group.name, "k": _name(k), "λ_max": float(here["eigenvalues"].max())}
+                row |= {"λ_min": float(here["eigenvalues"].min()), "share of gradient": float(here["gradient_share"].sum())}
+                for name in ("trace", "negative_share", "effective_rank", "matvecs"):
+                    if name in here:
+                        row[name.replace("_", " ")] = float(here[name])
+                rows.append(row)
+    return pd.DataFrame(rows)

@@ -1,0 +1,105 @@
+"""Curves of groups of runs, with the spread of their seeds."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+
+from ired_interp.report.collect import Group
+from ired_interp.report.style import INK, MARKERS, series_colour
+
+_MOST_POINTS = 400
+
+
+def spread_line(
+    axes: Axes, group: Group, curves: Sequence[xr.DataArray], along: str = "step", marked: bool = False
+) -> None:
+    """The mean of a group's curves over `along`, and where they are several, a band from the lowest to the highest."""
+    joined = xr.concat([c.dropna(along) for c in curves], "run", join="outer", coords="minimal", compat="override")
+    if joined.sizes[along] == 0:
+        return
+    joined = thinned(joined, along)
+    x, colour = joined[along].values, series_colour(group.index)
+    counted = joined.notnull().sum("run").values
+    complete = counted == counted.max()  # a step that only some seeds have would make the mean jump
+    mean = joined.mean("run").values
+    marker = MARKERS[group.index % len(MARKERS)] if marked or len(x) <= 12 else None
+    axes.plot(x[complete], mean[complete], color=colour, marker=marker, label=group.name)
+    if len(curves) > 1:
+        low, high = joined.min("run").values, joined.max("run").values
+        axes.fill_between(x[complete], low[complete], high[complete], color=colour, alpha=0.2, linewidth=0)
+
+
+def by_landscape(
+    axes: Axes,
+    data: Sequence[tuple[Group, Sequence[xr.Dataset]]],
+    name: str,
+    label: str,
+    exact: str | None = None,
+    percent: bool = False,
+) -> None:
+    """A variable over landscape: of one run with two standard errors where they are known, of several as mean with lowest and highest.
+
+    `exact` names the variable that holds a perfect model's value.
+    """
+    values = []
+    for place, (group, results) in enumerate(data):
+        found = [r[name] for r in results if name in r]
+        if not found:
+            continue
+        joined = xr.concat(found, "run", join="outer", coords="minimal", compat="override")
+        mean = joined.mean("run").values
+        if len(found) > 1:
+            bars = np.stack([mean - joined.min("run").values, joined.max("run").values - mean])
+        else:
+            error = next((r.get(f"{name}_error") for r in results if name in r), None)
+            bars = np.zeros((2, len(mean))) if error is None else np.stack([2 * error.values] * 2)
+        x = joined["landscape"].values + (place - (len(data) - 1) / 2) * 0.14
+        colour, marker = series_colour(group.index), MARKERS[group.index % len(MARKERS)]
+        axes.errorbar(x, mean, yerr=bars, color=colour, marker=marker, capsize=2, linewidth=1, label=group.name)
+        values += [mean - bars[0], mean + bars[1]]
+    theory = next((r for _, results in data for r in results if exact and exact in r), None)
+    if theory is not None and exact:
+        k = theory["landscape"].values
+        axes.hlines(theory[exact].values, k - 0.4, k + 0.4, color=INK, linewidth=1.3, label="exact (perfect model)")
+    axes.set_xticks(data[0][1][0]["landscape"].values)
+    axes.grid(axis="x", visible=False)
+    axes.set_xlabel("landscape k (0: sharpest)")
+    axes.set_ylabel(label)
+    if percent:
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
+        axes.set_ylim(0, max(0.01, 1.08 * float(np.nanmax(values))))
+    legend(axes, [group for group, _ in data])
+
+
+def matrix(
+    axes: Axes, values: np.ndarray, names: Sequence[Any] | np.ndarray, low: float, high: float, label: str
+) -> None:
+    """A square matrix with its scale: cividis from 0, or blue to red around 0."""
+    image = axes.imshow(values, vmin=low, vmax=high, cmap="cividis" if low == 0 else "RdBu_r", interpolation="nearest")
+    most = 12 if max(len(str(name)) for name in names) < 3 else 5
+    places = np.unique(np.linspace(0, len(names) - 1, min(len(names), most)).round().astype(int))
+    axes.set_xticks(places, [str(names[i]) for i in places])
+    axes.set_yticks(places, [str(names[i]) for i in places])
+    axes.grid(visible=False)
+    axes.set_xlabel(label)
+    axes.set_ylabel(label)
+    bar = axes.figure.colorbar(image, ax=axes, shrink=0.85)
+    bar.outline.set_visible(False)
+
+
+def thinned(curve: xr.DataArray, along: str) -> xr.DataArray:
+    """A long curve averaged over equal stretches, so that a page stays small."""
+    factor = int(np.ceil(curve.sizes[along] / _MOST_POINTS))
+    if factor == 1:
+        return curve
+    return curve.coarsen({along: factor}, boundary="pad").mean()
+
+
+def legend(axes: Axes, groups: Sequence[Group]) -> None:
+    """A legend, where there is something to tell apart."""
+    handles, labels = axes.get_legend_handles_labels()
+    if len(handles) > 1 or len(groups) > 1:
+        axes.legend(handles, labels)

@@ -1,0 +1,149 @@
+"""The report: one HTML page that holds everything, for any browser, without network."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment
+
+from ired_interp.errors import InputError
+from ired_interp.report.collect import Group, group_runs, sections
+from ired_interp.report.figure import Figure
+from ired_interp.report.figures import figures_of, rank, training
+from ired_interp.report.style import on_dark, series_colour
+from ired_interp.report.verdict import Answer, answers, trivial_floors
+from ired_interp.results import OpenedRun
+from ired_interp.results.files import atomic
+from ired_interp.terminal import track
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a page shows: groups of runs, answers in words, figures, and what had to be left out."""
+
+    groups: list[Group]
+    answers: list[Answer]
+    figures: list[Figure]
+    skipped: list[str]
+
+
+def gather(runs: Sequence[OpenedRun]) -> Report:
+    """Read runs and make their figures.
+
+    Parameters
+    ----------
+    runs : opened runs; those that differ in their seed alone become one group.
+
+    Raises
+    ------
+    InputError
+        If there is no run.
+    """
+    if not runs:
+        raise InputError("a report needs at least one run; `ired runs` lists what there is.")
+    notes: list[str] = []
+    groups = group_runs(runs)
+    found = sorted(sections(groups, notes), key=lambda section: rank(section.probe))
+    made = list(training.figures(groups, trivial_floors(found)))
+    for section in track(found, "figures"):
+        made += figures_of(section)
+    tested = [f for f in made if f.name.startswith("test_error")]
+    ordered = tested + [f for f in made if f not in tested]
+    skipped = [sentence for run in runs for sentence in run.skipped] + notes
+    return Report(groups, answers(groups, found), _distinct(ordered), list(dict.fromkeys(skipped)))
+
+
+def write_page(report: Report, path: Path) -> Path:
+    """Write the page.
+
+    Returns
+    -------
+    Its path.
+    """
+    drawn = [(figure, figure.svgs(), _html(figure.table)) for figure in track(report.figures, "page")]
+    colours = on_dark(
+        "".join(svg for _, svgs, _ in drawn for svg in svgs) + "".join(series_colour(g.index) for g in report.groups)
+    )
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
+    text = template.render(
+        title=" · ".join(group.name for group in report.groups),
+        report=report,
+        figures=[(figure, [_recoloured(svg, colours) for svg in svgs], table) for figure, svgs, table in drawn],
+        colours=colours,
+        swatch={group.index: series_colour(group.index) for group in report.groups},
+        runs=[_facts(run, group) for group in report.groups for run in group.runs],
+        configs=[(run.name, run.run.config.read_text()) for group in report.groups for run in group.runs],
+        written=time.strftime("%Y-%m-%d %H:%M"),
+    )
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def save_figures(report: Report, folder: Path) -> list[Path]:
+    """Write every figure for a paper (PNG, SVG, PDF, and its numbers as CSV), with captions.md beside them."""
+    paths = [path for figure in track(report.figures, "figures") for path in figure.save(folder)]
+    captions = folder / "captions.md"
+    with atomic(captions) as temporary:
+        temporary.write_text(
+            "\n".join(f"**{f.title}** (`{f.name}`). {f.caption}\n" for f in report.figures), encoding="utf-8"
+        )
+    return [*paths, captions]
+
+
+def _distinct(figures: Sequence[Figure]) -> list[Figure]:
+    """The figures, with a number behind names that come again (a probe with several settings)."""
+    seen: dict[str, int] = {}
+    distinct = []
+    for figure in figures:
+        seen[figure.name] = seen.get(figure.name, 0) + 1
+        number = seen[figure.name]
+        name = figure.name if number == 1 else f"{figure.name}-{number}"
+        distinct.append(Figure(name, figure.title, figure.caption, figure.panels, figure.table))
+    return distinct
+
+
+def _recoloured(svg: str, colours: dict[str, str]) -> str:
+    for colour in colours:
+        svg = svg.replace(colour, f"var(--c{colour[1:]})")
+    return svg
+
+
+def _html(table: pd.DataFrame | None) -> str | None:
+    if table is None:
+        return None
+    return table.to_html(index=False, border=0, na_rep="–", float_format=lambda value: f"{value:.4g}")
+
+
+def _facts(run: OpenedRun, group: Group) -> dict[str, Any]:
+    config = run.config
+    data, model = config.get("data") or {}, config.get("model") or {}
+    task = data.get("task") or {}
+    steps = run.metrics["step"].values
+    source: dict[str, Any] = {}
+    for series in run.series:
+        attributes = series.last.attrs
+        source = json.loads(attributes.get("source", "{}")) | json.loads(attributes.get("versions", "{}"))
+        break
+    size = ", ".join(f"{k}={v}" for k, v in (task.get("init_args") or {}).items() if v is not None)
+    return {
+        "name": run.path.name,
+        "index": group.index,
+        "task": f"{_short(task)}({size})",
+        "model": _short((model.get("init_args") or {}).get("energy") or model),
+        "steps": f"{int(steps[-1]) if steps.size else 0} of {(config.get('trainer') or {}).get('max_steps', '?')}",
+        "seed": config.get("seed_everything"),
+        "differs": ", ".join(f"{k.replace('init_args.', '')} = {v}" for k, v in group.differences.items()),
+        "commit": str(source.pop("commit", "–"))[:10],
+        "versions": ", ".join(f"{k} {v}" for k, v in source.items()),
+    }
+
+
+def _short(spec: dict[str, Any]) -> str:
+    return str(spec.get("class_path", "?")).rsplit(".", 1)[-1]

@@ -1,0 +1,169 @@
+"""The page's first answers, in sentences with numbers: did it learn, is it better than trivial, what do the landscapes look like, what drifted."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from ired_interp.evaluation import PERFECT
+from ired_interp.report.collect import Group, Section
+from ired_interp.report.figures.subspace_drift import compared, described, itself, labels
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question, and one sentence for each group of runs."""
+
+    question: str
+    sentences: list[tuple[Group, str]]
+    missing: str
+
+
+def answers(groups: Sequence[Group], found: Sequence[Section]) -> list[Answer]:
+    """The four answers; a question that nothing measured speaks of says what to run."""
+    errors = _pick(found, "test_error") or _pick(found, "validation_error")
+    hessian = _pick(found, "hessian_spectrum_y")
+    drift = next(
+        (s for s in found if s.probe.startswith("subspace_drift") and s.probe.endswith("training")),
+        _pick(found, "subspace_drift"),
+    )
+    return [
+        Answer(
+            "Did it learn?",
+            [(g, s) for g in groups if (s := _learned(g))],
+            "No validation error was logged; was the run trained with ired fit?",
+        ),
+        Answer("Is it better than trivial?", _each(errors, _against_floors), "Not tested yet: ired test --ckpt RUN."),
+        Answer(
+            "What do the landscapes look like?",
+            _each(hessian, _landscapes),
+            "Not measured yet: ired probe --ckpt RUN --probes hessian_spectrum.",
+        ),
+        Answer(
+            "What drifted?", _each(drift, _drifted), "Not measured: train with --config callbacks/subspace_drift.yaml."
+        ),
+    ]
+
+
+def trivial_floors(found: Sequence[Section]) -> dict[str, dict[str, float]]:
+    """The lowest error that needs no learning, by distribution: its name and value."""
+    section = _pick(found, "test_error") or _pick(found, "validation_error")
+    floors: dict[str, dict[str, float]] = {}
+    for _, results in section.last() if section else []:
+        for variant in results[0]["variant"].values:
+            if best := _trivial(results[0], str(variant)):
+                floors.setdefault(str(variant), dict([best]))
+    return floors
+
+
+def _pick(found: Sequence[Section], label: str) -> Section | None:
+    return next((section for section in found if section.probe.startswith(label)), None)
+
+
+def _each(section: Section | None, say: Callable[[Sequence[xr.Dataset]], str]) -> list[tuple[Group, str]]:
+    return [(g, sentence) for g, results in section.last() if (sentence := say(results))] if section else []
+
+
+def _learned(group: Group) -> str:
+    sentences = []
+    for variant in ("same", "harder"):
+        curves = [r.metrics[name].dropna("step") for r in group.runs if (name := f"val/error/{variant}") in r.metrics]
+        if curves:
+            first, last = (np.mean([float(c[i]) for c in curves]) for i in (0, -1))
+            steps = int(curves[0]["step"][0]), int(curves[0]["step"][-1])
+            change = (
+                f"fell {first / last:.2g}-fold, from {first:.3g} at step {steps[0]} to {last:.3g} at step {steps[1]}"
+            )
+            change = (
+                change
+                if last < first
+                else f"did not fall: {first:.3g} at step {steps[0]}, {last:.3g} at step {steps[1]}"
+            )
+            sentences.append(
+                f"Validation error ({variant}) {change if steps[0] < steps[1] else f'was {last:.3g} at step {steps[1]}'}."
+            )
+    return " ".join(sentences)
+
+
+def _against_floors(results: Sequence[xr.Dataset]) -> str:
+    sentences = []
+    for variant in map(str, results[0]["variant"].values):
+        best = _trivial(results[0], variant)
+        if best is None:
+            continue
+        errors = [float(r["error"].sel(variant=variant).min()) for r in results]
+        error, (name, floor) = float(np.mean(errors)), best
+        spread = f" (lowest {min(errors):.3g}, highest {max(errors):.3g})" if len(set(errors)) > 1 else ""
+        ratio = floor / error
+        verdict = (
+            f"{ratio:.2g} times lower than"
+            if ratio >= 1.5
+            else f"{1 - 1 / ratio:.0%} lower than"
+            if ratio > 1.005
+            else "no better than"
+        )
+        sentence = f"{variant.capitalize()}: error {error:.3g}{spread}, {verdict} “{name}” ({floor:.3g})"
+        perfect = (
+            results[0]["floor"].sel(variant=variant, predictor=PERFECT).item()
+            if PERFECT in results[0]["predictor"]
+            else np.nan
+        )
+        sentences.append(sentence + (f"; a perfect energy scores {perfect:.2g}." if np.isfinite(perfect) else "."))
+    return " ".join(sentences)
+
+
+def _trivial(result: xr.Dataset, variant: str) -> tuple[str, float] | None:
+    floor = result["floor"].sel(variant=variant)
+    named = {str(n): float(v) for n, v in zip(result["predictor"].values, floor.values, strict=True)}
+    named = {
+        n: v for n, v in named.items() if np.isfinite(v) and "perfect" not in n.lower() and "optimum" not in n.lower()
+    }
+    return min(named.items(), key=lambda item: item[1]) if named else None
+
+
+def _landscapes(results: Sequence[xr.Dataset]) -> str:
+    def mean(name: str) -> xr.DataArray:
+        return xr.concat([r[name] for r in results], "run", join="outer").mean("run")
+
+    median, negative = mean("lambda_median"), float(mean("negative_share").mean())
+    first, last = int(median["landscape"][0]), int(median["landscape"][-1])
+    shape = (
+        f"Median curvature {float(median[0]):.3g} in landscape {first} and {float(median[-1]):.3g} in landscape {last}"
+    )
+    if "theory_median" in results[0]:
+        exact = results[0]["theory_median"]
+        shape += f", where a perfect model has {float(exact[0]):.3g} and {float(exact[-1]):.3g}"
+    curved = f"{negative:.1%} of all eigenvalues are negative" if negative else "no eigenvalue is negative"
+    if "deviation" in results[0]:
+        deviation = mean("deviation")
+        worst = int(deviation["landscape"][int(deviation.argmax("landscape"))])
+        distance = f"{float(deviation.mean()):.0%} (RMS) from the exact ones, farthest in landscape {worst}"
+        return f"{shape}; {curved}. Eigenvalues lie {distance} ({float(deviation.max()):.0%})."
+    return f"{shape}; {curved}."
+
+
+def _drifted(results: Sequence[xr.Dataset]) -> str:
+    usable = [r for r in results if r.sizes.get("snapshot", 0) > 1]
+    if not usable:
+        return ""
+    source, space, axis = described(str(usable[0].attrs["probe"]))
+    names = labels(usable[0])
+    kept = float(np.mean([float(compared(r, "overlap")[..., 0, -1].mean()) for r in usable]))
+    over = {
+        "training": f"Over training, from step {names[0]} to {names[-1]},",
+        "landscapes": f"From landscape {names[0]} to {names[-1]}",
+    }
+    what = (
+        f"the subspace of the {source.replace('hessian', 'Hessian')} in {'θ' if space == 'theta' else space}".replace(
+            "  ", " "
+        )
+    )
+    sentence = f"{over.get(axis, f'From snapshot {names[0]} to {names[-1]}')} {what} keeps an overlap of {kept:.2f}"
+    marks = []
+    noise = [float(found.mean()) for r in usable if (found := itself(r, "overlap")) is not None]
+    if noise:
+        marks.append(f"a subspace that stood still would show {np.mean(noise):.2f}")
+    if "overlap_chance" in usable[0]:
+        marks.append(f"chance is {float(usable[0]['overlap_chance'][..., 0].mean()):.2g}")
+    return f"{sentence}; {', '.join(marks)}." if marks else f"{sentence}."

@@ -1,0 +1,204 @@
+"""A run opened for reading: metrics, results, landscapes and checkpoints as labelled arrays."""
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import xarray as xr
+
+from ired_interp.errors import InputError
+from ired_interp.results.run import Run, open_run
+from ired_interp.results.series import Series, flat
+
+_CHANGING = ("checkpoint", "probe.snapshots")  # settings that differ from step to step of one series
+
+
+class OpenedRun:
+    """What a run has logged and measured so far; it may still be running. Nothing is read before it is asked for.
+
+    Parameters
+    ----------
+    run : its folder.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    @property
+    def path(self) -> Path:
+        """The run's folder."""
+        return self.run.path
+
+    @property
+    def name(self) -> str:
+        """experiment/name."""
+        return "/".join(self.path.absolute().parts[-2:])
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration."""
+        from ired_interp.config import read_yaml
+
+        return read_yaml(self.run.config)
+
+    @cached_property
+    def metrics(self) -> xr.Dataset:
+        """Logged metrics over `step` (updates done), NaN where a step did not log one."""
+        logged = self.run.metrics()
+        names = sorted({name for values in logged.values() for name in values})
+        columns = {n: ("step", np.array([logged[s].get(n, np.nan) for s in sorted(logged)])) for n in names}
+        return xr.Dataset(columns, {"step": sorted(logged)})
+
+    @cached_property
+    def series(self) -> list[Series]:
+        """Everything measured, one series per probe, weights and settings; the newest file where a step was measured twice."""
+        found: dict[str, Series] = {}
+        for path, head in self._heads.items():
+            if "failed" in head:
+                continue
+            settings = {k: v for k, v in flat(json.loads(head["settings"])).items() if k not in _CHANGING}
+            key = json.dumps([head["probe"], head["weights"], settings], sort_keys=True)
+            files = found.setdefault(key, Series(head["probe"], head["weights"], settings, {})).files
+            step = int(head["step"])
+            if step not in files or files[step].stat().st_mtime_ns < path.stat().st_mtime_ns:
+                files[step] = path
+        return [Series(s.probe, s.weights, s.settings, dict(sorted(s.files.items()))) for s in found.values()]
+
+    @property
+    def probes(self) -> list[str]:
+        """Labels of what was measured."""
+        return sorted({series.probe for series in self.series})
+
+    @property
+    def landscapes(self) -> list[int]:
+        """Landscape indices k that results speak of."""
+        return sorted({int(k) for s in self.series for k in np.atleast_1d(s.last.get("landscape", []))})
+
+    @cached_property
+    def checkpoints(self) -> xr.Dataset:
+        """Saved checkpoints over `file`: `step` (updates done) and `size` (bytes)."""
+        import torch
+
+        files, steps = sorted(self.run.checkpoints.glob("*.ckpt")), []
+        for file in files:
+            steps.append(int(torch.load(file, map_location="cpu", weights_only=True, mmap=True)["global_step"]))
+        sizes = [file.stat().st_size for file in files]
+        variables = {"step": ("file", np.array(steps, int)), "size": ("file", np.array(sizes, int), {"units": "bytes"})}
+        return xr.Dataset(variables, {"file": [str(file) for file in files]})
+
+    @cached_property
+    def skipped(self) -> list[str]:
+        """A sentence for every result that is damaged, or whose measurement failed."""
+        sentences = [
+            f"{path} is damaged ({reason}); remove it and measure again." for path, reason in self._scan[1].items()
+        ]
+        failed = [(head["probe"], head["step"], head["failed"]) for head in self._heads.values() if "failed" in head]
+        return sentences + [f"{probe} at step {step} failed: {reason}" for probe, step, reason in failed]
+
+    def find(self, probe: str, weights: str | None = None, **settings: Any) -> Series:
+        """The series of a probe.
+
+        Parameters
+        ----------
+        probe : its label.
+        weights, settings : to choose where there are several; names may leave out what stands before the last dot.
+
+        Raises
+        ------
+        InputError
+            If there is no such series, or more than one.
+        """
+        named = [s for s in self.series if s.probe == probe]
+        if not named:
+            raise InputError(
+                f"run {self.name} holds no result {probe!r}; it has {', '.join(self.probes) or 'none yet'}."
+            )
+        fits = [s for s in named if weights in (None, s.weights) and _agrees(s.settings, settings)]
+        if len(fits) == 1:
+            return fits[0]
+        choices = " | ".join(describe(s, named) for s in named)
+        raise InputError(
+            f"{len(fits)} series of {probe} in run {self.name} fit; choose with find({probe!r}, …): {choices}."
+        )
+
+    def __getitem__(self, probe: str) -> xr.Dataset:
+        """All results of a probe over `step`, where there is one series of it."""
+        return self.find(probe).dataset()
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return self.probes
+
+    def __repr__(self) -> str:
+        lines = [f"run {self.name} ({self.path})"]
+        metrics = self.metrics
+        if metrics.sizes["step"]:
+            lines.append(f"  metrics, to step {int(metrics['step'][-1])}: {', '.join(map(str, metrics))}")
+        lines += [f"  {series!r}: {_shape(series.last)}" for series in self.series]
+        lines.append(
+            f"  checkpoints: {', '.join(p.name for p in sorted(self.run.checkpoints.glob('*.ckpt'))) or 'none'}"
+        )
+        lines += [f"  skipped: {sentence}" for sentence in self.skipped]
+        return "\n".join(lines)
+
+    @property
+    def _heads(self) -> dict[Path, dict[str, Any]]:
+        return self._scan[0]
+
+    @cached_property
+    def _scan(self) -> tuple[dict[Path, dict[str, Any]], dict[Path, str]]:
+        heads, damaged = {}, {}
+        for path in self.run.result_files():
+            try:
+                heads[path] = _head(path)
+            except (OSError, KeyError, RuntimeError, ValueError) as error:
+                damaged[path] = str(error).splitlines()[0]
+        return heads, damaged
+
+
+def open_results(path: str | Path) -> OpenedRun:
+    """Open a run for reading.
+
+    Parameters
+    ----------
+    path : a run's folder, runs/<experiment>/<name>.
+
+    Returns
+    -------
+    OpenedRun with `metrics`, `series`, `landscapes`, `checkpoints`, `skipped`; `opened["hessian_spectrum_y"]` is a labelled dataset over steps.
+
+    Raises
+    ------
+    InputError
+        If the folder is no run.
+    """
+    return OpenedRun(open_run(path))
+
+
+def describe(series: Series, among: list[Series]) -> str:
+    """What sets a series apart from others of the same probe."""
+    parts = {"weights": series.weights} | series.settings
+    others = [{"weights": s.weights} | s.settings for s in among]
+    return ", ".join(f"{k}={v}" for k, v in parts.items() if any(o.get(k) != v for o in others)) or "the only one"
+
+
+def _head(path: Path) -> dict[str, Any]:
+    """What a result is of, without its arrays. A file that was cut short cannot be opened and fails here."""
+    with h5py.File(path) as file:
+        head = {name: file.attrs[name] for name in ("probe", "step", "weights", "settings")}
+        if "failed" in file.attrs:
+            head["failed"] = file.attrs["failed"]
+    return {name: np.asarray(value).ravel()[0] for name, value in head.items()}
+
+
+def _agrees(settings: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    return all(
+        any((k == name or k.endswith(f".{name}")) and v == value for k, v in settings.items())
+        for name, value in wanted.items()
+    )
+
+
+def _shape(result: xr.Dataset) -> str:
+    return ", ".join(f"{name} {size}" for name, size in result.sizes.items())

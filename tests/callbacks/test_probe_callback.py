@@ -1,0 +1,72 @@
+"""A measurement that fails is kept as failed and training goes on; one that is wrong says so."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from conftest import TINY, Ired
+from ired_interp import measure
+from ired_interp.callbacks import HessianSpectrum
+from ired_interp.errors import InputError, RunError
+from ired_interp.probes import HessianSpectrum as Probe
+from ired_interp.results import Label, Run, failed_result, read_result, write_result
+
+FAILURES = {
+    "memory": (torch.OutOfMemoryError("tried to allocate 9 GiB"), "out of memory"),
+    "allocator": (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out of memory"),
+    "values": (RunError("the Hessian is not finite"), "not finite"),
+    "decomposition": (torch.linalg.LinAlgError("did not converge"), "no decomposition"),
+}
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_a_failed_measurement_does_not_end_training(ired: Ired, tmp_path: Path, monkeypatch, kind):
+    error, words = FAILURES[kind]
+
+    def fail(self, snapshot):
+        raise error
+
+    monkeypatch.setattr(Probe, "__call__", fail)
+    fragment = ["--config", "callbacks/hessian_spectrum.yaml"]
+    code, _, err = ired("fit", *TINY, *fragment, "--name", "a")
+    assert code == 0, err
+    assert f"hessian_spectrum_y at step 12 failed: {words}" in err or words in err
+    run = Run(tmp_path / "runs" / "quickstart" / "a")
+    (file,) = run.result_files()
+    assert words in read_result(file).attrs["failed"]
+    assert torch.load(run.last_checkpoint(), weights_only=True)["global_step"] == 12
+
+
+def test_a_programming_error_is_not_swallowed(small_module, monkeypatch, tmp_path):
+    def wrong(self, snapshot):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Probe, "__call__", wrong)
+    module, data = small_module
+    x, y, *_ = data.evaluation_batch("probe", "same", 0, 2, "cpu")
+    snapshot = measure.Snapshot(module, (x, y))
+    with pytest.raises(RuntimeError, match="a bug"):
+        measure.measure(Probe(), snapshot, tmp_path, {})
+
+
+def test_a_failure_never_replaces_a_result(tmp_path):
+    label = Label("hessian_spectrum_y", 5, "average", {})
+    good = measure.xr.Dataset({"eigenvalues": ("rank", [1.0, 2.0])})
+    path = write_result(tmp_path, label, good, {})
+    assert write_result(tmp_path, label, failed_result("out of memory"), {}) == path
+    assert read_result(path)["eigenvalues"].values.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"every_n_steps": 0}, "every_n_steps=0"),
+        ({"problems": 0}, "problems=0"),
+        ({"weights": "best"}, "weights='best'"),
+        ({"variant": "hard"}, "variant 'hard'"),
+    ],
+)
+def test_bad_schedules_are_refused(settings, words):
+    with pytest.raises(InputError, match=words):
+        HessianSpectrum(**settings)

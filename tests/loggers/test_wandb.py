@@ -1,0 +1,168 @@
+"""W&B offline, online against a stand-in, and off; and the dashboard against what a run really logs."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from standin import Received, standin
+
+from conftest import ROOT, TINY, Ired
+from ired_interp.errors import InputError
+from ired_interp.loggers import WandB
+from ired_interp.loggers.dashboard import CURVES, dashboard, metrics
+from ired_interp.loggers.wandb import RUN_ID_KEY, chosen_mode
+
+PROBED = [
+    *TINY,
+    "--config",
+    "callbacks/hessian_spectrum.yaml",
+    "--config",
+    str(ROOT / "loggers" / "wandb.yaml"),
+    "--name",
+    "tiny",
+]
+
+
+@pytest.fixture(autouse=True)
+def _no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "home").mkdir()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Received]:
+    with standin() as received:
+        yield received
+
+
+def online(url: str, folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the program in a process of its own, as W&B reads its address once, logged in to the servers at `url`."""
+    address = {"WANDB_BASE_URL": url, "WANDB_API_KEY": "0" * 40, "OMP_NUM_THREADS": "1"}
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from ired_interp.cli import main; sys.exit(main())",
+        *map(str, arguments),
+    ]
+    return subprocess.run(
+        command, cwd=folder, env={**os.environ, **address}, capture_output=True, text=True, timeout=200, check=False
+    )
+
+
+def records(run: Path) -> list[dict[str, Any]]:
+    """The history of the offline runs in a run's folder, in order: values by name."""
+    history = []
+    for file in sorted(run.glob("wandb/offline-run-*/run-*.wandb")):
+        command = [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(file)]
+        lines = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()
+        for record in map(json.loads, lines):
+            if record["type"] == "history":
+                history.append(_values(record["history"]["item"]))
+    return history
+
+
+def _values(item: dict[str, Any]) -> dict[str, Any]:
+    """Media stand as "name._type", "name.path", …; one dictionary a name."""
+    values: dict[str, Any] = {}
+    for key, value in item.items():
+        name, _, part = key.partition(".")
+        if part:
+            values.setdefault(name, {})[part] = value
+        else:
+            values[name] = value
+    return values
+
+
+def test_an_offline_run_holds_metrics_and_results_and_goes_on_as_one_run(ired: Ired, tmp_path: Path) -> None:
+    code, _, err = ired("fit", *PROBED)
+    assert code == 0, err
+    run = tmp_path / "runs" / "quickstart" / "tiny"
+    logged = records(run)
+    names = {name for record in logged for name in record}
+    drawn = {name for title in ("Training",) for _, stems, _ in CURVES[title] for name in stems}
+    drawn |= {name for name in metrics() if name.startswith("hessian_spectrum_y")}
+    assert drawn <= names, f"the dashboard draws what nothing logs: {sorted(drawn - names)}"
+    result = next(record for record in logged if "hessian_spectrum_y/figure" in record)
+    assert float(result["trainer/global_step"]) == 12
+    assert result["hessian_spectrum_y/figure"]["_type"] == "image-file"
+    assert result["hessian_spectrum_y/table/landscape"]["_type"] == "table-file"
+    histogram = result["hessian_spectrum_y/eigenvalues/k0"]
+    assert histogram["_type"] == "histogram"
+    assert sum(histogram["values"]) == 32 * 16
+    identity = (run / "wandb-run-id").read_text().strip()
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint[RUN_ID_KEY] == identity
+
+    (run / "wandb-run-id").unlink()
+    code, _, err = ired("fit", "--resume", run, "--trainer.max_steps", "16")
+    assert code == 0, err
+    files = list(run.glob("wandb/offline-run-*/run-*.wandb"))
+    assert {file.stem for file in files} == {f"run-{identity}"}
+    assert len(files) == 2
+    assert max(float(record.get("trainer/global_step", 0)) for record in records(run)) == 16
+
+
+def test_logged_in_a_run_goes_online(ired: Ired, server: Received, tmp_path: Path) -> None:
+    done = online(server.url, tmp_path, "fit", *PROBED)
+    assert done.returncode == 0, done.stderr
+    (bucket, *_) = server.operations("UpsertBucket")
+    assert bucket["project"] == "ired-interp"
+    assert json.loads(bucket["config"])["data"]["value"]["task"]["class_path"].endswith("Inverse")
+    names = {name for line in server.history for name in line}
+    assert {"train/loss", "val/error/same", "hessian_spectrum_y/lambda_median/k9"} <= names
+
+
+def test_logged_in_but_out_of_reach_a_run_goes_on_offline(ired: Ired, tmp_path: Path) -> None:
+    done = online("http://127.0.0.1:9", tmp_path, "fit", *PROBED)
+    assert done.returncode == 0, done.stderr
+    assert "W&B cannot be reached" in done.stderr
+    assert list((tmp_path / "runs" / "quickstart" / "tiny").glob("wandb/offline-run-*/run-*.wandb"))
+
+
+def test_off_means_off(ired: Ired, tmp_path: Path) -> None:
+    code, _, err = ired("fit", *PROBED, "--trainer.logger.init_args.mode", "disabled")
+    assert code == 0, err
+    assert not (tmp_path / "runs" / "quickstart" / "tiny" / "wandb").exists()
+
+
+@pytest.mark.parametrize(("variable", "expected"), [(None, "offline"), ("disabled", "disabled"), ("online", "online")])
+def test_auto_is_offline_without_an_account_and_obeys_the_environment(variable, expected, monkeypatch) -> None:
+    if variable:
+        monkeypatch.setenv("WANDB_MODE", variable)
+    assert chosen_mode("auto") == expected
+
+
+def test_an_unknown_mode_is_refused() -> None:
+    with pytest.raises(InputError, match="'auto', 'offline', 'online' or 'disabled'"):
+        WandB(mode="sometimes")  # type: ignore[arg-type]
+
+
+def test_the_dashboard_arrives_with_its_sections(server: Received, tmp_path: Path) -> None:
+    done = online(server.url, tmp_path, "dashboard", "--entity", "team", "--project", "landscapes")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == f"{server.url}/team/landscapes?nw=dashboard"
+    (view,) = server.operations("UpsertView2")
+    assert (view["entityName"], view["projectName"]) == ("team", "landscapes")
+    sections = json.loads(view["spec"])["section"]["panelBankConfig"]["sections"]
+    assert [s["name"] for s in sections] == ["Training", "Gradients", "Spectra", "Drift", "Inference"]
+    text = view["spec"]
+    assert all(name in text for name in metrics())
+
+
+def test_the_dashboard_asks_for_a_login(ired: Ired) -> None:
+    code, _, err = ired("dashboard", "--entity", "team")
+    assert code == 2
+    assert "wandb login" in err
+
+
+def test_no_panel_is_empty() -> None:
+    assert all(section.panels for section in dashboard("team", "project").sections)

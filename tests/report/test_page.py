@@ -1,0 +1,164 @@
+"""The page answers with the right numbers, needs nothing but itself, and shows what can be read."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from ired_interp.errors import InputError
+from ired_interp.report import Report, gather, save_figures, write_page
+from ired_interp.results import Label, Run, open_results, write_result
+from runs import PROBE, make_run, spectrum
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Run]:
+    """Two seeds of one configuration, and one run of another."""
+    made = [make_run(tmp_path / "runs" / "demo" / f"seed-{seed}", seed) for seed in (0, 1)]
+    return [*made, make_run(tmp_path / "runs" / "demo" / "wide", 0, width=99)]
+
+
+def report_of(runs: list[Run]) -> Report:
+    return gather([open_results(run.path) for run in runs])
+
+
+def sentences(report: Report, question: str) -> list[str]:
+    return next([text for _, text in answer.sentences] for answer in report.answers if answer.question == question)
+
+
+def test_runs_that_differ_in_their_seed_are_one_group(runs: list[Run]) -> None:
+    groups = report_of(runs).groups
+    assert [group.name for group in groups] == ["seed (2 runs)", "wide"]
+    assert groups[1].differences == {"model.init_args.energy.init_args.width": 99}
+
+
+def test_groups_that_share_a_name_say_how_they_differ(tmp_path: Path) -> None:
+    made = [make_run(tmp_path / "runs" / "demo" / f"run-{i}", i, width=64 * (1 + i // 2)) for i in range(4)]
+    assert [group.name for group in report_of(made).groups] == ["run (2 runs) width=64", "run (2 runs) width=128"]
+
+
+def test_the_answers_state_the_measured_numbers(runs: list[Run]) -> None:
+    report = report_of(runs)
+    learned, wide = sentences(report, "Did it learn?")
+    assert "fell 1.2-fold, from 0.7 at step 500 to 0.6 at step 1000" in learned  # means of 0.2, 1.2 and of 0.1, 1.1
+    assert "fell 2-fold, from 0.2 at step 500 to 0.1 at step 1000" in wide
+    better, _ = sentences(report, "Is it better than trivial?")
+    assert "error 0.0205 (lowest 0.02, highest 0.021), 4.9 times lower than “best constant” (0.1)" in better
+    assert "Harder: error 3, no better than “best constant” (2)" in better
+    shape = sentences(report, "What do the landscapes look like?")[1]
+    assert "Median curvature 1.21 in landscape 0 and 12.1 in landscape 9, where a perfect model has 1 and 10" in shape
+    assert sentences(report, "What drifted?") == []
+
+
+def test_the_error_table_holds_model_and_floors(runs: list[Run]) -> None:
+    table = next(figure.table for figure in report_of(runs[2:]).figures if figure.name == "test_error")
+    assert table is not None
+    same = table[table["distribution"] == "same"].set_index("predictor")["mean squared error"]
+    assert same.to_dict() == pytest.approx(
+        {"perfect energy, same inference": 1e-16, "model, 5 inner steps": 0.02, "best constant": 0.1}
+    )
+
+
+def test_the_page_needs_nothing_but_itself(runs: list[Run], tmp_path: Path) -> None:
+    text = write_page(report_of(runs), tmp_path / "page.html").read_text()
+    outside = re.findall(r'(?:\b(?:src|href)="|url\()(?!#|data:)([^")]*)', text)
+    assert outside == []
+    assert "@import" not in text
+    assert "<script" not in text
+    ids = re.findall(r'\sid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    targets = re.findall(r'(?:href="|url\()#([^")]+)', text)
+    assert set(targets) <= set(ids)
+
+
+def test_every_figure_says_what_on_what_and_in_which_units(runs: list[Run]) -> None:
+    for figure in report_of(runs).figures:
+        assert figure.title
+        assert len(figure.caption) > 100
+        assert re.search(r"problems|updates done", figure.caption), figure.name
+        for svg in figure.svgs():
+            labels = re.findall(r"<text [^>]*>([^<]*)</text>", svg)
+            assert any(re.search(r"step|landscape|error|energy|λ", label) for label in labels), figure.name
+
+
+def test_every_tag_is_closed(runs: list[Run], tmp_path: Path) -> None:
+    class Balance(HTMLParser):
+        open: list[str] = []  # noqa: RUF012
+
+        def handle_starttag(self, tag: str, attrs: object) -> None:
+            if tag not in ("meta", "br", "img"):
+                self.open.append(tag)
+
+        def handle_endtag(self, tag: str) -> None:
+            assert self.open.pop() == tag
+
+    parser = Balance()
+    parser.feed(write_page(report_of(runs), tmp_path / "page.html").read_text())
+    assert parser.open == []
+
+
+def test_names_of_files_and_runs_are_escaped(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "runs" / "demo" / "<b>&run")
+    assert "<b>&run" not in write_page(report_of([run]), tmp_path / "page.html").read_text()
+
+
+def test_a_damaged_file_is_named_and_the_rest_is_shown(runs: list[Run], tmp_path: Path) -> None:
+    path = next(runs[0].results.glob("hessian_spectrum_y/step-00001000*"))
+    path.write_bytes(path.read_bytes()[:300])
+    report = report_of(runs)
+    assert any(str(path) in sentence for sentence in report.skipped)
+    assert str(path) in write_page(report, tmp_path / "page.html").read_text()
+    assert {"test_error", "training", "hessian_spectrum_y"} <= {figure.name for figure in report.figures}
+
+
+def test_an_unknown_result_is_a_table(runs: list[Run]) -> None:
+    write_result(runs[0].results, Label("my_probe", 5, "average", PROBE), spectrum(500, 0)[["lambda_min"]], {})
+    (figure,) = (figure for figure in report_of(runs).figures if figure.name == "my_probe")
+    assert figure.table is not None
+    assert figure.table["mean"].tolist() == pytest.approx([1.2 * (k + 1) for k in range(10)])
+
+
+def test_the_same_probe_with_two_settings_is_two_figures(runs: list[Run]) -> None:
+    settings = {**PROBE, "probe": {"space": "y", "point": "answer"}}
+    write_result(runs[0].results, Label("hessian_spectrum_y", 1000, "average", settings), spectrum(1000, 0), {})
+    names = [figure.name for figure in report_of(runs).figures]
+    assert {"hessian_spectrum_y", "hessian_spectrum_y-2"} <= set(names)
+    assert len(names) == len(set(names))
+
+
+def test_figures_for_a_paper(runs: list[Run], tmp_path: Path) -> None:
+    paths = save_figures(report_of(runs[:1]), tmp_path / "figures")
+    names = {path.name for path in paths}
+    assert {
+        "hessian_spectrum_y.png",
+        "hessian_spectrum_y.svg",
+        "hessian_spectrum_y.pdf",
+        "hessian_spectrum_y.csv",
+    } <= names
+    heads = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml", "csv": b"runs,", "md": b"**"}
+    for path in paths:
+        if path.suffix != ".csv":
+            assert path.read_bytes().startswith(heads[path.suffix[1:]]), path
+        assert path.stat().st_size > 100
+
+
+def test_the_command_prints_the_path_of_the_page(runs: list[Run], ired) -> None:
+    code, out, err = ired("report", *(run.path for run in runs), "--figures", "figures")
+    assert code == 0, err
+    page = Path(out.strip())
+    assert page == (runs[0].path / "report.html").absolute()
+    assert page.is_file()
+    assert Path("figures/captions.md").read_text().count("**") >= 6
+
+
+def test_a_run_that_has_nothing_yet_still_has_a_page(tmp_path: Path) -> None:
+    run = Run(tmp_path / "runs" / "demo" / "new")
+    run.write_config("model: {class_path: IREDModule}\n")
+    text = write_page(report_of([run]), tmp_path / "page.html").read_text()
+    assert "Not tested yet: ired test --ckpt RUN." in text
+
+
+def test_no_run_is_refused() -> None:
+    with pytest.raises(InputError, match="at least one run"):
+        gather([])

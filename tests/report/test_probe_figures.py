@@ -1,0 +1,94 @@
+"""Every probe that the package has gets figures of its own, drawn from what it really measures."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.figure import Figure as Canvas
+
+from conftest import TINY
+from ired_interp.probes import BY_NAME
+from ired_interp.report import gather
+from ired_interp.report.figure import Figure
+from ired_interp.report.figures import FIGURES
+from ired_interp.report.style import RC
+from ired_interp.results import open_results
+
+CALLBACKS = """
+trainer:
+  callbacks+:
+    - {class_path: ired_interp.callbacks.HessianSpectrum, init_args: {every_n_steps: 6, problems: 6}}
+    - {class_path: ired_interp.callbacks.GradientStatistics, init_args: {every_n_steps: 6, window: 3}}
+    - {class_path: ired_interp.callbacks.SubspaceDrift, init_args: {every_n_steps: 6, problems: 6}}
+"""
+PROBES = """
+probes:
+  - {class_path: ired_interp.probes.HessianSpectrum}
+  - class_path: ired_interp.probes.HessianSpectrum
+    init_args: {space: theta, landscapes: mixed, eigenpairs: 4, tol: 0.1, density_steps: 10, trace_matvecs: 12}
+  - class_path: ired_interp.probes.HessianSpectrum
+    init_args: {space: theta, landscapes: [0, 9], eigenpairs: 4, tol: 0.1, density_steps: 10, trace_matvecs: 12}
+  - {class_path: ired_interp.probes.GradientStatistics, init_args: {space: y}}
+  - {class_path: ired_interp.probes.GradientStatistics, init_args: {space: theta}}
+  - {class_path: ired_interp.probes.SubspaceDrift, init_args: {axis: landscapes}}
+  - {class_path: ired_interp.probes.SubspaceDrift, init_args: {source: solution, axis: inference}}
+  - {class_path: ired_interp.probes.InferenceTrajectory}
+"""
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Figure]:
+    """Figures of a run of 12 steps that every callback and every probe has measured."""
+    from ired_interp.cli import main
+
+    folder = tmp_path_factory.mktemp("probed")
+    root = Path(__file__).parents[2]
+    (folder / "callbacks.yaml").write_text(CALLBACKS)
+    (folder / "probes.yaml").write_text(PROBES)
+    tiny = [str(root / part) if part.startswith("configs/") else part for part in TINY]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("IRED_RUN_NAME", raising=False)
+        for name, extra in (("a", []), ("b", ["--seed_everything", "1"])):
+            assert main(["fit", *tiny, "--config", "callbacks.yaml", *extra, "--name", name]) == 0
+            assert (
+                main(["probe", "--ckpt", f"runs/quickstart/{name}", "--config", "probes.yaml", "--problems", "6"]) == 0
+            )
+        runs = [open_results(folder / "runs" / "quickstart" / name) for name in "ab"]
+    report = gather(runs)
+    assert report.skipped == []
+    assert [group.name for group in report.groups] == ["a … b (2 runs)"]
+    return {figure.name: figure for figure in report.figures}
+
+
+def test_every_probe_has_figures_of_its_own(figures: dict[str, Figure]) -> None:
+    for name in BY_NAME:
+        assert any(key.startswith(name) for key in FIGURES), f"{name} is shown as a bare table"
+        mine = [figure for key, figure in figures.items() if key.startswith(name)]
+        assert mine
+        assert all(figure.panels for figure in mine), name
+
+
+def test_every_label_that_has_figures_was_measured_here(figures: dict[str, Figure]) -> None:
+    measured = {key for key in FIGURES if any(name.startswith(key) for name in figures)}
+    assert set(FIGURES) - measured == {"test_error", "validation_error"}
+
+
+def test_every_panel_shows_something_and_says_what(figures: dict[str, Figure]) -> None:
+    with matplotlib.rc_context(RC):
+        for figure in figures.values():
+            for panel in figure.panels:
+                axes = Canvas().add_subplot()
+                panel.draw(axes)
+                where = f"{figure.name}: {panel.title}"
+                drawn = [*axes.lines, *axes.collections, *axes.images, *axes.patches, *axes.containers, *axes.texts]
+                assert drawn, where
+                assert axes.get_xlabel(), where
+                assert axes.get_ylabel() or not axes.get_yticks().size or axes.get_yticklabels(), where
+                assert np.isfinite([*axes.get_xlim(), *axes.get_ylim()]).all(), where
+
+
+def test_captions_say_on_what_was_measured(figures: dict[str, Figure]) -> None:
+    for name, figure in figures.items():
+        assert "problems" in figure.caption or name == "training", name

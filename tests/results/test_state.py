@@ -1,0 +1,61 @@
+"""A run's state can be told from its folder, whatever became of its process."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ired_interp.errors import Interrupted
+from ired_interp.results import Run
+from ired_interp.results.state import recorded, state
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path)
+
+
+def test_running_then_done(run: Run) -> None:
+    with recorded(run):
+        assert state(run) == "running"
+    assert state(run) == "done"
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (Interrupted(15), "stopped"),
+        (KeyboardInterrupt(), "stopped"),
+        (ValueError("nan\nmore"), "failed: ValueError: nan"),
+    ],
+)
+def test_an_end_by_an_error_is_told(run: Run, error: BaseException, expected: str) -> None:
+    with pytest.raises(type(error)), recorded(run):
+        raise error
+    assert state(run) == expected
+
+
+def test_a_process_that_was_killed_is_told(run: Run) -> None:
+    script = (
+        "import os, signal, sys; from pathlib import Path; from ired_interp.results import Run; from ired_interp.results.state import recorded\n"
+        "with recorded(Run(Path(sys.argv[1]))): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(run.path)], check=False, timeout=60)
+    assert state(run) == "killed"
+
+
+def test_a_process_elsewhere_is_judged_by_its_last_sign(run: Run) -> None:
+    with recorded(run):
+        file = run.path / "state.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"host": "another"}))
+        assert state(run) == "running"
+        hours_ago = file.stat().st_mtime - 7200
+        os.utime(file, (hours_ago, hours_ago))
+        assert state(run) == "silent for 2.0 h"
+
+
+def test_a_run_without_a_state_is_unknown(run: Run) -> None:
+    assert state(run) == "unknown"
