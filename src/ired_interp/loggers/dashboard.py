@@ -35,8 +35,16 @@ CURVES: dict[str, list[tuple[str, list[str], bool]]] = {
         ("eigenvalues in y, landscape 0", ["hessian_spectrum_y/eigenvalues/k0"], False),
     ],
     "Drift": [
-        ("overlap with the first snapshot", ["subspace_drift_hessian_y_training/overlap_independent_to_first/k"], False),
-        ("overlap with the snapshot before", ["subspace_drift_hessian_y_training/overlap_independent_to_previous/k"], False),
+        (
+            "overlap with the first snapshot",
+            ["subspace_drift_hessian_y_training/overlap_independent_to_first/k"],
+            False,
+        ),
+        (
+            "overlap with the snapshot before",
+            ["subspace_drift_hessian_y_training/overlap_independent_to_previous/k"],
+            False,
+        ),
     ],
     "Inference": [],
 }
