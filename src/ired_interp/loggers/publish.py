@@ -52,7 +52,8 @@ def scalars(label: str, result: xr.Dataset) -> dict[str, float]:
     """Numbers worth a curve: `label/variable`, `label/variable/k3` by landscape, `label/variable/<name>` along another dimension.
 
     Landscapes drawn as in training are named "mixed". Of variables by layer, the layer "all" counts; of pairs of snapshots, the last with the first
-    and with the one before, as `variable_to_first` and `variable_to_previous`. Values that are not finite are left out, as are variables with more dimensions.
+    and with the one before, as `variable_to_first` and `variable_to_previous`. Values that are not finite are left out, as are variables with more
+    dimensions.
     """
     found: dict[str, float] = {}
     for name, variable in _numeric(result).items():

@@ -46,7 +46,8 @@ def figures(section: Section) -> list[Figure]:
         "Share of the gradient: cos² between the gradient and each eigenvector. Trace: with its 95 % interval. Units: "
         f"objective / θ². “mixed”: landscapes drawn as in training.{shown}"
     )
-    title = f"Hessian of the {objective} in the weights"
+    which = ", by landscape" if first.sizes["landscape"] > 1 else ", landscapes as in training"
+    title = f"Hessian of the {objective} in the weights{which}"
     return [Figure(section.probe, title, caption, panels, _table(data))]
 
 
