@@ -63,7 +63,13 @@ def timed(callback: Callback, hooks: tuple[str, ...]) -> list[float]:
     return seconds
 
 
+def warm_up() -> None:
+    """Imports and first calls, which a training pays once."""
+    fit([kind(every_n_steps=8) for kind in KINDS], 4, 16, 16, 8)
+
+
 def ratio() -> None:
+    warm_up()
     spent = {"without": 0.0, "with": 0.0}
     for turn in ("without", "with", "with", "without"):
         spent[turn] += fit([kind() for kind in KINDS] if turn == "with" else [], 4, 128, 256, 2000)
@@ -71,15 +77,18 @@ def ratio() -> None:
 
 
 def cost() -> None:
-    for n, width, batch, steps in ((4, 128, 256, 200), (8, 256, 256, 200), (20, 512, 2048, 16)):
+    warm_up()
+    for n, width, batch, steps in ((4, 128, 256, 400), (8, 256, 256, 200), (20, 512, 2048, 16)):
         step = fit([], n, width, batch, steps) / steps
         callbacks: list[ProbeCallback] = [kind(every_n_steps=steps) for kind in KINDS]
-        seconds = [timed(c, ("on_before_optimizer_step", "on_train_start", "on_train_batch_end")) for c in callbacks]
+        seconds = [timed(c, ("on_before_optimizer_step", "on_train_batch_end")) for c in callbacks]
         fit(list(callbacks), n, width, batch, steps)
         print(f"inverse n = {n}, width {width}, batch {batch}: a step {1000 * step:.0f} ms")
         for kind, spent in zip(KINDS, seconds, strict=True):
-            interval = kind().every_n_steps
-            one = max(spent) if kind is not GradientStatistics else sum(spent)
+            interval, one = (
+                kind().every_n_steps,
+                sum(spent),
+            )  # one measurement, and what the hooks cost at the other steps
             print(f"  {kind.__name__}: {one:.2f} s, every {interval} steps: {one / (interval * step):.2%}")
 
 

@@ -20,28 +20,41 @@ CURVES: dict[str, list[tuple[str, list[str], bool]]] = {
         ("contrastive term", ["train/contrast"], False),
     ],
     "Gradients": [
-        ("E‖g‖²/d in y by landscape (perfect: 1)", ["gradient_statistics_y/norm_ratio/k"], False),
-        ("E⟨g, ε⟩/d in y by landscape (perfect: 1)", ["gradient_statistics_y/alignment/k"], False),
-        ("gradient noise scale in θ by landscape (problems)", ["gradient_statistics_theta/noise_scale/k"], True),
-        ("mean pairwise cosine in θ by landscape", ["gradient_statistics_theta/mean_cosine/k"], False),
+        ("gradient norm", ["gradient_statistics_training/norm_mean"], True),
+        ("gradient signal to noise, of one problem", ["gradient_statistics_training/snr"], False),
+        ("mean pairwise cosine of batches", ["gradient_statistics_training/mean_cosine"], False),
+        ("effective rank of the gradient covariance", ["gradient_statistics_training/participation"], False),
     ],
     "Spectra": [
         ("median eigenvalue in y by landscape", ["hessian_spectrum_y/lambda_median/k"], True),
         ("largest eigenvalue in y by landscape", ["hessian_spectrum_y/lambda_max/k"], True),
         ("distance from theory (RMS of λ/λ_exact − 1)", ["hessian_spectrum_y/deviation/k"], False),
         ("share of negative eigenvalues in y", ["hessian_spectrum_y/negative_share/k"], False),
+        ("trace of the Hessian in θ", ["hessian_spectrum_theta/trace/mixed"], True),
+        ("effective rank of the Hessian in θ", ["hessian_spectrum_theta/effective_rank/mixed"], False),
         ("eigenvalues in y, landscape 0", ["hessian_spectrum_y/eigenvalues/k0"], False),
     ],
-    "Drift": [],
+    "Drift": [
+        (
+            "overlap with the first snapshot",
+            ["subspace_drift_hessian_y_training/overlap_independent_to_first/k"],
+            False,
+        ),
+        (
+            "overlap with the snapshot before",
+            ["subspace_drift_hessian_y_training/overlap_independent_to_previous/k"],
+            False,
+        ),
+    ],
     "Inference": [],
 }
 FIGURES = {
-    "Gradients": ["gradient_statistics_y/figure", "gradient_statistics_theta/figure"],
+    "Gradients": ["gradient_statistics_training/figure"],
     "Spectra": ["hessian_spectrum_y/figure", "hessian_spectrum_theta/figure"],
-    "Drift": ["subspace_drift/figure"],
+    "Drift": ["subspace_drift_hessian_y_training/figure"],
     "Inference": ["inference_trajectory/figure"],
 }
-TABLES = {"Spectra": ["hessian_spectrum_y/table/landscape"], "Gradients": ["gradient_statistics_y/table/landscape"]}
+TABLES = {"Spectra": ["hessian_spectrum_y/table/landscape"], "Inference": ["inference_trajectory/table/landscape-move"]}
 
 
 def dashboard(entity: str, project: str, name: str = "IRED landscapes") -> "ws.Workspace":

@@ -1,6 +1,6 @@
 """A result as what loggers understand: scalars, histograms and tables under stable names."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -49,9 +49,11 @@ def publish(loggers: Iterable[Logger], label: str, result: xr.Dataset, step: int
 
 
 def scalars(label: str, result: xr.Dataset) -> dict[str, float]:
-    """Numbers worth a curve: `label/variable` for single numbers, `label/variable/k3` by landscape, `label/variable/<name>` along another dimension.
+    """Numbers worth a curve: `label/variable`, `label/variable/k3` by landscape, `label/variable/<name>` along another dimension.
 
-    Of variables by layer, the layer "all" counts. Values that are not finite are left out, as are variables with more dimensions.
+    Landscapes drawn as in training are named "mixed". Of variables by layer, the layer "all" counts; of pairs of snapshots, the last with the first
+    and with the one before, as `variable_to_first` and `variable_to_previous`. Values that are not finite are left out, as are variables with more
+    dimensions.
     """
     found: dict[str, float] = {}
     for name, variable in _numeric(result).items():
@@ -60,8 +62,14 @@ def scalars(label: str, result: xr.Dataset) -> dict[str, float]:
         elif variable.ndim == 1 and variable.size <= _MOST_SCALARS and variable.dims[0] in result.coords:
             (dimension,) = variable.dims
             for place, value in zip(result[dimension].values, variable.values, strict=True):
-                found[f"{label}/{name}/{'k' if dimension == 'landscape' else ''}{place}"] = float(value)
+                found[f"{label}/{name}/{_place(dimension, place)}"] = float(value)
     return {name: value for name, value in found.items() if np.isfinite(value)}
+
+
+def _place(dimension: Hashable, place: object) -> str:
+    if dimension != "landscape":
+        return str(place)
+    return f"k{place}" if int(str(place)) >= 0 else "mixed"
 
 
 def distributions(label: str, result: xr.Dataset) -> Mapping[str, np.ndarray]:
@@ -81,6 +89,10 @@ def distributions(label: str, result: xr.Dataset) -> Mapping[str, np.ndarray]:
 
 def _numeric(result: xr.Dataset) -> dict[str, xr.DataArray]:
     numeric = {str(name): v for name, v in result.data_vars.items() if np.issubdtype(v.dtype, np.number)}
+    for name, v in list(numeric.items()):
+        if {"snapshot", "other"} <= set(v.dims) and "angle" not in v.dims and v.sizes["snapshot"] > 1:
+            numeric[f"{name}_to_first"] = v.isel(snapshot=-1, other=0, drop=True)
+            numeric[f"{name}_to_previous"] = v.isel(snapshot=-1, other=-2, drop=True)
     if "layer" in result.coords and "all" in result["layer"].values:
         return {name: v.sel(layer="all", drop=True) if "layer" in v.dims else v for name, v in numeric.items()}
     return numeric

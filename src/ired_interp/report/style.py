@@ -86,7 +86,7 @@ def on_dark(svg: str) -> dict[str, str]:
 
 def _ramp() -> dict[str, str]:
     return {
-        landscape_colour(k, count): to_hex(colormaps["viridis"](0.25 + 0.75 * k / max(1, count - 1)))
+        landscape_colour(k, count): to_hex(colormaps["viridis"](0.36 + 0.64 * k / max(1, count - 1)))
         for count in range(1, 33)
         for k in range(count)
     }

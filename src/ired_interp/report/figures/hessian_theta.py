@@ -46,7 +46,8 @@ def figures(section: Section) -> list[Figure]:
         "Share of the gradient: cos² between the gradient and each eigenvector. Trace: with its 95 % interval. Units: "
         f"objective / θ². “mixed”: landscapes drawn as in training.{shown}"
     )
-    title = f"Hessian of the {objective} in the weights"
+    which = ", by landscape" if first.sizes["landscape"] > 1 else ", landscapes as in training"
+    title = f"Hessian of the {objective} in the weights{which}"
     return [Figure(section.probe, title, caption, panels, _table(data))]
 
 
@@ -155,8 +156,15 @@ def _over_training(axes: Axes, over: Data) -> None:
     for group, results in over:
         for i, result in enumerate(results):
             colour, marker = series_colour(group.index), MARKERS[group.index % len(MARKERS)]
-            for extreme in (result["eigenvalues"].max(("landscape", "rank")), result["eigenvalues"].min(("landscape", "rank"))):
-                named = group.name if i == 0 and float(extreme[-1]) == float(result["eigenvalues"].isel(step=-1).max()) else None
+            for extreme in (
+                result["eigenvalues"].max(("landscape", "rank")),
+                result["eigenvalues"].min(("landscape", "rank")),
+            ):
+                named = (
+                    group.name
+                    if i == 0 and float(extreme[-1]) == float(result["eigenvalues"].isel(step=-1).max())
+                    else None
+                )
                 axes.plot(extreme["step"], extreme, color=colour, marker=marker, label=named)
     axes.axhline(0, color=INK, linewidth=0.6)
     axes.set_xlabel("step (updates done)")
@@ -180,7 +188,10 @@ def _table(data: Data) -> pd.DataFrame:
             for i, k in enumerate(result["landscape"].values):
                 here = result.isel(landscape=i)
                 row = {"runs": group.name, "k": _name(k), "λ_max": float(here["eigenvalues"].max())}
-                row |= {"λ_min": float(here["eigenvalues"].min()), "share of gradient": float(here["gradient_share"].sum())}
+                row |= {
+                    "λ_min": float(here["eigenvalues"].min()),
+                    "share of gradient": float(here["gradient_share"].sum()),
+                }
                 for name in ("trace", "negative_share", "effective_rank", "matvecs"):
                     if name in here:
                         row[name.replace("_", " ")] = float(here[name])

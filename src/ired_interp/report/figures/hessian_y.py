@@ -34,7 +34,7 @@ def figures(section: Section) -> list[Figure]:
         else "Hessian of the energy in y",
         f"Eigenvalues λ of ∂²E/∂y² {where}; k = 0 is the sharpest landscape, where inference ends. First: "
         "median (marker), middle half (thick) and 90 % "
-        "(thin) of all eigenvalues. Then: their distribution, each landscape scaled to the same height. Black "
+        "(thin) of all eigenvalues. Then: their distribution, each landscape scaled to the same height. Short "
         "bars and lines: the exact spectrum of a "
         "perfectly trained model, where the task has one.",
         panels,
@@ -133,7 +133,7 @@ def _evolution(section: Section) -> list[Figure]:
     )
     caption = (
         f"Measured {section.points()}. Median over problems and ranks of the eigenvalues of ∂²E/∂y² against "
-        "training steps, one line a landscape; black "
+        "training steps, one line a landscape; "
         "bars at the right edge: its exact value for a perfect model. Then, at the last step, by landscape: the root mean square of λ/λ_exact − 1, "
         f"eigenvalue by eigenvalue{negative}. Units of λ: energy / y²."
     )

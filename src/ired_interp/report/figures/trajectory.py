@@ -56,7 +56,7 @@ def figures(section: Section) -> list[Figure]:
         f"{int(first.attrs['step'])} training steps. Error: of y/√ᾱₖ against y*. Contraction, in a landscape's "
         "first inner step: of the distance e to "
         "the minimum of a perfect model, and of the gradient g, beside 1 − ηλ from the curvature measured "
-        "there (dashed); black: exact for a perfect model."
+        "there (dashed); short bars: exact for a perfect model."
     )
     return [Figure(section.probe, "Along inference", caption, panels, _table(data))]
 
