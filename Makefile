@@ -9,9 +9,11 @@ export OMP_WAIT_POLICY := PASSIVE
 .PHONY: demo test lint clean
 
 demo: $(VENV)/ready
-	$(IRED) fit --config configs/quickstart.yaml --config callbacks/hessian_spectrum.yaml --name $(notdir $(RUN))
+	$(IRED) fit --config configs/quickstart.yaml --config callbacks/hessian_spectrum.yaml --config callbacks/gradient_statistics.yaml \
+		--config callbacks/subspace_drift.yaml --name $(notdir $(RUN))
 	$(IRED) test --ckpt $(RUN)
-	$(IRED) probe --ckpt $(RUN) --probes hessian_spectrum
+	$(IRED) probe --ckpt $(RUN) --probes inference_trajectory
+	$(IRED) probe --ckpt $(RUN) --config callbacks/hessian_spectrum_theta.yaml
 	$(IRED) report $(RUN)
 
 test: $(VENV)/ready
