@@ -19,7 +19,7 @@ class InferenceTrajectory(ProbeCallback):
 
     def __init__(
         self,
-        every_n_steps: int = 1000,
+        every_n_steps: int = 2000,
         weights: Weights = "average",
         problems: int = 32,
         variant: Variant = "same",

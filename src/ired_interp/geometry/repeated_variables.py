@@ -1,12 +1,13 @@
 """A history with repeats as labelled variables: chance, noise and noise-corrected overlap beside every measure."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ired_interp.geometry.chance import chance_band
+from ired_interp.geometry.chance import Band, chance_band
 from ired_interp.geometry.distances import distance_from_angles
 from ired_interp.geometry.noise import corrected_overlap
 from ired_interp.geometry.repeated import ProblemHistory, RepeatedHistory
@@ -107,8 +108,13 @@ def _variable(dims: tuple[str, ...], values: Any, name: str, units: str) -> Vari
     return dims, np.asarray(values), {"long_name": name, "units": units}
 
 
+@cache
+def _band(n: int, p: int, metric: str, level: float) -> Band:
+    return chance_band(n, p, p, metric, level)
+
+
 def _mean_band(n: int, p: int, count: int, metric: str, level: float, units: str) -> Variable:
-    band = chance_band(n, p, p, metric, level)
+    band = _band(n, p, metric, level)
     low, high = (band.mean + (end - band.mean) / count**0.5 for end in (band.low, band.high))
     name = f"chance level (mean, {level:.0%} interval) of random subspaces, mean over {count}"
     return ("bound",), np.array([band.mean, low, high]), {"long_name": name, "units": units, "ambient": n}
