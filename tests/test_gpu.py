@@ -1,14 +1,19 @@
 """What the CPU tests cannot see: the same numbers on a GPU, captured steps, and a run that goes on there. Skipped where there is no GPU."""
 
+from copy import deepcopy
+from pathlib import Path
+
 import pytest
 import torch
 
 from conftest import TINY, Ired, reference_weights
+from ired_interp import geometry, spectra
 from ired_interp.diffusion import Noise, Objective, Schedule
 from ired_interp.energy import MLPEnergy
 from ired_interp.module import IREDModule
-from ired_interp.probes import HessianSpectrum, Snapshot
+from ired_interp.probes import BY_NAME, HessianSpectrum, Snapshot
 from ired_interp.random import stream
+from ired_interp.results import Run, read_result
 from ired_interp.tasks import Inverse
 from ired_interp.tasks.base import Problems
 
@@ -64,3 +69,44 @@ def test_a_resumed_run_is_the_same_run(ired: Ired, tmp_path, compiled):
     for key in ("state_dict", "current_model_state"):
         for weight, value in ends[0][key].items():
             torch.testing.assert_close(value, ends[1][key][weight], rtol=1e-5, atol=1e-7)
+
+
+def test_lanczos_density_and_trace_are_the_cpus(problem):
+    """Also with the basis kept in host memory. Float32 sums in another order: eigenvalues to 1e-4 of the largest."""
+    energy, (x, y), noise = problem
+
+    def operator(device):
+        model, schedule = deepcopy(energy).to(device), Schedule().to(device)
+        data = [t.to(device) for t in (x, schedule.cpu().noised(y, noise.k, noise.eps), noise.k)]
+        return spectra.HessianOperator(lambda rows: model(*rows).mean(), model, tuple(data))
+
+    truth = spectra.lanczos(operator("cpu"), 6, "BE", 1e-4, progress=False)
+    scale = float(truth.eigenvalues.abs().max())
+    for storage in (None, "cpu"):
+        found = spectra.lanczos(operator("cuda"), 6, "BE", 1e-4, storage=storage, progress=False)
+        assert found.converged.all()
+        torch.testing.assert_close(found.eigenvalues, truth.eigenvalues, rtol=0, atol=1e-4 * scale)
+    density = spectra.density(operator("cuda"), 3, 20, progress=False)
+    assert density.moment(0).value == pytest.approx(1)
+    trace = spectra.trace(operator("cuda"), 60, progress=False)
+    expected = spectra.trace(operator("cpu"), 60, progress=False)
+    assert abs(trace.value - expected.value) <= (trace.high - trace.low) + (expected.high - expected.low)
+
+
+def test_principal_angles_are_the_cpus():
+    generator = torch.Generator().manual_seed(0)
+    u, v = torch.randn(2, 5000, 4, generator=generator, dtype=torch.float64)
+    found = geometry.principal_angles(u.cuda(), v.cuda())
+    torch.testing.assert_close(found.cpu(), geometry.principal_angles(u, v), rtol=0, atol=1e-12)
+
+
+def test_every_probe_and_callback_runs_there(ired: Ired, tmp_path):
+    fragments = [part for path in sorted(Path("callbacks").glob("*.yaml")) for part in ("--config", path)]
+    code, _, err = ired("fit", *TINY, *fragments, "--trainer.accelerator", "gpu", "--name", "a")
+    assert code == 0, err
+    run = Run(tmp_path / "runs" / "quickstart" / "a")
+    results = {file.parent.name: read_result(file) for file in run.result_files()}
+    assert len(results) >= 5
+    assert not {name: r.attrs["failed"] for name, r in results.items() if "failed" in r.attrs}
+    code, _, err = ired("probe", "--ckpt", run.path, "--probes", *BY_NAME, "--device", "cuda", "--problems", 8)
+    assert code == 0, err
