@@ -58,11 +58,13 @@ def test_spectra_are_the_cpus(problem):
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_resumed_run_is_the_same_run(ired: Ired, tmp_path, compiled):
+    torch.compiler.reset()  # every run has a process of its own in use; here several share one
     options = [*TINY, "--trainer.accelerator", "gpu", "--model.compile", compiled, "--model.lr_schedule", "constant"]
     for name, steps in (("short", 8), ("long", 12)):
         code, _, err = ired("fit", *options, "--trainer.max_steps", steps, "--name", name)
         assert code == 0, err
     runs = tmp_path / "runs" / "quickstart"
+    torch.compiler.reset()
     code, _, err = ired("fit", "--resume", runs / "short", "--trainer.max_steps", 12)
     assert code == 0, err
     ends = [torch.load(runs / n / "checkpoints" / "last.ckpt", weights_only=True) for n in ("short", "long")]
@@ -106,7 +108,7 @@ def test_every_probe_and_callback_runs_there(ired: Ired, tmp_path):
     assert code == 0, err
     run = Run(tmp_path / "runs" / "quickstart" / "a")
     results = {file.parent.name: read_result(file) for file in run.result_files()}
-    assert len(results) >= 5
+    assert len(results) >= 4  # training gradients are read before every thousandth step
     assert not {name: r.attrs["failed"] for name, r in results.items() if "failed" in r.attrs}
     code, _, err = ired("probe", "--ckpt", run.path, "--probes", *BY_NAME, "--device", "cuda", "--problems", 8)
     assert code == 0, err
