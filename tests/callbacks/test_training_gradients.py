@@ -39,7 +39,8 @@ def test_reads_the_gradients_of_each_window(fit: Callable[..., Any], tmp_path: P
         truth = gram_statistics(g @ g.T, 16)
         mine = result.sel(layer="all")
         for name in ("signal", "noise", "noise_scale", "mean_cosine", "participation"):
-            np.testing.assert_allclose(mine[name], truth[name], rtol=1e-9)  # float64 sums of the same float32 numbers
+            # float64 sums of the same float32 numbers in another order; the signal is a small difference of large sums
+            np.testing.assert_allclose(mine[name], truth[name], rtol=1e-6, atol=1e-12 * float((g * g).sum()))
         cosine = (g[1:] * g[:-1]).sum(1) / np.linalg.norm(g[1:], axis=1) / np.linalg.norm(g[:-1], axis=1)
         np.testing.assert_allclose(mine["consecutive_cosine"], cosine, rtol=1e-9)
         layers = result.drop_sel(layer="all")
