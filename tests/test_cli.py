@@ -132,6 +132,21 @@ def test_configurations_that_would_lose_something_are_refused(ired: Ired, tmp_pa
     assert words in err
 
 
+def test_a_task_that_draws_nan_is_named_before_anything_is_written(ired: Ired, tmp_path: Path, monkeypatch):
+    (tmp_path / "faulty_task.py").write_text(
+        "import torch\nfrom ired_interp.tasks import Problems, Task\n\n\n"
+        "class Faulty(Task):\n    name = 'faulty'\n    condition_dim = solution_dim = 4\n\n"
+        "    def value_range(self, variant):\n        return 1.0\n\n"
+        "    def sample(self, count, generator, variant='same'):\n"
+        "        x = torch.rand(count, 4)\n        return Problems(x, x / 0 * 0)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    code, _, err = ired("fit", *TINY, "--data.task", "faulty_task.Faulty")
+    assert code == 2
+    assert "task faulty drew y with NaN" in err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_resume_changes_nothing_but_the_trainer(ired: Ired, tiny_run: Path):
     code, _, err = ired("fit", "--resume", tiny_run, "--model.lr", "0.5")
     assert code == 2

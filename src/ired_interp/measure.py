@@ -8,14 +8,16 @@ from typing import Any
 import torch
 import xarray as xr
 
-from ired_interp.errors import RunError
+from ired_interp.errors import InputError, RunError
 from ired_interp.probes import Probe, Snapshot
 from ired_interp.results import Label, failed_result, write_result
 from ired_interp.results.provenance import provenance
 from ired_interp.terminal import say
 
 
-def measure(probe: Probe, snapshot: Snapshot, folder: Path, origin: dict[str, Any]) -> tuple[Path, xr.Dataset]:
+def measure(
+    probe: Probe, snapshot: Snapshot, folder: Path, origin: dict[str, Any], survive: bool = False
+) -> tuple[Path, xr.Dataset]:
     """Run a probe and write its result below `folder`.
 
     A measurement that runs out of memory or meets values that are not finite is written as failed, with the reason, and said; it does not
@@ -24,6 +26,7 @@ def measure(probe: Probe, snapshot: Snapshot, folder: Path, origin: dict[str, An
     Parameters
     ----------
     origin : what else the result depends on (problems, variant, …), as JSON values.
+    survive : write a request that the probe refuses as failed, too, instead of raising its InputError.
 
     Returns
     -------
@@ -33,7 +36,9 @@ def measure(probe: Probe, snapshot: Snapshot, folder: Path, origin: dict[str, An
     scratch = folder / probe.label / f".{label.filename.removesuffix('.nc')}"
     try:
         result = probe(replace(snapshot, scratch=scratch))
-    except RunError as error:
+    except (RunError, InputError) as error:
+        if isinstance(error, InputError) and not survive:
+            raise
         result = failed_result(str(error))
     except torch.linalg.LinAlgError as error:
         result = failed_result(f"no decomposition was found ({error}); the weights have probably diverged")

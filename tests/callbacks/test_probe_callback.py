@@ -16,6 +16,7 @@ FAILURES = {
     "memory": (torch.OutOfMemoryError("tried to allocate 9 GiB"), "out of memory"),
     "allocator": (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out of memory"),
     "values": (RunError("the Hessian is not finite"), "not finite"),
+    "refusal": (InputError("1 KiB of memory cannot hold the vectors"), "cannot hold the vectors"),
     "decomposition": (torch.linalg.LinAlgError("did not converge"), "no decomposition"),
 }
 

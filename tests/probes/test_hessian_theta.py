@@ -112,6 +112,11 @@ def test_interrupted_spectrum_goes_on_from_its_folder(snapshot, tmp_path, monkey
     assert (resumed["matvecs"] < whole["matvecs"]).all()
 
 
+def test_memory_that_cannot_hold_the_vectors_is_refused_before_the_work(snapshot):
+    with pytest.raises(InputError, match="memory"):
+        HessianSpectrum(space="theta", landscapes=[0], memory_gib=2e-6)(snapshot)
+
+
 def test_summary_names_both_ends(snapshot):
     probe = HessianSpectrum(space="theta", landscapes=[3], eigenpairs=2, density_probes=0, trace_matvecs=0)
     text = probe.summary(probe(snapshot))

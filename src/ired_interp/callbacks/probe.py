@@ -20,7 +20,7 @@ from ired_interp.tasks.data import TaskData
 class ProbeCallback(Callback):
     """Measure every n steps, and at the end of training, on a fixed set of problems.
 
-    A measurement that fails (out of memory, not finite) is recorded as failed and training goes on. Training is bit for bit the same
+    A measurement that fails (out of memory, not finite, refused by the probe) is recorded as failed and training goes on. Training is bit for bit the same
     with and without the callback.
 
     Parameters
@@ -73,7 +73,7 @@ class ProbeCallback(Callback):
         self._measured = step
         origin = {"problems": self.problems, "variant": self.variant}
         results = Run(Path(trainer.default_root_dir)).results
-        path, result = measure(self.probe, self._snapshot(trainer, pl_module, step), results, origin)
+        path, result = measure(self.probe, self._snapshot(trainer, pl_module, step), results, origin, survive=True)
         publish(trainer.loggers, self.probe.label, result, step, path)
 
     def _snapshot(self, trainer: Trainer, pl_module: LightningModule, step: int) -> Snapshot:

@@ -60,7 +60,7 @@ class HessianSpectrum(Probe):
     trace_matvecs : (theta) Hessian products spent on the trace; 0 leaves it out.
     backend : (theta) "lanczos", or "pyhessian" for that library's eigenvalues.
     dtype : arithmetic of the Hessian; small eigenproblems are always solved in float64.
-    memory_gib : the working memory it may take; batches are cut to fit.
+    memory_gib : the working memory it may take: batches are cut and, in theta, the Lanczos basis is restarted to fit.
     seed : of the noise of the measuring point and of random vectors.
     """
 
@@ -128,12 +128,12 @@ class HessianSpectrum(Probe):
         landscapes = [MIXED] if mixed else chosen_landscapes(snapshot.module, self.landscapes)  # type: ignore[arg-type]
         parts = []
         for k in track(landscapes, f"Hessian spectrum in θ, {self.objective}"):
-            memory, dtype = self.memory_gib * 2**30, getattr(torch, self.dtype)
-            operator = theta_operator(snapshot, self.objective, k, dtype, memory, self.seed)
+            half, dtype = self.memory_gib * 2**29, getattr(torch, self.dtype)  # the other half is for Lanczos vectors
+            operator = theta_operator(snapshot, self.objective, k, dtype, half, self.seed)
             if not operator.gradient().isfinite().all():
                 raise RunError(f"the gradient in θ of landscape {k} is not finite; the weights have diverged.")
             scratch = snapshot.scratch / f"landscape{k}" if snapshot.scratch else None
-            parts.append(measure_operator(operator, self, scratch))
+            parts.append(measure_operator(operator, self, half, scratch))
         result = xr.concat(parts, "landscape", coords="minimal", compat="override", join="override", data_vars="all")
         return result.assign_coords(landscape=landscapes).assign_attrs(objective=self.objective)
 

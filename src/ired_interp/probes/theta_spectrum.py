@@ -101,11 +101,12 @@ class Settings(Protocol):
     seed: int
 
 
-def measure_operator(operator: HessianOperator, settings: Settings, scratch: Path | None) -> xr.Dataset:
+def measure_operator(operator: HessianOperator, settings: Settings, memory: float, scratch: Path | None) -> xr.Dataset:
     """Eigenpairs, density and trace of a Hessian.
 
     Parameters
     ----------
+    memory : bytes for Lanczos vectors.
     scratch : a folder from which an interrupted computation goes on, or None.
 
     Returns
@@ -115,7 +116,7 @@ def measure_operator(operator: HessianOperator, settings: Settings, scratch: Pat
     their `_error`; `parameters` N, `matvecs` and `notes` on what the residuals do not prove. Intervals are at 95 %.
     """
     size = operator.shape[0]
-    found = _eigenpairs(operator, settings, scratch)
+    found = _eigenpairs(operator, settings, int(memory), scratch)
     result = xr.Dataset(
         {
             "eigenvalues": (
@@ -170,9 +171,9 @@ def measure_operator(operator: HessianOperator, settings: Settings, scratch: Pat
     return result
 
 
-def _eigenpairs(operator: HessianOperator, settings: Settings, scratch: Path | None) -> Spectrum:
+def _eigenpairs(operator: HessianOperator, settings: Settings, memory: int, scratch: Path | None) -> Spectrum:
     count = min(settings.eigenpairs, operator.shape[0])
     if settings.backend == "pyhessian":
         return pyhessian_eigenvalues(operator, count, settings.tol, seed=settings.seed)
     folder = scratch / "lanczos" if scratch else None
-    return lanczos(operator, count, settings.which, settings.tol, seed=settings.seed, checkpoint=folder)
+    return lanczos(operator, count, settings.which, settings.tol, memory=memory, seed=settings.seed, checkpoint=folder)
