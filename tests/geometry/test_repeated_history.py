@@ -41,8 +41,9 @@ def test_one_long_subspace_is_measured_as_one_problem() -> None:
         problem.append(label, estimates[i], estimates[i + 1])
         single.append(label, estimates[i][0], estimates[i + 1][0])
     ours, theirs = repeated_variables(single), repeated_variables(problem)
-    assert set(ours) == set(theirs)
-    for name, (dims, values, _) in ours.items():
+    assert set(ours) == set(theirs) | {"mean_distance", "dispersion"}
+    for name in theirs:
+        dims, values, _ = ours[name]
         assert dims == theirs[name][0]
         if name != "geodesic_floor":
             # float16 storage turns angles by 2e-4 rad, an equal pair's distance by up to √(2·3) times that
@@ -83,3 +84,24 @@ def test_state_survives(kind: type[ProblemHistory] | type[RepeatedHistory], on_d
             file.unlink()
         with pytest.raises(InputError, match="restore the file"):
             kind(folder).load_state_dict(first.state_dict())
+
+
+def test_karcher_mean_of_a_geodesic_is_its_middle():
+    """Planes turned by −t, 0 and t in one direction: distances t, 0, t and dispersion 2t²/3, up to fp16 storage (2e-4)."""
+    history, t = RepeatedHistory(), 0.3
+    for label, angle in enumerate((-t, 0.0, t)):
+        plane = torch.zeros(50, 2, dtype=torch.float64)
+        plane[0, 0], plane[2, 0], plane[1, 1] = np.cos(angle), np.sin(angle), 1
+        history.append(label, plane, plane)
+    found = {name: values for name, (_, values, _) in repeated_variables(history).items()}
+    np.testing.assert_allclose(found["mean_distance"], [t, 0, t], atol=1e-3)
+    np.testing.assert_allclose(found["dispersion"], 2 * t**2 / 3, rtol=5e-3)
+
+
+def test_planes_at_right_angles_have_no_mean():
+    history = RepeatedHistory()
+    for label, row in enumerate((0, 1)):
+        line = torch.zeros(10, 1, dtype=torch.float64)
+        line[row] = 1
+        history.append(label, line, line)
+    assert np.isnan(repeated_variables(history)["dispersion"][1])

@@ -20,8 +20,8 @@ from ired_interp.tasks.data import TaskData
 class ProbeCallback(Callback):
     """Measure every n steps, and at the end of training, on a fixed set of problems.
 
-    A measurement that fails (out of memory, not finite, refused by the probe) is recorded as failed and training goes on. Training is bit for bit the same
-    with and without the callback.
+    A measurement that fails (out of memory, not finite, refused by the probe) is recorded as failed and training goes on. Training is bit
+    for bit the same with and without the callback.
 
     Parameters
     ----------

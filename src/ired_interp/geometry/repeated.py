@@ -45,6 +45,10 @@ class RepeatedHistory:
         every = self._both.angles()[:, :, None]
         return every[0::2, 0::2], every[0::2, 1::2]
 
+    def coordinates(self) -> Tensor:
+        """First estimates in coordinates that keep all distances, (m, r, p)."""
+        return self._both.coordinates()[0::2]
+
     def rounding_floor(self) -> Tensor:
         """Geodesic distance of all pairs from rounding in storage alone, (m, m)."""
         return self._both.floor()[0::2, 0::2]

@@ -7,8 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ired_interp.errors import InputError, RunError
 from ired_interp.geometry.chance import Band, chance_band
 from ired_interp.geometry.distances import distance_from_angles
+from ired_interp.geometry.mean import karcher_mean
 from ired_interp.geometry.noise import corrected_overlap
 from ired_interp.geometry.repeated import ProblemHistory, RepeatedHistory
 from ired_interp.geometry.trajectory import path
@@ -22,7 +24,7 @@ def repeated_variables(history: RepeatedHistory | ProblemHistory, level: float =
     same problems share noise, which makes them look alike: `overlap` and `geodesic` compare those; `overlap_independent` and
     `geodesic_independent` compare the first estimate of one with the second of the other, and on their diagonals stand `reliability` and
     `geodesic_split_half`. `overlap_corrected` is the independent overlap freed of noise (see `corrected_overlap`; standard error by jackknife).
-    The chance bands hold for a mean over as many problems.
+    The chance bands hold for a mean over as many problems. Of one long subspace also `mean_distance` from the Karcher mean, and `dispersion`.
     """
     same, cross = history.angles()
     (n, p), count = history.shape, same.shape[2]
@@ -50,7 +52,8 @@ def repeated_variables(history: RepeatedHistory | ProblemHistory, level: float =
     result |= mean_and_error(
         "geodesic_split_half", each, _diagonal(independent["geodesic"]), "distance from an independent repeat", "rad"
     )
-    return result | _corrected(independent["overlap"], p / n) | _travel(history)
+    result |= _corrected(independent["overlap"], p / n) | _travel(history)
+    return result | _centre(history) if isinstance(history, RepeatedHistory) and len(history.labels) > 1 else result
 
 
 def mean_and_error(name: str, dims: tuple[str, ...], values: Tensor, long_name: str, units: str) -> dict[str, Variable]:
@@ -93,6 +96,23 @@ def _travel(history: RepeatedHistory | ProblemHistory) -> dict[str, Variable]:
         ),
         "path_length": _variable(each, way.length, "path length so far, rounding removed", "rad"),
         "displacement": _variable(each, way.displacement, "distance from the first snapshot, rounding removed", "rad"),
+    }
+
+
+def _centre(history: RepeatedHistory) -> dict[str, Variable]:
+    """Distances from the Karcher mean and their dispersion; NaN where the snapshots are spread too far to have one."""
+    try:
+        mean = karcher_mean(history.coordinates())
+        distances, dispersion = mean.distances, mean.dispersion
+    except (InputError, RunError):
+        distances, dispersion = torch.full((len(history.labels),), torch.nan), torch.nan
+    return {
+        "mean_distance": _variable(
+            ("snapshot",), distances, "geodesic distance from the Karcher mean of all snapshots", "rad"
+        ),
+        "dispersion": _variable(
+            (), dispersion, "Fréchet variance: mean squared distance from the Karcher mean", "rad²"
+        ),
     }
 
 
