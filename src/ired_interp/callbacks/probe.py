@@ -73,7 +73,8 @@ class ProbeCallback(Callback):
         self._measured = step
         origin = {"problems": self.problems, "variant": self.variant}
         results = Run(Path(trainer.default_root_dir)).results
-        path, result = measure(self.probe, self._snapshot(trainer, pl_module, step), results, origin, survive=True)
+        snapshot = self._snapshot(trainer, pl_module, step)
+        path, result = measure(self.probe, snapshot, results, origin, survive=step > 0)  # before the first step, refuse
         publish(trainer.loggers, self.probe.label, result, step, path)
 
     def _snapshot(self, trainer: Trainer, pl_module: LightningModule, step: int) -> Snapshot:
