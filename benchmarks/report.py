@@ -9,10 +9,9 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from runs import make_run
-
 from ired_interp.report import gather, write_page
 from ired_interp.results import open_results
+from runs import make_run
 
 STEPS = tuple(range(100, 10_000, 100))  # 99 Hessian spectra; the hundredth result is a test
 
