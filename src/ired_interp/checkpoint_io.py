@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from ired_interp.results.files import atomic
+from ired_interp.files import atomic
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

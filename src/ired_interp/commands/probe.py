@@ -145,9 +145,8 @@ def configured_probes(config: dict[str, Any]) -> list[Probe]:
     trainer = config.get("trainer") or {}
     entries = trainer.get("callbacks+", trainer.get("callbacks")) or []
     entries = entries if isinstance(entries, list) else [entries]
-    names = {f"{cls.__module__}.{cls.__name__}" for cls in ProbeCallback.__subclasses__()}
-    short = {name.rsplit(".", 1)[1] for name in names}
-    mine = [e for e in entries if (path := str(e.get("class_path"))) in short or path.rsplit(".", 1)[-1] in short]
+    names = {cls.__name__ for cls in ProbeCallback.__subclasses__()}
+    mine = [entry for entry in entries if str(entry.get("class_path")).rsplit(".", 1)[-1] in names]
     parser = SentenceParser()
     parser.add_argument("--callbacks", type=list[ProbeCallback], default=[])
     parser.add_argument("--probes", type=list[Probe], default=[])

@@ -1,6 +1,5 @@
 """Histories of subspaces that were all estimated twice, so that noise which snapshots share can be told from what persists."""
 
-import os
 import zlib
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ired_interp.errors import InputError
+from ired_interp.files import atomic
 from ired_interp.geometry.angles import orthonormal_basis, principal_angles
 from ired_interp.geometry.history import DriftHistory, Label
 
@@ -140,13 +140,8 @@ def _angles(first: Tensor, second: Tensor) -> Tensor:
 
 def _save(folder: Path, index: int, stored: Tensor) -> str:
     name = f"{index:05d}-{zlib.crc32(stored.numpy().data):08x}.npy"  # by content: a resumed run never overwrites what differs
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{name}.{os.getpid()}.tmp"
-    with temporary.open("wb") as file:
+    with atomic(folder / name) as temporary, temporary.open("wb") as file:
         np.save(file, stored.numpy(), allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, folder / name)
     return name
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from ired_interp.errors import InputError
+from ired_interp.files import atomic
 from ired_interp.geometry.angles import check_rank
 from ired_interp.geometry.arrays import as_bases, row_slices, streamed_r
 
@@ -103,13 +104,8 @@ class Subspace:
     def save(self, path: str | os.PathLike[str]) -> "Subspace":
         """Write the columns to the .npy file ``path``, wholly or not at all; return the snapshot that lies there."""
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        with temporary.open("wb") as file:
+        with atomic(path) as temporary, temporary.open("wb") as file:
             np.save(file, self.stored().numpy(), allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
         return type(self)(path, self.rounding)
 
     def stored(self, rows: slice = slice(None)) -> torch.Tensor:

@@ -13,11 +13,11 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from ired_interp.errors import InputError, RunError
+from ired_interp.files import atomic
 from ired_interp.loggers.placed import PlacedLogger
 from ired_interp.loggers.publish import distributions, scalars
 from ired_interp.results import Run
 from ired_interp.results.export import tables
-from ired_interp.results.files import atomic
 from ired_interp.terminal import say
 
 RUN_ID_KEY = "wandb_run_id"  # in a checkpoint

@@ -12,8 +12,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
+from ired_interp.files import atomic
 from ired_interp.report.style import HEIGHT, RC, WIDTH
-from ired_interp.results.files import atomic
 
 FORMATS = ("png", "svg", "pdf")
 

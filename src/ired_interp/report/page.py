@@ -12,13 +12,13 @@ import pandas as pd
 from jinja2 import Environment
 
 from ired_interp.errors import InputError
+from ired_interp.files import atomic
 from ired_interp.report.collect import Group, group_runs, sections
 from ired_interp.report.figure import Figure
 from ired_interp.report.figures import figures_of, rank, training
 from ired_interp.report.style import on_dark, series_colour
 from ired_interp.report.verdict import Answer, answers, trivial_floors
 from ired_interp.results import OpenedRun
-from ired_interp.results.files import atomic
 from ired_interp.terminal import track
 
 

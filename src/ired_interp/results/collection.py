@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ired_interp.errors import InputError
-from ired_interp.results.files import atomic
+from ired_interp.files import atomic
 
 _EMPTY = -1
 

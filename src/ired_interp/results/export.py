@@ -7,7 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from ired_interp.errors import InputError
-from ired_interp.results.files import atomic
+from ired_interp.files import atomic
 
 Format = Literal["csv", "parquet"]
 

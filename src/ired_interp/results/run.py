@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ired_interp.errors import InputError
-from ired_interp.results.files import atomic
+from ired_interp.files import atomic
 
 LAST = "last.ckpt"
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ired_interp.errors import Interrupted
-from ired_interp.results.files import atomic
+from ired_interp.files import atomic
 from ired_interp.results.run import Run
 
 _FILE = "state.json"

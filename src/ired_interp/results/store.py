@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from ired_interp.errors import InputError
-from ired_interp.results.files import atomic
+from ired_interp.files import atomic
 
 
 @dataclass(frozen=True)

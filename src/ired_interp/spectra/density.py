@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from scipy.linalg import eigh_tridiagonal
 from torch import Tensor
 
 from ired_interp.errors import InputError
+from ired_interp.files import atomic
 from ired_interp.random import stream
 from ired_interp.spectra.estimate import Estimate, from_samples
 from ired_interp.spectra.operator import SymmetricOperator
@@ -158,11 +158,8 @@ def density(
 
 
 def _save(file: Path, key: str, done: list[tuple[np.ndarray, np.ndarray]]) -> None:
-    temporary = file.with_name(file.name + ".tmp")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with open(temporary, "wb") as stream_:
+    with atomic(file) as temporary, temporary.open("wb") as stream_:
         np.savez(stream_, key=np.array(key), quadratures=np.array(done))
-    os.replace(temporary, file)
 
 
 def _load(file: Path, key: str) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ired_interp.errors import InputError
+from ired_interp.files import atomic
 from ired_interp.random import stream
 from ired_interp.spectra.basis import Basis
 from ired_interp.spectra.operator import SymmetricOperator
@@ -207,12 +208,8 @@ class Krylov:
             "coupling": np.array([p.coupling for p in self.pending]),
             "meta": np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8),
         }
-        temporary = folder / "state.npz.tmp"
-        with open(temporary, "wb") as file:
+        with atomic(folder / "state.npz") as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, folder / "state.npz")
         for old in folder.glob("basis-*.bin"):
             if old != rows_file:
                 old.unlink()
