@@ -1,0 +1,1 @@
+"""Jobs on a cluster: checked before they are queued, submitted at a commit, followed."""
