@@ -34,17 +34,23 @@ def main(command: str, arguments: list[str]) -> int:
         FitCLI(arguments)
         return 0
     run = open_run(resumed)
+    arguments = resuming(run, arguments)
+    checkpoint = read_checkpoint(run.path)
+    if RUN_ID_KEY in checkpoint.content:
+        keep_run_id(run, checkpoint.content[RUN_ID_KEY])
+    FitCLI(arguments, run)
+    return 0
+
+
+def resuming(run: Run, arguments: list[str]) -> list[str]:
+    """The arguments that go on with a run: its configuration, and what may change of it."""
     wrong = [a for a in arguments if a.startswith("--") and not a.startswith("--trainer.")]
     if wrong:
         raise InputError(
             f"--resume goes on with the run as it was configured, but {wrong[0]} was given too; only --trainer.* may change "
             "(start a new run for anything else)."
         )
-    checkpoint = read_checkpoint(run.path)
-    if RUN_ID_KEY in checkpoint.content:
-        keep_run_id(run, checkpoint.content[RUN_ID_KEY])
-    FitCLI(["--config", str(run.config), *arguments], run)
-    return 0
+    return ["--config", str(run.config), *arguments]
 
 
 class FitCLI(IREDCLI):

@@ -28,7 +28,7 @@ _DESCRIPTION = """Measure a trained model's landscapes. Which probes: those name
 def main(command: str, arguments: list[str]) -> int:
     """Run the command."""
     quiet()
-    options = _parse(arguments)
+    options = parse(arguments)
     check_order(options.config)
     failed = 0
     checkpoints: list[Checkpoint | None] = [read_checkpoint(path) for path in options.ckpt]
@@ -38,7 +38,8 @@ def main(command: str, arguments: list[str]) -> int:
     return 1 if failed else 0
 
 
-def _parse(arguments: list[str]) -> argparse.Namespace:
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command's options."""
     parser = CommandParser(prog="ired probe", description=_DESCRIPTION)
     parser.add_argument(
         "--ckpt", nargs="+", default=[], metavar="FILE|RUN", help="checkpoints, or run folders (their newest)"
@@ -64,7 +65,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 def _measure(checkpoint: Checkpoint | None, options: argparse.Namespace, shared: dict[str, Probe]) -> int:
     """Probes of equal settings are `shared` by all checkpoints, so that one which follows a drift meets them all."""
-    module, data = _restore(checkpoint, options)
+    module, data = restore(checkpoint, options)
     device = _device(options.device)
     x, y, *_ = data.evaluation_batch("probe", options.variant, 0, options.problems, device)
     digest, step = (checkpoint.digest, checkpoint.step) if checkpoint else (None, 0)
@@ -73,7 +74,7 @@ def _measure(checkpoint: Checkpoint | None, options: argparse.Namespace, shared:
     if checkpoint is None or checkpoint.run is None or options.output:
         origin["checkpoint"] = digest  # results of several models may meet in this folder
     failed = 0
-    for probe in _probes(checkpoint, options):
+    for probe in chosen_probes(checkpoint, options):
         probe = shared.setdefault(json.dumps([probe.label, probe.settings()], sort_keys=True), probe)
         path, result = measure(probe, snapshot, folder, origin)
         if "failed" in result.attrs:
@@ -84,7 +85,8 @@ def _measure(checkpoint: Checkpoint | None, options: argparse.Namespace, shared:
     return failed
 
 
-def _restore(checkpoint: Checkpoint | None, options: argparse.Namespace) -> tuple[IREDModule, TaskData]:
+def restore(checkpoint: Checkpoint | None, options: argparse.Namespace) -> tuple[IREDModule, TaskData]:
+    """The model with its weights and the data: those of the checkpoint, or of --config without one."""
     given = _merged(options.config)
     if checkpoint is None:
         module, data = build(given)
@@ -126,7 +128,8 @@ def _merged(files: list[str]) -> dict[str, Any]:
     return {key: value for file in files for key, value in read_yaml(file).items()}
 
 
-def _probes(checkpoint: Checkpoint | None, options: argparse.Namespace) -> list[Probe]:
+def chosen_probes(checkpoint: Checkpoint | None, options: argparse.Namespace) -> list[Probe]:
+    """The probes that the options name, or the checkpoint's configuration."""
     if options.probes:
         return [_default(BY_NAME[name], len(options.ckpt)) for name in options.probes]
     named = [probe for file in options.config for probe in configured_probes(read_yaml(file))]
