@@ -34,12 +34,12 @@ def follow(host: Host, submission: Submission, say: Callable[[str], None]) -> bo
             if failed(states[task.job]):
                 say(report(host, task, states[task.job]))
                 return False
+        if all(not state.active for state in states.values()):
+            say(f"job {submission.job} is done")
+            return True
         started = [task for _, task in pairs if states[task.job].word not in WAITING]
         if any(_BEGUN.search(host.read(task.log) or "") for task in started):
             say(f"job {submission.job} has begun its work; `ired logs -f {submission.job}` follows it")
-            return True
-        if all(not state.active for state in states.values()):
-            say(f"job {submission.job} is done")
             return True
         time.sleep(_POLL)
 

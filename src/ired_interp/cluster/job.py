@@ -59,7 +59,9 @@ class Job:
         InputError
             If the template is missing or not valid.
         """
-        environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+        environment = jinja2.Environment(
+            trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
+        )
         environment.filters["quote"] = shlex.quote
         several = len(self.tasks) > 1
         try:

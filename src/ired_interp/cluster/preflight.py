@@ -353,9 +353,9 @@ class Preflight:
             if task.command == "fit" and task.option("--resume") is None:
                 own = facts.get("name") or self.name
                 called = f"{own}-{task.label}" if task.label else own
-                below = task.option("--runs") or posixpath.join(self.folder, facts.get("runs", "runs"))
-                task = replace(task, run=f"{below}/{facts.get('experiment', 'default')}/{called}")
-                task = task.with_options("--runs", below, "--name", called)
+                runs = posixpath.join(self.folder, facts.get("runs", "runs"))
+                task = replace(task, run=f"{runs}/{facts.get('experiment', 'default')}/{called}")
+                task = task.with_options("--runs", runs, "--name", called)
             else:
                 checkpoint = task.option("--resume") or task.option("--ckpt")
                 task = replace(task, run=_run_of(checkpoint) if checkpoint else None)

@@ -1,5 +1,6 @@
 """A real SLURM cluster of two nodes on this machine, on loopback, without systemd, cgroups or a database."""
 
+import getpass
 import os
 import shutil
 import signal
@@ -82,7 +83,7 @@ class Cluster:
         key.write_bytes(os.urandom(128))
         key.chmod(0o600)
         ports = _free_ports(3)
-        settings = {"host": socket.gethostname().split(".")[0], "user": os.environ.get("USER", "root")}
+        settings = {"host": socket.gethostname().split(".")[0], "user": getpass.getuser()}
         # Ranks of a job find each other at a port made of the job's number: several clusters on one machine must not share numbers.
         text = _CONFIG.format(folder=folder, ports=ports, nodes=NODES, first_job=ports[0] % 9000 + 1, **settings)
         (folder / "etc" / "slurm.conf").write_text(text)
@@ -95,13 +96,29 @@ class Cluster:
             self._daemon("slurmd", "-D", "-N", node)
         wait_until(lambda: self._node_states() == ["idle"] * len(NODES), "both nodes are idle")
 
-    def stop(self) -> None:
-        """End all jobs, then the daemons by their own process numbers."""
-        subprocess.run(
-            ["scancel", "--full", "--signal=KILL", "--user", self._user()], env=self.environment, check=False
-        )
+    def empty(self) -> None:
+        """End all jobs, and return the nodes to service."""
         subprocess.run(["scancel", "--user", self._user()], env=self.environment, check=False)
         wait_until(lambda: not self.run("squeue", "-h").strip(), "the queue is empty")
+        for node in NODES:
+            subprocess.run(
+                ["scontrol", "update", f"nodename={node}", "state=resume"], env=self.environment, capture_output=True
+            )
+        wait_until(lambda: self._node_states() == ["idle"] * len(NODES), "both nodes are idle")
+
+    def jobs(self) -> list[str]:
+        """Numbers of all jobs since the cluster was started, ended ones too."""
+        return self.run("squeue", "-h", "-r", "-t", "all", "-o", "%i").split()
+
+    def state(self, job: str) -> str:
+        """The state of a job."""
+        return self.run("squeue", "-h", "-r", "-t", "all", "-j", job, "-o", "%T").strip()
+
+    def stop(self) -> None:
+        """End all jobs, then the daemons by their own process numbers."""
+        if len(self._daemons) > 1:
+            subprocess.run(["scancel", "--user", self._user()], env=self.environment, check=False)
+            wait_until(lambda: not self.run("squeue", "-h").strip(), "the queue is empty")
         for daemon in reversed(self._daemons):
             daemon.send_signal(signal.SIGTERM)
             try:
@@ -111,7 +128,7 @@ class Cluster:
                 daemon.wait()
 
     def _user(self) -> str:
-        return os.environ.get("USER", "root")
+        return getpass.getuser()
 
     def _node_states(self) -> list[str]:
         found = subprocess.run(
