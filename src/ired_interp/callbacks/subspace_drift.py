@@ -55,3 +55,5 @@ class SubspaceDrift(ProbeCallback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.drift.load_state_dict(state_dict)
+        if self.drift.origins:
+            self._measured = self.drift.origins[-1][0]
