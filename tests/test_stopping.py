@@ -135,7 +135,7 @@ def test_a_measurement_that_is_stopped_goes_on(ired: Ired, runs: Path, tmp_path:
     assert wanted.keys() == found.keys()
     first, *_ = wanted
     assert len(wanted) == 2  # steps 6 and 12
-    assert int(found[first]["matvecs"]) + 40 < int(wanted[first]["matvecs"]), "Lanczos goes on, it does not begin anew"
+    assert int(found[first]["matvecs"]) + 20 < int(wanted[first]["matvecs"]), "Lanczos goes on, it does not begin anew"
     for name, result in wanted.items():
         # Orthogonality is restored at other moments, which changes rounding: float32 keeps 7 digits of the largest eigenvalue.
         scale = float(abs(result["eigenvalues"]).max())

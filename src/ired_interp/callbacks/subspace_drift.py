@@ -56,4 +56,4 @@ class SubspaceDrift(ProbeCallback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.drift.load_state_dict(state_dict)
         if self.drift.origins:
-            self._measured = self.drift.origins[-1][0]
+            self._measured = int(self.drift.origins[-1][0])
