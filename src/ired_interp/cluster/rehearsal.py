@@ -243,16 +243,14 @@ class _Fit(_Rehearsal):
         return _measured([checkpoint], options, self.folder / "probe")
 
     def memory(self) -> str:
-        rows = min(memory.ROWS, self.cli.facts["batch_size"])
+        entries = sum(self.cli.facts["dimensions"])
+        rows = memory.rows_for(entries)
         cli = self.made("memory", rows, steps=memory.WARM_UP + memory.REPEATED + 1, probing=False)
         self.prepare(cli)
         watch = memory.MemoryWatch()
         cli.trainer.callbacks.append(watch)  # type: ignore[attr-defined]
         cli.fit()
-        module, batch = cli.model, cli.datamodule.training_batch(0, torch.device("cpu"))
-        noise = module.noise(len(batch.x), torch.Generator().manual_seed(0))
-        graph = memory.graph_bytes(lambda: module.loss(batch.x, batch.y, *noise)[0])
-        return memory.judge(watch.grown, graph, f"training steps of {rows} problems")
+        return memory.judge(watch.grown, rows, entries, "training steps")
 
     def gpu(self) -> str:
         if not torch.cuda.is_available():
@@ -311,10 +309,11 @@ class _Probe(_Rehearsal):
     def memory(self) -> str:
         assert isinstance(self.module, IREDModule)
         module = self.module.eval()
-        x, y, *_ = self.data.evaluation_batch("probe", self.options.variant, 0, memory.ROWS, "cpu")
-        grown = memory.repeated(lambda: module.energy_and_gradient(x, y, 0))
-        graph = memory.graph_bytes(lambda: module.energy(x, y.clone().requires_grad_(), 0))
-        return memory.judge(grown, graph, f"evaluations of energy and gradient of {memory.ROWS} problems")
+        entries = module.condition_dim + module.solution_dim
+        rows = memory.rows_for(entries)
+        x, y, *_ = self.data.evaluation_batch("probe", self.options.variant, 0, rows, "cpu")
+        grown = memory.repeated(lambda: module.energy_and_gradient(x.clone(), y.clone(), 0))
+        return memory.judge(grown, rows, entries, "evaluations of energy and gradient")
 
 
 class _Evaluation(_Rehearsal):
