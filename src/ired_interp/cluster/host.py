@@ -37,7 +37,8 @@ class Host:
         """The command to start here so that `arguments` run there, in a login shell, where modules and PATH are set up."""
         if self.address is None:
             return list(arguments)
-        return [*self.ssh, self.address, shlex.join(["bash", "-lc", shlex.join(arguments)])]
+        script = f"{shlex.join(arguments)}; code=$?; exit $((code == 255 ? 1 : code))"  # 255 is ssh's own
+        return [*self.ssh, self.address, shlex.join(["bash", "-lc", script])]
 
     def run(
         self, *arguments: str, stdin: str | None = None, seconds: float | None = _SECONDS
