@@ -114,9 +114,11 @@ class MiniatureFit(_Miniature, FitCLI):
 
     def _facts(self) -> dict[str, Any]:
         settings, trainer = self.settings, self.settings.trainer
+        devices = trainer.devices
         return {
             **{name: settings[name] for name in ("experiment", "name", "runs", "save_every")},
-            **{name: trainer[name] for name in ("devices", "num_nodes", "accelerator", "max_steps")},
+            **{name: trainer[name] for name in ("num_nodes", "accelerator", "max_steps")},
+            "devices": int(devices) if str(devices).isdecimal() else devices,
             "batch_size": self.datamodule.batch_size,
             "trainable_parameters": sum(p.numel() for p in self.model.parameters() if p.requires_grad),
             "dimensions": [self.model.condition_dim, self.model.solution_dim],

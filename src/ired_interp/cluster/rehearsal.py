@@ -37,6 +37,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 from ired_interp.checkpoint import Checkpoint, load, read_checkpoint
 from ired_interp.cluster import gpu, memory
@@ -381,6 +382,7 @@ def main() -> int:
     """Rehearse the request on standard input; what commands print goes to standard error."""
     for name in [name for name in os.environ if name.startswith("SLURM_") or name in _RANKS]:
         del os.environ[name]  # a rehearsal inside of a job is one process all the same
+    rank_zero_only.rank = 0  # type: ignore[attr-defined]  # which Lightning read from them when it was imported
     os.environ |= {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}
     if sys.path[0] == os.getcwd():  # put there by `python -m`, not by `ired`
         sys.path.pop(0)
