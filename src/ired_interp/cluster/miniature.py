@@ -95,7 +95,7 @@ class MiniatureFit(_Miniature, FitCLI):
             max_time=None,
             val_check_interval=self.steps * self.settings.trainer.accumulate_grad_batches,
             limit_val_batches=self.settings.trainer.limit_val_batches if self.probing else 0,
-            log_every_n_steps=1,
+            log_every_n_steps=1 if self.probing else self.settings.trainer.log_every_n_steps,
             **kwargs,
         )
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
