@@ -335,6 +335,7 @@ def test_a_task_that_fails_does_not_end_the_others(own):
     lines = checks(bad, ["report", "runs"], ["fit", *SMALL])
     outcome = {task: [line["ok"] for line in lines if line["task"] == task and "ok" in line] for task in range(3)}
     assert outcome[0] == outcome[1] == [False]
+    assert [line["found"] for line in lines if line["task"] == 1] == ["'report' is no command of a job"]
     assert len(outcome[2]) == 5
     assert all(outcome[2])
 
@@ -460,7 +461,10 @@ def test_an_error_names_the_users_line_behind_a_librarys():
 
 
 def test_the_subprocess_speaks_json_lines_alone(tmp_path: Path):
-    request = {"tasks": [["fit", "--config", str(ROOT / "configs" / "quickstart.yaml"), "--model.energy.width", "16"]]}
+    configs = ROOT / "configs"
+    fit = ["fit", "--config", str(configs / "quickstart.yaml"), "--model.energy.width", "16"]
+    test = ["test", "--config", str(configs / "linear_gaussian.yaml")]  # prints a table
+    request: dict[str, Any] = {"tasks": [fit, test]}
     request |= {"ranks": 2, "thorough": False}
     environment = {**os.environ, "SLURM_NTASKS": "2", "SLURM_JOB_NAME": "job", "RANK": "1"}
     done = subprocess.run(
@@ -474,6 +478,8 @@ def test_the_subprocess_speaks_json_lines_alone(tmp_path: Path):
     )
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, done.stderr
-    assert passed(lines) == ["configuration", "problems", "energy", "gradient", "training"]
+    assert passed(lines)[:5] == ["configuration", "problems", "energy", "gradient", "training"]
+    assert passed(lines)[5:] == ["arguments", "checkpoint", "problems", "evaluation"]
+    assert "perfect energy, same inference" in done.stderr
     assert "done: 3 steps" in done.stderr
     assert list(tmp_path.iterdir()) == []
