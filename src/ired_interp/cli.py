@@ -71,6 +71,8 @@ def main(arguments: list[str] | None = None) -> int:
         if debug:
             raise
         return _explain(underlying(error))
+    except Interrupted as stop:
+        return 128 + stop.number
     except KeyboardInterrupt:
         print("ired: stopped", file=sys.stderr)
         return 130
@@ -91,7 +93,5 @@ def _explain(error: BaseException) -> int:
     if isinstance(error, RunError):
         print(f"ired: {error}", file=sys.stderr)
         return 1
-    if isinstance(error, Interrupted):
-        return 128 + error.number
     print(f"ired: {type(error).__name__}: {error} (run again with --debug for the traceback)", file=sys.stderr)
     return 1

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 NODES = ("127.0.0.1", "127.0.0.2")  # addresses, since rank 0 is looked for under its node's name
-PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged")
+PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged", "sshd", "rsync")
+_PATH = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"  # where daemons are, which users' paths leave out
 
 _CONFIG = """
 ClusterName=ired
@@ -65,7 +66,7 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.environment = {**os.environ, "SLURM_CONF": str(folder / "etc" / "slurm.conf")}
+        self.environment = {**os.environ, "PATH": _PATH, "SLURM_CONF": str(folder / "etc" / "slurm.conf")}
         self._daemons: list[subprocess.Popen[bytes]] = []
 
     def run(self, *command: str) -> str:
@@ -146,15 +147,17 @@ class Cluster:
 @contextmanager
 def running(folder: Path) -> Iterator[Cluster]:
     """A cluster that is stopped when the block ends."""
-    missing = [program for program in PROGRAMS if shutil.which(program) is None]
-    if missing:
-        raise FileNotFoundError(f"{', '.join(missing)} not found; install slurmctld, slurmd, slurm-client and munge")
     cluster = Cluster(folder)
     try:
         cluster.start()
         yield cluster
     finally:
         cluster.stop()
+
+
+def missing_programs() -> list[str]:
+    """Programs that are needed and not installed."""
+    return [program for program in PROGRAMS if shutil.which(program, path=_PATH) is None]
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 120.0) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -49,7 +50,7 @@ def test_request(host: Host, script_text: str) -> str | None:
 
 def partition_limit(host: Host, partition: str | None) -> int | None:
     """The longest time in seconds that a partition (the default one if None) gives a job; None if there is no limit."""
-    done = host.run("sinfo", "-h", "-o", "%P|%l", *(["-p", partition] if partition else []))
+    done = _ask(host, "sinfo", "-h", "-o", "%P|%l", *(["-p", partition] if partition else []))
     rows = [line.split("|") for line in done.stdout.splitlines()] if done.returncode == 0 else []
     limits = [limit for name, limit in rows if partition or name.endswith("*")]
     return seconds(limits[0]) if limits and limits[0] != "infinite" else None
@@ -66,14 +67,14 @@ def refusal(stderr: str) -> str:
 def states(host: Host, jobs: Sequence[str]) -> dict[str, JobState]:
     """States of jobs and array tasks ("12", "13_0", "13_1" …), those that SLURM still knows: from the queue, else from accounting if there is any."""
     found: dict[str, JobState] = {}
-    listing = host.run("bash", "-c", 'squeue -h -r -t all -u "$(id -un)" -o "%i|%T|%r"')
+    listing = _ask(host, "squeue", "--me", "-h", "-r", "-t", "all", "-o", "%i|%T|%r")
     if listing.returncode == 0:
         for line in listing.stdout.splitlines():
             job, word, reason = line.split("|", 2)
             found[job] = JobState(word, "" if reason == "None" else reason)
     missing = [job for job in jobs if not any(known.split("_")[0] == job for known in found)]
     if missing:
-        accounts = host.run("sacct", "-n", "-P", "-X", "-j", ",".join(missing), "-o", "JobID,State,ExitCode")
+        accounts = _ask(host, "sacct", "-n", "-P", "-X", "-j", ",".join(missing), "-o", "JobID,State,ExitCode")
         for line in accounts.stdout.splitlines() if accounts.returncode == 0 else []:
             job, word, code = line.split("|")
             found[job] = JobState(word.split(" ")[0], "", code)
@@ -82,14 +83,14 @@ def states(host: Host, jobs: Sequence[str]) -> dict[str, JobState]:
 
 def exit_code(host: Host, job: str) -> str:
     """Exit code and signal of an ended job or array task as "code:signal"; empty once SLURM has forgotten it."""
-    done = host.run("scontrol", "show", "job", "-o", job)
+    done = _ask(host, "scontrol", "show", "job", "-o", job)
     words = dict(word.split("=", 1) for word in done.stdout.split() if "=" in word) if done.returncode == 0 else {}
     return words.get("ExitCode", "")
 
 
 def expected_start(host: Host, job: str) -> str:
     """When SLURM expects a waiting job to start, as it writes dates; empty if it does not say."""
-    done = host.run("squeue", "-h", "--start", "-j", job, "-o", "%S")
+    done = _ask(host, "squeue", "-h", "--start", "-j", job, "-o", "%S")
     text = last_line(done.stdout) if done.returncode == 0 else ""
     return "" if text == "N/A" else text
 
@@ -105,3 +106,8 @@ def cancel(host: Host, jobs: Sequence[str]) -> None:
     done = host.run("scancel", *jobs)
     if done.returncode:
         raise RunError(f"SLURM did not cancel {', '.join(jobs)}: {last_line(done.stderr)}")
+
+
+def _ask(host: Host, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that may not be installed there; it then fails like one that does not answer."""
+    return host.run("bash", "-c", 'exec "$@"', "ask", *arguments)
