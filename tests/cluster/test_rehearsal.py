@@ -414,6 +414,16 @@ def test_resuming_a_run_without_a_checkpoint(own, ired: Ired, tiny_run: Path):
     assert "holds no checkpoint" in said
 
 
+def test_resuming_a_run_that_never_began_starts_it(own, ired: Ired, tiny_run: Path, tmp_path: Path):
+    run = tmp_path / "begun"
+    run.mkdir()
+    (run / "config.yaml").write_text((tiny_run / "config.yaml").read_text())
+    lines = checks(["fit", "--resume", str(run)])
+    assert "training" in passed(lines)
+    assert "never began: from step 0" in next(line["found"] for line in lines if line.get("check") == "checkpoint")
+    assert [path.name for path in run.iterdir()] == ["config.yaml"]
+
+
 KEEPING = """
 class Keeper(Callback):
     def __init__(self) -> None:

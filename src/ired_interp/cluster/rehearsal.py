@@ -185,6 +185,9 @@ class _Fit(_Rehearsal):
 
     def checkpoint(self) -> str:
         assert self.resumed is not None
+        if not self.resumed.begun:
+            self.step = 0
+            return f"none, since training in {self.resumed.path} never began: from step 0"
         checkpoint = read_checkpoint(self.resumed.path)
         checkpoint.load_into(deepcopy(self.module), "raw")
         checkpoint.load_into(self.module, "average")
