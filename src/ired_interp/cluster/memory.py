@@ -13,10 +13,9 @@ from ired_interp.cluster.fault import Fault
 
 WARM_UP = 10  # evaluations before memory is looked at: allocators, optimiser state and caches are filled by then
 REPEATED = 30  # evaluations over which it must be flat
-ROWS = 512  # problems of an evaluation, at most: even a small model's graph of so many stands out
-_SHARE = 0.25  # of what keeping every graph would take
-_NOISE = 4 * 2**20  # bytes by which the allocator lets memory that does not grow vary
-_KEPT = 4  # graphs held to see how large one is
+_KEPT = 8 * 2**20  # bytes that keeping every batch shall take, so that it stands out from
+_NOISE = 2 * 2**20  # what the allocator lets memory that does not grow vary by: less than 0.1 MiB was measured
+_MOST_ROWS = 2048
 
 
 class MemoryWatch(Callback):
@@ -53,22 +52,22 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
 
 
-def graph_bytes(evaluate: Callable[[], object]) -> int:
-    """What keeping one evaluation's result with its graph takes."""
-    evaluate()
-    before = resident_bytes()
-    kept = [evaluate() for _ in range(_KEPT)]
-    taken = resident_bytes() - before
-    return max(taken, 0) // len(kept)
+def rows_for(entries: int) -> int:
+    """How many problems of so many entries, x and y together, to evaluate at once."""
+    return min(_MOST_ROWS, -(-_KEPT // (REPEATED * 4 * entries)))
 
 
-def judge(grown: int, graph: int, what: str) -> str:
-    """The sentence on memory that grew by `grown` bytes; raises where that is a quarter of what keeping every graph would take, or more."""
-    allowed = max(_SHARE * REPEATED * graph, _NOISE)
+def judge(grown: int, rows: int, entries: int, what: str) -> str:
+    """The sentence on memory that grew by `grown` bytes; raises where that is half of what keeping every batch would take, or more.
+
+    Who keeps a graph keeps the batch, and more.
+    """
+    kept = REPEATED * rows * entries * 4
+    allowed = max(kept / 2, _NOISE)
     text = (
-        f"resident memory grew by {grown / 2**20:.1f} MiB over {REPEATED} {what}, where keeping every graph would take "
-        f"{REPEATED * graph / 2**20:.0f} MiB (allowed {allowed / 2**20:.0f} MiB)"
+        f"resident memory grew by {grown / 2**20:.1f} MiB over {REPEATED} {what} of {rows} problems, where keeping every batch "
+        f"would take {kept / 2**20:.1f} MiB and its graph more (allowed {allowed / 2**20:.1f} MiB)"
     )
     if grown > allowed:
-        raise Fault(text, "detach() what a callback, a loss or an energy keeps from step to step")
+        raise Fault(text, "detach() or drop what a callback, a loss or an energy keeps from step to step")
     return text

@@ -95,7 +95,7 @@ class MiniatureFit(_Miniature, FitCLI):
             max_time=None,
             val_check_interval=self.steps * self.settings.trainer.accumulate_grad_batches,
             limit_val_batches=self.settings.trainer.limit_val_batches if self.probing else 0,
-            log_every_n_steps=1,
+            log_every_n_steps=1 if self.probing else self.settings.trainer.log_every_n_steps,
             **kwargs,
         )
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -114,9 +114,11 @@ class MiniatureFit(_Miniature, FitCLI):
 
     def _facts(self) -> dict[str, Any]:
         settings, trainer = self.settings, self.settings.trainer
+        devices = trainer.devices
         return {
             **{name: settings[name] for name in ("experiment", "name", "runs", "save_every")},
-            **{name: trainer[name] for name in ("devices", "num_nodes", "accelerator", "max_steps")},
+            **{name: trainer[name] for name in ("num_nodes", "accelerator", "max_steps")},
+            "devices": int(devices) if str(devices).isdecimal() else devices,
             "batch_size": self.datamodule.batch_size,
             "trainable_parameters": sum(p.numel() for p in self.model.parameters() if p.requires_grad),
             "dimensions": [self.model.condition_dim, self.model.solution_dim],

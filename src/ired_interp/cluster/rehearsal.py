@@ -37,6 +37,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 from ired_interp.checkpoint import Checkpoint, load, read_checkpoint
 from ired_interp.cluster import gpu, memory
@@ -184,6 +185,9 @@ class _Fit(_Rehearsal):
 
     def checkpoint(self) -> str:
         assert self.resumed is not None
+        if not self.resumed.begun:
+            self.step = 0
+            return f"none, since training in {self.resumed.path} never began: from step 0"
         checkpoint = read_checkpoint(self.resumed.path)
         checkpoint.load_into(deepcopy(self.module), "raw")
         checkpoint.load_into(self.module, "average")
@@ -243,16 +247,14 @@ class _Fit(_Rehearsal):
         return _measured([checkpoint], options, self.folder / "probe")
 
     def memory(self) -> str:
-        rows = min(memory.ROWS, self.cli.facts["batch_size"])
+        entries = sum(self.cli.facts["dimensions"])
+        rows = memory.rows_for(entries)
         cli = self.made("memory", rows, steps=memory.WARM_UP + memory.REPEATED + 1, probing=False)
         self.prepare(cli)
         watch = memory.MemoryWatch()
         cli.trainer.callbacks.append(watch)  # type: ignore[attr-defined]
         cli.fit()
-        module, batch = cli.model, cli.datamodule.training_batch(0, torch.device("cpu"))
-        noise = module.noise(len(batch.x), torch.Generator().manual_seed(0))
-        graph = memory.graph_bytes(lambda: module.loss(batch.x, batch.y, *noise)[0])
-        return memory.judge(watch.grown, graph, f"training steps of {rows} problems")
+        return memory.judge(watch.grown, rows, entries, "training steps")
 
     def gpu(self) -> str:
         if not torch.cuda.is_available():
@@ -311,10 +313,11 @@ class _Probe(_Rehearsal):
     def memory(self) -> str:
         assert isinstance(self.module, IREDModule)
         module = self.module.eval()
-        x, y, *_ = self.data.evaluation_batch("probe", self.options.variant, 0, memory.ROWS, "cpu")
-        grown = memory.repeated(lambda: module.energy_and_gradient(x, y, 0))
-        graph = memory.graph_bytes(lambda: module.energy(x, y.clone().requires_grad_(), 0))
-        return memory.judge(grown, graph, f"evaluations of energy and gradient of {memory.ROWS} problems")
+        entries = module.condition_dim + module.solution_dim
+        rows = memory.rows_for(entries)
+        x, y, *_ = self.data.evaluation_batch("probe", self.options.variant, 0, rows, "cpu")
+        grown = memory.repeated(lambda: module.energy_and_gradient(x.clone(), y.clone(), 0))
+        return memory.judge(grown, rows, entries, "evaluations of energy and gradient")
 
 
 class _Evaluation(_Rehearsal):
@@ -382,6 +385,7 @@ def main() -> int:
     """Rehearse the request on standard input; what commands print goes to standard error."""
     for name in [name for name in os.environ if name.startswith("SLURM_") or name in _RANKS]:
         del os.environ[name]  # a rehearsal inside of a job is one process all the same
+    rank_zero_only.rank = 0  # type: ignore[attr-defined]  # which Lightning read from them when it was imported
     os.environ |= {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}
     if sys.path[0] == os.getcwd():  # put there by `python -m`, not by `ired`
         sys.path.pop(0)
