@@ -40,7 +40,8 @@ def floors(data: TaskData, model: SolverModule, split: str, variant: Variant, co
             start = torch.randn(batch.y.shape, generator=generator, device=device)
             answers[PERFECT] = perfect.answer(batch.x, start, perfect.inference.steps, value_range, generator)
         for name, answer in answers.items():
-            scores.setdefault(name, ProblemError().to(device)).update(answer, batch.y)
+            score = scores.setdefault(name, ProblemError(sync_on_compute=False).to(device))
+            score.update(answer, batch.y)
     found = {name: _numbers(score.compute()) for name, score in scores.items()}
     return found | {name: (value, math.nan) for name, value in data.task.known_floors(variant).items()}
 

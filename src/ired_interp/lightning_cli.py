@@ -4,6 +4,7 @@ import logging
 import warnings
 from typing import Any
 
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
@@ -11,6 +12,7 @@ import ired_interp.callbacks  # noqa: F401  (its classes can be named in configu
 from ired_interp.callbacks import PlainProgress, WeightAveraging
 from ired_interp.config import SentenceParser, check_order, link_model_to_data
 from ired_interp.module import SolverModule
+from ired_interp.ranks import tasks
 from ired_interp.tasks.data import TaskData
 from ired_interp.terminal import is_terminal
 
@@ -82,9 +84,12 @@ class IREDCLI(LightningCLI):
         """The command's parsed configuration."""
         return self.config[self.command]
 
-    def dump(self) -> str:
-        """The resolved configuration as YAML, from which the same run can be started."""
-        text: str = self._parser(self.command).dump(self.settings, skip_unset=False)
+    def dump(self, **trainer: Any) -> str:
+        """The resolved configuration as YAML, from which the same run can be started; with other values of settings of the trainer, if given."""
+        settings = self.settings.clone()
+        for name, value in trainer.items():
+            settings.trainer[name] = value
+        text: str = self._parser(self.command).dump(settings, skip_unset=False)
         return text
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
@@ -92,6 +97,8 @@ class IREDCLI(LightningCLI):
         config["enable_progress_bar"] = watched
         progress = [] if watched else [PlainProgress()]
         config["callbacks"] = [*callbacks, *_as_list(config.get("callbacks")), *progress, *self.own_callbacks()]
+        if config["devices"] == "auto" and (config["accelerator"] == "cpu" or not torch.cuda.is_available()):
+            config.update(tasks())
         return Trainer(**{**config, **self.trainer_places(config["logger"])})
 
     def own_callbacks(self) -> list[Any]:

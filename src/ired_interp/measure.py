@@ -26,7 +26,8 @@ def measure(
     """Run a probe and write its result below `folder`.
 
     A measurement that runs out of memory or meets values that are not finite is written as failed, with the reason, and said; it does not
-    raise, so that a long training survives it.
+    raise, so that a long training survives it. Of several ranks the first writes; memory that ran out on one of them alone is raised, as the
+    others wait for it.
 
     Parameters
     ----------
@@ -51,16 +52,19 @@ def measure(
             raise
         result = failed_result(str(error))
     except torch.linalg.LinAlgError as error:
+        if snapshot.ranks.count > 1:
+            raise
         result = failed_result(f"no decomposition was found ({error}); the weights have probably diverged")
     except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+        if not _out_of_memory(error) or snapshot.ranks.count > 1:
             raise
         result = failed_result(f"out of memory ({error}); lower the number of problems or the probe's memory_gib")
     if "failed" in result.attrs:
         say(f"{probe.label} at step {snapshot.step} failed: {result.attrs['failed']}")
-    path = write_result(folder, label, result, {"checkpoint": snapshot.checkpoint, **provenance()})
-    _discard(scratch)
-    return path, result
+    if snapshot.ranks.first:
+        write_result(folder, label, result, {"checkpoint": snapshot.checkpoint, **provenance()})
+        _discard(scratch)
+    return label.path(folder), result
 
 
 def _discard(scratch: Path) -> None:

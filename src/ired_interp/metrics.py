@@ -1,5 +1,7 @@
 """The error of answers, with its standard error."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -8,7 +10,8 @@ from torchmetrics import Metric
 class ProblemError(Metric):
     """Elementwise mean squared error over problems, with the standard error over problems.
 
-    `update` takes answers and true answers (B, d_y); `compute` returns (error, standard error), float64 scalars.
+    `update` takes answers and true answers (B, d_y); `compute` returns (error, standard error), float64 scalars, over the problems of all
+    processes, unless `sync_on_compute` is False.
     """
 
     full_state_update = False
@@ -16,8 +19,8 @@ class ProblemError(Metric):
     squares: Tensor
     count: Tensor
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, sync_on_compute: bool = True, **options: Any) -> None:
+        super().__init__(sync_on_compute=sync_on_compute, **options)
         for name in ("total", "squares", "count"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 

@@ -20,9 +20,14 @@ def is_terminal() -> bool:
     return sys.stderr.isatty()
 
 
+def speaks() -> bool:
+    """Whether this process shows anything: of several of one run only the first does."""
+    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "RANK", "SLURM_PROCID"))
+
+
 def say(line: str) -> None:
-    """A plain line on standard error, at once; of several processes of one run only the first speaks."""
-    if all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "RANK", "SLURM_PROCID")):
+    """A plain line on standard error, at once."""
+    if speaks():
         print(line, file=sys.stderr, flush=True)
 
 
@@ -36,7 +41,7 @@ def render(table: Table) -> str:
 
 def track(items: Sequence[Item], title: str) -> Iterator[Item]:
     """Hand out the items and show how far along they are, with the time that remains."""
-    if is_terminal():
+    if is_terminal() and speaks():
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             yield from bar.track(items, description=title)

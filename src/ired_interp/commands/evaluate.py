@@ -82,7 +82,8 @@ class EvaluateCLI(IREDCLI):
         result = evaluation_result(errors, self.model, self.datamodule, split, problems)
         print(error_table(result), end="")
         checkpoint = self.checkpoint
-        settings = {"checkpoint": checkpoint.digest if checkpoint else None, "config": self.dump()}
+        config = self.dump(devices="auto", num_nodes=1, strategy="auto")  # which change no number
+        settings = {"checkpoint": checkpoint.digest if checkpoint else None, "config": config}
         label = Label(f"{split}_error", checkpoint.step if checkpoint else 0, self.weights, settings)
         say(f"written to {write_result(self._home().results, label, result, provenance())}")
 

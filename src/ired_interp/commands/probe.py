@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +17,31 @@ from ired_interp.lightning_cli import quiet
 from ired_interp.measure import measure
 from ired_interp.module import IREDModule, SolverModule
 from ired_interp.probes import BY_NAME, HessianSpectrum, Probe, Snapshot, SubspaceDrift
+from ired_interp.ranks import Ranks, joined
 from ired_interp.results.run import default_name
 from ired_interp.tasks.base import VARIANTS, Problems
 from ired_interp.tasks.data import TaskData
 from ired_interp.terminal import say
 
 _DESCRIPTION = """Measure a trained model's landscapes. Which probes: those named by --probes; else those of --config files (a list
-`probes:`, or callbacks as in callbacks/*.yaml); else those that ran during training; else hessian_spectrum."""
+`probes:`, or callbacks as in callbacks/*.yaml); else those that ran during training; else hessian_spectrum. The tasks of an srun or torchrun
+share out the problems."""
 
 
 def main(command: str, arguments: list[str]) -> int:
     """Run the command."""
     quiet()
-    options = parse(arguments)
-    check_order(options.config)
-    failed = 0
-    checkpoints: list[Checkpoint | None] = [read_checkpoint(path) for path in options.ckpt]
-    shared: dict[str, Probe] = {}
-    for checkpoint in checkpoints or [None]:
-        failed += _measure(checkpoint, options, shared)
+    with joined() as ranks:
+        options = parse(arguments)
+        check_order(options.config)
+        failed = 0
+        with ranks.together():
+            checkpoints: list[Checkpoint | None] = [read_checkpoint(path) for path in options.ckpt]
+        if len(set(ranks.everyone(tuple(c.digest for c in checkpoints if c)))) > 1:
+            raise InputError("the tasks read different checkpoints, as when a training saves; start again.")
+        shared: dict[str, Probe] = {}
+        for checkpoint in checkpoints or [None]:
+            failed += _measure(checkpoint, options, shared, ranks)
     return 1 if failed else 0
 
 
@@ -63,25 +70,37 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
-def _measure(checkpoint: Checkpoint | None, options: argparse.Namespace, shared: dict[str, Probe]) -> int:
+def _measure(checkpoint: Checkpoint | None, options: argparse.Namespace, shared: dict[str, Probe], ranks: Ranks) -> int:
     """Probes of equal settings are `shared` by all checkpoints, so that one which follows a drift meets them all."""
-    module, data = restore(checkpoint, options)
-    device = _device(options.device)
-    x, y, *_ = data.evaluation_batch("probe", options.variant, 0, options.problems, device)
-    digest, step = (checkpoint.digest, checkpoint.step) if checkpoint else (None, 0)
-    snapshot = Snapshot(module.eval().to(device), Problems(x, y), data.task, step, options.weights, digest)
+    with ranks.together():
+        module, data = restore(checkpoint, options)
+        device = _device(options.device, ranks)
+        x, y, *_ = data.evaluation_batch("probe", options.variant, 0, options.problems, device)
+        digest, step = (checkpoint.digest, checkpoint.step) if checkpoint else (None, 0)
+        alone = Snapshot(module.eval().to(device), Problems(x, y), data.task, step, options.weights, digest)
+        probes = chosen_probes(checkpoint, options)
+    _check_devices(device, ranks)
     folder, origin = _folder(checkpoint, options), {"problems": options.problems, "variant": options.variant}
     if checkpoint is None or checkpoint.run is None or options.output:
         origin["checkpoint"] = digest  # results of several models may meet in this folder
     failed = 0
-    for probe in chosen_probes(checkpoint, options):
+    for probe in probes:
         probe = shared.setdefault(json.dumps([probe.label, probe.settings()], sort_keys=True), probe)
-        path, result = measure(probe, snapshot, folder, origin)
-        if "failed" in result.attrs:
-            failed += 1
-        else:
-            print(probe.summary(result), end="")
-        say(f"written to {path}")
+        if probe.parallel:
+            failed += _measure_one(probe, replace(alone, ranks=ranks), folder, origin)
+            continue
+        with ranks.together():
+            if ranks.first:
+                failed += _measure_one(probe, alone, folder, origin)
+    return failed
+
+
+def _measure_one(probe: Probe, snapshot: Snapshot, folder: Path, origin: dict[str, Any]) -> bool:
+    path, result = measure(probe, snapshot, folder, origin)
+    failed = "failed" in result.attrs
+    if snapshot.ranks.first and not failed:
+        print(probe.summary(result), end="", flush=True)
+    say(f"written to {path}")
     return failed
 
 
@@ -167,14 +186,29 @@ def _folder(checkpoint: Checkpoint | None, options: argparse.Namespace) -> Path:
     return Path("runs") / "probe" / default_name() / "results"
 
 
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def _device(name: str, ranks: Ranks) -> torch.device:
+    """The device to measure on; several ranks of one host take its GPUs in turn."""
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    if chosen == "cuda" and ranks.count > 1 and torch.cuda.is_available():
+        chosen = f"cuda:{ranks.local % torch.cuda.device_count()}"  # SLURM may show each task one GPU, or all of them
     try:
-        device = torch.device(name)
+        device = torch.device(chosen)
         torch.empty(0, device=device)
+        if device.type == "cuda" and device.index is not None:
+            torch.cuda.set_device(device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(
             f"--device {name} cannot be used ({sentence(str(error))}); choose auto, cpu or cuda."
         ) from None
     return device
+
+
+def _check_devices(device: torch.device, ranks: Ranks) -> None:
+    """NCCL takes one rank on a GPU, and none without."""
+    gpu = str(torch.cuda.get_device_properties(device).uuid) if device.type == "cuda" else None
+    gpus = ranks.everyone(gpu)
+    if any(gpus) and (None in gpus or len(set(gpus)) < ranks.count):
+        raise InputError(
+            f"{ranks.count} tasks have {len(set(gpus) - {None})} GPUs between them; give each its own (--gpus-per-task=1), or choose "
+            "--device cpu."
+        )

@@ -14,6 +14,7 @@ from torch import Tensor
 from ired_interp.errors import InputError
 from ired_interp.module import IREDModule
 from ired_interp.random import stream
+from ired_interp.ranks import ALONE, Ranks
 from ired_interp.tasks.base import Problems, Task
 
 Weights = Literal["average", "raw"]
@@ -31,6 +32,7 @@ class Snapshot:
     task : where the problems come from; None if unknown, and then without theory beside the measurement.
     step : updates done. weights : which weights these are. checkpoint : hash of the file they came from, if any.
     scratch : folder in which a long measurement may keep its state, to go on from after a kill; None if there is none.
+    ranks : the processes that measure it together, each with the whole batch; `ranks.share(B)` are the problems of this one.
     """
 
     module: IREDModule
@@ -40,15 +42,22 @@ class Snapshot:
     weights: Weights = "average"
     checkpoint: str | None = None
     scratch: Path | None = None
+    ranks: Ranks = ALONE
 
 
 class Probe(ABC):
     """Settings of a measurement; calling it with a snapshot returns an xarray.Dataset.
 
     A probe draws from its own generator, made from its seed, and never from the global ones.
+
+    Attributes
+    ----------
+    parallel : whether the ranks of a snapshot share out its problems. Each then returns the result of one process, and an InputError or RunError
+        is raised on all of them. Otherwise the first rank measures alone.
     """
 
     name: ClassVar[str]
+    parallel: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, snapshot: Snapshot) -> xr.Dataset:

@@ -65,6 +65,7 @@ class HessianSpectrum(Probe):
     """
 
     name = "hessian_spectrum"
+    parallel = True
 
     def __init__(
         self,
@@ -124,6 +125,11 @@ class HessianSpectrum(Probe):
         return self._in_y(snapshot) if self.space == "y" else self._in_theta(snapshot)
 
     def _in_theta(self, snapshot: Snapshot) -> xr.Dataset:
+        if self.backend == "pyhessian" and snapshot.ranks.count > 1:
+            raise InputError(
+                f"hessian_spectrum with backend 'pyhessian' runs in one process, but there are {snapshot.ranks.count} tasks; start "
+                "one, or choose backend 'lanczos'."
+            )
         mixed = self.landscapes == "mixed"
         landscapes = [MIXED] if mixed else chosen_landscapes(snapshot.module, self.landscapes)  # type: ignore[arg-type]
         parts = []
@@ -157,10 +163,13 @@ class HessianSpectrum(Probe):
     def _spectrum(self, energy: Energy, snapshot: Snapshot, k: int) -> np.ndarray:
         dtype = getattr(torch, self.dtype)
         x, y = snapshot.batch.x.to(dtype), measuring_point(snapshot, k, self.point, self.seed).to(dtype)
-        matrices = hessians(energy, x, y, k, self.memory_gib * 2**30)
-        if not matrices.isfinite().all():
+        mine = snapshot.ranks.share(len(y))
+        matrices = y.new_zeros(0, y.shape[1], y.shape[1])
+        if mine.start < mine.stop:
+            matrices = hessians(energy, x[mine], y[mine], k, self.memory_gib * 2**30)
+        if not all(snapshot.ranks.everyone(bool(matrices.isfinite().all()))):
             raise RunError(f"the Hessian in y of landscape {k} is not finite; the weights or the point have diverged.")
-        return torch.linalg.eigvalsh(matrices.double()).cpu().numpy()
+        return snapshot.ranks.gather(torch.linalg.eigvalsh(matrices.double()).cpu().numpy())
 
     def summary(self, result: xr.Dataset) -> str:
         if self.space == "y":

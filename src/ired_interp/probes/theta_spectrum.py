@@ -36,13 +36,13 @@ _NEARLY_ZERO = 1e-3  # of the largest eigenvalue in magnitude
 def theta_operator(
     snapshot: Snapshot, objective: ThetaObjective, k: int, dtype: torch.dtype, memory: float, seed: int
 ) -> HessianOperator:
-    """Hessian in θ of an objective in landscape k (or MIXED), on the snapshot's problems with noise drawn once.
+    """Hessian in θ of an objective in landscape k (or MIXED), on the snapshot's problems with noise drawn once, shared out over its ranks.
 
     Parameters
     ----------
     objective : "score", mean (∇_y E − ε)²; "energy", mean E at the noised answer; "loss", the training loss, its negatives found once with the
         weights at hand and then held fixed, as training does.
-    memory : bytes for kept graphs; the batch is cut to fit.
+    memory : bytes for kept graphs of each rank; its part of the batch is cut to fit.
 
     Raises
     ------
@@ -60,7 +60,9 @@ def theta_operator(
     rows = drawn.k if k == MIXED else torch.full_like(drawn.k, k)
     noise = Noise(rows, drawn.eps.to(dtype), drawn.contrast_eps.to(dtype))
     function, data = _objective(objective, module.objective, energy, schedule, x, y, noise)
-    return HessianOperator(function, energy, data, memory=int(memory))
+    mine = snapshot.ranks.share(len(y))
+    share = [tuple(part[mine] for part in data)] if mine.start < mine.stop else []
+    return HessianOperator(function, energy, share, memory=int(memory), group=snapshot.ranks.group(y.device))
 
 
 def _objective(

@@ -30,6 +30,10 @@ class Label:
         digest = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:8]
         return f"step-{self.step:08d}_{self.weights}_{digest}.nc"
 
+    def path(self, folder: Path) -> Path:
+        """Where its result lies below a folder of results."""
+        return folder / self.name / self.filename
+
 
 def write_result(folder: Path, label: Label, result: xr.Dataset, provenance: dict[str, Any]) -> Path:
     """Write a result below `folder`, atomically.
@@ -38,7 +42,7 @@ def write_result(folder: Path, label: Label, result: xr.Dataset, provenance: dic
     -------
     Its path, folder/<name>/step-<step>_<weights>_<digest of the settings>.nc. A finished result is never replaced by a failed one.
     """
-    path = folder / label.name / label.filename
+    path = label.path(folder)
     if "failed" in result.attrs and path.exists() and "failed" not in read_result(path).attrs:
         return path
     attributes = {"probe": label.name, "step": label.step, "weights": label.weights}

@@ -15,7 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ired_interp.errors import InputError, RunError
 from ired_interp.random import stream
 from ired_interp.spectra.meter import MemoryMeter
-from ired_interp.spectra.operator import SymmetricOperator
+from ired_interp.spectra.operator import SymmetricOperator, Value
+from ired_interp.spectra.plan import available
 from ired_interp.spectra.vectors import dot, format_bytes, gaussian, norm, parse_bytes
 
 Parameters = nn.Module | Tensor | Mapping[str, Tensor] | Iterable[Tensor]
@@ -118,7 +119,14 @@ class CurvatureOperator(SymmetricOperator):
         if data is not None and not batches and group is None:
             raise InputError("data is an empty list; expected at least one chunk")
         self.memory = None if memory is None else parse_bytes(memory)
-        self.chunks = batches if self.memory is None else self._split(batches, self.memory)
+        self.chunks, refusal = batches, ""
+        if self.memory is not None:
+            try:
+                self.chunks = self._split(batches, self.memory)
+            except InputError as error:
+                refusal = str(error)
+        if refusal := self._anyones(refusal):
+            raise InputError(refusal)
         counts = [1] if self.without_data else [rows(chunk) for chunk in self.chunks]
         total = self._sum(torch.tensor([float(sum(counts))], device=self.device, dtype=torch.float64)).item()
         self.weights = [count / total if reduction == "mean" else 1.0 for count in counts]
@@ -180,8 +188,33 @@ class CurvatureOperator(SymmetricOperator):
             return flag
         return bool(self._sum(torch.tensor([float(flag)], device=self.device)).item() > 0)
 
+    def _anyones(self, fault: str) -> str:
+        """The fault of the first rank that has one, on every rank; "" if none has."""
+        if self.group is None:
+            return fault
+        faults = [""] * dist.get_world_size(self.group)
+        dist.all_gather_object(faults, fault, self.group)
+        return next(filter(None, faults), "")
+
     def main(self) -> bool:
         return self.group is None or dist.get_rank(self.group) == 0
+
+    def from_main(self, value: Value) -> Value:
+        if self.group is None:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, group=self.group, device=self.device, group_src=0)
+        return box[0]
+
+    def free(self, device: torch.device) -> int:
+        found = available(device)
+        if self.group is None:
+            return found
+        if device.type == "cpu":  # which the ranks may have in common
+            found //= dist.get_world_size(self.group)
+        least = torch.tensor([found], device=self.device)
+        dist.all_reduce(least, dist.ReduceOp.MIN, self.group)
+        return int(least.item())
 
     # ---- memory
 
@@ -240,9 +273,8 @@ class CurvatureOperator(SymmetricOperator):
         """
         if self._checked:
             return
-        fault = self._fault() if self.weights else ""
-        if self.agree(bool(fault)):
-            raise RunError(fault or "another rank found its objective unusable; see its message")
+        if fault := self._anyones(self._fault() if self.weights else ""):
+            raise RunError(fault)
         self._checked = True
 
     def _fault(self) -> str:

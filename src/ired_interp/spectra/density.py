@@ -81,7 +81,7 @@ def _quadrature(operator: SymmetricOperator, start: Tensor, steps: int) -> tuple
         if not np.isfinite(length):
             raise InputError("a product is not finite; check the objective for NaN or exploding values")
         scale = max(map(abs, [*diagonal, *off, 0.0]))
-        if step + 1 == steps or length <= 50 * torch.finfo(w.dtype).eps * scale:
+        if step + 1 == steps or operator.agree(length <= 50 * torch.finfo(w.dtype).eps * scale):
             break
         off.append(length)
         before, q = q, w.div_(length)
@@ -128,7 +128,7 @@ def density(
     operator.check()
     file = Path(checkpoint) if checkpoint is not None else None
     key = json.dumps({"size": size, "steps": steps, "seed": seed, "dtype": str(operator.dtype)})
-    done = _load(file, key) if file is not None and operator.agree(file.exists()) else []
+    done = [] if file is None else _continue(operator, file, key)
     bar = Progress(progress and operator.main())
     try:
         for probe in range(len(done), probes):
@@ -162,10 +162,14 @@ def _save(file: Path, key: str, done: list[tuple[np.ndarray, np.ndarray]]) -> No
         np.savez(stream_, key=np.array(key), quadratures=np.array(done))
 
 
-def _load(file: Path, key: str) -> list[tuple[np.ndarray, np.ndarray]]:
+def _continue(operator: SymmetricOperator, file: Path, key: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What the main rank's file holds, on every rank."""
+    found, done = operator.from_main(_load(file) if operator.main() and file.exists() else (key, []))
+    if found != key:
+        raise InputError(f"{file} holds a density for {found}; expected {key}; give another file or delete it")
+    return done
+
+
+def _load(file: Path) -> tuple[str, list[tuple[np.ndarray, np.ndarray]]]:
     with np.load(file, allow_pickle=False) as stored:
-        if str(stored["key"]) != key:
-            raise InputError(
-                f"{file} holds a density for {stored['key']}; expected {key}; give another file or delete it"
-            )
-        return [(nodes, weights) for nodes, weights in stored["quadratures"]]
+        return str(stored["key"]), [(nodes, weights) for nodes, weights in stored["quadratures"]]

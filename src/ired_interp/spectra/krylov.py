@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,7 +125,7 @@ class Krylov:
         self.projection = grown
         self.scale = max(self.scale, abs(grown[rows, rows]), length)
         room = rows + 1 + len(self.pending) < self.size
-        if room and length > 50 * torch.finfo(w.dtype).eps * max(self.scale, image):
+        if room and self.operator.agree(length > 50 * torch.finfo(w.dtype).eps * max(self.scale, image)):
             coupling = np.zeros(rows + 1)
             coupling[rows] = length
             self.pending.append(Pending(w.div_(length), coupling, clean))
@@ -217,13 +218,15 @@ class Krylov:
     def load(self, folder: Path) -> dict:
         """Read a saved state into this object; returns the ``extra`` that was saved with it.
 
+        The main rank reads and tells the others, which may not see its folder, or not yet its newest state.
+
         Raises
         ------
         InputError
             If the state is of another size or dtype, or does not belong to this operator (found by one product).
         """
-        with np.load(folder / "state.npz", allow_pickle=False) as arrays:
-            stored = {name: arrays[name] for name in arrays.files}
+        main = self.operator.main()
+        stored = self.operator.from_main(_arrays(folder / "state.npz") if main else {})
         meta = json.loads(stored["meta"].tobytes())
         if (meta["size"], meta["dtype"]) != (self.size, str(self._sketch.dtype)):
             raise InputError(
@@ -241,9 +244,10 @@ class Krylov:
             for v, c in zip(stored["pending"], stored["coupling"], strict=True)
         ]
         kind = stored["sketch"].dtype
-        with open(folder / f"basis-{self._generation}.bin", "rb") as file:
+        with open(folder / f"basis-{self._generation}.bin", "rb") if main else nullcontext() as file:
             for _ in range(len(self.projection)):
-                self.basis.append(torch.from_numpy(np.fromfile(file, dtype=kind, count=self.size)))
+                row = np.empty(0) if file is None else np.fromfile(file, dtype=kind, count=self.size)
+                self.basis.append(torch.from_numpy(self.operator.from_main(row)))
         self._saved_rows = len(self.basis)
         self._belongs(folder)
         return meta
@@ -262,3 +266,8 @@ class Krylov:
                 f"the saved run in {folder} belongs to another objective, other data or other parameters; give another "
                 "folder or delete this one"
             )
+
+
+def _arrays(file: Path) -> dict[str, np.ndarray]:
+    with np.load(file, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}

@@ -138,8 +138,12 @@ class _Run:
         return float((self.residuals / np.maximum(self.limits, np.finfo(float).tiny))[: self.k].max())
 
     def settled(self) -> bool:
-        """All wanted pairs converged, and a verification from a fresh direction changed none of them."""
-        if len(self.values) < self.k or not self.converged.all():
+        """All wanted pairs converged, and a verification from a fresh direction changed none of them.
+
+        Ranks decide together: the next vector, and how many more there are, must be the same on all of them.
+        """
+        agree = self.krylov.operator.agree
+        if agree(len(self.values) < self.k or not self.converged.all()):
             if self.baseline is not None and self.used >= self.until:
                 self.baseline = None
             return False
@@ -153,9 +157,7 @@ class _Run:
             return False
         changed = np.abs(self.values[: self.k] - np.array(self.baseline)) > self.limits[: self.k]
         self.baseline = None
-        if changed.any():
-            return self.settled()
-        return True
+        return self.settled() if agree(bool(changed.any())) else True
 
     def shrink(self, capacity: int) -> None:
         self.look()
@@ -250,12 +252,12 @@ def lanczos(
     if start is not None and start.shape != (size,):
         raise InputError(f"start has shape {tuple(start.shape)}; expected ({size},)")
     k = min(k, size)
-    plan = plan_lanczos(size, operator.dtype, operator.device, k, memory, storage)
+    plan = plan_lanczos(size, operator.dtype, operator.device, k, memory, storage, operator.free)
     first = operator.matvecs
     operator.check()
     run = _Run(Krylov(operator, plan.storage, seed), k, which, tol)
     folder = Path(checkpoint) if checkpoint is not None else None
-    if folder is not None and operator.agree((folder / "state.npz").exists()):
+    if folder is not None and operator.from_main((folder / "state.npz").exists()):
         stopped = _continue(run, folder)
     else:
         run.krylov.inject(start)
@@ -281,7 +283,7 @@ def lanczos(
                 if stopped or exhausted or (due and len(run.krylov) >= k):
                     last_look = run.used
                     run.look()
-                    if exhausted or operator.agree(run.settled()):
+                    if exhausted or run.settled():
                         stopped = "converged"
                     text = f"Lanczos: {run.used} products, {int(run.converged.sum())} of {k} eigenpairs converged"
                     bar.update(text, trend.share(run.used, run.excess))

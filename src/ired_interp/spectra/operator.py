@@ -1,11 +1,15 @@
 """Symmetric linear operators: the interface that every solver here works with, and two that need no derivative."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from ired_interp.errors import InputError
+from ired_interp.spectra.plan import available
+
+Value = TypeVar("Value")
 
 
 class SymmetricOperator:
@@ -41,8 +45,16 @@ class SymmetricOperator:
         return flag
 
     def main(self) -> bool:
-        """Whether this process is the one that writes and prints."""
+        """Whether this process is the one that reads, writes and prints."""
         return True
+
+    def from_main(self, value: Value) -> Value:
+        """The main process's value, on every rank."""
+        return value
+
+    def free(self, device: torch.device) -> int:
+        """Bytes that every rank can take on a device."""
+        return available(device)
 
     def dense(self) -> Tensor:
         """The matrix itself (N, N), by N products; symmetrised."""

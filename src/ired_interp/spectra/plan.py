@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def plan_lanczos(
     k: int,
     memory: int | str | None = None,
     storage: str | torch.device | None = None,
+    free: Callable[[torch.device], int] = available,
 ) -> Plan:
     """Plan the basis of a Lanczos run for k eigenpairs.
 
@@ -52,6 +54,7 @@ def plan_lanczos(
     memory : limit for the basis and the work vectors; four fifths of what is free where not given
     storage : where to keep the basis; "cpu" spares a GPU's memory. Where not given: on the device if an unrestarted
         run is likely to fit (10 vectors for each pair and 100 more), else in host memory if that is larger
+    free : bytes free on a device
 
     Raises
     ------
@@ -61,10 +64,10 @@ def plan_lanczos(
     vector = size * dtype.itemsize
     shortest = min(size, k + max(10, k // 2))
     ample = min(size, 10 * k + 100)
-    room = {device: parse_bytes(memory) if memory is not None else int(_SHARE * available(device))}
+    room = {device: parse_bytes(memory) if memory is not None else int(_SHARE * free(device))}
     host = torch.device("cpu")
     if host not in room:
-        room[host] = int(_SHARE * available(host))
+        room[host] = int(_SHARE * free(host))
     places = [torch.device(storage)] if storage is not None else [device, host]
     fits = {place: max(0, room[place] // vector - _WORK) for place in places}
     place = next((p for p in places if fits[p] >= ample), max(places, key=lambda p: fits[p]))

@@ -1,0 +1,170 @@
+"""The processes that one command was started as, by srun or torchrun: which of them this is, and what they tell each other."""
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from ired_interp.errors import InputError, RunError
+
+Value = TypeVar("Value")
+
+_MEETING = timedelta(minutes=10)  # for all tasks of a job step to start
+# For a rank to be waited for: the first may measure alone for as long as a job lasts. It guards against nothing, since a rank that ends closes its
+# connections, which the others notice at once.
+_WAITING = timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among the `count` of one command; alone by default.
+
+    Attributes
+    ----------
+    rank : its number, 0 for the one that prints and writes. local : its number among those on the same host.
+    """
+
+    rank: int = 0
+    count: int = 1
+    local: int = 0
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the rank that prints and writes."""
+        return self.rank == 0
+
+    def share(self, total: int) -> slice:
+        """This rank's rows of `total`: contiguous, in the order of ranks, and one more for the first of them where they do not divide evenly."""
+        size, more = divmod(total, self.count)
+        start = self.rank * size + min(self.rank, more)
+        return slice(start, start + size + (self.rank < more))
+
+    def everyone(self, value: Value) -> list[Value]:
+        """What each rank gave, in the order of ranks; waits for all of them."""
+        if self.count == 1:
+            return [value]
+        found: list[Any] = [None] * self.count
+        dist.all_gather_object(found, value)
+        return found
+
+    def gather(self, part: np.ndarray) -> np.ndarray:
+        """The parts of all ranks joined along the first axis."""
+        return np.concatenate(self.everyone(part))
+
+    def group(self, device: torch.device) -> dist.ProcessGroup | None:
+        """The process group for tensors on a device; None for a process alone."""
+        if self.count == 1:
+            return None
+        return dist.group.WORLD if device.type == "cpu" else _nccl()
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """An error that one rank meets in the block ends all of them. The block must not wait for other ranks."""
+        error = None
+        try:
+            yield
+        except Exception as caught:
+            error = caught
+        faults = self.everyone(None if error is None else (isinstance(error, InputError), str(error)))
+        if error is not None:
+            raise error
+        for rank, fault in enumerate(faults):
+            if fault is not None:
+                raise (InputError if fault[0] else RunError)(f"task {rank} of {self.count}: {fault[1]}")
+
+
+ALONE = Ranks()
+
+
+@cache
+def _nccl() -> dist.ProcessGroup:
+    """For products, to which all ranks come at about the same time: NCCL's own timeout holds, as it does not notice a rank that ended."""
+    group: dist.ProcessGroup = dist.new_group(backend="nccl")
+    return group
+
+
+@contextmanager
+def joined() -> Iterator[Ranks]:
+    """Meet the other processes of this command, if there are any, for the duration of the block.
+
+    Outside a job step of several tasks (srun) and of torchrun, or in an interactive job (named bash or interactive), a process is alone.
+
+    An InputError or RunError that leaves the block must be met by all ranks alike, and only the first one says it; after any other error the
+    process ends, and with it the others.
+
+    Raises
+    ------
+    InputError
+        If SLURM did not say how many tasks a node has.
+    RunError
+        If the processes do not meet, or one of them ends early.
+    """
+    environment = _environment()
+    if environment is None:
+        yield ALONE
+        return
+    ranks = Ranks(environment.global_rank(), environment.world_size(), environment.local_rank())
+    place = f"{environment.main_address}:{environment.main_port}"  # also sets MASTER_ADDR and MASTER_PORT
+    try:
+        store = next(iter(dist.rendezvous("env://", ranks.rank, ranks.count, timeout=_MEETING)))[0]
+        store.set_timeout(_WAITING)
+        dist.init_process_group("gloo", store=store, rank=ranks.rank, world_size=ranks.count, timeout=_WAITING)
+    except RuntimeError as error:
+        raise RunError(
+            f"task {ranks.rank} of {ranks.count} did not meet the others at {place} ({error}); see whether they started, or set "
+            "MASTER_PORT to a free port."
+        ) from None
+    try:
+        with warnings.catch_warnings():
+            if not ranks.first:
+                warnings.simplefilter("ignore")
+            yield ranks
+    except (InputError, RunError) as error:
+        if not ranks.first:
+            raise SystemExit(2 if isinstance(error, InputError) else 1) from error
+        raise
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+            raise
+        raise RunError(
+            f"task {ranks.rank} of {ranks.count} lost another one, whose own message says why ({error})."
+        ) from error
+    dist.destroy_process_group()
+
+
+def tasks() -> dict[str, int]:
+    """The Trainer's `devices` and `num_nodes` with which the tasks of a job step or of torchrun share its work on CPUs; {} for a process alone."""
+    environment = _environment()
+    if environment is None:
+        return {}
+    per_node = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ["SLURM_NTASKS_PER_NODE"])
+    return {"devices": per_node, "num_nodes": environment.world_size() // per_node}
+
+
+def _environment() -> Any:
+    """Lightning's view of what started this process as one of several; None where nothing did."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        if int(os.environ["WORLD_SIZE"]) == 1:
+            return None
+        from lightning.fabric.plugins.environments import TorchElasticEnvironment
+
+        return TorchElasticEnvironment()
+    # A batch script sees SLURM_NTASKS, too, but is no step: what it runs without srun is alone.
+    if "SLURM_STEP_ID" not in os.environ or int(os.environ.get("SLURM_NTASKS", "1")) == 1:
+        return None
+    from lightning.fabric.plugins.environments import SLURMEnvironment
+
+    try:
+        return SLURMEnvironment() if SLURMEnvironment.detect() else None
+    except RuntimeError:  # Lightning trusts only the number of tasks per node
+        raise InputError(
+            f"SLURM started {os.environ['SLURM_NTASKS']} tasks by --ntasks; ask for them by --ntasks-per-node instead."
+        ) from None
