@@ -145,6 +145,32 @@ def test_a_measurement_that_is_stopped_goes_on(ired: Ired, runs: Path, tmp_path:
     assert all(torch.equal(v, last(stopped)["state_dict"][n]) for n, v in last(runs / "whole")["state_dict"].items())
 
 
+def test_a_probe_of_a_checkpoint_that_is_stopped_goes_on(
+    ired: Ired, tiny_run: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    probe = ["probe", "--ckpt", tiny_run, *fragment(tmp_path, THETA), "--problems", 8]
+    product, asked = HessianOperator._product, []
+
+    def signalled(self: HessianOperator, v: torch.Tensor) -> torch.Tensor:
+        asked.append(self)
+        if len(asked) == 60:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return product(self, v)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HessianOperator, "_product", signalled)
+        assert ired(*probe)[0] == 128 + signal.SIGTERM
+        assert len(asked) == 60
+        assert not Run(tiny_run).result_files()
+        code, _, err = ired(*probe)
+    assert code == 0, err
+    went_on = len(asked) - 60
+    (file,) = Run(tiny_run).result_files()
+    file.unlink()
+    assert ired(*probe)[0] == 0
+    assert went_on + 20 < int(read_result(file)["matvecs"]), "Lanczos goes on, it does not begin anew"
+
+
 def test_any_measurement_ends_at_once(ired: Ired, runs: Path, tmp_path: Path, monkeypatch: Any) -> None:
     def sleep(self: InferenceTrajectory, snapshot: Any) -> xr.Dataset:
         threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()

@@ -10,7 +10,7 @@ from ired_interp.errors import Interrupted
 from ired_interp.terminal import say
 
 _ONE_REQUEST = (
-    1.0  # seconds in which a repeated signal counts once: some launchers send it to the process and to its group
+    1.0  # seconds in which a repeated signal counts once: launchers may send it to a process and to its group
 )
 
 

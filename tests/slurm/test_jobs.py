@@ -146,6 +146,35 @@ def test_a_killed_rank_is_reported_and_not_waited_for(project: Project, cluster:
     assert "raise memory" in out
 
 
+def test_two_tasks_probe_what_one_process_does(project: Project, cluster: Cluster):
+    code, _, err = project.ired("fit", *TINY, "--name", "first")
+    assert code == 0, err
+    run = project.root / "runs" / "quickstart" / "first"
+    probe = [
+        "probe",
+        "--ckpt",
+        "runs/quickstart/first",
+        "--config",
+        "callbacks/hessian_spectrum_theta.yaml",
+        "--problems",
+        9,
+    ]
+    code, _, err = project.ired(*probe)
+    assert code == 0, err
+    (file,) = Run(run).result_files()
+    one = read_result(file)
+    file.unlink()
+    job = submitted(project, "--tasks", 2, "--", *probe)
+    assert ended(cluster, job) == {"COMPLETED"}, (project.jobs()[-1] / "log.txt").read_text()
+    two = read_result(file)
+    assert two.sizes == one.sizes
+    # Residuals of 1e-3 were asked for, and both runs bring them: an eigenvalue lies within each.
+    scale = float(abs(one["eigenvalues"]).max())
+    assert abs(two["eigenvalues"] - one["eigenvalues"]).max() < 2e-3 * scale
+    assert float(two["trace"][0]) == pytest.approx(float(one["trace"][0]), rel=1e-3)
+    assert cluster.run("squeue", "-h", "-t", "all", "-j", job, "-o", "%j").strip() == "probe:quickstart/first"
+
+
 def test_an_array_of_eight(project: Project, cluster: Cluster):
     arrays = ["--array", "seed_everything=0,1,2,3", "--array", "model.lr=0.001,0.002"]
     job = submitted(project, *arrays, "--", "fit", *TINY, "--name", "sweep")

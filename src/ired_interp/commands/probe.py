@@ -19,6 +19,7 @@ from ired_interp.module import IREDModule, SolverModule
 from ired_interp.probes import BY_NAME, HessianSpectrum, Probe, Snapshot, SubspaceDrift
 from ired_interp.ranks import Ranks, joined
 from ired_interp.results.run import default_name
+from ired_interp.stopping import interruptible, noted
 from ired_interp.tasks.base import VARIANTS, Problems
 from ired_interp.tasks.data import TaskData
 from ired_interp.terminal import say
@@ -29,9 +30,9 @@ share out the problems."""
 
 
 def main(command: str, arguments: list[str]) -> int:
-    """Run the command."""
+    """Run the command; at a signal it keeps what it has of a Lanczos run, with which the same command goes on."""
     quiet()
-    with joined() as ranks:
+    with noted(), interruptible(), joined() as ranks:
         options = parse(arguments)
         check_order(options.config)
         failed = 0
