@@ -12,6 +12,7 @@ from project import Project
 from slurm_cluster import Cluster, wait_until
 
 from conftest import TINY
+from ired_interp.cluster.slurm import ACTIVE
 from ired_interp.results import Run, read_result
 
 LONGER = [*TINY, "--trainer.max_steps", "600", "--save_every", "20", "--trainer.val_check_interval", "150"]
@@ -31,8 +32,7 @@ def submitted(project: Project, *arguments: object) -> str:
 
 def ended(cluster: Cluster, job: str) -> set[str]:
     """Wait for the end of a job; the states of its tasks."""
-    active = {"PENDING", "RUNNING", "COMPLETING", "CONFIGURING"}
-    wait_until(lambda: not active & set(cluster.state(job).split()), f"job {job} has ended", 300)
+    wait_until(lambda: not ACTIVE & set(cluster.state(job).split()), f"job {job} has ended", 300)
     return set(cluster.state(job).split())
 
 

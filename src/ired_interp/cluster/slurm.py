@@ -11,7 +11,7 @@ from ired_interp.cluster.profile import seconds
 from ired_interp.errors import InputError, RunError
 
 WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED"}
-ACTIVE = {"RUNNING", "COMPLETING", *WAITING}
+ACTIVE = {"RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT", "STOPPED", "RESIZING", *WAITING}
 
 
 @dataclass(frozen=True)
