@@ -110,6 +110,12 @@ def worker(rank: int, port: int, folder: str) -> None:
     share = [tuple(d[:5] for d in c.data)] if rank == 0 else [tuple(d[5:] for d in c.data)]
     operator = HessianOperator(c.objective, c.parameters, share, group=dist.group.WORLD)
     results = measure(operator, Path(folder) / "run")
+    kept = Path(folder) / f"seen by {rank} alone"  # as on another host's disk
+    for budget in (4, None):
+        resumed = lanczos(operator, 5, "BE", 1e-8, seed=4, max_matvecs=budget, progress=False, checkpoint=kept)
+    results["resumed"], results["products"] = resumed.eigenvalues.numpy(), np.array(resumed.matvecs)
+    file = kept / "density.npz"
+    results["resumed density"] = [density(operator, n, 10, progress=False, checkpoint=file) for n in (2, 3)][1].values
     idle = HessianOperator(c.objective, c.parameters, [c.data] if rank == 0 else [], group=dist.group.WORLD)
     results["idle"] = (idle @ torch.ones(idle.shape[0], dtype=idle.dtype)).numpy()
     np.savez(Path(folder) / f"rank{rank}.npz", **results)

@@ -5,6 +5,7 @@ import warnings
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
@@ -51,6 +52,8 @@ class IREDCLI(LightningCLI):
             trainer_defaults=_TRAINER_DEFAULTS,
             args=[command, *arguments],
         )
+        if dist.is_initialized():  # a process that ends with a gloo group is at times aborted
+            dist.destroy_process_group()
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
         taken = {

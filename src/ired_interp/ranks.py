@@ -122,12 +122,15 @@ def joined() -> Iterator[Ranks]:
             f"task {ranks.rank} of {ranks.count} did not meet the others at {place} ({error}); see whether they started, or set "
             "MASTER_PORT to a free port."
         ) from None
+    agreed = False
     try:
         with warnings.catch_warnings():
             if not ranks.first:
                 warnings.simplefilter("ignore")
             yield ranks
+        agreed = True
     except (InputError, RunError) as error:
+        agreed = True
         if not ranks.first:
             raise SystemExit(2 if isinstance(error, InputError) else 1) from error
         raise
@@ -137,7 +140,9 @@ def joined() -> Iterator[Ranks]:
         raise RunError(
             f"task {ranks.rank} of {ranks.count} lost another one, whose own message says why ({error})."
         ) from error
-    dist.destroy_process_group()
+    finally:
+        if agreed or not _nccl.cache_info().currsize:  # NCCL would wait for all ranks
+            dist.destroy_process_group()
 
 
 def tasks() -> dict[str, int]:

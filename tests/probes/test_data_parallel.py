@@ -1,126 +1,218 @@
-"""`ired probe` and `ired test` as two processes that share out the problems, as torchrun starts them, against one process."""
+"""Two real processes, started with the variables of torchrun or of srun, against one: the same files with the same numbers."""
 
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
+import yaml
 
-from conftest import ROOT, Ired
-from ired_interp.results import Run, read_result
+from ired_interp.errors import InputError
+from ired_interp.probes import HessianSpectrum, Snapshot
+from ired_interp.ranks import ALONE, Ranks, joined
+from ired_interp.results import read_result
 
-# Sums over problems are taken in another order: rounding of the arithmetic, amplified by the iterations.
-TOLERANCE = {"float64": 1e-8, "float32": 1e-3}
-PROBES = """
-probes:
-  - {class_path: HessianSpectrum, init_args: {landscapes: [0, 7], dtype: float64}}
-  - class_path: HessianSpectrum
-    init_args: {space: theta, landscapes: mixed, dtype: float64, eigenpairs: 4, density_probes: 2, density_steps: 12, trace_matvecs: 12}
-  - {class_path: InferenceTrajectory, init_args: {}}
-"""
+Ired = Callable[..., tuple[int, str, str]]
+
+PROGRAM = "import sys; from ired_interp.cli import main; sys.exit(main())"
+SHORT = {"landscapes": [0, 5], "eigenpairs": 4, "density_probes": 2, "density_steps": 8, "trace_matvecs": 8}
+# Sums over problems are taken in another order. What differs are roundings, which the iterations amplify: 1e-11 of the largest value was seen in
+# float64, 1e-5 in float32; and 2e-3 of the float32 residuals, differences of nearly equal numbers that are 1e-3 of them.
+DOUBLE, SINGLE, SINGLE_RESIDUALS = 1e-8, 1e-4, 2e-2
 
 
-def together(
-    *arguments: object, count: int = 2, cwd: Path, setting: dict[str, str] | None = None
+def torchrun(rank: int, port: int) -> dict[str, str]:
+    variables = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
+    return {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "test"} | {k: str(v) for k, v in variables.items()}
+
+
+def srun(rank: int, port: int) -> dict[str, str]:
+    job = {"SLURM_JOB_ID": "1", "SLURM_STEP_ID": "0", "SLURM_JOB_NAME": "probe", "SLURM_NODELIST": "127.0.0.1"}
+    tasks = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1", "SLURM_NODEID": "0"}
+    return job | tasks | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank), "MASTER_PORT": str(port)}
+
+
+def two(
+    launcher: Callable[[int, int], dict[str, str]], folder: Path, *arguments: object, program: str = PROGRAM
 ) -> list[tuple[int, str, str]]:
-    """Run the program as several processes of one command: (exit code, stdout, stderr) of each."""
+    """(exit code, stdout, stderr) of each of two tasks of a command, which end within two minutes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    common = {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "GROUP_RANK": "0"}
-    common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1", **(setting or {})}
-    program = str(Path(sys.executable).with_name("ired"))
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     processes = [
         subprocess.Popen(
-            [program, *map(str, arguments)],
-            cwd=cwd,
-            env={**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+            [sys.executable, "-c", program, *map(str, arguments)],
+            cwd=folder,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **launcher(rank, port)},
+            **pipes,
         )
-        for rank in range(count)
+        for rank in range(2)
     ]
-    outputs = [process.communicate(timeout=240) for process in processes]
+    try:
+        outputs = [process.communicate(timeout=120) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
     return [(process.returncode, *output) for process, output in zip(processes, outputs, strict=True)]
 
 
-def assert_close(found: xr.Dataset, wanted: xr.Dataset, tolerance: float) -> None:
-    assert set(found.variables) == set(wanted.variables)
-    assert found.attrs["settings"] == wanted.attrs["settings"], "the record does not tell how many processes there were"
-    for name in wanted.data_vars:
-        if name in ("matvecs", "notes") or wanted[name].dtype.kind in "OUb":
-            continue
-        values = wanted[name].values
-        # Residuals are rounding themselves: they are bounded by the tolerance asked for, not reproduced.
-        scale = abs(wanted["eigenvalues"].values).max() if name == "residuals" else abs(values).max()
-        loosened = 1e-3 if name == "residuals" else tolerance
-        np.testing.assert_allclose(found[name].values, values, rtol=0, atol=loosened * max(scale, 1e-12), err_msg=name)
+def results(folder: Path) -> dict[str, xr.Dataset]:
+    return {str(path.relative_to(folder)): read_result(path) for path in sorted(folder.rglob("*.nc"))}
 
 
-@pytest.mark.parametrize("problems", [5, 1], ids=["uneven", "fewer than ranks"])
-def test_two_processes_measure_what_one_does(ired: Ired, tiny_run: Path, tmp_path: Path, problems: int):
-    (tmp_path / "probes.yaml").write_text(PROBES)
-    arguments = ["probe", "--ckpt", tiny_run, "--config", "probes.yaml", "--problems", problems]
-    code, _, err = ired(*arguments)
+def assert_equal(found: dict[str, xr.Dataset], expected: dict[str, xr.Dataset]) -> None:
+    """Equal file names, so equal settings; equal variables up to rounding."""
+    assert found.keys() == expected.keys()
+    for file, one in expected.items():
+        assert found[file].attrs == one.attrs
+        assert found[file].variables.keys() == one.variables.keys()
+        single = '"float32"' in one.attrs["settings"]
+        for name, variable in one.variables.items():
+            tolerance = (SINGLE_RESIDUALS if name == "residuals" else SINGLE) if single else DOUBLE
+            values, other = variable.values, found[file][name].values
+            if values.dtype.kind == "f":
+                np.testing.assert_allclose(other, values, rtol=0, atol=tolerance * np.abs(values).max(), err_msg=name)
+            else:
+                np.testing.assert_array_equal(other, values, err_msg=name)
+
+
+def test_two_tasks_of_torchrun_measure_what_one_process_does(ired: Ired, tiny_run: Path, tmp_path: Path) -> None:
+    """Seven problems, which two tasks cannot share evenly; chunks so small that each task has several."""
+    spectra = [
+        {"landscapes": [0, 5], "dtype": "float64", "point": "solution"},
+        {"landscapes": [5]},
+        {"space": "theta", "dtype": "float64", "objective": "loss", "memory_gib": 0.02, **SHORT},
+        {"space": "theta", **SHORT, "landscapes": "mixed"},
+    ]
+    probes = [{"class_path": "HessianSpectrum", "init_args": settings} for settings in spectra]
+    Path("probes.yaml").write_text(yaml.safe_dump({"probes": [*probes, {"class_path": "GradientStatistics"}]}))
+    arguments = ["probe", "--ckpt", tiny_run, "--config", "probes.yaml", "--problems", 7]
+    code, out, err = ired(*arguments, "--output", "one")
     assert code == 0, err
-    files = sorted(Run(tiny_run).result_files())
-    one = {file: read_result(file) for file in files}
-    for file in files:
-        file.unlink()
-    (first, out, err), (second, silent, nothing) = together(*arguments, cwd=tmp_path)
-    assert (first, second) == (0, 0), err + nothing
-    assert sorted(Run(tiny_run).result_files()) == files, "the same files, whatever the number of processes"
-    assert out.count("Hessian of") == 2
-    assert silent == ""
-    for file in files:
-        exact = "hessian_spectrum" in str(file)
-        assert_close(read_result(file), one[file], TOLERANCE["float64" if exact else "float32"])
+    first, second = two(torchrun, tmp_path, *arguments, "--output", "two")
+    assert first[0] == second[0] == 0, first[2] + second[2]
+    assert len(first[1].splitlines()) == len(out.splitlines())
+    assert second[1:] == ("", "")
+    expected = results(tmp_path / "one")
+    assert len(expected) == 5
+    assert_equal(results(tmp_path / "two"), expected)
+    assert not list((tmp_path / "two").rglob(".*"))  # nothing kept for going on is left
 
 
-def test_two_processes_have_the_test_error_of_one(ired: Ired, tiny_run: Path, tmp_path: Path):
-    code, _, err = ired("test", "--ckpt", tiny_run)
+def test_two_tasks_of_srun_with_one_problem(ired: Ired, tiny_run: Path, tmp_path: Path) -> None:
+    settings = [{"dtype": "float64", "landscapes": [3]}, {"space": "theta", "dtype": "float64", **SHORT}]
+    probes = [{"class_path": "HessianSpectrum", "init_args": one} for one in settings]
+    Path("probes.yaml").write_text(yaml.safe_dump({"probes": probes}))
+    arguments = ["probe", "--ckpt", tiny_run, "--config", "probes.yaml", "--problems", 1]
+    assert ired(*arguments, "--output", "one")[0] == 0
+    tasks = two(srun, tmp_path, *arguments, "--output", "two")
+    assert [code for code, *_ in tasks] == [0, 0], tasks
+    assert_equal(results(tmp_path / "two"), results(tmp_path / "one"))
+
+
+# The second task finds its Hessians in y not finite, and runs out of memory at its fifth product in θ.
+FAILING = (
+    """
+import os, torch
+from ired_interp.spectra.hessian import HessianOperator
+import ired_interp.probes.hessian_spectrum as spectrum
+if os.environ["RANK"] == "1":
+    hessians, apply, calls = spectrum.hessians, HessianOperator._apply, iter(range(1000))
+    def no_memory(self, graph, parts):
+        if next(calls) > 4:
+            raise MemoryError("the second task has none left")
+        return apply(self, graph, parts)
+    spectrum.hessians = lambda *arguments: hessians(*arguments) * float("nan")
+    HessianOperator._apply = no_memory
+"""
+    + PROGRAM
+)
+
+
+def test_what_one_task_meets_is_no_result_and_does_not_hang(ired: Ired, tiny_run: Path, tmp_path: Path) -> None:
+    probes = [{"class_path": "HessianSpectrum", "init_args": {"space": space, **SHORT}} for space in ("y", "theta")]
+    Path("probes.yaml").write_text(yaml.safe_dump({"probes": probes}))
+    arguments = ["probe", "--ckpt", tiny_run, "--config", "probes.yaml", "--problems", 4, "--output", "two"]
+    first, second = two(torchrun, tmp_path, *arguments, program=FAILING)
+    assert first[0] == 1
+    assert second[0] != 0
+    assert "not finite" in first[2]
+    assert "lost another one" in first[2]
+    assert "the second task has none left" in second[2]
+    (file,) = results(tmp_path / "two").items()
+    assert file[0].startswith("hessian_spectrum_y")
+    assert "not finite" in file[1].attrs["failed"]
+
+
+def test_a_refusal_is_said_once(ired: Ired, tiny_run: Path, tmp_path: Path) -> None:
+    """By a probe that the first task measures alone, while the second waits."""
+    probe = {"class_path": "GradientStatistics", "init_args": {"landscapes": [99]}}
+    Path("probes.yaml").write_text(yaml.safe_dump({"probes": [probe]}))
+    first, second = two(torchrun, tmp_path, "probe", "--ckpt", tiny_run, "--config", "probes.yaml")
+    assert (first[0], second) == (2, (2, "", ""))
+    assert "landscapes [99] were asked for" in first[2]
+
+
+def test_two_tasks_of_srun_evaluate_as_one_process_does(ired: Ired, tiny_run: Path, tmp_path: Path) -> None:
+    """61 problems; errors are sums in double over float32 answers to the same problems, of which a batch has half as many rows."""
+    arguments = ["test", "--ckpt", tiny_run, "--data.test_problems", 61]
+    code, out, err = ired(*arguments)
     assert code == 0, err
-    (file,) = Run(tiny_run).result_files()
-    one = read_result(file)
-    file.unlink()
-    share = ["--trainer.devices", 2, "--trainer.strategy", "ddp"]
-    (first, out, err), (second, silent, nothing) = together("test", "--ckpt", tiny_run, *share, cwd=tmp_path)
-    assert (first, second) == (0, 0), err + nothing
-    assert "error" in out
-    assert silent == ""
-    (found,) = Run(tiny_run).result_files()
-    for name in ("error", "standard_error", "floor"):
-        np.testing.assert_allclose(read_result(found)[name].values, one[name].values, rtol=1e-5, err_msg=name)
+    expected = results(tiny_run / "results")
+    for path in (tiny_run / "results").rglob("*.nc"):
+        path.unlink()
+    first, second = two(srun, tmp_path, *arguments)
+    assert first[0] == second[0] == 0, first[2] + second[2]
+    assert len(first[1].splitlines()) == len(out.splitlines())
+    assert second[1:] == ("", "")
+    found = results(tiny_run / "results")
+    assert found.keys() == expected.keys()
+    for file, one in expected.items():
+        assert found[file].attrs == one.attrs
+        xr.testing.assert_allclose(found[file], one, rtol=1e-5, atol=1e-12)
 
 
-def test_a_failure_of_one_process_ends_all(ired: Ired, tiny_run: Path, tmp_path: Path):
-    (tmp_path / "sitecustomize.py").write_text(
-        "import os\nif os.environ.get('RANK') == '1':\n    import torch\n    real = torch.linalg.eigvalsh\n"
-        "    def fail(*a, **k):\n        raise MemoryError('planted')\n    torch.linalg.eigvalsh = fail\n"
-    )
-    path = os.pathsep.join(filter(None, (str(tmp_path), str(ROOT / "src"))))
-    (first, _, err), (second, _, nothing) = together(
-        "probe", "--ckpt", tiny_run, "--problems", 4, cwd=tmp_path, setting={"PYTHONPATH": path}
-    )
-    assert second == 1
-    assert "planted" in nothing
-    assert first == 1
-    assert "lost another one" in err
-    assert not Run(tiny_run).result_files(), "nothing is written that only one of them measured"
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"SLURM_NTASKS": "2", "SLURM_PROCID": "0"},  # a batch script, which is no step
+        {"SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_STEP_ID": "0"},
+        {"SLURM_NTASKS": "2", "SLURM_PROCID": "0", "SLURM_STEP_ID": "0", "SLURM_JOB_NAME": "interactive"},
+        {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "1", "RANK": "0"},
+    ],
+)
+def test_a_process_that_nothing_started_as_one_of_several_is_alone(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
+    for name, value in {"SLURM_NTASKS_PER_NODE": "2", **variables}.items():
+        monkeypatch.setenv(name, value)
+    with joined() as ranks:
+        assert ranks == ALONE
 
 
-def test_pyhessian_runs_alone(ired: Ired, tiny_run: Path, tmp_path: Path):
-    (tmp_path / "probes.yaml").write_text(
-        "probes:\n  - {class_path: HessianSpectrum, init_args: {space: theta, backend: pyhessian, landscapes: [0]}}\n"
-    )
-    (first, _, err), (second, _, nothing) = together(
-        "probe", "--ckpt", tiny_run, "--config", "probes.yaml", cwd=tmp_path
-    )
-    assert (first, second) == (2, 2)
-    assert "runs in one process, but there are 2 tasks" in err
-    assert nothing == ""
+def test_tasks_without_a_number_per_node_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SLURM_NTASKS", "SLURM_STEP_ID"):
+        monkeypatch.setenv(name, "2")
+    with pytest.raises(InputError, match="--ntasks-per-node"), joined():
+        pass
+
+
+@pytest.mark.parametrize("total", [0, 1, 5, 6, 7])
+def test_shares_are_contiguous_and_the_first_task_has_most(total: int) -> None:
+    shares = [Ranks(rank, 3).share(total) for rank in range(3)]
+    assert [row for share in shares for row in range(total)[share]] == list(range(total))
+    sizes = [share.stop - share.start for share in shares]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] - sizes[-1] <= 1
+
+
+def test_pyhessian_is_refused_with_several_tasks(network: Snapshot) -> None:
+    with pytest.raises(InputError, match="runs in one process, but there are 2 tasks"):
+        HessianSpectrum("theta", backend="pyhessian")(replace(network, ranks=Ranks(0, 2)))

@@ -20,6 +20,7 @@ def test_two_ranks_equal_one_process(tmp_path: Path) -> None:
     c = case("mlp", "score")
     alone = HessianOperator(c.objective, c.parameters, [c.data])
     expected = measure(alone, None)
+    expected |= {"resumed": expected["eigenvalues"], "resumed density": expected["density"]}
     expected["idle"] = (alone @ torch.ones(alone.shape[0], dtype=alone.dtype)).numpy()
     for name, values in expected.items():
         np.testing.assert_array_equal(first[name], second[name], err_msg=name)  # ranks agree to the bit
@@ -27,3 +28,6 @@ def test_two_ranks_equal_one_process(tmp_path: Path) -> None:
         tolerance = 1e-8 if name == "residuals" else 1e-9 * np.abs(values).max()
         np.testing.assert_allclose(first[name], values, rtol=0, atol=tolerance, err_msg=name)
     assert (tmp_path / "run" / "state.npz").exists()
+    assert (tmp_path / "seen by 0 alone" / "state.npz").exists()
+    assert not (tmp_path / "seen by 1 alone").exists()
+    assert first["products"] == second["products"]
