@@ -38,7 +38,7 @@ def follow(host: Host, submission: Submission, say: Callable[[str], None]) -> bo
             say(f"job {submission.job} is done")
             return True
         started = [task for _, task in pairs if states[task.job].word not in WAITING]
-        if any(_BEGUN.search(host.read(task.log) or "") for task in started):
+        if any(_BEGUN.search(host.end(task.log)) for task in started):
             say(f"job {submission.job} has begun its work; `ired logs -f {submission.job}` follows it")
             return True
         time.sleep(_POLL)
@@ -51,7 +51,7 @@ def failed(state: JobState) -> bool:
 
 def report(host: Host, task: SubmittedTask, state: JobState) -> str:
     """The end of a failed task's log, the likely cause and the remedy."""
-    log = host.read(task.log) or ""
+    log = host.end(task.log)
     cause = explain(state, log)
     end = "\n".join(f"  | {line}" for line in log.splitlines()[-_SHOWN:])
     named = f"job {task.job}" + (f" ({task.label})" if task.label else "")

@@ -111,7 +111,14 @@ class Host:
 
     def read(self, path: str, offset: int = 0) -> str | None:
         """A file's text from a byte on; None if it cannot be read."""
-        done = self.run("tail", "-c", f"+{offset + 1}", path)
+        return self._tail(path, f"+{offset + 1}")
+
+    def end(self, path: str) -> str:
+        """The last 64 KiB of a file; nothing if it cannot be read."""
+        return self._tail(path, str(2**16)) or ""
+
+    def _tail(self, path: str, where: str) -> str | None:
+        done = self.run("tail", "-c", where, path)
         return None if done.returncode else done.stdout
 
 

@@ -44,7 +44,9 @@ def submit(host: Host, script: str) -> str:
 
 def test_request(host: Host, script_text: str) -> str | None:
     """What SLURM has against a job script; None if it would take it."""
-    done = host.run("sbatch", "--test-only", stdin=script_text)
+    done = _ask(host, "sbatch", "--test-only", stdin=script_text)
+    if done.returncode == 127:
+        return f"{host.name} has no sbatch; run this on a login node, or give the profile a host"
     return refusal(done.stderr) if done.returncode else None
 
 
@@ -108,6 +110,6 @@ def cancel(host: Host, jobs: Sequence[str]) -> None:
         raise RunError(f"SLURM did not cancel {', '.join(jobs)}: {last_line(done.stderr)}")
 
 
-def _ask(host: Host, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command that may not be installed there; it then fails like one that does not answer."""
-    return host.run("bash", "-c", 'exec "$@"', "ask", *arguments)
+def _ask(host: Host, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command that may not be installed there; it then fails with exit code 127."""
+    return host.run("bash", "-c", 'exec "$@"', "ask", *arguments, stdin=stdin)

@@ -78,7 +78,7 @@ def _status(host: Host, folder: str, pairs: Pairs, wanted: str | None) -> int:
         name = f"{one.name} {task.label}".strip()
         table.add_row(task.job, name, state.word.lower(), _step(host, task), task.run or "–", task.log)
         if failed(state):
-            log = host.read(task.log) or ""
+            log = host.end(task.log)
             notes.append(f"{task.job}: {sentence(explain(state, log))}")
         elif state.reason:
             notes.append(f"{task.job}: {waiting_reason(state)}")
@@ -99,7 +99,7 @@ def _step(host: Host, task: SubmittedTask) -> str:
     """The last step in the log of a training."""
     if task.arguments[0] != "fit":
         return "–"
-    lines = (host.read(task.log) or "").splitlines()
+    lines = host.end(task.log).splitlines()
     steps = [line.split()[1] for line in lines if line.startswith("step ")]
     return steps[-1] if steps else "–"
 

@@ -97,6 +97,7 @@ def _measure(checkpoint: Checkpoint | None, options: argparse.Namespace, shared:
 
 
 def _measure_one(probe: Probe, snapshot: Snapshot, folder: Path, origin: dict[str, Any]) -> bool:
+    say(f"measuring {probe.label} on {len(snapshot.batch.x)} problems")
     path, result = measure(probe, snapshot, folder, origin)
     failed = "failed" in result.attrs
     if snapshot.ranks.first and not failed:
