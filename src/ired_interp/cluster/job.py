@@ -25,27 +25,19 @@ class Job:
     Attributes
     ----------
     name : experiment and run. tasks : its commands. profile : its request.
-    folder : where its script, record and logs lie. scratch : where sources and environments are cached.
-    remote, commit, prefix : what it clones, and the folder in it where it runs. lock : digest of the lock file.
+    folder : where its script, record and logs lie. remote, commit, prefix : what it clones, and the folder in it where it runs.
+    source, environment : where the clone and the virtual environment are cached for later jobs.
     """
 
     name: str
     tasks: tuple[Task, ...]
     profile: Profile
     folder: str
-    scratch: str
     remote: str
     commit: str
     prefix: str
-    lock: str
-
-    @property
-    def source(self) -> str:
-        return f"{self.scratch}/sources/{self.commit}"
-
-    @property
-    def environment(self) -> str:
-        return self.profile.environment or f"{self.scratch}/environments/{self.lock}"
+    source: str
+    environment: str
 
     def log(self, task: Task) -> str:
         """Where the output of a task is written."""
@@ -63,20 +55,11 @@ class Job:
             trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
         )
         environment.filters["quote"] = shlex.quote
-        several = len(self.tasks) > 1
         try:
             return environment.from_string(read_part(root, TEMPLATE)).render(
-                name=self.name,
-                tasks=self.tasks,
+                job=self,
                 profile=self.profile,
-                folder=self.folder,
-                log=f"{self.folder}/log-%a.txt" if several else f"{self.folder}/log.txt",
-                remote=self.remote,
-                commit=self.commit,
-                prefix=self.prefix,
-                source=self.source,
-                environment=self.environment,
-                lock=self.lock if self.profile.environment is None else "",
+                log=f"{self.folder}/log-%a.txt" if len(self.tasks) > 1 else f"{self.folder}/log.txt",
                 resumed={task.index: resumed(task, self.profile) for task in self.tasks if task.command == "fit"},
             )
         except jinja2.TemplateError as error:

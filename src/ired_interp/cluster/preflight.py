@@ -87,12 +87,24 @@ class Preflight:
             tasks=tuple(tasks),
             profile=self.profile,
             folder=f"{self.folder}/jobs/{self.name}",
-            scratch=self.scratch,
             remote=self.remote,
             commit=self.repository.commit,
             prefix=self.repository.prefix,
-            lock=lock_digest(self.repository.root, self.profile),
+            source=self.source,
+            environment=self.environment,
         )
+
+    @cached_property
+    def environment(self) -> str:
+        """The virtual environment of the job on the host."""
+        if self.profile.environment is not None:
+            return self.host.expand(self.profile.environment).rstrip("/")
+        return f"{self.scratch}/environments/{lock_digest(self.repository.root, self.profile)}"
+
+    @property
+    def source(self) -> str:
+        """The clone of the commit on the host."""
+        return f"{self.scratch}/sources/{self.repository.commit}"
 
     @cached_property
     def scratch(self) -> str:
@@ -117,16 +129,18 @@ class Preflight:
             )
         try:
             commit = self.repository.commit
-            remote = self.remote
         except InputError as error:
             yield Check("committed", False, str(error))
             return
         if not missed:
             yield Check("committed", True, f"all that the job needs is in commit {commit[:10]}")
-        yield self._on_remote(commit, remote)
+        try:
+            yield self._on_remote(commit, self.remote)
+        except InputError as error:
+            yield Check("on the remote", False, str(error))
 
     def _on_remote(self, commit: str, remote: str) -> Check:
-        done = self._prepare("source", remote, commit, f"{self.scratch}/sources/{commit}")
+        done = self._prepare("source", remote, commit, self.source)
         if done.returncode == 0:
             return Check("on the remote", True, f"{self.host.name} cloned commit {commit[:10]} from {remote}")
         if any(
