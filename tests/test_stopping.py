@@ -281,14 +281,13 @@ def test_the_first_signal_is_noted_wherever_it_comes_and_the_second_ends_the_pro
     """Here it comes while a line is printed, where Python does not allow another print."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     process = subprocess.Popen([sys.executable, "-c", NOTING], env=environment, stdin=-1, stdout=-1, stderr=-1)
-    assert process.stdin and process.stdout and process.stderr
     assert process.stdout.readline() == b"full\n"
     time.sleep(0.5)  # for the print to begin; were it too short, nothing would fail
     process.send_signal(signal.SIGTERM)
-    time.sleep(2.0)  # more than the second in which two signals are one
     read = threading.Thread(target=process.stderr.read)
     read.start()
     assert process.stdout.readline() == b"%d\n" % signal.SIGTERM
+    time.sleep(1.5)  # more than the second in which two signals are one
     process.send_signal(signal.SIGTERM)
     assert process.wait() == -signal.SIGTERM
     read.join()
@@ -298,7 +297,6 @@ def test_a_run_is_saved_when_its_reader_is_gone(ired: Ired, runs: Path, tmp_path
     """Ctrl-C ends all of `ired fit … 2>&1 | tee log`."""
     at = fragment(tmp_path, f"interruptions.SignalAt: {{step: 3, number: {int(signal.SIGINT)}}}")
     process = ired_process("fit", *TINY, *at, "--name", "a", cwd=tmp_path)
-    assert process.stderr
     process.stderr.close()
     process.wait()
     assert last(runs / "a")["global_step"] == 3
