@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -65,10 +65,13 @@ def interruptible() -> Iterator[None]:
 
 
 @contextmanager
-def unbroken() -> Iterator[None]:
+def unbroken() -> Iterator[Callable[[], int | None]]:
     """Inside `interruptible`, a part that a signal does not break: Interrupted is raised at its end."""
+    if not _request.at_once:
+        yield lambda: None
+        return
     with _set(at_once=False):
-        yield
+        yield requested
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ired_interp.errors import InputError, Interrupted
+from ired_interp.errors import InputError
 from ired_interp.random import stream
 from ired_interp.spectra.krylov import Krylov
 from ired_interp.spectra.operator import SymmetricOperator
@@ -267,7 +267,7 @@ def lanczos(
     trend, last_look = _Trend(), 0
     try:
         while stopped is None:
-            with unbroken():
+            with unbroken() as interrupted:
                 exhausted = not run.krylov.pending and not run.krylov.inject()
                 if not exhausted:
                     if len(run.krylov) >= plan.capacity:
@@ -287,13 +287,13 @@ def lanczos(
                         stopped = "converged"
                     text = f"Lanczos: {run.used} products, {int(run.converged.sum())} of {k} eigenpairs converged"
                     bar.update(text, trend.share(run.used, run.excess))
-                if folder is not None and operator.main() and (stopped or time.monotonic() - saved > save_every):
+                if (
+                    folder is not None
+                    and operator.main()
+                    and (stopped or interrupted() or time.monotonic() - saved > save_every)
+                ):
                     _save(run, folder, stopped)
                     saved = time.monotonic()
-    except Interrupted:  # between two products
-        if folder is not None and operator.main():
-            _save(run, folder, stopped)
-        raise
     finally:
         bar.close()
     return _finish(run, operator, stopped, first, begin, plan.sentence)
