@@ -1,14 +1,17 @@
-"""A run that signals itself, so that a test says at which step and in which hook."""
+"""A run that signals itself, so that a test says at which step and in which hook; ranks that wait for their first."""
 
 import os
 import signal
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
 from lightning.pytorch import Callback
 
 from ired_interp.callbacks import HessianSpectrum
+from ired_interp.callbacks.first_rank import on_first_rank
 
 
 class SignalAt(Callback):
@@ -45,3 +48,12 @@ class SignalledProbe(HessianSpectrum):
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(100)  # ends at once
         super()._measure_here(trainer, pl_module)
+
+
+def wait_for_the_first(rank: int, meeting: str) -> None:
+    """One of two ranks; the first works for three times as long as their process group waits."""
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
+    on_first_rank(lambda: None)  # all are there
+    dist.distributed_c10d._set_pg_timeout(timedelta(seconds=1))
+    on_first_rank(lambda: time.sleep(3))
+    dist.destroy_process_group()

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 import torch
+import torch.multiprocessing as mp
 import xarray as xr
 from lightning.pytorch import Callback
 
 from conftest import TINY, Ired
-from interruptions import fragment
+from interruptions import fragment, wait_for_the_first
 from ired_interp.callbacks import SaveLast
 from ired_interp.probes import HessianSpectrum, InferenceTrajectory
 from ired_interp.results import Run, read_result
@@ -257,6 +258,53 @@ def test_no_handler_of_lightning_is_in_force_under_slurm(ired: Ired, monkeypatch
     assert getattr(seen.term, "__module__", None) == "ired_interp.stopping"
     assert seen.usr1 == signal.SIG_DFL
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+NOTING = """
+import os, sys
+from ired_interp.stopping import noted, requested
+with noted():
+    os.set_blocking(2, False)
+    try:
+        while True:
+            os.write(2, b".")
+    except BlockingIOError:
+        os.set_blocking(2, True)
+    print("full", flush=True)
+    print("a line that waits for room", file=sys.stderr, flush=True)
+    print(requested(), flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_first_signal_is_noted_wherever_it_comes_and_the_second_ends_the_process() -> None:
+    """Here it comes while a line is printed, where Python does not allow another print."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    process = subprocess.Popen([sys.executable, "-c", NOTING], env=environment, stdin=-1, stdout=-1, stderr=-1)
+    assert process.stdout.readline() == b"full\n"
+    time.sleep(0.5)  # for the print to begin; were it too short, nothing would fail
+    process.send_signal(signal.SIGTERM)
+    read = threading.Thread(target=process.stderr.read)
+    read.start()
+    assert process.stdout.readline() == b"%d\n" % signal.SIGTERM
+    time.sleep(1.5)  # more than the second in which two signals are one
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == -signal.SIGTERM
+    read.join()
+
+
+def test_a_run_is_saved_when_its_reader_is_gone(ired: Ired, runs: Path, tmp_path: Path) -> None:
+    """Ctrl-C ends all of `ired fit … 2>&1 | tee log`."""
+    at = fragment(tmp_path, f"interruptions.SignalAt: {{step: 3, number: {int(signal.SIGINT)}}}")
+    process = ired_process("fit", *TINY, *at, "--name", "a", cwd=tmp_path)
+    process.stderr.close()
+    process.wait()
+    assert last(runs / "a")["global_step"] == 3
+    assert state(Run(runs / "a")) == "stopped"
+
+
+def test_ranks_wait_for_the_first_longer_than_their_group_allows(tmp_path: Path) -> None:
+    mp.spawn(wait_for_the_first, (f"file://{tmp_path / 'meeting'}",), nprocs=2)
 
 
 def test_two_ranks_stop_together_in_a_measurement_of_the_first(ired: Ired, runs: Path, tmp_path: Path) -> None:

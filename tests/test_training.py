@@ -88,7 +88,7 @@ def wait_for(condition, process: subprocess.Popen) -> None:
 LONGER = ["--trainer.max_steps", "400", "--save_every", "20", "--trainer.val_check_interval", "150"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda n: n.name)
 def test_a_stopped_run_goes_on_bit_for_bit(ired: Ired, tmp_path: Path, number: signal.Signals):
     code, _, err = ired("fit", *TINY, *LONGER, "--name", "whole")
     assert code == 0, err

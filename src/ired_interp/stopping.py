@@ -1,17 +1,16 @@
 """Requests to stop: SIGINT (Ctrl-C) and SIGTERM are noted, and heeded where nothing is lost."""
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from ired_interp.errors import Interrupted
-from ired_interp.terminal import say
+from ired_interp.terminal import speaks
 
-_ONE_REQUEST = (
-    1.0  # seconds in which a repeated signal counts once: launchers may send it to a process and to its group
-)
+_ONE_REQUEST = 1.0  # seconds in which a repeated signal counts once: launchers send it to a process and to its group
 
 
 class _Request:
@@ -23,12 +22,19 @@ class _Request:
     def receive(self, number: int, frame: FrameType | None) -> None:
         if self.number is None:
             self.number, self.time = number, time.monotonic()
-            say("stop requested: saving; once more to stop at once")
+            _answer("stop requested: saving; once more to stop at once")
             if self.at_once:
                 raise Interrupted(number)
         elif time.monotonic() - self.time > _ONE_REQUEST:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
+
+
+def _answer(line: str) -> None:
+    """Not by print, which cannot be entered again if the signal came in the middle of one; and to nobody, if Ctrl-C ended the reader, too."""
+    if speaks():
+        with suppress(OSError):
+            os.write(2, f"{line}\n".encode())
 
 
 _request = _Request()

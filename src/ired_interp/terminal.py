@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from rich.console import Console
@@ -26,9 +27,10 @@ def speaks() -> bool:
 
 
 def say(line: str) -> None:
-    """A plain line on standard error, at once."""
+    """A plain line on standard error, at once; a reader that is gone (`| tee`, at Ctrl-C) does not end what it reads of."""
     if speaks():
-        print(line, file=sys.stderr, flush=True)
+        with suppress(BrokenPipeError):
+            print(line, file=sys.stderr, flush=True)
 
 
 def render(table: Table) -> str:

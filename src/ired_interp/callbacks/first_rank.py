@@ -38,7 +38,7 @@ def on_first_rank(work: Callable[[], None]) -> None:
         except Interrupted as stop:
             stopped += stop.number
     agreement = dist.all_reduce(stopped, group=group, async_op=True)
-    while not agreement.is_completed():
+    while not agreement.is_completed():  # a signal is noticed here, but not inside wait()
         time.sleep(_LOOK_SECONDS)
     agreement.wait()  # raises what went wrong
     if stopped:
