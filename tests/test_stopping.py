@@ -311,7 +311,7 @@ def test_two_ranks_stop_together_in_a_measurement_of_the_first(ired: Ired, runs:
     every = [*TINY, *fragment(tmp_path, *PROBES, "interruptions.SignalledProbe: {every_n_steps: 6, problems: 4}")]
     two = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
     process = ired_process("fit", *every, *two, "--name", "two", cwd=tmp_path)
-    code = process.wait(timeout=200)
+    code = process.wait(timeout=600)
     err = process.stderr.read()
     assert code == 128 + signal.SIGTERM, err
     assert "stopped at step 6" in err

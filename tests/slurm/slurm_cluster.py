@@ -160,7 +160,7 @@ def missing_programs() -> list[str]:
     return [program for program in PROGRAMS if shutil.which(program, path=_PATH) is None]
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 120.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 900.0) -> None:
     """Wait for a condition; a generous limit, so that a busy machine does not fail a test."""
     end = time.monotonic() + seconds
     while not condition():

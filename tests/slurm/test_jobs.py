@@ -15,6 +15,8 @@ from conftest import TINY
 from ired_interp.cluster.slurm import ACTIVE
 from ired_interp.results import Run, read_result
 
+pytestmark = pytest.mark.timeout(1800)  # jobs start slowly where others work, too
+
 LONGER = [*TINY, "--trainer.max_steps", "600", "--save_every", "20", "--trainer.val_check_interval", "150"]
 DRIFT = ["--config", "callbacks/subspace_drift.yaml"]
 
@@ -32,7 +34,7 @@ def submitted(project: Project, *arguments: object) -> str:
 
 def ended(cluster: Cluster, job: str) -> set[str]:
     """Wait for the end of a job; the states of its tasks."""
-    wait_until(lambda: not ACTIVE & set(cluster.state(job).split()), f"job {job} has ended", 300)
+    wait_until(lambda: not ACTIVE & set(cluster.state(job).split()), f"job {job} has ended")
     return set(cluster.state(job).split())
 
 
@@ -87,7 +89,7 @@ def test_a_job_whose_time_is_up_goes_on(project: Project, cluster: Cluster, one:
     job = submitted(project, "--tasks", 2, "--", "fit", *LONGER, *DRIFT, "--name", "two")
     run = one.with_name("two")
     for attempt, step in enumerate((40, 300)):
-        wait_until(lambda step=step: trained(run, step), f"step {step} is done", 300)
+        wait_until(lambda step=step: trained(run, step), f"step {step} is done")
         cluster.run("scancel", "--batch", "--signal=USR1", job)
         restarts = f"Restarts={attempt + 1}"
         wait_until(lambda r=restarts: r in cluster.run("scontrol", "show", "job", job), f"job {job} has {restarts}")
@@ -101,7 +103,7 @@ def test_a_job_whose_time_is_up_goes_on(project: Project, cluster: Cluster, one:
 def test_a_preempted_job_goes_on_bit_for_bit(project: Project, cluster: Cluster, one: Path):
     job = submitted(project, "--", "fit", *LONGER, *DRIFT, "--name", "preempted")
     run = one.with_name("preempted")
-    wait_until(lambda: trained(run, 40), "step 40 is done", 300)
+    wait_until(lambda: trained(run, 40), "step 40 is done")
     urgent = ["sbatch", "--parsable", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null"]
     cluster.run(*urgent, "--wrap=sleep 3")
     assert ended(cluster, job) == {"COMPLETED"}
@@ -112,7 +114,7 @@ def test_a_preempted_job_goes_on_bit_for_bit(project: Project, cluster: Cluster,
 def test_a_job_whose_node_fails_goes_on_bit_for_bit(project: Project, cluster: Cluster, one: Path):
     job = submitted(project, "--", "fit", *LONGER, *DRIFT, "--name", "moved")
     run = one.with_name("moved")
-    wait_until(lambda: trained(run, 40), "step 40 is done", 300)
+    wait_until(lambda: trained(run, 40), "step 40 is done")
     node = cluster.run("squeue", "-h", "-j", job, "-o", "%N").strip()
     cluster.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
     assert ended(cluster, job) == {"COMPLETED"}
@@ -136,7 +138,7 @@ def rank_process(job: str, rank: int) -> int | None:
 
 def test_a_killed_rank_is_reported_and_not_waited_for(project: Project, cluster: Cluster):
     job = submitted(project, "--tasks", 2, "--", "fit", *LONGER, "--trainer.max_steps", 100_000, "--name", "killed")
-    wait_until(lambda: trained(project.root / "runs" / "quickstart" / "killed", 40), "step 40 is done", 300)
+    wait_until(lambda: trained(project.root / "runs" / "quickstart" / "killed", 40), "step 40 is done")
     os.kill(rank_process(job, 1), signal.SIGKILL)
     assert ended(cluster, job) == {"FAILED"}
     code, out, _ = project.ired("status", "killed")

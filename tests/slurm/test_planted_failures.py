@@ -33,6 +33,8 @@ from pyhessian import hessian
 from ired_interp.callbacks.probe import ProbeCallback
 from ired_interp.probes import Probe
 
+pytestmark = pytest.mark.timeout(1800)  # jobs start slowly where others work, too
+
 
 class Eigenvalue(Probe):
     name = "eigenvalue"

@@ -7,6 +7,8 @@ import pytest
 
 from conftest import ROOT
 
+pytestmark = pytest.mark.timeout(1800)  # jobs start slowly where others work, too
+
 PREPARE = ROOT / "slurm" / "prepare.sh"
 
 
@@ -16,7 +18,7 @@ def prepare(*arguments: object) -> subprocess.Popen[str]:
 
 
 def finished(process: subprocess.Popen[str], well: bool = True) -> str:
-    output, _ = process.communicate(timeout=280)
+    output, _ = process.communicate(timeout=900)
     assert (process.returncode == 0) == well, output
     return output
 

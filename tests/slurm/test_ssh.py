@@ -14,6 +14,8 @@ from slurm_cluster import Cluster, wait_until
 
 from conftest import TINY
 
+pytestmark = pytest.mark.timeout(1800)  # jobs start slowly where others work, too
+
 
 @pytest.fixture
 def login_node(tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
