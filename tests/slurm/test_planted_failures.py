@@ -9,6 +9,8 @@ from slurm_cluster import Cluster
 
 from conftest import TINY
 
+pytestmark = pytest.mark.timeout(1800)  # jobs start slowly where others work, too
+
 ENERGY = """
 import torch
 from ired_interp.energy import MLPEnergy as Base
@@ -32,8 +34,6 @@ import xarray as xr
 from pyhessian import hessian
 from ired_interp.callbacks.probe import ProbeCallback
 from ired_interp.probes import Probe
-
-pytestmark = pytest.mark.timeout(1800)  # jobs start slowly where others work, too
 
 
 class Eigenvalue(Probe):
