@@ -108,20 +108,25 @@ def test_a_run_killed_before_its_first_periodic_save_loses_nothing(ired: Ired, r
 THETA = f"{HERE}.HessianSpectrum: {{every_n_steps: 6, problems: 8, space: theta, landscapes: [3], eigenpairs: 12, density_probes: 3}}"
 
 
-def test_a_measurement_that_is_stopped_goes_on(ired: Ired, runs: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    every = [*TINY, *fragment(tmp_path, THETA)]
-    assert ired("fit", *every, "--name", "whole")[0] == 0
+def signal_at_product(monkeypatch: Any, number: int) -> list[HessianOperator]:
+    """Ask this process to stop at a Hessian product; the operators of all products so far."""
     product, asked = HessianOperator._product, []
 
     def signalled(self: HessianOperator, v: torch.Tensor) -> torch.Tensor:
         asked.append(self)
-        if len(asked) == 60:
+        if len(asked) == number:
             os.kill(os.getpid(), signal.SIGTERM)
         return product(self, v)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(HessianOperator, "_product", signalled)
-        code, _, err = ired("fit", *every, "--name", "stopped")
+    monkeypatch.setattr(HessianOperator, "_product", signalled)
+    return asked
+
+
+def test_a_measurement_that_is_stopped_goes_on(ired: Ired, runs: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    every = [*TINY, *fragment(tmp_path, THETA)]
+    assert ired("fit", *every, "--name", "whole")[0] == 0
+    asked = signal_at_product(monkeypatch, 60)
+    code, _, err = ired("fit", *every, "--name", "stopped")
     stopped = runs / "stopped"
     assert code == 128 + signal.SIGTERM, err
     assert len(asked) == 60, "the measurement ends with the product that it was in"
@@ -149,20 +154,11 @@ def test_a_probe_of_a_checkpoint_that_is_stopped_goes_on(
     ired: Ired, tiny_run: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
     probe = ["probe", "--ckpt", tiny_run, *fragment(tmp_path, THETA), "--problems", 8]
-    product, asked = HessianOperator._product, []
-
-    def signalled(self: HessianOperator, v: torch.Tensor) -> torch.Tensor:
-        asked.append(self)
-        if len(asked) == 60:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return product(self, v)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(HessianOperator, "_product", signalled)
-        assert ired(*probe)[0] == 128 + signal.SIGTERM
-        assert len(asked) == 60
-        assert not Run(tiny_run).result_files()
-        code, _, err = ired(*probe)
+    asked = signal_at_product(monkeypatch, 60)
+    assert ired(*probe)[0] == 128 + signal.SIGTERM
+    assert len(asked) == 60
+    assert not Run(tiny_run).result_files()
+    code, _, err = ired(*probe)
     assert code == 0, err
     went_on = len(asked) - 60
     (file,) = Run(tiny_run).result_files()

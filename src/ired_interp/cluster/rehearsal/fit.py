@@ -11,6 +11,7 @@ from ired_interp.callbacks import ProbeCallback
 from ired_interp.checkpoint import load, read_checkpoint
 from ired_interp.cluster.rehearsal import gpu, memory
 from ired_interp.cluster.rehearsal.fault import Fault
+from ired_interp.cluster.rehearsal.imports import import_named
 from ired_interp.cluster.rehearsal.miniature import STEPS, MiniatureFit
 from ired_interp.cluster.rehearsal.probe import measured
 from ired_interp.cluster.rehearsal.task import Check, TaskRehearsal
@@ -40,7 +41,14 @@ class FitRehearsal(TaskRehearsal):
         self.resumed = None if resumed is None else open_run(resumed)
         if self.resumed is not None:
             self.options = resuming(self.resumed, self.options)
-        self.cli = self.made("training")
+        refused: InputError | SystemExit | None = None
+        try:
+            self.cli = self.made("training")
+        except (InputError, SystemExit) as error:
+            refused = error
+        if refused is not None:
+            import_named(self.options)  # not while handling the refusal, which would become the context of its error
+            raise refused
         self.facts = facts = self.cli.facts
         self.module, self.data = self.cli.model, self.cli.datamodule
         self.module.weights()

@@ -1,0 +1,81 @@
+"""The dry run of a job: its very commands, made small, on a CPU, before anything is queued.
+
+    python -m ired_interp.cluster.rehearsal < request.json
+
+reads {"tasks": [["fit", "--config", …], …], "ranks": 2, "thorough": false}, each task being the arguments of one `ired` command, and prints one JSON
+object a line: {"check", "task", "ok", "found", "remedy"}, and once a task is configured {"facts", "task"}. A check that fails ends its task. The exit
+code is 0 if all is well and 2 otherwise. Nothing is written but into a temporary folder.
+
+fit         configuration   parses and builds as `ired fit` does; the ranks can share a batch
+            checkpoint      (--resume) is read weights-only, fits the model, and has steps left to do
+            problems        are finite tensors of the shapes and type that the model takes
+            energy          is one finite scalar per row in every landscape, and depends on that row alone
+            gradient        has y's shape, is finite, and agrees with autograd and with a central difference of the energy
+            training        takes 3 steps with every callback and logger; each probe measures; the checkpoint written loads
+            probe           each probe of the callbacks measures that checkpoint, as `ired probe` does
+            memory          (thorough) does not grow from step to step
+            gpu             (thorough) how busy a GPU is with full batches, where there is one
+probe       arguments       parse; the probes they name can be built
+            checkpoint      exists, is read weights-only, and fits model and data
+            problems, energy, gradient, memory as above
+            probes          each measures a few problems
+test,       arguments       are options of the command
+validate    checkpoint      exists, is read weights-only, and fits model and data
+            problems        as above
+            evaluation      of a few problems
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ired_interp.cluster.rehearsal.evaluation import EvaluationRehearsal
+from ired_interp.cluster.rehearsal.fault import told
+from ired_interp.cluster.rehearsal.fit import FitRehearsal
+from ired_interp.cluster.rehearsal.probe import ProbeRehearsal
+from ired_interp.cluster.rehearsal.task import TaskRehearsal
+from ired_interp.lightning_cli import quiet
+
+_KINDS: dict[str, type[TaskRehearsal]] = {
+    "fit": FitRehearsal,
+    "probe": ProbeRehearsal,
+    "test": EvaluationRehearsal,
+    "validate": EvaluationRehearsal,
+}
+
+
+def rehearse(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Go through the checks of every task.
+
+    Parameters
+    ----------
+    request : {"tasks": lists of arguments, "ranks": processes of the job, "thorough": bool}.
+
+    Yields
+    ------
+    One mapping per check, and one with the facts of each task that is configured, as the module's text says.
+    """
+    quiet()
+    for number, (command, *arguments) in enumerate(request["tasks"]):
+        with tempfile.TemporaryDirectory(prefix="ired-rehearsal-") as folder:
+            for line in _task(command, arguments, Path(folder), request):
+                yield {**line, "task": number}
+
+
+def _task(command: str, arguments: list[str], folder: Path, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if command not in _KINDS:
+        found = f"{command!r} is no command of a job"
+        yield {"check": "arguments", "ok": False, "found": found, "remedy": f"choose one of {', '.join(_KINDS)}"}
+        return
+    rehearsal = _KINDS[command](command, arguments, folder, request["ranks"])
+    for check in rehearsal.checks(request["thorough"]):
+        try:
+            found = check.run()
+        except (Exception, SystemExit) as error:
+            found, remedy = told(error)
+            yield {"check": check.name, "ok": False, "found": found, "remedy": remedy}
+            return
+        yield {"check": check.name, "ok": True, "found": found, "remedy": ""}
+        if facts := rehearsal.new_facts():
+            yield {"facts": facts}
