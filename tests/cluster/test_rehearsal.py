@@ -19,6 +19,7 @@ from ired_interp.cluster.rehearsal.gpu import covered
 from ired_interp.cluster.rehearsal.memory import repeated
 from ired_interp.cluster.rehearsal.rehearse import rehearse
 from ired_interp.energy import Energy, MLPEnergy
+from ired_interp.loggers import WandB
 from ired_interp.module import IREDModule
 from ired_interp.tasks.base import Problems
 
@@ -130,6 +131,7 @@ def test_baselines_have_no_energy_to_check(own):
 def test_loggers_write_into_the_temporary_folder(own, tmp_path: Path):
     before = set(tmp_path.rglob("*"))
     passed(checks(["fit", *SMALL, "--config", "loggers/tensorboard.yaml"]))
+    assert set(tmp_path.rglob("*")) == before
     elsewhere = tmp_path / "elsewhere"
     log = f'[{{"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {{"save_dir": "{elsewhere}"}}}}]'
     passed(checks(["fit", *SMALL, "--trainer.logger", log]))
@@ -143,10 +145,12 @@ def test_loggers_write_into_the_temporary_folder(own, tmp_path: Path):
         ("ired_interp.tasks.MLPEnergy", "module 'ired_interp.tasks' has no attribute 'MLPEnergy'"),
         ("ired_interp.energy.MLPEnergie", "module 'ired_interp.energy' has no attribute 'MLPEnergie'"),
         ("importing.Bowl", "cannot import name 'NoEnergy' from 'ired_interp.energy'"),
+        ("importing.Bowl", "importing.py:12: from ired_interp.energy import NoEnergy"),
     ],
 )
 def test_imports_that_fail_are_named(own, class_path: str, words: str):
-    own("importing", "from ired_interp.energy import NoEnergy\nclass Bowl(NoEnergy): pass\n")
+    file = own("importing", "from ired_interp.energy import NoEnergy\nclass Bowl(NoEnergy): pass\n")
+    assert file.read_text().splitlines()[11] == "from ired_interp.energy import NoEnergy"
     check, said = failure("fit", *SMALL[:2], "--model.energy", class_path)
     assert check == "configuration"
     assert words in said
@@ -159,6 +163,23 @@ def test_an_error_in_a_constructor_is_shown_at_its_line(own):
     assert check == "configuration"
     assert said.startswith("TypeError: object of type 'int' has no len()")
     assert f"{file}:{line}: self.kept = len(3)" in said
+
+
+@pytest.mark.parametrize(
+    ("place", "check"), [("import", "configuration"), ("constructor", "configuration"), ("evaluate", "energy")]
+)
+def test_an_exit_is_a_failed_check_at_its_line(own, place: str, check: str):
+    leave = "raise SystemExit(3)"
+    text = {
+        "import": f"{leave}\n" + energy(),
+        "constructor": energy().replace("self.kept = []", leave),
+        "evaluate": energy(leave),
+    }[place]
+    file = own(f"leaving_{place}", text)
+    found, said = failure("fit", *SMALL[:2], "--model.energy", f"leaving_{place}.Bowl")
+    line = [text.strip() for text in file.read_text().splitlines()].index(leave) + 1
+    assert found == check
+    assert f"SystemExit: 3 ({file}:{line}: {leave})" in said
 
 
 def test_a_task_that_draws_numpy_arrays(own):
@@ -450,6 +471,23 @@ def test_repetitions_that_keep_a_batch_grow_and_others_do_not():
     assert repeated(lambda: np.ones(size)) < 2**20
     grown = repeated(lambda: kept.append(np.ones(size)))
     assert grown == pytest.approx(30 * size * 8, rel=0.1)  # pages, and what else the process does
+
+
+def test_wandb_is_offline_whatever_is_configured(own, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    modes = []
+    begin = WandB._begin
+    monkeypatch.setattr(WandB, "_begin", lambda self, mode: (modes.append((mode, self.save_dir)), begin(self, mode))[1])
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # where nobody listens
+    file = tmp_path / "online.yaml"
+    file.write_text((ROOT / "loggers" / "wandb.yaml").read_text().replace("mode: auto", "mode: online"))
+    before = set(tmp_path.rglob("*"))
+    for config in ("loggers/wandb.yaml", str(file)):
+        passed(checks(["fit", *SMALL, "--config", config]))
+    assert [mode for mode, _ in modes] == ["offline", "offline"]
+    assert all("ired-rehearsal-" in place for _, place in modes)
+    assert set(tmp_path.rglob("*")) == before
 
 
 def test_busy_time_counts_overlapping_kernels_once():

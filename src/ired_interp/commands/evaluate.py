@@ -1,6 +1,7 @@
 """`ired test` and `ired validate`: errors of a trained model, beside the floors."""
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,7 +31,7 @@ def main(command: str, arguments: list[str]) -> int:
     return 0
 
 
-def start(command: str, arguments: list[str], cli: type[CLI]) -> CLI:
+def start(command: str, arguments: list[str], cli: Callable[..., CLI]) -> CLI:
     """The command line interface of this class on the checkpoint and the other arguments."""
     path, arguments = take_option(arguments, "--ckpt")
     weights, arguments = take_option(arguments, "--weights")

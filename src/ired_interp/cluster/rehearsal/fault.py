@@ -10,7 +10,8 @@ import ired_interp
 from ired_interp.config import sentence
 from ired_interp.errors import InputError, RunError, underlying
 
-_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+_LIBRARIES = {"site-packages", "dist-packages"}
+_STANDARD = sysconfig.get_path("stdlib")
 _OURS = str(Path(ired_interp.__file__).parent)
 
 
@@ -30,7 +31,7 @@ def told(error: BaseException) -> tuple[str, str]:
     """
     if isinstance(error, Fault):
         return error.found, error.remedy
-    if isinstance(error, SystemExit):
+    if isinstance(error, SystemExit) and not _own_line(error):
         return "the arguments only print help or a configuration", "leave out --help and --print_config"
     known = underlying(error)
     if isinstance(known, InputError | RunError):
@@ -49,10 +50,12 @@ def _behind(error: BaseException) -> Iterator[BaseException]:
 
 
 def _own_line(error: BaseException) -> str:
-    """The innermost line outside of libraries and of this package, else the innermost of this package; "" where there is none."""
+    """The innermost line outside of libraries and of this package; "" where there is none."""
     places = _places(error)
-    theirs = [place for place in places if not place[0].startswith((*_LIBRARIES, _OURS, "<"))]
-    return _shown(*theirs[-1]) if theirs else ""
+    own = [
+        p for p in places if not p[0].startswith((_STANDARD, _OURS, "<")) and _LIBRARIES.isdisjoint(Path(p[0]).parts)
+    ]
+    return _shown(*own[-1]) if own else ""
 
 
 def _last_line(error: BaseException) -> str:

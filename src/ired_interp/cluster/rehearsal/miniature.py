@@ -22,7 +22,8 @@ STEPS = 3  # training steps: the least with which GradientStatistics has gradien
 _AT_MOST = {"eigenpairs": 2, "density_probes": 2, "density_steps": 5, "trace_matvecs": 8, "candidates": 4}
 _AT_LEAST = {"tol": 0.3}
 _NEVER = 10**9
-_PLACES = ("dirpath", "save_dir", "root_dir")  # where callbacks, loggers and profilers write
+_OFFLINE = {"offline": True, "online": False, "log_model": False}  # settings of loggers
+_PLACES = ("dirpath", "save_dir", "root_dir", "dir")  # where callbacks, loggers and profilers write
 _CPU_PRECISION = ("16-true", "transformer-engine", "transformer-engine-float16")  # those that only GPUs have
 
 
@@ -30,6 +31,11 @@ class _Miniature(IREDCLI):
     """A command that is parsed and built by its construction, and run when it is asked to."""
 
     accelerator = "cpu"
+    folder: Path  # the only place where anything is written
+
+    def before_instantiate_classes(self) -> None:
+        for part in ("logger", "callbacks", "profiler"):
+            _place(self.settings.trainer.get(part), self.folder)
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Nothing yet."""
@@ -41,8 +47,9 @@ class _Miniature(IREDCLI):
         precision = given.precision
         if self.accelerator == "cpu" and precision in _CPU_PRECISION:
             precision = "32-true"
+        folder = {"default_root_dir": str(self.folder)}
         here = {"accelerator": self.accelerator, "devices": 1, "num_nodes": 1, "strategy": "auto"}
-        return super().instantiate_trainer(**here, precision=precision, enable_progress_bar=False, **kwargs)
+        return super().instantiate_trainer(**here, **folder, precision=precision, enable_progress_bar=False, **kwargs)
 
 
 class MiniatureFit(_Miniature, FitCLI):
@@ -71,7 +78,8 @@ class MiniatureFit(_Miniature, FitCLI):
         probing: bool = True,
         accelerator: str = "cpu",
     ) -> None:
-        self.place, self.batch, self.steps, self.problems = run, batch, steps, problems
+        self.place, self.folder = run, run.path
+        self.batch, self.steps, self.problems = batch, steps, problems
         self.probing, self.accelerator = probing, accelerator
         self.reduced = False  # whether a probe measures fewer problems than configured
         super().__init__(arguments, run if resumed else None)
@@ -79,10 +87,6 @@ class MiniatureFit(_Miniature, FitCLI):
     @property
     def run(self) -> Run:
         return self.place
-
-    def before_instantiate_classes(self) -> None:
-        for part in ("logger", "callbacks", "profiler"):
-            _place(self.settings.trainer.get(part), self.place.path)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         self.facts = self._facts()
@@ -94,7 +98,7 @@ class MiniatureFit(_Miniature, FitCLI):
             min_steps=None,
             max_time=None,
             val_check_interval=self.steps * self.settings.trainer.accumulate_grad_batches,
-            limit_val_batches=self.settings.trainer.limit_val_batches if self.probing else 0,
+            limit_val_batches=1.0 if self.probing and self.settings.trainer.limit_val_batches != 0 else 0,
             log_every_n_steps=1 if self.probing else self.settings.trainer.log_every_n_steps,
             **kwargs,
         )
@@ -107,10 +111,12 @@ class MiniatureFit(_Miniature, FitCLI):
 
     def go_on_from(self, step: int) -> None:
         """Take the steps after `step`, at which a resumed run stands."""
-        self.trainer.fit_loop.epoch_loop.max_steps = step + self.steps
+        last = step + self.steps
+        self.trainer.fit_loop.epoch_loop.max_steps = last
+        self.trainer.val_check_interval = last * self.trainer.accumulate_grad_batches
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, ProbeCallback):
-                callback.every_n_steps = step + self.steps
+                callback.every_n_steps = last
 
     def _facts(self) -> dict[str, Any]:
         settings, trainer = self.settings, self.settings.trainer
@@ -143,7 +149,9 @@ class MiniatureFit(_Miniature, FitCLI):
 class MiniatureEvaluation(_Miniature, EvaluateCLI):
     """`ired test` or `ired validate` on a few problems; its result goes into `folder`."""
 
-    folder: Path
+    def __init__(self, folder: Path, *arguments: Any) -> None:
+        self.folder = folder
+        super().__init__(*arguments)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         self.datamodule.validation_problems = self.datamodule.test_problems = FEW
@@ -183,7 +191,8 @@ def _place(configured: Any, folder: Path) -> None:
         for name in _PLACES:
             if name in arguments:
                 arguments[name] = str(folder / "placed")
-        if "offline" in arguments:
-            arguments["offline"] = True
+        for name, value in _OFFLINE.items():
+            if name in arguments:
+                arguments[name] = value
         if "tracking_uri" in arguments:
             arguments["tracking_uri"] = (folder / "placed").as_uri()

@@ -1,0 +1,148 @@
+"""Rehearse `ired fit`."""
+
+import shutil
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+import torch
+
+from ired_interp.callbacks import ProbeCallback
+from ired_interp.checkpoint import load, read_checkpoint
+from ired_interp.cluster.rehearsal import gpu, memory
+from ired_interp.cluster.rehearsal.fault import Fault
+from ired_interp.cluster.rehearsal.imports import import_named
+from ired_interp.cluster.rehearsal.miniature import STEPS, MiniatureFit
+from ired_interp.cluster.rehearsal.probe import measured
+from ired_interp.cluster.rehearsal.task import Check, TaskRehearsal
+from ired_interp.commands import probe as probe_command
+from ired_interp.commands.fit import resuming
+from ired_interp.commands.options import take_option
+from ired_interp.errors import InputError
+from ired_interp.results import Run, open_run
+from ired_interp.results.store import read_result
+
+
+class FitRehearsal(TaskRehearsal):
+    def checks(self, thorough: bool) -> Iterator[Check]:
+        yield Check("configuration", self.configuration)
+        if self.resumed is not None:
+            yield Check("checkpoint", self.checkpoint)
+        yield from self.contract(list(dict.fromkeys([*self.data.variants, self.data.train_variant])))
+        yield Check("training", self.training)
+        if any(isinstance(callback, ProbeCallback) for callback in self.cli.trainer.callbacks):  # type: ignore[attr-defined]
+            yield Check("probe", self.probe)
+        if thorough:
+            yield Check("memory", self.memory)
+            yield Check("gpu", self.gpu)
+
+    def configuration(self) -> str:
+        resumed, self.options = take_option(self.arguments, "--resume")
+        self.resumed = None if resumed is None else open_run(resumed)
+        if self.resumed is not None:
+            self.options = resuming(self.resumed, self.options)
+        refused: InputError | SystemExit | None = None
+        try:
+            self.cli = self.made("training")
+        except (InputError, SystemExit) as error:
+            refused = error
+        if refused is not None:
+            import_named(self.options)  # not while handling the refusal, which would become the context of its error
+            raise refused
+        self.facts = facts = self.cli.facts
+        self.module, self.data = self.cli.model, self.cli.datamodule
+        self.module.weights()
+        batch, steps = facts["batch_size"], facts["max_steps"]
+        if batch % self.ranks:
+            raise Fault(
+                f"data.batch_size is {batch}, which {self.ranks} processes cannot share evenly",
+                f"make it a multiple of {self.ranks}",
+            )
+        if steps < 1:
+            raise Fault(f"trainer.max_steps is {steps}", "give the number of training steps")
+        size = facts["trainable_parameters"]
+        return f"{type(self.module).__name__} of {size} parameters on {self.data.task.name}, {steps} steps of {batch} problems"
+
+    def made(self, place: str, batch: int | None = None, **settings: Any) -> MiniatureFit:
+        """The command, made small, in a folder of its own."""
+        run = Run(self.folder / place / "run")
+        return MiniatureFit(self.options, run, self.resumed is not None, batch or 2 * self.ranks, **settings)
+
+    def checkpoint(self) -> str:
+        assert self.resumed is not None
+        if not self.resumed.begun:
+            self.step = 0
+            return f"none, since training in {self.resumed.path} never began: from step 0"
+        checkpoint = read_checkpoint(self.resumed.path)
+        checkpoint.load_into(deepcopy(self.module), "raw")
+        checkpoint.load_into(self.module, "average")
+        self.step, most = checkpoint.step, int(self.cli.settings.trainer.max_steps)
+        if self.step >= most:
+            raise Fault(
+                f"{self.resumed.path} has done {self.step} of {most} steps", "give a larger --trainer.max_steps"
+            )
+        return f"{checkpoint.path} of step {self.step} loads weights-only and fits"
+
+    def training(self) -> str:
+        failures = self.trained(self.cli)
+        if failures and self.cli.reduced:  # a probe may refuse so few problems, and take as many as are configured
+            self.cli = self.made("training-on-all", problems=None)
+            failures = self.trained(self.cli)
+        if failures:
+            raise failures[0]
+        written = load(self.cli.run.path)
+        results = [file.parent.name for file in self.cli.run.result_files()]
+        measured = f"; measured {', '.join(dict.fromkeys(results))}" if results else ""
+        return f"{STEPS} steps, loss finite, checkpoint of {type(written).__name__} loads{measured}"
+
+    def trained(self, cli: MiniatureFit) -> list[Exception]:
+        """Train; what went wrong with measurements, or with what was given to them."""
+        self.prepare(cli)
+        try:
+            cli.fit()
+        except InputError as error:
+            return [error]
+        reasons = []
+        for file in cli.run.result_files():
+            if "failed" in (attributes := read_result(file).attrs):
+                reasons.append(f"{file.parent.name} at step {attributes['step']} failed: {attributes['failed']}")
+        return [InputError(reason) for reason in reasons]
+
+    def prepare(self, cli: MiniatureFit) -> None:
+        """Give a run that goes on a copy of what it left; the original is not touched."""
+        if self.resumed is None:
+            return
+        for name in ("config.yaml", "checkpoints/last.ckpt", "subspaces", "gradients"):
+            source, target = self.resumed.path / name, cli.run.path / name
+            if source.is_dir():
+                shutil.copytree(source, target)
+            elif source.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, target)
+        cli.go_on_from(self.step)
+
+    def probe(self) -> str:
+        checkpoint = read_checkpoint(self.cli.run.path)
+        options = probe_command.parse(["--ckpt", str(checkpoint.path), "--device", "cpu"])
+        return measured([checkpoint], options, self.folder / "probe")
+
+    def memory(self) -> str:
+        entries = sum(self.cli.facts["dimensions"])
+        rows = memory.rows_for(entries)
+        cli = self.made("memory", rows, steps=memory.WARM_UP + memory.REPEATED + 1, probing=False)
+        self.prepare(cli)
+        watch = memory.MemoryWatch()
+        cli.trainer.callbacks.append(watch)  # type: ignore[attr-defined]
+        cli.fit()
+        return memory.judge(watch.grown, rows, entries, "training steps")
+
+    def gpu(self) -> str:
+        if not torch.cuda.is_available():
+            return "no GPU here to measure how busy it would be"
+        batch = self.cli.facts["batch_size"] // self.ranks
+        cli = self.made("gpu", batch, steps=10**9, probing=False, accelerator="gpu")
+        watch = gpu.GpuWatch()
+        cli.trainer.callbacks.append(watch)  # type: ignore[attr-defined]
+        self.prepare(cli)
+        cli.fit()
+        return gpu.advice(watch, batch, cli.model.compile_loss)
