@@ -15,7 +15,7 @@ import yaml
 
 from ired_interp.errors import InputError
 from ired_interp.probes import HessianSpectrum, Snapshot
-from ired_interp.ranks import ALONE, Ranks, joined
+from ired_interp.ranks import ALONE, Ranks, joined, tasks
 from ired_interp.results import read_result
 
 Ired = Callable[..., tuple[int, str, str]]
@@ -34,8 +34,8 @@ def torchrun(rank: int, port: int) -> dict[str, str]:
 
 def srun(rank: int, port: int) -> dict[str, str]:
     job = {"SLURM_JOB_ID": "1", "SLURM_STEP_ID": "0", "SLURM_JOB_NAME": "probe", "SLURM_NODELIST": "127.0.0.1"}
-    tasks = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1", "SLURM_NODEID": "0"}
-    return job | tasks | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank), "MASTER_PORT": str(port)}
+    step = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1", "SLURM_NODEID": "0"}
+    return job | step | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank), "MASTER_PORT": str(port)}
 
 
 def two(
@@ -112,8 +112,8 @@ def test_two_tasks_of_srun_with_one_problem(ired: Ired, tiny_run: Path, tmp_path
     Path("probes.yaml").write_text(yaml.safe_dump({"probes": probes}))
     arguments = ["probe", "--ckpt", tiny_run, "--config", "probes.yaml", "--problems", 1]
     assert ired(*arguments, "--output", "one")[0] == 0
-    tasks = two(srun, tmp_path, *arguments, "--output", "two")
-    assert [code for code, *_ in tasks] == [0, 0], tasks
+    ended = two(srun, tmp_path, *arguments, "--output", "two")
+    assert [code for code, *_ in ended] == [0, 0], ended
     assert_equal(results(tmp_path / "two"), results(tmp_path / "one"))
 
 
@@ -168,7 +168,7 @@ def test_two_tasks_of_srun_evaluate_as_one_process_does(ired: Ired, tiny_run: Pa
     expected = results(tiny_run / "results")
     for path in (tiny_run / "results").rglob("*.nc"):
         path.unlink()
-    first, second = two(srun, tmp_path, *arguments)
+    first, second = two(srun, tmp_path, *arguments, "--trainer.devices", 2, "--trainer.strategy", "ddp")
     assert first[0] == second[0] == 0, first[2] + second[2]
     assert len(first[1].splitlines()) == len(out.splitlines())
     assert second[1:] == ("", "")
@@ -195,6 +195,14 @@ def test_a_process_that_nothing_started_as_one_of_several_is_alone(
         monkeypatch.setenv(name, value)
     with joined() as ranks:
         assert ranks == ALONE
+
+
+@pytest.mark.parametrize("launcher", [torchrun, srun])
+def test_the_trainer_shares_its_work_over_the_tasks(monkeypatch: pytest.MonkeyPatch, launcher) -> None:
+    assert tasks() == {}
+    for name, value in launcher(1, 1).items():
+        monkeypatch.setenv(name, value)
+    assert tasks() == {"devices": 2, "num_nodes": 1}
 
 
 def test_tasks_without_a_number_per_node_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
