@@ -153,6 +153,13 @@ def test_resume_changes_nothing_but_the_trainer(ired: Ired, tiny_run: Path):
     assert "--model.lr was given too" in err
 
 
+def test_validate_takes_the_first_step_count_and_test_all_of_them(ired: Ired, tiny_run: Path):
+    for command, counts in (("validate", ["5"]), ("test", ["5", "10", "20"])):
+        code, out, err = ired(command, "--ckpt", tiny_run)
+        assert code == 0, err
+        assert re.findall(r"model, (\d+) inner steps", out) == counts
+
+
 def test_probe_restores_everything_from_the_checkpoint(ired: Ired, tiny_run: Path):
     code, out, err = ired("probe", "--ckpt", tiny_run, "--problems", 4)
     assert code == 0, err

@@ -95,7 +95,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(ired: Ired, tmp_path: Path, number: s
     runs = tmp_path / "runs" / "quickstart"
     process = start("fit", *TINY, *LONGER, "--name", "stopped", cwd=tmp_path)
     checkpoint = runs / "stopped" / "checkpoints" / "last.ckpt"
-    wait_for(checkpoint.is_file, process)
+    wait_for(lambda: checkpoint.is_file() and last(runs / "stopped")["global_step"] >= 20, process)
     process.send_signal(number)
     code = process.wait()
     err = process.stderr.read()

@@ -9,8 +9,11 @@ class RunError(Exception):
     """A run that started well and failed. The program prints its sentence and ends with exit code 1."""
 
 
-class Interrupted(Exception):
-    """A run was stopped by a signal, after it saved its state. The program ends with exit code 128 + number."""
+class Interrupted(BaseException):
+    """A run was stopped by a signal, after it saved its state. The program ends with exit code 128 + number.
+
+    Not an Exception, so that code which survives errors (a logger that fails, say) does not survive it.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by signal {number}")

@@ -56,8 +56,7 @@ def evaluation_result(
     `error` and `standard_error` (variant, inner_steps); `floor` and `floor_standard_error` (variant, predictor), NaN where a predictor does not
     apply. All are elementwise mean squared errors over `problems` problems.
     """
-    variants = data.variants
-    steps = list(dict.fromkeys(steps for _, steps in errors))
+    variants, steps = data.variants, list(dict.fromkeys(count for _, count in errors))
     known = {variant: floors(data, model, split, variant, problems) for variant in variants}
     names = list(dict.fromkeys(name for found in known.values() for name in found))
     nothing = (math.nan, math.nan)

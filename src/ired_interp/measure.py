@@ -10,13 +10,18 @@ import xarray as xr
 
 from ired_interp.errors import InputError, RunError
 from ired_interp.probes import Probe, Snapshot
-from ired_interp.results import Label, failed_result, write_result
+from ired_interp.results import Label, failed_result, read_result, write_result
 from ired_interp.results.provenance import provenance
 from ired_interp.terminal import say
 
 
 def measure(
-    probe: Probe, snapshot: Snapshot, folder: Path, origin: dict[str, Any], survive: bool = False
+    probe: Probe,
+    snapshot: Snapshot,
+    folder: Path,
+    origin: dict[str, Any],
+    survive: bool = False,
+    keep: bool = False,
 ) -> tuple[Path, xr.Dataset]:
     """Run a probe and write its result below `folder`.
 
@@ -28,13 +33,18 @@ def measure(
     ----------
     origin : what else the result depends on (problems, variant, …), as JSON values.
     survive : write a request that the probe refuses as failed, too, instead of raising its InputError.
+    keep : take a finished result of the same label as it is, where there is one, and measure nothing.
 
     Returns
     -------
     The file and the dataset.
     """
     label = Label(probe.label, snapshot.step, snapshot.weights, {"probe": probe.settings(), **origin})
-    scratch = folder / probe.label / f".{label.filename.removesuffix('.nc')}"
+    path = folder / probe.label / label.filename
+    scratch = path.with_name(f".{path.stem}")
+    if keep and path.exists() and "failed" not in (result := read_result(path)).attrs:
+        _discard(scratch)
+        return path, result
     try:
         result = probe(replace(snapshot, scratch=scratch))
     except (RunError, InputError) as error:
@@ -53,8 +63,17 @@ def measure(
         say(f"{probe.label} at step {snapshot.step} failed: {result.attrs['failed']}")
     if snapshot.ranks.first:
         write_result(folder, label, result, {"checkpoint": snapshot.checkpoint, **provenance()})
-        shutil.rmtree(scratch, ignore_errors=True)
+        _discard(scratch)
     return label.path(folder), result
+
+
+def _discard(scratch: Path) -> None:
+    """Under another name first: a kill in the middle must leave nothing that a later measurement takes for its state."""
+    gone = scratch.with_suffix(".done")
+    shutil.rmtree(gone, ignore_errors=True)
+    if scratch.exists():
+        scratch.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def _out_of_memory(error: Exception) -> bool:

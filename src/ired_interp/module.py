@@ -73,9 +73,13 @@ class SolverModule(LightningModule, ABC):
         total, parts = self._loss(batch.x, batch.y, *(batch.share(tensor) for tensor in noise))
         updates = self.trainer.global_step + 1
         if updates % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            # A captured step writes its results to the same memory each time, so what is kept is copied now.
-            self.log_dict({f"train/{name}": value.clone() for name, value in parts.items()}, sync_dist=True)
-            self._log_step(updates)
+            # Not by self.log, which reaches the loggers after the step's end, where the run is saved: what ended it there would lose this.
+            values = {
+                f"train/{name}": self.trainer.strategy.reduce(value, reduce_op="mean") for name, value in parts.items()
+            }
+            for logger in self.loggers:
+                logger.log_metrics({name: float(value) for name, value in values.items()}, updates)
+                logger.save()
         return total
 
     def _compiled(self) -> Callable[..., tuple[Tensor, dict[str, Tensor]]]:
@@ -127,11 +131,8 @@ class SolverModule(LightningModule, ABC):
     def on_validation_epoch_end(self) -> None:
         for (variant, _), error in self.errors.items():
             self.log(f"val/error/{variant}", error.compute()[0], sync_dist=True)
-        self._log_step(self.trainer.global_step)
-
-    def _log_step(self, updates: int) -> None:
-        """Loggers take the value "step" as the place of what is logged with it: updates done, here and everywhere."""
-        self.log("step", float(updates), sync_dist=True)
+        # Loggers take the value "step" as the place of what is logged with it: updates done, here and everywhere.
+        self.log("step", float(self.trainer.global_step), sync_dist=True)
 
     def _start_errors(self, step_counts: list[int]) -> None:
         variants = self.trainer.datamodule.variants  # type: ignore[attr-defined]

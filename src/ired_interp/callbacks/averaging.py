@@ -36,6 +36,9 @@ class WeightAveraging(EMAWeightAveraging):
         return module
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Nothing yet: other callbacks still save and measure the raw weights."""
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert self._average_model is not None
         if int(self._average_model.n_averaged) == 0:
             return  # no step was taken: the module keeps the weights it came with

@@ -46,15 +46,28 @@ class GradientStatistics(ProbeCallback):
             )
         self.window, self.collect = window, collect
         self._layers: dict[str, list[Tensor]] = {}
-        self._updates: list[int] = []
+        self._updates: list[int] = []  # of the present window
+        self._gradients = torch.empty(0)
+
+    @property
+    def state_key(self) -> str:
+        return f"{type(self).__qualname__}-{self.every_n_steps}-{self.window}-{self.collect}"
+
+    def due(self, step: int) -> bool:
+        """Never: gradients are read before the optimiser's step."""
+        return False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._layers, self._updates = {}, []
+        super().on_train_start(trainer, pl_module)
+        self._layers = {}
         for name, parameter in pl_module.energy.named_parameters():  # type: ignore[union-attr]
             if parameter.requires_grad:
                 self._layers.setdefault(layer_of(name), []).append(parameter)
         self._sizes = {layer: sum(p.numel() for p in parameters) for layer, parameters in self._layers.items()}
+        begun = self._gradients
         self._gradients = torch.empty(self.window, sum(self._sizes.values()), device=pl_module.device)
+        if self._updates:
+            self._gradients[: len(begun)] = begun
         self._collection: Collection | None = None
         if self.collect and trainer.is_global_zero:
             self._collection = Collection(Path(trainer.default_root_dir) / "gradients", self._sizes, self.collect)
@@ -70,8 +83,7 @@ class GradientStatistics(ProbeCallback):
         if self._collection is not None:
             self._collection.append(update, row.cpu().numpy())
         if update % self.every_n_steps == 0:
-            if len(self._updates) >= 3:  # fewer only where a run was resumed inside the window
-                self._write(trainer, update)
+            self._write(trainer, update)
             self._updates = []
 
     def _write(self, trainer: Trainer, step: int) -> None:
@@ -103,10 +115,11 @@ class GradientStatistics(ProbeCallback):
         coordinates = {"layer": [ALL, *self._sizes], "update": self._updates, "later_update": self._updates[1:]}
         return xr.Dataset(variables, {**coordinates, "quantile": list(QUANTILES)}, {"batch": batch})
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Nothing: gradients are read before the optimiser's step."""
+    def state_dict(self) -> dict[str, Any]:
+        return {"updates": list(self._updates), "gradients": self._gradients[: len(self._updates)].cpu().clone()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._updates, self._gradients = list(state_dict["updates"]), state_dict["gradients"]
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Nothing: no gradient arises here."""

@@ -1,22 +1,22 @@
 """Keep the state of a run, so that it can go on after any end."""
 
 import signal
-from types import FrameType
-from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 
+from ired_interp.callbacks.probe import ProbeCallback
+from ired_interp.callbacks.step_end import StepEnd
 from ired_interp.errors import Interrupted
 from ired_interp.results import Run
 from ired_interp.results.run import LAST
-from ired_interp.terminal import say
+from ired_interp.stopping import requested
 
 
-class SaveLast(Callback):
-    """Save last.ckpt every n steps, after the last step, and when a signal asks the run to end.
+class SaveLast(StepEnd):
+    """Save last.ckpt before the first step, every n steps, before each measurement, after the last step, and when a signal asks the run to end.
 
-    At the first SIGINT (Ctrl-C) or SIGTERM the step is finished and the state saved; at the second the program stops at once. All ranks agree
-    at a step's end, so that none waits for another.
+    It has to stand before the probes' callbacks and after all others. All ranks agree at a step's end whether to stop, so that none waits for
+    another.
 
     Parameters
     ----------
@@ -26,32 +26,34 @@ class SaveLast(Callback):
 
     def __init__(self, run: Run, every_n_steps: int) -> None:
         self.run, self.every_n_steps = run, every_n_steps
-        self._received: int | None = None
-        self._previous: dict[int, Any] = {}
+        self._saved = -1
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._receive)
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        if trainer.global_step == 0:
+            self._save(trainer)
+        self._saved = trainer.global_step
+        self._heed(trainer)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_step_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         step = trainer.global_step
-        interrupted = trainer.strategy.reduce_boolean_decision(self._received is not None, all=False)
         finished = step >= trainer.max_steps or trainer.should_stop
-        if interrupted or finished or step % self.every_n_steps == 0:
+        measured = any(c.due(step) for c in trainer.callbacks if isinstance(c, ProbeCallback))  # type: ignore[attr-defined]
+        if finished or measured or step % self.every_n_steps == 0:
+            self._save(trainer)
+        if not finished:
+            self._heed(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._save(trainer)
+
+    def _heed(self, trainer: Trainer) -> None:
+        number = requested()
+        if trainer.strategy.reduce_boolean_decision(number is not None, all=False):
+            self._save(trainer)
+            raise Interrupted(number or signal.SIGTERM)
+
+    def _save(self, trainer: Trainer) -> None:
+        if trainer.global_step != self._saved:
             trainer.save_checkpoint(self.run.checkpoints / LAST)
-        if interrupted and not finished:
-            say(f"stopped at step {step}; go on with: ired fit --resume {self.run.path}")
-            raise Interrupted(self._received or signal.SIGTERM)
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous = {}
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self._received is not None:
-            raise KeyboardInterrupt
-        self._received = number
-        say("interrupted: finishing this step and saving; once more to stop at once")
+            self._saved = trainer.global_step

@@ -1,11 +1,13 @@
 """Run a probe at chosen steps of training; everything that is common to all such callbacks."""
 
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 
 from ired_interp.callbacks.averaging import WeightAveraging
+from ired_interp.callbacks.first_rank import on_first_rank
+from ired_interp.callbacks.step_end import StepEnd
 from ired_interp.errors import InputError
 from ired_interp.loggers import publish
 from ired_interp.measure import measure
@@ -17,7 +19,7 @@ from ired_interp.tasks.base import Problems, Variant, check_variant
 from ired_interp.tasks.data import TaskData
 
 
-class ProbeCallback(Callback):
+class ProbeCallback(StepEnd):
     """Measure every n steps, and at the end of training, on a fixed set of problems.
 
     A measurement that fails (out of memory, not finite, refused by the probe) is recorded as failed and training goes on. Training is bit
@@ -31,6 +33,8 @@ class ProbeCallback(Callback):
     problems : how many problems to measure on.
     variant : their distribution, "same" or "harder".
     """
+
+    remembers: ClassVar[bool] = False  # whether measuring changes the callback's state
 
     def __init__(
         self,
@@ -49,7 +53,7 @@ class ProbeCallback(Callback):
         check_variant(variant)
         self.probe, self.every_n_steps, self.weights = probe, every_n_steps, weights
         self.problems, self.variant = problems, variant
-        self._measured = -1
+        self._measured = self._start = -1
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if not isinstance(pl_module, IREDModule):
@@ -57,24 +61,37 @@ class ProbeCallback(Callback):
                 f"callback {self.probe.label} measures energies, but {type(pl_module).__name__} has none; remove the callback."
             )
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if trainer.global_step % self.every_n_steps == 0:
+    def due(self, step: int) -> bool:
+        """Whether to measure after this step (at the end of training in any case)."""
+        return step > 0 and step % self.every_n_steps == 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A run that goes on makes the measurements of its checkpoint's step first: the checkpoint was written before them."""
+        super().on_train_start(trainer, pl_module)
+        self._start = trainer.global_step
+        if self.due(trainer.global_step):
+            self._measure(trainer, pl_module)
+
+    def on_step_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.due(trainer.global_step):
             self._measure(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._measure(trainer, pl_module)
 
     def _measure(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.global_step != self._measured:
+            on_first_rank(lambda: self._measure_here(trainer, pl_module))
+            self._measured = trainer.global_step
+
+    def _measure_here(self, trainer: Trainer, pl_module: LightningModule) -> None:
         step = trainer.global_step
-        if step == self._measured or not trainer.is_global_zero:
-            return
-        self._measured = step
         origin = {"problems": self.problems, "variant": self.variant}
         results = Run(Path(trainer.default_root_dir)).results
         snapshot = self._snapshot(trainer, pl_module, step)
-        path, result = measure(self.probe, snapshot, results, origin, survive=step > 0)  # before the first step, refuse
+        # Before the first step, a refusal ends the run. What was measured of the checkpoint gone on from need not be measured again.
+        keep = step == self._start and not self.remembers
+        path, result = measure(self.probe, snapshot, results, origin, survive=step > 0, keep=keep)
         publish(trainer.loggers, self.probe.label, result, step, path)
 
     def _snapshot(self, trainer: Trainer, pl_module: LightningModule, step: int) -> Snapshot:

@@ -9,7 +9,7 @@ from ired_interp.terminal import PLAIN_SECONDS, duration, say
 
 
 class PlainProgress(Callback):
-    """Every ten seconds, one line with how far along the run is and the time that remains; in training with loss and last errors."""
+    """At the first step and every ten seconds, one line with how far along the run is and the time that remains; in training with loss and last errors."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start = self._shown = time.monotonic()
@@ -19,7 +19,7 @@ class PlainProgress(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         now, step, last = time.monotonic(), trainer.global_step, trainer.max_steps
-        if now - self._shown < PLAIN_SECONDS and step != last:
+        if now - self._shown < PLAIN_SECONDS and step not in (self._first + 1, last):
             return
         self._shown = now
         rate = (step - self._first) / (now - self._start)
@@ -43,7 +43,7 @@ class PlainProgress(Callback):
     ) -> None:
         self._done += 1
         now, total = time.monotonic(), sum(map(int, trainer.num_test_batches))
-        if now - self._shown >= PLAIN_SECONDS:
+        if self._done == 1 or now - self._shown >= PLAIN_SECONDS:
             self._shown = now
             left = (now - self._start) / self._done * (total - self._done)
             say(f"test: {self._done}/{total} batches, {duration(left)} left")

@@ -24,6 +24,8 @@ class SubspaceDrift(ProbeCallback):
     kwargs : settings of the probe.
     """
 
+    remembers = True
+
     def __init__(
         self,
         every_n_steps: int = 2000,
@@ -45,12 +47,13 @@ class SubspaceDrift(ProbeCallback):
         super().setup(trainer, pl_module, stage)
         self.drift.folder = Path(trainer.default_root_dir) / "subspaces" / f"{self.drift.label}-{self._digest}"
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self.drift.origins:
-            self._measure(trainer, pl_module)
+    def due(self, step: int) -> bool:
+        return step % self.every_n_steps == 0
 
     def state_dict(self) -> dict[str, Any]:
         return self.drift.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.drift.load_state_dict(state_dict)
+        if self.drift.origins:
+            self._measured = int(self.drift.origins[-1][0])

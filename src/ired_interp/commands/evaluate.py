@@ -2,7 +2,7 @@
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -16,6 +16,8 @@ from ired_interp.results.provenance import provenance
 from ired_interp.results.run import default_name
 from ired_interp.terminal import say
 
+CLI = TypeVar("CLI", bound="EvaluateCLI")
+
 
 def main(command: str, arguments: list[str]) -> int:
     """Run the command."""
@@ -24,19 +26,23 @@ def main(command: str, arguments: list[str]) -> int:
             f"ired {command} --ckpt FILE|RUN [--weights average|raw] restores model and data from a checkpoint; its configuration "
             "stands before every other option, which override it:\n"
         )
+    start(command, arguments, EvaluateCLI)
+    return 0
+
+
+def start(command: str, arguments: list[str], cli: type[CLI]) -> CLI:
+    """The command line interface of this class on the checkpoint and the other arguments."""
     path, arguments = take_option(arguments, "--ckpt")
     weights, arguments = take_option(arguments, "--weights")
     checkpoint = read_checkpoint(path) if path else None
     if checkpoint is None or checkpoint.config is None:
         if path and not option_values(arguments, "--config", "-c"):
             raise InputError(f"{path} is a published checkpoint, which names no data; add --config with its task.")
-        EvaluateCLI(command, arguments, checkpoint, weights or "average")
-        return 0
+        return cli(command, arguments, checkpoint, weights or "average")
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "config.yaml"
         config.write_text(checkpoint.content[CONFIG_KEY])
-        EvaluateCLI(command, ["--config", str(config), *arguments], checkpoint, weights or "average")
-    return 0
+        return cli(command, ["--config", str(config), *arguments], checkpoint, weights or "average")
 
 
 class EvaluateCLI(IREDCLI):
@@ -54,13 +60,17 @@ class EvaluateCLI(IREDCLI):
         """Error on the test set."""
         self._evaluate("test", self.datamodule.test_problems)
 
-    def _evaluate(self, split: str, problems: int) -> None:
+    def load_weights(self) -> None:
+        """Put the checkpoint's weights into the model."""
         if self.checkpoint is not None:
             self.checkpoint.load_into(self.model, self.weights)
         elif any(p.requires_grad for p in self.model.parameters()):
             raise InputError(
                 f"ired {self.command} needs trained weights, but got no --ckpt; name a checkpoint or a run."
             )
+
+    def _evaluate(self, split: str, problems: int) -> None:
+        self.load_weights()
         say(f"{split} set: {problems} problems each of {', '.join(self.datamodule.variants)}")
         run_stage = self.trainer.test if split == "test" else self.trainer.validate
         run_stage(self.model, self.datamodule, verbose=False)

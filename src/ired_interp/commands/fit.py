@@ -1,25 +1,28 @@
 """`ired fit`: train, into a run folder of its own."""
 
 import os
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.utilities import rank_zero_only
 
-from ired_interp.callbacks import FiniteLoss, SaveLast
+from ired_interp.callbacks import FiniteLoss, ProbeCallback, SaveLast
 from ired_interp.checkpoint import CONFIG_KEY, read_checkpoint
 from ired_interp.checkpoint_io import AtomicCheckpointIO
 from ired_interp.commands.options import take_option
-from ired_interp.errors import InputError
+from ired_interp.errors import InputError, Interrupted
 from ired_interp.lightning_cli import IREDCLI
 from ired_interp.loggers import PlacedLogger, RunMetrics, WandB
 from ired_interp.loggers.wandb import RUN_ID_KEY, keep_run_id
 from ired_interp.results import Run, open_run
 from ired_interp.results.run import default_name
 from ired_interp.results.state import recorded
+from ired_interp.stopping import noted
 from ired_interp.terminal import say
 
 _NAME_VARIABLE = "IRED_RUN_NAME"  # tells further processes of the same run its name
@@ -34,17 +37,24 @@ def main(command: str, arguments: list[str]) -> int:
         FitCLI(arguments)
         return 0
     run = open_run(resumed)
+    arguments = resuming(run, arguments)
+    if run.begun:
+        checkpoint = read_checkpoint(run.path)
+        if RUN_ID_KEY in checkpoint.content:
+            keep_run_id(run, checkpoint.content[RUN_ID_KEY])
+    FitCLI(arguments, run)
+    return 0
+
+
+def resuming(run: Run, arguments: list[str]) -> list[str]:
+    """The arguments that go on with a run: its configuration, and what may change of it."""
     wrong = [a for a in arguments if a.startswith("--") and not a.startswith("--trainer.")]
     if wrong:
         raise InputError(
             f"--resume goes on with the run as it was configured, but {wrong[0]} was given too; only --trainer.* may change "
             "(start a new run for anything else)."
         )
-    checkpoint = read_checkpoint(run.path)
-    if RUN_ID_KEY in checkpoint.content:
-        keep_run_id(run, checkpoint.content[RUN_ID_KEY])
-    FitCLI(["--config", str(run.config), *arguments], run)
-    return 0
+    return ["--config", str(run.config), *arguments]
 
 
 class FitCLI(IREDCLI):
@@ -86,16 +96,30 @@ class FitCLI(IREDCLI):
             "plugins": [AtomicCheckpointIO()],
         }
 
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
+        trainer = super()._instantiate_trainer(config, callbacks)
+        trainer.callbacks.sort(key=_place)  # type: ignore[attr-defined]
+        trainer.fit_loop.__class__ = _Loop
+        # Its handlers would save and communicate from inside a signal handler, wherever the signal finds each rank.
+        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+        return trainer
+
     def fit(self, **kwargs: Any) -> None:
         """Check everything that can be checked, then make the folder and train."""
         self.model.weights()
         self.datamodule.draw(2, "cpu", self.datamodule.seed, self.datamodule.train_variant, "check")
-        run = self.run
-        _claim(run, self.dump(), self.resumed is not None)
-        say(f"run {run.path}" + (f", resumed from {run.last_checkpoint().name}" if self.resumed else ""))
-        started = str(run.last_checkpoint()) if self.resumed else None
-        with recorded(run) if self.trainer.is_global_zero else nullcontext():
-            self.trainer.fit(self.model, self.datamodule, ckpt_path=started, weights_only=True)
+        run, trainer = self.run, self.trainer
+        if self.resumed is None:
+            _claim(run, self.dump())
+        checkpoint = run.last_checkpoint() if self.resumed and run.begun else None
+        how = f", resumed from {checkpoint.name}" if checkpoint else ", whose training never began: from step 0"
+        say(f"run {run.path}" + (how if self.resumed else ""))
+        with noted(), recorded(run) if trainer.is_global_zero else nullcontext():
+            try:
+                trainer.fit(self.model, self.datamodule, ckpt_path=checkpoint, weights_only=True)
+            except Interrupted:
+                say(f"stopped at step {trainer.global_step}; go on with: ired fit --resume {run.path}")
+                raise
         say(f"done: {self.trainer.global_step} steps; results in {run.path}")
 
 
@@ -112,15 +136,31 @@ class _Config(Callback):
                 checkpoint[RUN_ID_KEY] = logger.version
 
 
+class _Loop(_FitLoop):
+    """A run whose steps are all made still begins and ends, so that it makes those last measurements which it was stopped in."""
+
+    @property
+    def skip(self) -> bool:
+        return False
+
+
+def _place(callback: Callback) -> int:
+    """Everything that changes the run's state comes first, then it is saved, then measured."""
+    return 1 if isinstance(callback, SaveLast) else 2 if isinstance(callback, ProbeCallback) else 0
+
+
 @rank_zero_only
-def _claim(run: Run, config: str, resumed: bool) -> None:
-    if resumed:
-        return
+def _claim(run: Run, config: str) -> None:
+    """Make the run's folder, at once with its configuration: from then on the run can be resumed."""
+    made = Run(run.path.with_name(f".{run.path.name}.{os.getpid()}"))
+    made.write_config(config)
     try:
-        run.path.mkdir(parents=True)
-    except FileExistsError:
+        made.path.rename(run.path)
+    except OSError:
+        shutil.rmtree(made.path)
+        if not run.path.exists():
+            raise
         raise InputError(
             f"run {run.path} exists, and results are never overwritten; choose another --name, or go on with it: "
             f"ired fit --resume {run.path}."
         ) from None
-    run.write_config(config)

@@ -19,6 +19,7 @@ from ired_interp.module import IREDModule, SolverModule
 from ired_interp.probes import BY_NAME, HessianSpectrum, Probe, Snapshot, SubspaceDrift
 from ired_interp.ranks import Ranks, joined
 from ired_interp.results.run import default_name
+from ired_interp.stopping import interruptible, noted
 from ired_interp.tasks.base import VARIANTS, Problems
 from ired_interp.tasks.data import TaskData
 from ired_interp.terminal import say
@@ -29,10 +30,10 @@ share out the problems."""
 
 
 def main(command: str, arguments: list[str]) -> int:
-    """Run the command."""
+    """Run the command; at a signal it keeps what it has of a Lanczos run, with which the same command goes on."""
     quiet()
-    with joined() as ranks:
-        options = _parse(arguments)
+    with noted(), interruptible(), joined() as ranks:
+        options = parse(arguments)
         check_order(options.config)
         failed = 0
         with ranks.together():
@@ -45,7 +46,8 @@ def main(command: str, arguments: list[str]) -> int:
     return 1 if failed else 0
 
 
-def _parse(arguments: list[str]) -> argparse.Namespace:
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command's options."""
     parser = CommandParser(prog="ired probe", description=_DESCRIPTION)
     parser.add_argument(
         "--ckpt", nargs="+", default=[], metavar="FILE|RUN", help="checkpoints, or run folders (their newest)"
@@ -72,12 +74,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 def _measure(checkpoint: Checkpoint | None, options: argparse.Namespace, shared: dict[str, Probe], ranks: Ranks) -> int:
     """Probes of equal settings are `shared` by all checkpoints, so that one which follows a drift meets them all."""
     with ranks.together():
-        module, data = _restore(checkpoint, options)
+        module, data = restore(checkpoint, options)
         device = _device(options.device, ranks)
         x, y, *_ = data.evaluation_batch("probe", options.variant, 0, options.problems, device)
         digest, step = (checkpoint.digest, checkpoint.step) if checkpoint else (None, 0)
         alone = Snapshot(module.eval().to(device), Problems(x, y), data.task, step, options.weights, digest)
-        probes = _probes(checkpoint, options)
+        probes = chosen_probes(checkpoint, options)
     _check_devices(device, ranks)
     folder, origin = _folder(checkpoint, options), {"problems": options.problems, "variant": options.variant}
     if checkpoint is None or checkpoint.run is None or options.output:
@@ -95,6 +97,7 @@ def _measure(checkpoint: Checkpoint | None, options: argparse.Namespace, shared:
 
 
 def _measure_one(probe: Probe, snapshot: Snapshot, folder: Path, origin: dict[str, Any]) -> bool:
+    say(f"measuring {probe.label} on {len(snapshot.batch.x)} problems")
     path, result = measure(probe, snapshot, folder, origin)
     failed = "failed" in result.attrs
     if snapshot.ranks.first and not failed:
@@ -103,7 +106,8 @@ def _measure_one(probe: Probe, snapshot: Snapshot, folder: Path, origin: dict[st
     return failed
 
 
-def _restore(checkpoint: Checkpoint | None, options: argparse.Namespace) -> tuple[IREDModule, TaskData]:
+def restore(checkpoint: Checkpoint | None, options: argparse.Namespace) -> tuple[IREDModule, TaskData]:
+    """The model with its weights and the data: those of the checkpoint, or of --config without one."""
     given = _merged(options.config)
     if checkpoint is None:
         module, data = build(given)
@@ -145,7 +149,8 @@ def _merged(files: list[str]) -> dict[str, Any]:
     return {key: value for file in files for key, value in read_yaml(file).items()}
 
 
-def _probes(checkpoint: Checkpoint | None, options: argparse.Namespace) -> list[Probe]:
+def chosen_probes(checkpoint: Checkpoint | None, options: argparse.Namespace) -> list[Probe]:
+    """The probes that the options name, or the checkpoint's configuration."""
     if options.probes:
         return [_default(BY_NAME[name], len(options.ckpt)) for name in options.probes]
     named = [probe for file in options.config for probe in configured_probes(read_yaml(file))]

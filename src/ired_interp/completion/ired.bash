@@ -4,7 +4,7 @@ _ired() {
     local training="--config --print_config --seed_everything --experiment --name --runs --model --model.lr --model.compile --data.task
         --data.task.n --data.batch_size --trainer.max_steps --trainer.devices --trainer.accelerator --trainer.precision --debug --help"
     if ((COMP_CWORD == 1)); then
-        words="fit validate test probe runs watch report export dashboard completion --debug --help --version"
+        words="fit validate test probe runs watch report check submit status logs cancel fetch export dashboard completion --debug --help --version"
     else
         case $command in
             fit) words="--resume --save_every --keep_best --trainer.callbacks+ $training" ;;
@@ -12,6 +12,11 @@ _ired() {
             probe) words="--ckpt --config --probes --weights --problems --variant --device --output --debug --help" ;;
             watch) words="--every --debug --help" ;;
             report) words="--output --figures --debug --help" ;;
+            check | submit) words="--profile --array --dry-run --detach --time --nodes --tasks --cpus --gpus --memory --partition --account -- fit probe test
+                validate --debug --help" ;;
+            status | cancel) words="--profile --debug --help" ;;
+            logs) words="--profile --follow --debug --help" ;;
+            fetch) words="--profile --to --debug --help" ;;
             export) words="--format --output --debug --help" ;;
             dashboard) words="--entity --project --debug --help" ;;
             completion) words="bash zsh" ;;

@@ -35,6 +35,11 @@ class Run:
         with atomic(self.config) as temporary:
             temporary.write_text(text)
 
+    @property
+    def begun(self) -> bool:
+        """Whether training has left anything: a checkpoint, which is there from before the first step, or, without it, metrics or results."""
+        return (self.checkpoints / LAST).is_file() or bool(self.metrics()) or bool(self.result_files())
+
     def last_checkpoint(self) -> Path:
         """The newest checkpoint, preferring last.ckpt.
 
@@ -47,7 +52,8 @@ class Run:
         if last.is_file():
             return last
         raise InputError(
-            f"run {self.path} holds no checkpoint {last}; it stopped before its first one, so start it again."
+            f"run {self.path} holds no checkpoint {last}; if training never began, start it: ired fit --resume {self.path}; "
+            "if the file was lost, start another run."
         )
 
     def result_files(self) -> list[Path]:

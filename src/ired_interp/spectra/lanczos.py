@@ -19,6 +19,7 @@ from ired_interp.spectra.operator import SymmetricOperator
 from ired_interp.spectra.plan import plan_lanczos
 from ired_interp.spectra.progress import Progress
 from ired_interp.spectra.vectors import norm
+from ired_interp.stopping import unbroken
 
 _CLOSE = 4.0  # neighbours within this many tolerances are asked for residuals smaller by as much
 _LOSS = 0.3  # loss of orthogonality that is let be, as a share of the residual asked for
@@ -220,7 +221,7 @@ def lanczos(
     start : (N,) start vector; random where not given
     seed : of the random directions, which have their own stream
     checkpoint : folder in which the run is saved, and from which it goes on if it finds itself there
-    save_every : seconds between saves
+    save_every : seconds between saves; a run that is interrupted (``ired_interp.stopping``) saves before it ends
     progress : show products, converged pairs and time left on stderr once a run takes more than two seconds
 
     Returns
@@ -266,28 +267,33 @@ def lanczos(
     trend, last_look = _Trend(), 0
     try:
         while stopped is None:
-            exhausted = not run.krylov.pending and not run.krylov.inject()
-            if not exhausted:
-                if len(run.krylov) >= plan.capacity:
-                    run.shrink(plan.capacity)
-                run.krylov.step(newest=run.baseline is not None)
-                run.used += 1
-            spent = run.used - before
-            if max_matvecs is not None and spent >= max_matvecs:
-                stopped = "product budget"
-            elif max_seconds is not None and operator.agree(time.monotonic() - begin >= max_seconds):
-                stopped = "time budget"
-            due = run.used - last_look >= max(1, len(run.krylov) // 25) or run.used == run.until
-            if stopped or exhausted or (due and len(run.krylov) >= k):
-                last_look = run.used
-                run.look()
-                if exhausted or run.settled():
-                    stopped = "converged"
-                text = f"Lanczos: {run.used} products, {int(run.converged.sum())} of {k} eigenpairs converged"
-                bar.update(text, trend.share(run.used, run.excess))
-            if folder is not None and operator.main() and (stopped or time.monotonic() - saved > save_every):
-                _save(run, folder, stopped)
-                saved = time.monotonic()
+            with unbroken() as interrupted:
+                exhausted = not run.krylov.pending and not run.krylov.inject()
+                if not exhausted:
+                    if len(run.krylov) >= plan.capacity:
+                        run.shrink(plan.capacity)
+                    run.krylov.step(newest=run.baseline is not None)
+                    run.used += 1
+                spent = run.used - before
+                if max_matvecs is not None and spent >= max_matvecs:
+                    stopped = "product budget"
+                elif max_seconds is not None and operator.agree(time.monotonic() - begin >= max_seconds):
+                    stopped = "time budget"
+                due = run.used - last_look >= max(1, len(run.krylov) // 25) or run.used == run.until
+                if stopped or exhausted or (due and len(run.krylov) >= k):
+                    last_look = run.used
+                    run.look()
+                    if exhausted or run.settled():
+                        stopped = "converged"
+                    text = f"Lanczos: {run.used} products, {int(run.converged.sum())} of {k} eigenpairs converged"
+                    bar.update(text, trend.share(run.used, run.excess))
+                if (
+                    folder is not None
+                    and operator.main()
+                    and (stopped or interrupted() or time.monotonic() - saved > save_every)
+                ):
+                    _save(run, folder, stopped)
+                    saved = time.monotonic()
     finally:
         bar.close()
     return _finish(run, operator, stopped, first, begin, plan.sentence)

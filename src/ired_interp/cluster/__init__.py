@@ -1,0 +1,1 @@
+"""Carry `ired` commands to a SLURM cluster and bring their results home."""

@@ -1,0 +1,70 @@
+"""What a failed check says: what was found, and what to do."""
+
+import linecache
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from traceback import walk_tb
+
+import ired_interp
+from ired_interp.config import sentence
+from ired_interp.errors import InputError, RunError, underlying
+
+_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+_OURS = str(Path(ired_interp.__file__).parent)
+
+
+class Fault(Exception):
+    """A check failed: `found` is wrong, `remedy` puts it right."""
+
+    def __init__(self, found: str, remedy: str) -> None:
+        super().__init__(f"{found}; {remedy}")
+        self.found, self.remedy = found, remedy
+
+
+def told(error: BaseException) -> tuple[str, str]:
+    """What was found and what to do, for any exception.
+
+    The sentence of an InputError or RunError says both. Any other error is named with the innermost line of the user's own code that it went
+    through, in whichever of the errors behind it that line stands.
+    """
+    if isinstance(error, Fault):
+        return error.found, error.remedy
+    if isinstance(error, SystemExit):
+        return "the arguments only print help or a configuration", "leave out --help and --print_config"
+    known = underlying(error)
+    if isinstance(known, InputError | RunError):
+        return str(known), ""
+    own = [(cause, place) for cause in _behind(error) if (place := _own_line(cause))]
+    cause, place = own[-1] if own else (error, _last_line(error))
+    return f"{type(cause).__name__}: {sentence(str(cause))}{place}", "correct this line, or what it was given"
+
+
+def _behind(error: BaseException) -> Iterator[BaseException]:
+    """The error, and those that it was raised from or while handling."""
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def _own_line(error: BaseException) -> str:
+    """The innermost line outside of libraries and of this package, else the innermost of this package; "" where there is none."""
+    places = _places(error)
+    theirs = [place for place in places if not place[0].startswith((*_LIBRARIES, _OURS, "<"))]
+    return _shown(*theirs[-1]) if theirs else ""
+
+
+def _last_line(error: BaseException) -> str:
+    places = _places(error)
+    ours = [place for place in places if place[0].startswith(_OURS)]
+    return _shown(*(ours or places)[-1]) if places else ""
+
+
+def _places(error: BaseException) -> list[tuple[str, int]]:
+    return [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
+
+
+def _shown(file: str, line: int) -> str:
+    text = linecache.getline(file, line).strip()
+    return f" ({file}:{line}" + (f": {text})" if text else ")")

@@ -1,0 +1,86 @@
+"""Watch a submitted job until it has begun its work, or failed."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+
+from ired_interp.cluster.host import Host
+from ired_interp.cluster.slurm import WAITING, JobState, expected_start
+from ired_interp.cluster.submission import Submission, SubmittedTask, task_states
+from ired_interp.cluster.symptoms import WAITING as WAITING_REASONS
+from ired_interp.cluster.symptoms import Cause, explain
+
+_BEGUN = re.compile(r"^(\d+: )?(step \d+/\d+ |measuring |(test|validation): \d+/\d+ |written to )", re.MULTILINE)
+_POLL = 2.0  # seconds
+_SHOWN = 20  # lines of a failed job's log
+
+
+def follow(host: Host, submission: Submission, say: Callable[[str], None]) -> bool:
+    """Say what becomes of a job, until its first task takes its first step (True) or any has failed (False).
+
+    Ctrl-C ends the watching, not the job.
+    """
+    pairs = [(submission, task) for task in submission.tasks]
+    shown = ""
+    while True:
+        states = task_states(host, pairs)
+        line = _summary(host, submission, states)
+        if line != shown:
+            say(line)
+            shown = line
+        for _, task in pairs:
+            if failed(states[task.job]):
+                say(report(host, task, states[task.job]))
+                return False
+        if all(not state.active for state in states.values()):
+            say(f"job {submission.job} is done")
+            return True
+        started = [task for _, task in pairs if states[task.job].word not in WAITING]
+        if any(_BEGUN.search(host.end(task.log)) for task in started):
+            say(f"job {submission.job} has begun its work; `ired logs -f {submission.job}` follows it")
+            return True
+        time.sleep(_POLL)
+
+
+def failed(state: JobState) -> bool:
+    """Whether a task has ended otherwise than well."""
+    return not state.active and state.word != "COMPLETED"
+
+
+def report(host: Host, task: SubmittedTask, state: JobState) -> str:
+    """The end of a failed task's log, the likely cause and the remedy."""
+    log = host.end(task.log)
+    cause = explain(state, log)
+    end = "\n".join(f"  | {line}" for line in log.splitlines()[-_SHOWN:])
+    named = f"job {task.job}" + (f" ({task.label})" if task.label else "")
+    return f"{named}: {state.word.lower()}; the end of {task.log}:\n{end}\n{sentence(cause)}"
+
+
+def sentence(cause: Cause) -> str:
+    """Cause and remedy as one line."""
+    return f"likely cause: {cause.sentence}; what to do: {cause.remedy}"
+
+
+def waiting_reason(state: JobState) -> str:
+    """Why a task waits, in words where they are known."""
+    for reason, words in WAITING_REASONS.items():
+        if reason in state.reason:
+            return f"{state.reason}: {words}"
+    return state.reason
+
+
+def _summary(host: Host, submission: Submission, states: dict[str, JobState]) -> str:
+    words = [state.word.lower() for state in states.values()]
+    if len(words) > 1:
+        counts = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
+        return f"job {submission.job} {submission.name}: {counts}"
+    state = next(iter(states.values()))
+    if state.word not in WAITING:
+        return f"job {submission.job} {submission.name}: {words[0]}"
+    start = expected_start(host, submission.job)
+    why = f" ({waiting_reason(state)})" if state.reason else ""
+    return f"job {submission.job} {submission.name}: {words[0]}{why}" + (
+        f", expected to start {start}" if start else ""
+    )

@@ -1,0 +1,122 @@
+"""The job script: the repository's template, filled in."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+from ired_interp.cluster.profile import Profile
+from ired_interp.cluster.tasks import Task
+from ired_interp.errors import InputError
+
+TEMPLATE = Path("slurm") / "job.sbatch"
+PREPARE = Path("slurm") / "prepare.sh"
+LOCK = ("constraints.txt", "pyproject.toml")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that a job script says; paths are absolute and on the cluster.
+
+    Attributes
+    ----------
+    name : experiment and run. tasks : its commands. profile : its request.
+    folder : where its script, record and logs lie. scratch : where sources and environments are cached.
+    remote, commit, prefix : what it clones, and the folder in it where it runs. lock : digest of the lock file.
+    """
+
+    name: str
+    tasks: tuple[Task, ...]
+    profile: Profile
+    folder: str
+    scratch: str
+    remote: str
+    commit: str
+    prefix: str
+    lock: str
+
+    @property
+    def source(self) -> str:
+        return f"{self.scratch}/sources/{self.commit}"
+
+    @property
+    def environment(self) -> str:
+        return self.profile.environment or f"{self.scratch}/environments/{self.lock}"
+
+    def log(self, task: Task) -> str:
+        """Where the output of a task is written."""
+        return f"{self.folder}/log-{task.index}.txt" if len(self.tasks) > 1 else f"{self.folder}/log.txt"
+
+    def script(self, root: Path) -> str:
+        """The script, from the template of the repository at `root`.
+
+        Raises
+        ------
+        InputError
+            If the template is missing or not valid.
+        """
+        environment = jinja2.Environment(
+            trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
+        )
+        environment.filters["quote"] = shlex.quote
+        several = len(self.tasks) > 1
+        try:
+            return environment.from_string(read_part(root, TEMPLATE)).render(
+                name=self.name,
+                tasks=self.tasks,
+                profile=self.profile,
+                folder=self.folder,
+                log=f"{self.folder}/log-%a.txt" if several else f"{self.folder}/log.txt",
+                remote=self.remote,
+                commit=self.commit,
+                prefix=self.prefix,
+                source=self.source,
+                environment=self.environment,
+                lock=self.lock if self.profile.environment is None else "",
+                resumed={task.index: resumed(task, self.profile) for task in self.tasks if task.command == "fit"},
+            )
+        except jinja2.TemplateError as error:
+            raise InputError(
+                f"template {root / TEMPLATE} is not valid: {error}; compare it with ired-interp's."
+            ) from None
+
+
+def trainer_options(profile: Profile) -> tuple[str, ...]:
+    """What tells Lightning how many processes the job has."""
+    return ("--trainer.devices", str(profile.tasks), "--trainer.num_nodes", str(profile.nodes))
+
+
+def resumed(task: Task, profile: Profile) -> tuple[str, ...]:
+    """The command that goes on with a task's training after a requeue."""
+    if task.option("--resume"):
+        return task.arguments
+    return ("fit", "--resume", task.run or "", *trainer_options(profile))
+
+
+def lock_digest(root: Path, profile: Profile) -> str:
+    """Names an environment by all that decides what is in it: the lock file, the package's own requirements, the interpreter."""
+    digest = hashlib.sha256(repr((profile.python, profile.modules)).encode())
+    for name in LOCK:
+        if (root / name).is_file():
+            digest.update((root / name).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def read_part(root: Path, path: Path) -> str:
+    """A file of the repository's slurm/ folder.
+
+    Raises
+    ------
+    InputError
+        If it is missing.
+    """
+    try:
+        return (root / path).read_text()
+    except OSError:
+        raise InputError(
+            f"{root / path} does not exist; copy the folder slurm/ of ired-interp into the repository."
+        ) from None

@@ -1,0 +1,189 @@
+"""The commands made small: one process on a CPU, a few steps, a few problems, everything written into one temporary folder."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.accelerators import AcceleratorRegistry
+from lightning.pytorch.strategies import StrategyRegistry
+
+from ired_interp.callbacks import ProbeCallback
+from ired_interp.cluster.contract import FEW
+from ired_interp.commands.evaluate import EvaluateCLI
+from ired_interp.commands.fit import FitCLI
+from ired_interp.errors import InputError
+from ired_interp.lightning_cli import IREDCLI
+from ired_interp.loggers import WandB
+from ired_interp.module import IREDModule
+from ired_interp.probes import Probe
+from ired_interp.results import Run
+
+STEPS = 3  # training steps: the least with which GradientStatistics has gradients to compare
+_AT_MOST = {"eigenpairs": 2, "density_probes": 2, "density_steps": 5, "trace_matvecs": 8, "candidates": 4}
+_AT_LEAST = {"tol": 0.3}
+_NEVER = 10**9
+_PLACES = ("dirpath", "save_dir", "root_dir")  # where callbacks, loggers and profilers write
+_CPU_PRECISION = ("16-true", "transformer-engine", "transformer-engine-float16")  # those that only GPUs have
+
+
+class _Miniature(IREDCLI):
+    """A command that is parsed and built by its construction, and run when it is asked to."""
+
+    accelerator = "cpu"
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Nothing yet."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        given = self.settings.trainer
+        _check_known("accelerator", given.accelerator, ["auto", "gpu", *AcceleratorRegistry])
+        _check_known("strategy", given.strategy, ["auto", *StrategyRegistry.available_strategies()])
+        precision = given.precision
+        if self.accelerator == "cpu" and precision in _CPU_PRECISION:
+            precision = "32-true"
+        here = {"accelerator": self.accelerator, "devices": 1, "num_nodes": 1, "strategy": "auto"}
+        return super().instantiate_trainer(**here, precision=precision, enable_progress_bar=False, **kwargs)
+
+
+class MiniatureFit(_Miniature, FitCLI):
+    """`ired fit` in the folder of `run`, which holds a copy of what a resumed run left.
+
+    Parameters
+    ----------
+    arguments : of the command, without --resume.
+    run : where it writes.
+    resumed : whether `run` is to be gone on with.
+    batch : problems per step; as configured if None.
+    steps : to take.
+    problems : of each probe, at most; as configured if None.
+    probing : whether probes measure and the model is validated at the last step; never otherwise.
+    accelerator : "cpu" or "gpu".
+    """
+
+    def __init__(
+        self,
+        arguments: list[str],
+        run: Run,
+        resumed: bool,
+        batch: int | None,
+        steps: int = STEPS,
+        problems: int | None = FEW,
+        probing: bool = True,
+        accelerator: str = "cpu",
+    ) -> None:
+        self.place, self.batch, self.steps, self.problems = run, batch, steps, problems
+        self.probing, self.accelerator = probing, accelerator
+        self.reduced = False  # whether a probe measures fewer problems than configured
+        super().__init__(arguments, run if resumed else None)
+
+    @property
+    def run(self) -> Run:
+        return self.place
+
+    def before_instantiate_classes(self) -> None:
+        for part in ("logger", "callbacks", "profiler"):
+            _place(self.settings.trainer.get(part), self.place.path)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        self.facts = self._facts()
+        self.model.compile_loss = self.model.compile_loss and self.accelerator != "cpu"
+        self.datamodule.validation_problems = FEW
+        self.datamodule.batch_size = self.batch or self.datamodule.batch_size
+        trainer = super().instantiate_trainer(
+            max_steps=self.steps,
+            min_steps=None,
+            max_time=None,
+            val_check_interval=self.steps * self.settings.trainer.accumulate_grad_batches,
+            limit_val_batches=self.settings.trainer.limit_val_batches if self.probing else 0,
+            log_every_n_steps=1 if self.probing else self.settings.trainer.log_every_n_steps,
+            **kwargs,
+        )
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            self._shrink(callback)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandB) and logger.mode != "disabled":
+                logger.mode = "offline"
+        return trainer
+
+    def go_on_from(self, step: int) -> None:
+        """Take the steps after `step`, at which a resumed run stands."""
+        self.trainer.fit_loop.epoch_loop.max_steps = step + self.steps
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, ProbeCallback):
+                callback.every_n_steps = step + self.steps
+
+    def _facts(self) -> dict[str, Any]:
+        settings, trainer = self.settings, self.settings.trainer
+        devices = trainer.devices
+        return {
+            **{name: settings[name] for name in ("experiment", "name", "runs", "save_every")},
+            **{name: trainer[name] for name in ("num_nodes", "accelerator", "max_steps")},
+            "devices": int(devices) if str(devices).isdecimal() else devices,
+            "batch_size": self.datamodule.batch_size,
+            "trainable_parameters": sum(p.numel() for p in self.model.parameters() if p.requires_grad),
+            "dimensions": [self.model.condition_dim, self.model.solution_dim],
+        }
+
+    def _shrink(self, callback: Callback) -> None:
+        if not self.probing:
+            if isinstance(callback, ProbeCallback):
+                callback.every_n_steps = _NEVER
+            return
+        for name in ("every_n_steps", "update_every_n_steps", "window", "collect"):
+            if isinstance(vars(callback).get(name), int):
+                setattr(callback, name, min(getattr(callback, name), STEPS))
+        remembers = self.resumed and callback.state_dict()  # of measurements with the configured settings
+        if isinstance(callback, ProbeCallback) and isinstance(self.model, IREDModule) and not remembers:
+            few = min(callback.problems, self.problems or callback.problems)
+            self.reduced |= few < callback.problems
+            callback.problems = few
+            shrink_probe(callback.probe, self.model)
+
+
+class MiniatureEvaluation(_Miniature, EvaluateCLI):
+    """`ired test` or `ired validate` on a few problems; its result goes into `folder`."""
+
+    folder: Path
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        self.datamodule.validation_problems = self.datamodule.test_problems = FEW
+        return super().instantiate_trainer(**kwargs)
+
+    def _home(self) -> Run:
+        return Run(self.folder)
+
+
+def shrink_probe(probe: Probe, module: IREDModule) -> None:
+    """Lower what makes a probe slow and leave what decides whether it works."""
+    for name, most in _AT_MOST.items():
+        if isinstance(vars(probe).get(name), int):
+            setattr(probe, name, min(getattr(probe, name), most))
+    for name, least in _AT_LEAST.items():
+        if isinstance(vars(probe).get(name), float):
+            setattr(probe, name, max(getattr(probe, name), least))
+    landscapes = vars(probe).get("landscapes")
+    if landscapes == "all":
+        landscapes = list(range(module.landscapes))
+    if isinstance(landscapes, list) and len(landscapes) > 2:
+        probe.landscapes = [min(landscapes), max(landscapes)]  # type: ignore[attr-defined]
+
+
+def _check_known(name: str, value: Any, known: list[str]) -> None:
+    if isinstance(value, str) and value not in known:
+        raise InputError(
+            f"trainer.{name} is {value!r}, which does not exist; choose one of {', '.join(sorted(known))}."
+        )
+
+
+def _place(configured: Any, folder: Path) -> None:
+    """Let what a part of the configuration names write into a folder, and only there."""
+    for entry in configured if isinstance(configured, list) else [configured]:
+        if (arguments := getattr(entry, "init_args", None)) is None:
+            continue
+        for name in _PLACES:
+            if name in arguments:
+                arguments[name] = str(folder / "placed")
+        if "offline" in arguments:
+            arguments["offline"] = True
+        if "tracking_uri" in arguments:
+            arguments["tracking_uri"] = (folder / "placed").as_uri()

@@ -1,0 +1,148 @@
+"""`ired status`, `logs`, `cancel` and `fetch`: what becomes of submitted jobs."""
+
+import argparse
+import time
+from pathlib import Path
+
+from rich.table import Table
+
+from ired_interp.cluster.follow import failed, sentence, waiting_reason
+from ired_interp.cluster.host import Host, connected
+from ired_interp.cluster.profile import load_profile
+from ired_interp.cluster.repository import find_repository
+from ired_interp.cluster.slurm import cancel
+from ired_interp.cluster.submission import Submission, SubmittedTask, choose, folder_on, submissions, task_states
+from ired_interp.cluster.symptoms import explain
+from ired_interp.cluster.transfer import fetch
+from ired_interp.commands.options import CommandParser
+from ired_interp.errors import InputError
+from ired_interp.terminal import render, say
+
+_NEWEST = 20  # jobs shown where none is named
+_POLL = 1.0  # seconds
+_RUNS = "runs"
+
+Pairs = list[tuple[Submission, SubmittedTask]]
+
+
+def main(command: str, arguments: list[str]) -> int:
+    """Run the command."""
+    options = _parser(command).parse_args(arguments)
+    profile = load_profile(find_repository(Path.cwd()).root, options.profile, {})
+    with connected(profile) as host:
+        folder = folder_on(host, profile, str(Path.cwd()))
+        if command == "fetch":
+            return _fetch(host, folder, options)
+        pairs = choose(submissions(host, folder), options.job)
+        if command == "status":
+            return _status(host, folder, pairs, options.job)
+        return _logs(host, pairs, options.follow) if command == "logs" else _cancel(host, pairs)
+
+
+def _parser(command: str) -> argparse.ArgumentParser:
+    descriptions = {
+        "status": "State, step and log of submitted jobs; of failed ones the likely cause. Without a name, of the newest.",
+        "logs": "Print the log of a job or run; with -f follow it until the job ends.",
+        "cancel": "Cancel a job, an array task or the job of a run. What it has saved stays.",
+        "fetch": "Copy runs from the cluster to this machine, as they are now; again, and only what is new comes.",
+    }
+    parser = CommandParser(prog=f"ired {command}", description=descriptions[command])
+    parser.add_argument(
+        "--profile", default="default", metavar="NAME", help="file of slurm/profiles/ (default: default)"
+    )
+    what = "number of a job, of an array task (12_3), a run's folder or a run's name"
+    if command == "status":
+        parser.add_argument("job", nargs="?", metavar="JOB|RUN", help=what)
+    elif command == "fetch":
+        parser.add_argument("job", nargs="+", metavar="JOB|RUN", help=what)
+        parser.add_argument("--to", default=_RUNS, metavar="FOLDER", help="where runs go here (default: runs)")
+    else:
+        parser.add_argument("job", metavar="JOB|RUN", help=what)
+    if command == "logs":
+        parser.add_argument("-f", "--follow", action="store_true", help="go on until the job ends")
+    return parser
+
+
+def _status(host: Host, folder: str, pairs: Pairs, wanted: str | None) -> int:
+    if not pairs:
+        print(f"no jobs were submitted from {folder}")
+        return 0
+    shown = pairs if wanted else _newest(pairs)
+    states = task_states(host, shown)
+    table = Table()
+    for heading in ("job", "name", "state", "step", "run", "log"):
+        table.add_column(heading, overflow="fold")
+    notes = []
+    for one, task in shown:
+        state = states[task.job]
+        name = f"{one.name} {task.label}".strip()
+        table.add_row(task.job, name, state.word.lower(), _step(host, task), task.run or "–", task.log)
+        if failed(state):
+            log = host.end(task.log)
+            notes.append(f"{task.job}: {sentence(explain(state, log))}")
+        elif state.reason:
+            notes.append(f"{task.job}: {waiting_reason(state)}")
+    print(render(table), end="")
+    for note in notes:
+        print(note)
+    if len(shown) < len(pairs):
+        print(f"and {len(pairs) - len(shown)} older; name a job or run to see it")
+    return 0
+
+
+def _newest(pairs: Pairs) -> Pairs:
+    jobs = list(dict.fromkeys(one.job for one, _ in pairs))[-_NEWEST:]
+    return [(one, task) for one, task in pairs if one.job in jobs]
+
+
+def _step(host: Host, task: SubmittedTask) -> str:
+    """The last step in the log of a training."""
+    if task.arguments[0] != "fit":
+        return "–"
+    lines = host.end(task.log).splitlines()
+    steps = [line.split()[1] for line in lines if line.startswith("step ")]
+    return steps[-1] if steps else "–"
+
+
+def _logs(host: Host, pairs: Pairs, follow: bool) -> int:
+    _, task = pairs[-1]
+    if len(pairs) > 1:
+        say(f"{len(pairs)} logs fit; this is the newest, of {task.job} {task.label}")
+    position = 0
+    while True:
+        ended = not follow or not task_states(host, pairs[-1:])[task.job].active
+        text = host.read(task.log, position)
+        if text is None:
+            raise InputError(f"log {task.log} does not exist on {host.name}; was its folder removed?")
+        print(text, end="", flush=True)
+        position += len(text.encode())
+        if ended:
+            return 0
+        time.sleep(_POLL)
+
+
+def _cancel(host: Host, pairs: Pairs) -> int:
+    states = task_states(host, pairs)
+    active = [task.job for _, task in pairs if states[task.job].active]
+    if not active:
+        ended = ", ".join(f"{job} ({state.word.lower()})" for job, state in states.items())
+        raise InputError(f"nothing to cancel: {ended} has ended already.")
+    cancel(host, active)
+    print(f"cancelled {', '.join(active)}")
+    return 0
+
+
+def _fetch(host: Host, folder: str, options: argparse.Namespace) -> int:
+    recorded = submissions(host, folder)
+    for wanted in options.job:
+        for run in _runs(host, folder, recorded, wanted):
+            print(fetch(host, run, Path(options.to), f"{folder}/{_RUNS}"))
+    return 0
+
+
+def _runs(host: Host, folder: str, recorded: list[Submission], wanted: str) -> list[str]:
+    """Runs on the host that a job, a run's name or a path below the profile's folder means."""
+    for path in (wanted, f"{folder}/{wanted}", f"{folder}/{_RUNS}/{wanted}"):
+        if path.startswith("/") and host.exists(f"{path}/config.yaml"):
+            return [path]
+    return list(dict.fromkeys(task.run for _, task in choose(recorded, wanted) if task.run))

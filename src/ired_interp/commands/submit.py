@@ -1,0 +1,109 @@
+"""`ired submit` and `ired check`: queue an `ired` command on a cluster, after everything that can fail has been tried."""
+
+import argparse
+import subprocess
+from dataclasses import fields, replace
+from pathlib import Path
+
+from ired_interp.cluster.follow import follow
+from ired_interp.cluster.host import connected
+from ired_interp.cluster.job import Job
+from ired_interp.cluster.preflight import Check, Preflight
+from ired_interp.cluster.profile import Profile, load_profile
+from ired_interp.cluster.repository import find_repository
+from ired_interp.cluster.submission import folder_on, job_folder, queue
+from ired_interp.cluster.tasks import make_tasks
+from ired_interp.commands.options import CommandParser
+from ired_interp.errors import RunError
+from ired_interp.terminal import say
+
+_SETTINGS = [field.name for field in fields(Profile) if field.name not in ("name", "options")]
+
+
+def main(command: str, arguments: list[str]) -> int:
+    """Run the command."""
+    own, job_arguments = _split(arguments)
+    options = _parser(command).parse_args(own)
+    repository = find_repository(Path.cwd())
+    overrides = {name: value for name in _SETTINGS if (value := getattr(options, name)) is not None}
+    profile = load_profile(repository.root, options.profile, overrides)
+    with connected(profile) as host:
+        folder = folder_on(host, profile, str(Path.cwd()))
+        tasks = make_tasks(job_arguments, options.array, folder)
+        preflight = Preflight(host, profile, repository, folder, tasks, thorough=command == "check")
+        shown = [_show(check) for check in preflight.checks()]
+        if not all(shown):
+            say("nothing was queued")
+            return 2
+        if command == "check":
+            return 0
+        job = preflight.job()
+        if options.dry_run:
+            print(job.script(repository.root), end="")
+            return 0
+        return _submit(preflight, job, options.detach)
+
+
+def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    position = arguments.index("--") if "--" in arguments else len(arguments)
+    return arguments[:position], arguments[position + 1 :]
+
+
+def _parser(command: str) -> argparse.ArgumentParser:
+    checks = "Check what could fail in a job: what is committed, the remote, the configuration, a dry run of the very job, the request"
+    parser = CommandParser(
+        prog=f"ired {command}",
+        usage=f"ired {command} [options] -- fit|probe|test|validate …",
+        description=f"{checks}; {'then queue it and follow it until it works' if command == 'submit' else 'and measure memory and GPU use'}.",
+    )
+    parser.add_argument(
+        "--profile", default="default", metavar="NAME", help="file of slurm/profiles/ (default: default)"
+    )
+    parser.add_argument(
+        "--array",
+        action="append",
+        default=[],
+        metavar="KEY=V1,V2",
+        help="one task for each value of an option of the command, as in data.task.rank=1,2,5 or config=a.yaml,b.yaml; again: every combination",
+    )
+    if command == "submit":
+        parser.add_argument(
+            "--dry-run", action="store_true", help="check, and print the job script instead of queueing it"
+        )
+        parser.add_argument("--detach", action="store_true", help="return as soon as the job is queued")
+    settings = parser.add_argument_group("settings of the profile, for this job alone")
+    for name in _SETTINGS:
+        settings.add_argument(f"--{name}", metavar="VALUE")
+    return parser
+
+
+def _show(check: Check) -> bool:
+    say(
+        f"{'ok  ' if check.ok else 'FAIL'} {check.name}: {check.found}"
+        + (f"\n     → {check.remedy}" if check.remedy and not check.ok else "")
+    )
+    return check.ok
+
+
+def _submit(preflight: Preflight, job: Job, detach: bool) -> int:
+    host = preflight.host
+    if job.profile.environment is None:
+        say(f"preparing {job.environment}")
+        code = subprocess.run(
+            host.command(*preflight.preparing("environment", job.source, job.environment, job.profile.python))
+        )
+        if code.returncode:
+            raise RunError(
+                "the environment could not be made (see above); correct the lock file, python or modules of the profile."
+            )
+    submission = queue(host, replace(job, folder=job_folder(host, preflight.folder, job.name)), preflight.repository)
+    say(f"queued job {submission.job} {submission.name}; its script and logs are in {submission.folder}")
+    if detach:
+        return 0
+    try:
+        return 0 if follow(host, submission, say) else 1
+    except KeyboardInterrupt:
+        say(
+            f"no longer watching; job {submission.job} goes on: ired status {submission.job}, ired cancel {submission.job}"
+        )
+        return 0

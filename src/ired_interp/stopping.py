@@ -1,0 +1,84 @@
+"""Requests to stop: SIGINT (Ctrl-C) and SIGTERM are noted, and heeded where nothing is lost."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from ired_interp.errors import Interrupted
+from ired_interp.terminal import say
+
+_ONE_REQUEST = (
+    1.0  # seconds in which a repeated signal counts once: launchers may send it to a process and to its group
+)
+
+
+class _Request:
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self.time = 0.0
+        self.at_once = False
+
+    def receive(self, number: int, frame: FrameType | None) -> None:
+        if self.number is None:
+            self.number, self.time = number, time.monotonic()
+            say("stop requested: saving; once more to stop at once")
+            if self.at_once:
+                raise Interrupted(number)
+        elif time.monotonic() - self.time > _ONE_REQUEST:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
+
+_request = _Request()
+
+
+def requested() -> int | None:
+    """The signal that asked this process to stop, if one did."""
+    return _request.number
+
+
+@contextmanager
+def noted() -> Iterator[None]:
+    """Inside, the first signal is noted and raises only within `interruptible`; a later one ends the process."""
+    previous = {number: signal.signal(number, _request.receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        _request.number = None
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Inside, a noted signal raises Interrupted at once, also one that came before: for work that can be killed at any moment."""
+    with _set(at_once=True):
+        yield
+
+
+@contextmanager
+def unbroken() -> Iterator[Callable[[], int | None]]:
+    """Inside `interruptible`, a part that a signal does not break: Interrupted is raised at its end."""
+    if not _request.at_once:
+        yield lambda: None
+        return
+    with _set(at_once=False):
+        yield requested
+
+
+@contextmanager
+def _set(at_once: bool) -> Iterator[None]:
+    before, _request.at_once = _request.at_once, at_once
+    try:
+        _raise_if_due()
+        yield
+    finally:
+        _request.at_once = before
+    _raise_if_due()
+
+
+def _raise_if_due() -> None:
+    if _request.at_once and _request.number is not None:
+        raise Interrupted(_request.number)

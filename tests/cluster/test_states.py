@@ -1,0 +1,107 @@
+"""Where a job's state comes from when SLURM's queue no longer knows it: stand-ins for squeue, scontrol and sacct."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT, Ired
+from ired_interp.cluster.host import Host
+from ired_interp.cluster.slurm import submit
+from ired_interp.errors import RunError
+
+RECORD = {"job": "7", "name": "a/b", "profile": "default", "commit": "0" * 40, "time": 1.0}
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Make SLURM's commands print a text, or fail if it is None."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+    def answer(**texts: str | None) -> None:
+        for name in ("squeue", "scontrol", "sacct"):
+            text = texts.get(name)
+            (folder / name).write_text("#!/bin/sh\nexit 1\n" if text is None else f"#!/bin/sh\nprintf '{text}'\n")
+            (folder / name).chmod(0o755)
+
+    return answer
+
+
+@pytest.fixture
+def job(tmp_path: Path, ired: Ired) -> Path:
+    """The folder of a job that was submitted from here."""
+    (tmp_path / "slurm").symlink_to(ROOT / "slurm")
+    os.system("git init --quiet .")
+    folder = tmp_path / "jobs" / "first"
+    folder.mkdir(parents=True)
+    (folder / "log.txt").write_text("step 3/9 loss 1\n")
+    task = {
+        "job": "7",
+        "index": 0,
+        "label": "",
+        "arguments": ["fit"],
+        "run": str(tmp_path / "runs/a/b"),
+        "log": str(folder / "log.txt"),
+    }
+    (folder / "submission.json").write_text(json.dumps({**RECORD, "folder": str(folder), "tasks": [task]}, indent=1))
+    return folder
+
+
+def test_from_the_queue(job: Path, ired: Ired, commands):
+    commands(squeue="7|RUNNING|None")
+    _, out, _ = ired("status")
+    assert "running" in out
+    assert "3/9" in out
+    commands(squeue="7|PENDING|QOSMaxJobsPerUserLimit")
+    _, out, _ = ired("status", "b")
+    assert "your number of jobs is reached" in out
+
+
+def test_from_accounting(job: Path, ired: Ired, commands):
+    commands(squeue="", sacct="7|CANCELLED by 1000|0:15")
+    _, out, _ = ired("status", "7")
+    assert "cancelled" in out
+
+
+@pytest.mark.parametrize(("code", "word"), [("0", "completed"), ("1", "failed"), (None, "unknown")])
+def test_from_what_the_job_left(job: Path, ired: Ired, commands, code: str | None, word: str):
+    """Without accounting, and while the controller does not answer."""
+    commands()
+    if code is not None:
+        (job / "ended-0").write_text(f"{code}\n")
+    _, out, _ = ired("status", "7")
+    assert word in out
+
+
+def test_a_job_that_does_not_exist(job: Path, ired: Ired, commands):
+    commands(squeue="")
+    code, _, err = ired("status", "8")
+    assert code == 2
+    assert "8 is no job or run that was submitted from here; the newest jobs are 7." in err
+    code, _, err = ired("cancel", "7")
+    assert code == 2
+    assert "nothing to cancel" in err
+
+
+def test_nothing_was_submitted(job: Path, ired: Ired, commands):
+    (job / "submission.json").unlink()
+    code, out, _ = ired("status")
+    assert code == 0
+    assert "no jobs were submitted from" in out
+
+
+def test_a_machine_without_slurm(job: Path, ired: Ired, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """What the job left can be read anywhere; what needs SLURM says what to do."""
+    few = tmp_path / "few"
+    few.mkdir()
+    for name in ("bash", "git", "tr", "tail"):
+        (few / name).symlink_to(shutil.which(name))
+    monkeypatch.setenv("PATH", str(few))
+    (job / "ended-0").write_text("0\n")
+    assert "completed" in ired("status")[1]
+    with pytest.raises(RunError, match="sbatch does not exist on this machine; run this on a login node"):
+        submit(Host(), "job.sbatch")

@@ -1,0 +1,59 @@
+"""A cluster for all tests of a worker, and a project that can be submitted from: a checkout with a remote."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from project import Project
+from slurm_cluster import Cluster, missing_programs, running
+
+from conftest import ROOT
+
+_FOLDERS = ("src", "configs", "callbacks", "slurm")
+_FILES = ("pyproject.toml", "constraints.txt", "README.md", "LICENSE")
+_GIT = {"user.name": "Test", "user.email": "test@example.org", "init.defaultBranch": "main"}
+
+
+@pytest.fixture(scope="session")
+def _cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    if missing := missing_programs():
+        told = f"not installed: {', '.join(missing)} (Debian: slurmctld slurmd slurm-client munge openssh-server rsync)"
+        if os.environ.get("CI"):
+            pytest.fail(told)
+        pytest.skip(told)
+    with running(tmp_path_factory.mktemp("slurm")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """The cluster, which the program finds by itself; its queue is empty before and after."""
+    monkeypatch.setenv("SLURM_CONF", _cluster.environment["SLURM_CONF"])
+    yield _cluster
+    _cluster.empty()
+
+
+@pytest.fixture
+def project(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project with the source under test, all of it committed and on its remote."""
+    monkeypatch.setenv("GIT_CONFIG_COUNT", str(len(_GIT)))
+    for index, (key, value) in enumerate(_GIT.items()):
+        monkeypatch.setenv(f"GIT_CONFIG_KEY_{index}", key)
+        monkeypatch.setenv(f"GIT_CONFIG_VALUE_{index}", value)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    root = tmp_path / "project"
+    for folder in _FOLDERS:
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in _FILES:
+        shutil.copy(ROOT / file, root)
+    (root / ".gitignore").write_text("/runs/\n/jobs/\n__pycache__/\n")
+    monkeypatch.chdir(root)
+    made = Project(root, capsys)
+    subprocess.run(["git", "init", "--quiet", "--bare", str(tmp_path / "remote.git")], check=True)
+    made.git("init", "--quiet")
+    made.git("remote", "add", "origin", str(tmp_path / "remote.git"))
+    made.profile()
+    return made

@@ -1,0 +1,49 @@
+"""A checkout with a remote, in which the program is run."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ired_interp.cli import main
+
+
+class Project:
+    """A checkout in which the program is run. root : its folder; the remote lies beside it."""
+
+    def __init__(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.root, self._capsys = root, capsys
+
+    def git(self, *arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=self.root, check=True, capture_output=True, text=True).stdout
+
+    def add(self, path: str, text: str) -> None:
+        """Write a file, commit it and push it."""
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        self.push()
+
+    def push(self) -> None:
+        """Commit everything and push it."""
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "--message", "change")
+        self.git("push", "--quiet", "origin", "HEAD")
+
+    def profile(self, name: str = "default", **settings: object) -> None:
+        """A profile that uses this environment, pushed with everything else."""
+        own = {"environment": sys.prefix, "scratch": str(self.root.parent / "scratch"), "cpus": 1}
+        self.add(f"slurm/profiles/{name}.yaml", yaml.safe_dump({**own, "time": "00:30:00", **settings}))
+
+    def ired(self, *arguments: object) -> tuple[int, str, str]:
+        """Run the program: (exit code, stdout, stderr)."""
+        self._capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        output = self._capsys.readouterr()
+        return code, output.out, output.err
+
+    def jobs(self) -> list[Path]:
+        """Folders of submitted jobs, oldest first."""
+        return sorted((self.root / "jobs").glob("*/"))

@@ -1,0 +1,92 @@
+"""slurm/prepare.sh: sources cached per commit, environments made once per lock file, whoever else is at it."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+
+PREPARE = ROOT / "slurm" / "prepare.sh"
+
+
+def prepare(*arguments: object) -> subprocess.Popen[str]:
+    command = ["bash", str(PREPARE), *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finished(process: subprocess.Popen[str], well: bool = True) -> str:
+    output, _ = process.communicate(timeout=280)
+    assert (process.returncode == 0) == well, output
+    return output
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> Path:
+    """A package without requirements in a git repository, with two commits."""
+    root = tmp_path / "package"
+    (root / "src" / "nothing").mkdir(parents=True)
+    (root / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n[project]\nname = "nothing"\nversion = "1"\n'
+    )
+    (root / "constraints.txt").write_text("")
+    (root / "src" / "nothing" / "__init__.py").write_text("value = 1\n")
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
+    subprocess.run(["git", "init", "--quiet", str(root)], check=True)
+    for message in ("first", "second"):
+        (root / "message").write_text(message)
+        subprocess.run(["git", "add", "--all"], cwd=root, check=True)
+        subprocess.run(["git", *identity, "commit", "--quiet", "-m", message], cwd=root, check=True)
+    return root
+
+
+def commit(remote: Path, revision: str) -> str:
+    return subprocess.run(
+        ["git", "rev-parse", revision], cwd=remote, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def test_tasks_that_start_together_share_one_clone(remote: Path, tmp_path: Path):
+    wanted = commit(remote, "HEAD~1")
+    source = tmp_path / "cache" / "sources" / wanted
+    for process in [prepare("source", remote, wanted, source) for _ in range(6)]:
+        finished(process)
+    assert (source / "message").read_text() == "first"
+    assert commit(source, "HEAD") == wanted
+    stamp = (source / "message").stat().st_mtime_ns
+    finished(prepare("source", "/nowhere", wanted, source))  # what is there is not asked for again
+    assert (source / "message").stat().st_mtime_ns == stamp
+    assert sorted(p.name for p in source.parent.iterdir()) == [wanted, f"{wanted}.lock"]
+
+
+def test_a_clone_that_was_broken_off_is_made_again(remote: Path, tmp_path: Path):
+    wanted = commit(remote, "HEAD")
+    source = tmp_path / wanted
+    (tmp_path / f"{wanted}.new" / ".git").mkdir(parents=True)
+    finished(prepare("source", remote, wanted, source))
+    assert (source / "message").read_text() == "second"
+
+
+def test_a_commit_that_does_not_exist_leaves_nothing_behind(remote: Path, tmp_path: Path):
+    assert "not our ref" in finished(prepare("source", remote, "0" * 40, tmp_path / "source"), well=False)
+    assert not (tmp_path / "source").exists()
+
+
+def test_an_environment_is_made_once(remote: Path, tmp_path: Path):
+    environment = tmp_path / "environments" / "digest"
+    (environment / "bin").mkdir(parents=True)  # what a job left that was killed while making it
+    outputs = [
+        finished(process) for process in [prepare("environment", remote, environment, "python3") for _ in range(3)]
+    ]
+    assert sum("making the environment" in output for output in outputs) == 1
+    value = subprocess.run(
+        [environment / "bin" / "python", "-c", "import nothing; print(nothing.value)"], capture_output=True, text=True
+    )
+    assert value.stdout == "1\n", value.stderr
+    assert finished(prepare("environment", remote, environment, "/no/python")) == ""
+
+
+def test_an_environment_that_cannot_be_made_is_not_taken_for_ready(remote: Path, tmp_path: Path):
+    (remote / "constraints.txt").write_text("hatchling==0.0.0.0\nnothing==2\n")
+    finished(prepare("environment", remote, tmp_path / "environment", "python3"), well=False)
+    assert not (tmp_path / "environment" / "ready").exists()
