@@ -15,7 +15,7 @@ import yaml
 
 from ired_interp.errors import InputError
 from ired_interp.probes import HessianSpectrum, Snapshot
-from ired_interp.ranks import ALONE, Ranks, joined, tasks
+from ired_interp.ranks import ALONE, Ranks, joined
 from ired_interp.results import read_result
 
 Ired = Callable[..., tuple[int, str, str]]
@@ -195,14 +195,6 @@ def test_a_process_that_nothing_started_as_one_of_several_is_alone(
         monkeypatch.setenv(name, value)
     with joined() as ranks:
         assert ranks == ALONE
-
-
-@pytest.mark.parametrize("launcher", [torchrun, srun])
-def test_the_trainer_shares_its_work_over_the_tasks(monkeypatch: pytest.MonkeyPatch, launcher) -> None:
-    assert tasks() == {}
-    for name, value in launcher(1, 1).items():
-        monkeypatch.setenv(name, value)
-    assert tasks() == {"devices": 2, "num_nodes": 1}
 
 
 def test_tasks_without_a_number_per_node_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
