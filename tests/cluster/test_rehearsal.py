@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from conftest import ROOT, TINY, Ired
-from ired_interp.cluster.contract import check_energy, check_gradient
-from ired_interp.cluster.fault import Fault, told
-from ired_interp.cluster.gpu import covered
-from ired_interp.cluster.memory import repeated
-from ired_interp.cluster.rehearsal import rehearse
+from ired_interp.cluster.rehearsal.contract import check_energy, check_gradient
+from ired_interp.cluster.rehearsal.fault import Fault, told
+from ired_interp.cluster.rehearsal.gpu import covered
+from ired_interp.cluster.rehearsal.memory import repeated
+from ired_interp.cluster.rehearsal.rehearse import rehearse
 from ired_interp.energy import Energy, MLPEnergy
 from ired_interp.module import IREDModule
 from ired_interp.tasks.base import Problems

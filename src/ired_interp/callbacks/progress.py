@@ -9,7 +9,7 @@ from ired_interp.terminal import PLAIN_SECONDS, duration, say
 
 
 class PlainProgress(Callback):
-    """At the first step and every ten seconds, one line with how far along the run is and the time left; in training with loss and last errors."""
+    """At the first step and every ten seconds, one line: how far along, the time that remains; in training loss and last errors."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start = self._shown = time.monotonic()

@@ -76,7 +76,8 @@ def _status(host: Host, folder: str, pairs: Pairs, wanted: str | None) -> int:
     for one, task in shown:
         state = states[task.job]
         name = f"{one.name} {task.label}".strip()
-        table.add_row(task.job, name, state.word.lower(), _step(host, task), task.run or "–", task.log)
+        run, log = (path.removeprefix(f"{folder}/") for path in (task.run or "–", task.log))
+        table.add_row(task.job, name, state.word.lower(), _step(host, task), run, log)
         if failed(state):
             log = host.end(task.log)
             notes.append(f"{task.job}: {sentence(explain(state, log))}")

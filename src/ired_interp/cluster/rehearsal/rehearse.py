@@ -40,10 +40,10 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from ired_interp.checkpoint import Checkpoint, load, read_checkpoint
-from ired_interp.cluster import gpu, memory
-from ired_interp.cluster.contract import FEW, check_energy, check_gradient, check_problems
-from ired_interp.cluster.fault import Fault, told
-from ired_interp.cluster.miniature import STEPS, MiniatureEvaluation, MiniatureFit, shrink_probe
+from ired_interp.cluster.rehearsal import gpu, memory
+from ired_interp.cluster.rehearsal.contract import FEW, check_energy, check_gradient, check_problems
+from ired_interp.cluster.rehearsal.fault import Fault, told
+from ired_interp.cluster.rehearsal.miniature import STEPS, MiniatureEvaluation, MiniatureFit, shrink_probe
 from ired_interp.commands import probe as probe_command
 from ired_interp.commands.evaluate import start
 from ired_interp.commands.fit import resuming
@@ -397,7 +397,3 @@ def main() -> int:
         print(json.dumps(line), file=lines, flush=True)
         well &= line.get("ok", True)
     return 0 if well else 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

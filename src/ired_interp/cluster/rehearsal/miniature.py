@@ -8,7 +8,7 @@ from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.strategies import StrategyRegistry
 
 from ired_interp.callbacks import ProbeCallback
-from ired_interp.cluster.contract import FEW
+from ired_interp.cluster.rehearsal.contract import FEW
 from ired_interp.commands.evaluate import EvaluateCLI
 from ired_interp.commands.fit import FitCLI
 from ired_interp.errors import InputError

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ired_interp.cluster.fault import Fault
+from ired_interp.cluster.rehearsal.fault import Fault
 from ired_interp.module import IREDModule, SolverModule
 from ired_interp.random import stream
 from ired_interp.tasks.base import Problems, Variant

@@ -9,7 +9,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from ired_interp.cluster.fault import Fault
+from ired_interp.cluster.rehearsal.fault import Fault
 
 WARM_UP = 10  # evaluations before memory is looked at: allocators, optimiser state and caches are filled by then
 REPEATED = 30  # evaluations over which it must be flat
