@@ -4,7 +4,6 @@ import logging
 import warnings
 from typing import Any
 
-import torch
 import torch.distributed as dist
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -13,7 +12,6 @@ import ired_interp.callbacks  # noqa: F401  (its classes can be named in configu
 from ired_interp.callbacks import PlainProgress, WeightAveraging
 from ired_interp.config import SentenceParser, check_order, link_model_to_data
 from ired_interp.module import SolverModule
-from ired_interp.ranks import tasks
 from ired_interp.tasks.data import TaskData
 from ired_interp.terminal import is_terminal
 
@@ -100,8 +98,6 @@ class IREDCLI(LightningCLI):
         config["enable_progress_bar"] = watched
         progress = [] if watched else [PlainProgress()]
         config["callbacks"] = [*callbacks, *_as_list(config.get("callbacks")), *progress, *self.own_callbacks()]
-        if config["devices"] == "auto" and (config["accelerator"] == "cpu" or not torch.cuda.is_available()):
-            config.update(tasks())
         return Trainer(**{**config, **self.trainer_places(config["logger"])})
 
     def own_callbacks(self) -> list[Any]:

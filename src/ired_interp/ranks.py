@@ -145,15 +145,6 @@ def joined() -> Iterator[Ranks]:
             dist.destroy_process_group()
 
 
-def tasks() -> dict[str, int]:
-    """The Trainer's `devices` and `num_nodes` with which the tasks of a job step or of torchrun share its work on CPUs; {} for a process alone."""
-    environment = _environment()
-    if environment is None:
-        return {}
-    per_node = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ["SLURM_NTASKS_PER_NODE"])
-    return {"devices": per_node, "num_nodes": environment.world_size() // per_node}
-
-
 def _environment() -> Any:
     """Lightning's view of what started this process as one of several; None where nothing did."""
     if "TORCHELASTIC_RUN_ID" in os.environ:

@@ -1,6 +1,7 @@
 """Two real processes, started with the variables of torchrun or of srun, against one: the same files with the same numbers."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -34,8 +35,8 @@ def torchrun(rank: int, port: int) -> dict[str, str]:
 
 def srun(rank: int, port: int) -> dict[str, str]:
     job = {"SLURM_JOB_ID": "1", "SLURM_STEP_ID": "0", "SLURM_JOB_NAME": "probe", "SLURM_NODELIST": "127.0.0.1"}
-    tasks = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1", "SLURM_NODEID": "0"}
-    return job | tasks | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank), "MASTER_PORT": str(port)}
+    step = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1", "SLURM_NODEID": "0"}
+    return job | step | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank), "MASTER_PORT": str(port)}
 
 
 def two(
@@ -112,8 +113,8 @@ def test_two_tasks_of_srun_with_one_problem(ired: Ired, tiny_run: Path, tmp_path
     Path("probes.yaml").write_text(yaml.safe_dump({"probes": probes}))
     arguments = ["probe", "--ckpt", tiny_run, "--config", "probes.yaml", "--problems", 1]
     assert ired(*arguments, "--output", "one")[0] == 0
-    tasks = two(srun, tmp_path, *arguments, "--output", "two")
-    assert [code for code, *_ in tasks] == [0, 0], tasks
+    ended = two(srun, tmp_path, *arguments, "--output", "two")
+    assert [code for code, *_ in ended] == [0, 0], ended
     assert_equal(results(tmp_path / "two"), results(tmp_path / "one"))
 
 
@@ -151,6 +152,44 @@ def test_what_one_task_meets_is_no_result_and_does_not_hang(ired: Ired, tiny_run
     assert "not finite" in file[1].attrs["failed"]
 
 
+# One of the tasks is asked to stop at its twelfth product in θ.
+ASKED = (
+    """
+import os, signal
+from ired_interp.spectra.hessian import HessianOperator
+if os.environ["RANK"] == "1":
+    apply, calls = HessianOperator._apply, iter(range(1000))
+    def asked(self, graph, parts):
+        if next(calls) == 12:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return apply(self, graph, parts)
+    HessianOperator._apply = asked
+"""
+    + PROGRAM
+)
+
+
+def test_a_signal_to_one_task_stops_both_at_one_product_and_they_go_on_from_it(
+    ired: Ired, tiny_run: Path, tmp_path: Path
+) -> None:
+    settings = {"space": "theta", "dtype": "float64", **SHORT}
+    probes = [{"class_path": "HessianSpectrum", "init_args": settings}]
+    Path("probes.yaml").write_text(yaml.safe_dump({"probes": probes}))
+    arguments = ["probe", "--ckpt", tiny_run, "--config", "probes.yaml", "--problems", 4]
+    assert ired(*arguments, "--output", "one")[0] == 0
+    ended = two(torchrun, tmp_path, *arguments, "--output", "two", program=ASKED)
+    assert [code for code, *_ in ended] == [128 + signal.SIGTERM] * 2, ended
+    assert not results(tmp_path / "two")
+    ended = two(torchrun, tmp_path, *arguments, "--output", "two")
+    assert [code for code, *_ in ended] == [0, 0], ended
+    found, expected = results(tmp_path / "two"), results(tmp_path / "one")
+    assert found.keys() == expected.keys()
+    (found, expected) = (*found.values(), *expected.values())
+    assert found["matvecs"][0] < expected["matvecs"][0], "Lanczos goes on, it does not begin anew"
+    scale = float(abs(expected["eigenvalues"]).max())
+    np.testing.assert_allclose(found["eigenvalues"], expected["eigenvalues"], rtol=0, atol=DOUBLE * scale)
+
+
 def test_a_refusal_is_said_once(ired: Ired, tiny_run: Path, tmp_path: Path) -> None:
     """By a probe that the first task measures alone, while the second waits."""
     probe = {"class_path": "GradientStatistics", "init_args": {"landscapes": [99]}}
@@ -160,15 +199,21 @@ def test_a_refusal_is_said_once(ired: Ired, tiny_run: Path, tmp_path: Path) -> N
     assert "landscapes [99] were asked for" in first[2]
 
 
-def test_two_tasks_of_srun_evaluate_as_one_process_does(ired: Ired, tiny_run: Path, tmp_path: Path) -> None:
-    """61 problems; errors are sums in double over float32 answers to the same problems, of which a batch has half as many rows."""
+@pytest.mark.parametrize("spread", [["--trainer.devices", 2, "--trainer.strategy", "ddp"], []])
+def test_two_tasks_of_srun_evaluate_as_one_process_does(
+    ired: Ired, tiny_run: Path, tmp_path: Path, spread: list[object]
+) -> None:
+    """Shared out, or each alone.
+
+    61 problems; errors are sums in double over float32 answers to the same problems, of which a batch has half as many rows.
+    """
     arguments = ["test", "--ckpt", tiny_run, "--data.test_problems", 61]
     code, out, err = ired(*arguments)
     assert code == 0, err
     expected = results(tiny_run / "results")
     for path in (tiny_run / "results").rglob("*.nc"):
         path.unlink()
-    first, second = two(srun, tmp_path, *arguments)
+    first, second = two(srun, tmp_path, *arguments, *spread)
     assert first[0] == second[0] == 0, first[2] + second[2]
     assert len(first[1].splitlines()) == len(out.splitlines())
     assert second[1:] == ("", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 import warnings
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ired_interp.errors import InputError
+from ired_interp.errors import InputError, Interrupted
 from ired_interp.random import stream
 from ired_interp.spectra.krylov import Krylov
 from ired_interp.spectra.operator import SymmetricOperator
@@ -287,13 +288,14 @@ def lanczos(
                         stopped = "converged"
                     text = f"Lanczos: {run.used} products, {int(run.converged.sum())} of {k} eigenpairs converged"
                     bar.update(text, trend.share(run.used, run.excess))
-                if (
-                    folder is not None
-                    and operator.main()
-                    and (stopped or interrupted() or time.monotonic() - saved > save_every)
-                ):
+                # All ranks leave at one product: one that went on would wait for those that left.
+                leave = operator.agree(interrupted() is not None)
+                save = stopped or leave or time.monotonic() - saved > save_every
+                if folder is not None and operator.main() and save:
                     _save(run, folder, stopped)
                     saved = time.monotonic()
+                if leave:
+                    raise Interrupted(interrupted() or signal.SIGTERM)
     finally:
         bar.close()
     return _finish(run, operator, stopped, first, begin, plan.sentence)
