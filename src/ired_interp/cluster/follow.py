@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
 
 from ired_interp.cluster.host import Host
 from ired_interp.cluster.slurm import WAITING, JobState, expected_start
 from ired_interp.cluster.submission import Submission, SubmittedTask, task_states
 from ired_interp.cluster.symptoms import WAITING as WAITING_REASONS
 from ired_interp.cluster.symptoms import Cause, explain
+from ired_interp.terminal import say
 
-_BEGUN = re.compile(r"^(\d+: )?(step \d+/\d+ |measuring |(test|validation): \d+/\d+ |written to )", re.MULTILINE)
+_BEGUN = re.compile(r"^(step \d+/\d+ |measuring |test: \d+/\d+ |written to )", re.MULTILINE)
 _POLL = 2.0  # seconds
 _SHOWN = 20  # lines of a failed job's log
 
 
-def follow(host: Host, submission: Submission, say: Callable[[str], None]) -> bool:
+def follow(host: Host, submission: Submission) -> bool:
     """Say what becomes of a job, until its first task takes its first step (True) or any has failed (False).
 
     Ctrl-C ends the watching, not the job.
@@ -31,7 +31,7 @@ def follow(host: Host, submission: Submission, say: Callable[[str], None]) -> bo
             say(line)
             shown = line
         for _, task in pairs:
-            if failed(states[task.job]):
+            if states[task.job].failed:
                 say(report(host, task, states[task.job]))
                 return False
         if all(not state.active for state in states.values()):
@@ -42,11 +42,6 @@ def follow(host: Host, submission: Submission, say: Callable[[str], None]) -> bo
             say(f"job {submission.job} has begun its work; `ired logs -f {submission.job}` follows it")
             return True
         time.sleep(_POLL)
-
-
-def failed(state: JobState) -> bool:
-    """Whether a task has ended otherwise than well."""
-    return not state.active and state.word != "COMPLETED"
 
 
 def report(host: Host, task: SubmittedTask, state: JobState) -> str:

@@ -20,13 +20,14 @@ from ired_interp.cluster.job import PREPARE, Job, lock_digest, read_part, traine
 from ired_interp.cluster.profile import Profile
 from ired_interp.cluster.repository import Repository
 from ired_interp.cluster.slurm import partition_limit, test_request
-from ired_interp.cluster.submission import choose, submissions, task_states
+from ired_interp.cluster.submission import JOBS, choose, submissions, task_states
 from ired_interp.cluster.tasks import Task, options
 from ired_interp.cluster.transfer import copy
 from ired_interp.errors import InputError
 
 _SIGNAL_AT_LEAST = 30  # seconds: the step under way is finished and the state saved
 _LIMIT_OVER_SIGNAL = 4
+_CLONING = 600  # seconds after which a clone counts as not answering
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,8 @@ class Preflight:
             return
         if len(self.facts) == len(self.tasks):
             yield from self._run_checks()
-        job = self.job()
-        yield self._environment_check(job)
-        yield self._slurm_check(job)
+        yield self._environment_check()
+        yield self._slurm_check()
 
     def job(self) -> Job:
         """The job that was checked."""
@@ -86,7 +86,7 @@ class Preflight:
             name=name,
             tasks=tuple(tasks),
             profile=self.profile,
-            folder=f"{self.folder}/jobs/{self.name}",
+            folder=f"{self.folder}/{JOBS}/{self.name}",
             remote=self.remote,
             commit=self.repository.commit,
             prefix=self.repository.prefix,
@@ -140,7 +140,7 @@ class Preflight:
             yield Check("on the remote", False, str(error))
 
     def _on_remote(self, commit: str, remote: str) -> Check:
-        done = self._prepare("source", remote, commit, self.source)
+        done = self.host.run(*self.preparing("source", remote, commit, self.source), seconds=_CLONING)
         if done.returncode == 0:
             return Check("on the remote", True, f"{self.host.name} cloned commit {commit[:10]} from {remote}")
         if any(
@@ -157,15 +157,14 @@ class Preflight:
             "give it access, or set remote in the profile to a URL that the cluster reaches",
         )
 
-    def _prepare(self, *arguments: str, seconds: float | None = 600) -> subprocess.CompletedProcess[str]:
-        """Run slurm/prepare.sh on the host, with the profile's modules loaded."""
-        return self.host.run(*self.preparing(*arguments), seconds=seconds)
-
     def preparing(self, *arguments: str) -> list[str]:
-        """The command that runs slurm/prepare.sh."""
-        modules = [f"module load {module}\n" for module in self.profile.modules]
-        script = "".join(modules) + read_part(self.repository.root, PREPARE)
-        return ["bash", "-lc" if modules else "-c", script, "prepare.sh", *arguments]
+        """The command that runs slurm/prepare.sh on the host."""
+        return [*self._with_modules(read_part(self.repository.root, PREPARE)), "prepare.sh", *arguments]
+
+    def _with_modules(self, script: str) -> list[str]:
+        """The command that runs a script on the host with the profile's modules loaded."""
+        modules = "".join(f"module load {module}\n" for module in self.profile.modules)
+        return ["bash", "-lc" if modules else "-c", modules + script]
 
     def _rehearsal_checks(self) -> Iterator[Check]:
         """A dry run of the very job: its commit in a fresh clone, its configuration, a tiny batch on the CPU."""
@@ -173,7 +172,7 @@ class Preflight:
             source = f"{temporary}/source"
             arguments = ["source", str(self.repository.root), self.repository.commit, source]
             script = read_part(self.repository.root, PREPARE)
-            done = Host().run("bash", "-c", script, "prepare.sh", *arguments, seconds=600)
+            done = Host().run("bash", "-c", script, "prepare.sh", *arguments, seconds=_CLONING)
             if done.returncode:
                 yield Check("fresh clone", False, last_line(done.stderr), "repair the repository: git fsck")
                 return
@@ -197,10 +196,10 @@ class Preflight:
                     f"checkpoint {value} does not exist on {self.host.name}; check the path (`ired runs` lists runs)."
                 )
             if self.host.address is not None:
-                copy = temporary / f"{len(list(temporary.glob('*')))}"
-                copy.mkdir(parents=True)
-                _copy_checkpoint(self.host, value, copy)
-                arguments = [word.replace(value, str(copy / Path(value).name)) for word in arguments]
+                place = temporary / f"{len(list(temporary.glob('*')))}"
+                place.mkdir(parents=True)
+                _copy_checkpoint(self.host, value, place)
+                arguments = [word.replace(value, str(place / Path(value).name)) for word in arguments]
         return replace(task, arguments=tuple(arguments))
 
     def _rehearse(self, source: Path, tasks: Sequence[Task]) -> Iterator[Check]:
@@ -313,11 +312,11 @@ class Preflight:
             return None
         return next((job for job, state in task_states(self.host, pairs).items() if state.active), None)
 
-    def _environment_check(self, job: Job) -> Check:
+    def _environment_check(self) -> Check:
         """Whether the job's environment is there or can be made."""
         profile = self.profile
         if profile.environment is not None:
-            program = f"{job.environment}/bin/ired"
+            program = f"{self.environment}/bin/ired"
             done = self.host.run(program, "--version") if self.host.exists(program) else None
             if done is None or done.returncode:
                 found = "does not exist" if done is None else f"does not run: {last_line(done.stderr)}"
@@ -327,30 +326,29 @@ class Preflight:
                     f"{program} {found}",
                     "correct environment in the profile, or leave it out to have one made",
                 )
-            return Check("environment", True, f"{job.environment} has {done.stdout.strip()}")
-        if self.host.exists(f"{job.environment}/ready"):
-            return Check("environment", True, f"{job.environment} is ready for this lock file")
-        modules = "".join(f"module load {module}\n" for module in profile.modules)
-        asked = f'{modules}{profile.python} -c "import ensurepip, sys; sys.exit(sys.version_info < (3, 10))"'
-        done = self.host.run("bash", "-lc" if modules else "-c", asked)
+            return Check("environment", True, f"{self.environment} has {done.stdout.strip()}")
+        if self.host.exists(f"{self.environment}/ready"):
+            return Check("environment", True, f"{self.environment} is ready for this lock file")
+        asked = f'{profile.python} -c "import ensurepip, sys; sys.exit(sys.version_info < (3, 10))"'
+        done = self.host.run(*self._with_modules(asked))
         if done.returncode:
             found = last_line(done.stderr) or f"{profile.python} is older than Python 3.10"
             return Check(
                 "environment", False, f"no environment can be made: {found}", "correct python or modules in the profile"
             )
-        return Check("environment", True, f"{job.environment} will be made, once for this lock file")
+        return Check("environment", True, f"{self.environment} will be made, once for this lock file")
 
     def _folder_check(self) -> Check:
         """Whether scripts, logs and runs can be written to where they stay."""
-        done = self.host.run("bash", "-c", 'mkdir -p "$1" && test -w "$1"', "make", f"{self.folder}/jobs")
+        done = self.host.run("bash", "-c", 'mkdir -p "$1" && test -w "$1"', "make", f"{self.folder}/{JOBS}")
         if done.returncode:
-            found = f"{self.folder}/jobs cannot be written on {self.host.name} {last_line(done.stderr)}".strip()
+            found = f"{self.folder}/{JOBS} cannot be written on {self.host.name} {last_line(done.stderr)}".strip()
             return Check("folder", False, found, "set folder in the profile to an absolute path that can")
-        return Check("folder", True, f"script and log will be in {self.folder}/jobs, runs stay in {self.folder}")
+        return Check("folder", True, f"script and log will be in {self.folder}/{JOBS}, runs stay in {self.folder}")
 
-    def _slurm_check(self, job: Job) -> Check:
+    def _slurm_check(self) -> Check:
         """Whether SLURM would take the request."""
-        if refused := test_request(self.host, job.script(self.repository.root)):
+        if refused := test_request(self.host, self.job().script(self.repository.root)):
             return Check("SLURM", False, f"it refuses the request: {refused}", f"correct profile {self.profile.name}")
         limit = partition_limit(self.host, self.profile.partition)
         if limit is not None and self.profile.seconds > limit:

@@ -27,6 +27,11 @@ class JobState:
         """Whether it waits or runs."""
         return self.word in ACTIVE
 
+    @property
+    def failed(self) -> bool:
+        """Whether it has ended otherwise than well."""
+        return not self.active and self.word != "COMPLETED"
+
 
 def submit(host: Host, script: str) -> str:
     """Queue a job script (a path on the host) and return the job's number.

@@ -129,7 +129,7 @@ def task_states(host: Host, tasks: list[tuple[Submission, SubmittedTask]]) -> di
         state = known.get(task.job)
         if state is None:
             state = _left(host, one, task)
-        elif not state.active and not state.exit_code:
+        elif state.failed and not state.exit_code:
             state = JobState(state.word, state.reason, exit_code(host, task.job))
         found[task.job] = state
     return found

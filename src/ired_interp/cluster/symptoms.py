@@ -133,7 +133,7 @@ def explain(state: JobState, log: str) -> Cause:
         return Cause(
             "SLURM could not write the log", "check that the profile's folder exists and is writable on the nodes"
         )
-    ours = [line for line in log.splitlines() if re.match(r"(\d+: )?ired: ", line)]
+    ours = [line for line in log.splitlines() if line.startswith("ired: ")]
     for symptom in IN_LOG:
         if match := re.search(symptom.pattern, log):
             return Cause(f"{symptom.cause} (the log says: {match.group(0).strip()})", symptom.remedy)

@@ -11,12 +11,8 @@ from pathlib import PurePosixPath
 from ired_interp.errors import InputError
 
 COMMANDS = ("fit", "probe", "test", "validate")
-PLACES = (
-    "--ckpt",
-    "--resume",
-    "--output",
-    "--runs",
-)  # options whose values lie in the job's folder, not in the repository
+# Options whose values lie in the job's folder, not in the repository.
+PLACES = ("--ckpt", "--resume", "--output", "--runs")
 
 
 @dataclass(frozen=True)

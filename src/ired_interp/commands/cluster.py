@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from ired_interp.cluster.follow import failed, sentence, waiting_reason
+from ired_interp.cluster.follow import sentence, waiting_reason
 from ired_interp.cluster.host import Host, connected
 from ired_interp.cluster.profile import load_profile
 from ired_interp.cluster.repository import find_repository
@@ -78,7 +78,7 @@ def _status(host: Host, folder: str, pairs: Pairs, wanted: str | None) -> int:
         name = f"{one.name} {task.label}".strip()
         run, log = (path.removeprefix(f"{folder}/") for path in (task.run or "–", task.log))
         table.add_row(task.job, name, state.word.lower(), _step(host, task), run, log)
-        if failed(state):
+        if state.failed:
             log = host.end(task.log)
             notes.append(f"{task.job}: {sentence(explain(state, log))}")
         elif state.reason:

@@ -101,7 +101,7 @@ def _submit(preflight: Preflight, job: Job, detach: bool) -> int:
     if detach:
         return 0
     try:
-        return 0 if follow(host, submission, say) else 1
+        return 0 if follow(host, submission) else 1
     except KeyboardInterrupt:
         say(
             f"no longer watching; job {submission.job} goes on: ired status {submission.job}, ired cancel {submission.job}"
