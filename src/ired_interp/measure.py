@@ -40,7 +40,7 @@ def measure(
     The file and the dataset.
     """
     label = Label(probe.label, snapshot.step, snapshot.weights, {"probe": probe.settings(), **origin})
-    path = folder / probe.label / label.filename
+    path = label.path(folder)
     scratch = path.with_name(f".{path.stem}")
     if keep and path.exists() and "failed" not in (result := read_result(path)).attrs:
         _discard(scratch)
@@ -64,7 +64,7 @@ def measure(
     if snapshot.ranks.first:
         write_result(folder, label, result, {"checkpoint": snapshot.checkpoint, **provenance()})
         _discard(scratch)
-    return label.path(folder), result
+    return path, result
 
 
 def _discard(scratch: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -98,10 +99,35 @@ def test_a_machine_without_slurm(job: Path, ired: Ired, monkeypatch: pytest.Monk
     """What the job left can be read anywhere; what needs SLURM says what to do."""
     few = tmp_path / "few"
     few.mkdir()
-    for name in ("bash", "git", "tr", "tail"):
+    for name in ("bash", "cat", "git", "tr", "tail"):
         (few / name).symlink_to(shutil.which(name))
     monkeypatch.setenv("PATH", str(few))
     (job / "ended-0").write_text("0\n")
     assert "completed" in ired("status")[1]
     with pytest.raises(RunError, match="sbatch does not exist on this machine; run this on a login node"):
         submit(Host(), "job.sbatch")
+
+
+def test_a_log_is_followed_byte_for_byte(job: Path, ired: Ired, commands, monkeypatch: pytest.MonkeyPatch):
+    """Carriage returns, bytes that are no text, and a character of which only half has been written yet."""
+    log = "step 1\r\nλ_max ".encode() + b"\xff \xce"
+    (job / "log.txt").write_bytes(log)
+    commands(squeue="7|RUNNING|None")
+
+    def more(_: float) -> None:
+        with (job / "log.txt").open("ab") as file:
+            file.write(b"\xbb\r\ndone\n")
+        commands(squeue="7|COMPLETED|None")
+
+    monkeypatch.setattr("ired_interp.commands.cluster.time", SimpleNamespace(sleep=more))
+    code, out, err = ired("logs", "-f", "7")
+    assert code == 0, err
+    assert out == "step 1\r\nλ_max \ufffd λ\r\ndone\n"
+
+
+def test_a_run_that_is_still_being_made_is_not_listed(job: Path, ired: Ired, tmp_path: Path):
+    made = tmp_path / "runs" / "a" / ".b.123"
+    made.mkdir(parents=True)
+    (made / "config.yaml").write_text("experiment: a")
+    _, out, _ = ired("runs")
+    assert "no runs in runs" in out

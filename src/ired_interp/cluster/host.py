@@ -41,9 +41,17 @@ class Host:
         return [*self.ssh, self.address, shlex.join(["bash", "-lc", script])]
 
     def run(
-        self, *arguments: str, stdin: str | None = None, seconds: float | None = _SECONDS
+        self, *arguments: str, stdin: str = "", seconds: float | None = _SECONDS
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command and return its exit code and output.
+        """Run a command and return its exit code and output; as `run_raw`."""
+        done = self.run_raw(*arguments, stdin=stdin.encode(), seconds=seconds)
+        stdout, stderr = (output.decode(errors="replace") for output in (done.stdout, done.stderr))
+        return subprocess.CompletedProcess(done.args, done.returncode, stdout, stderr)
+
+    def run_raw(
+        self, *arguments: str, stdin: bytes = b"", seconds: float | None = _SECONDS
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run a command and return its exit code and output, byte for byte.
 
         Raises
         ------
@@ -53,10 +61,8 @@ class Host:
         try:
             done = subprocess.run(
                 self.command(*arguments),
-                input=stdin if stdin is not None else "",
+                input=stdin,
                 capture_output=True,
-                text=True,
-                errors="replace",
                 env=_clean_environment(),
                 timeout=seconds,
             )
@@ -69,12 +75,11 @@ class Host:
                 f"{arguments[0]} on {self.name} gave no answer within {seconds:g} s; try again later."
             ) from None
         if self.address is not None and done.returncode == 255:
-            raise RunError(
-                f"ssh to {self.address} failed ({last_line(done.stderr)}); check host and ssh of the profile."
-            )
+            said = last_line(done.stderr.decode(errors="replace"))
+            raise RunError(f"ssh to {self.address} failed ({said}); check host and ssh of the profile.")
         return done
 
-    def output(self, *arguments: str, stdin: str | None = None) -> str:
+    def output(self, *arguments: str, stdin: str = "") -> str:
         """What a command prints.
 
         Raises
@@ -109,17 +114,19 @@ class Host:
         script = 'cat > "$1.new" && mv "$1.new" "$1"'
         self.output("bash", "-c", script, "write", path, stdin=text)
 
-    def read(self, path: str, offset: int = 0) -> str | None:
-        """A file's text from a byte on; None if it cannot be read."""
-        return self._tail(path, f"+{offset + 1}")
+    def read(self, path: str) -> str | None:
+        """A file's text; None if it cannot be read."""
+        done = self.run("cat", path)
+        return None if done.returncode else done.stdout
+
+    def read_from(self, path: str, offset: int) -> bytes | None:
+        """A file from a byte on; None if it cannot be read."""
+        done = self.run_raw("tail", "-c", f"+{offset + 1}", path)
+        return None if done.returncode else done.stdout
 
     def end(self, path: str) -> str:
         """The last 64 KiB of a file; nothing if it cannot be read."""
-        return self._tail(path, str(2**16)) or ""
-
-    def _tail(self, path: str, where: str) -> str | None:
-        done = self.run("tail", "-c", where, path)
-        return None if done.returncode else done.stdout
+        return self.run("tail", "-c", str(2**16), path).stdout
 
 
 @contextmanager

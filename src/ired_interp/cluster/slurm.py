@@ -115,6 +115,6 @@ def cancel(host: Host, jobs: Sequence[str]) -> None:
         raise RunError(f"SLURM did not cancel {', '.join(jobs)}: {last_line(done.stderr)}")
 
 
-def _ask(host: Host, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+def _ask(host: Host, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """Run a command that may not be installed there; it then fails with exit code 127."""
     return host.run("bash", "-c", 'exec "$@"', "ask", *arguments, stdin=stdin)

@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from codecs import getincrementaldecoder
 from pathlib import Path
 
 from rich.table import Table
@@ -110,13 +111,14 @@ def _logs(host: Host, pairs: Pairs, follow: bool) -> int:
     if len(pairs) > 1:
         say(f"{len(pairs)} logs fit; this is the newest, of {task.job} {task.label}")
     position = 0
+    decoder = getincrementaldecoder("utf-8")("replace")  # what is new may begin inside a character
     while True:
         ended = not follow or not task_states(host, pairs[-1:])[task.job].active
-        text = host.read(task.log, position)
-        if text is None:
+        new = host.read_from(task.log, position)
+        if new is None:
             raise InputError(f"log {task.log} does not exist on {host.name}; was its folder removed?")
-        print(text, end="", flush=True)
-        position += len(text.encode())
+        print(decoder.decode(new, final=ended), end="", flush=True)
+        position += len(new)
         if ended:
             return 0
         time.sleep(_POLL)

@@ -102,4 +102,5 @@ def open_run(path: str | Path) -> Run:
 
 def find_runs(root: Path) -> list[Run]:
     """Runs below a folder, oldest configuration first."""
-    return [Run(p.parent) for p in sorted(root.glob("**/config.yaml"), key=lambda p: p.stat().st_mtime)]
+    files = [p for p in root.glob("**/config.yaml") if not p.parent.name.startswith(".")]  # hidden: still being made
+    return [Run(p.parent) for p in sorted(files, key=lambda p: p.stat().st_mtime)]
