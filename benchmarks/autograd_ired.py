@@ -12,7 +12,9 @@ class AutogradEnergy(nn.Module):
 
     def __init__(self, condition_dim: int, solution_dim: int, width: int = 512) -> None:
         super().__init__()
-        self.time_mlp = nn.Sequential(nn.Identity(), nn.Linear(128, 128), nn.GELU(), nn.Linear(128, 128))
+        self.time_mlp = nn.Sequential(
+            nn.Identity(), nn.Linear(128, 128), nn.GELU(), nn.Linear(128, 128)
+        )
         self.fc1 = nn.Linear(condition_dim + solution_dim, width)
         self.fc2 = nn.Linear(width, width)
         self.fc3 = nn.Linear(width, width)
@@ -21,7 +23,9 @@ class AutogradEnergy(nn.Module):
         self.t_map_fc3 = nn.Linear(128, 2 * width)
 
     def forward(self, x: Tensor, y: Tensor, k: Tensor) -> Tensor:
-        frequency = torch.exp(torch.arange(64, device=k.device, dtype=x.dtype) * (-math.log(10000) / 63))
+        frequency = torch.exp(
+            torch.arange(64, device=k.device, dtype=x.dtype) * (-math.log(10000) / 63)
+        )
         angle = k[:, None] * frequency
         time = self.time_mlp(torch.cat([angle.sin(), angle.cos()], 1))
         gain2, shift2 = self.t_map_fc2(time).chunk(2, 1)
@@ -34,7 +38,9 @@ class AutogradEnergy(nn.Module):
         h = h * torch.sigmoid(h)
         return self.fc4(h).square().sum(1)
 
-    def gradient(self, x: Tensor, y: Tensor, k: Tensor, create_graph: bool) -> tuple[Tensor, Tensor]:
+    def gradient(
+        self, x: Tensor, y: Tensor, k: Tensor, create_graph: bool
+    ) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             y = y if y.requires_grad else y.detach().requires_grad_()
             energy = self(x, y, k)
@@ -42,7 +48,11 @@ class AutogradEnergy(nn.Module):
 
 
 def autograd_loss(
-    energy: AutogradEnergy, schedule: nn.Module, x: Tensor, y: Tensor, noise: tuple[Tensor, Tensor, Tensor]
+    energy: AutogradEnergy,
+    schedule: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    noise: tuple[Tensor, Tensor, Tensor],
 ) -> Tensor:
     """Score + 0.5 · contrastive with two negative steps, as in spec and paper, through double backward."""
     k, eps, contrast_eps = noise

@@ -14,7 +14,13 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from ired_interp.callbacks import GradientStatistics, InferenceTrajectory, ProbeCallback, SubspaceDrift, WeightAveraging
+from ired_interp.callbacks import (
+    GradientStatistics,
+    InferenceTrajectory,
+    ProbeCallback,
+    SubspaceDrift,
+    WeightAveraging,
+)
 from ired_interp.energy import MLPEnergy
 from ired_interp.lightning_cli import quiet
 from ired_interp.module import IREDModule
@@ -73,7 +79,9 @@ def ratio() -> None:
     spent = {"without": 0.0, "with": 0.0}
     for turn in ("without", "with", "with", "without"):
         spent[turn] += fit([kind() for kind in KINDS] if turn == "with" else [], 4, 128, 256, 2000)
-    print(f"inverse n = 4, width 128, batch 256, 2000 steps: with/without = {spent['with'] / spent['without']:.3f}")
+    print(
+        f"inverse n = 4, width 128, batch 256, 2000 steps: with/without = {spent['with'] / spent['without']:.3f}"
+    )
 
 
 def cost() -> None:
@@ -89,14 +97,18 @@ def cost() -> None:
                 kind().every_n_steps,
                 sum(spent),
             )  # one measurement, and what the hooks cost at the other steps
-            print(f"  {kind.__name__}: {one:.2f} s, every {interval} steps: {one / (interval * step):.2%}")
+            print(
+                f"  {kind.__name__}: {one:.2f} s, every {interval} steps: {one / (interval * step):.2%}"
+            )
 
 
 class Resident(Callback):
     def __init__(self) -> None:
         self.mib: dict[int, float] = {}
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         if trainer.global_step % 100 == 0:
             pages = int(Path("/proc/self/statm").read_text().split()[1])
             self.mib[trainer.global_step] = pages * 4096 / 2**20
@@ -106,10 +118,15 @@ def memory() -> None:
     for name, callbacks in (("without", []), ("with", [kind(every_n_steps=25) for kind in KINDS])):
         resident = Resident()
         fit([*callbacks, resident], 4, 128, 256, 1000)
-        print(f"{name}: MiB at step " + ", ".join(f"{step}: {mib:.0f}" for step, mib in resident.mib.items()))
+        print(
+            f"{name}: MiB at step "
+            + ", ".join(f"{step}: {mib:.0f}" for step, mib in resident.mib.items())
+        )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=["ratio", "cost", "memory"])
     {"ratio": ratio, "cost": cost, "memory": memory}[parser.parse_args().what]()

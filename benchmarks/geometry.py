@@ -70,18 +70,24 @@ def cost() -> None:
     for n in (40, 400, 100_000, 1_000_000):
         u, v = (rng.standard_normal((n, 20), dtype=np.float32) for _ in range(2))
         ours = cpu(lambda u=u, v=v: geometry.grassmann_distance(u, v))
-        scipys = cpu(lambda u=u, v=v: scipy.linalg.subspace_angles(u.astype(float), v.astype(float)))
+        scipys = cpu(
+            lambda u=u, v=v: scipy.linalg.subspace_angles(u.astype(float), v.astype(float))
+        )
         row = f"N = {n:8d}: ours {ours:.4f}, scipy {scipys:.4f}"
         if n <= 400:
             q, r = (np.linalg.qr(basis.astype(float))[0] for basis in (u, v))
             row += f", geomstats {cpu(lambda q=q, r=r: geomstats_distance(q, r)):.4f}"
         print(row)
     base = rng.standard_normal((2000, 20))
-    frames = torch.from_numpy(np.stack([base + 0.3 * rng.standard_normal(base.shape) for _ in range(100)]))
+    frames = torch.from_numpy(
+        np.stack([base + 0.3 * rng.standard_normal(base.shape) for _ in range(100)])
+    )
     print(
         f"Karcher mean of 100 planes, p = 20, in 2000 coordinates: {cpu(lambda: geometry.karcher_mean(frames)):.1f} s"
     )
-    print(f"2000 null draws, N = 10^6, p = 20: {cpu(lambda: geometry.chance_angles(10**6, 20, 20, 2000, rng)):.2f} s")
+    print(
+        f"2000 null draws, N = 10^6, p = 20: {cpu(lambda: geometry.chance_angles(10**6, 20, 20, 2000, rng)):.2f} s"
+    )
 
 
 def memory(snapshots: int = 100, n: int = 1_000_000, p: int = 20) -> None:
@@ -98,20 +104,28 @@ def memory(snapshots: int = 100, n: int = 1_000_000, p: int = 20) -> None:
             for rows in basis.split(10_000):  # a random walk, without a second full-size array
                 rows.add_(torch.randn(rows.shape, generator=generator), alpha=0.1)
             history.append(step, basis)
-        print(f"{snapshots} snapshots: {time.process_time() - start:.0f} CPU s, peak {peak():.2f} GiB")
+        print(
+            f"{snapshots} snapshots: {time.process_time() - start:.0f} CPU s, peak {peak():.2f} GiB"
+        )
         start = time.process_time()
         geodesic = history.distance()
         print(f"all pairs: {time.process_time() - start:.0f} CPU s, peak {peak():.2f} GiB")
         exact = torch.linalg.vector_norm(history.between(-2, -1))
-        print(f"last step: {geodesic[-2, -1]:.9f} rad by the Gram matrix, {exact:.9f} by streamed QR")
+        print(
+            f"last step: {geodesic[-2, -1]:.9f} rad by the Gram matrix, {exact:.9f} by streamed QR"
+        )
         start = time.process_time()
         mean = geometry.karcher_mean(history.coordinates()[-10:])
-        print(f"mean of the last ten: dispersion {mean.dispersion:.4f}, {time.process_time() - start:.0f} CPU s")
+        print(
+            f"mean of the last ten: dispersion {mean.dispersion:.4f}, {time.process_time() - start:.0f} CPU s"
+        )
     print(f"peak {peak():.2f} GiB")
 
 
 if __name__ == "__main__":
     parts = {"accuracy": accuracy, "cost": cost, "memory": memory}
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("part", choices=parts)
     parts[parser.parse_args().part]()

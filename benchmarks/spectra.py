@@ -41,7 +41,15 @@ CASES = [
     ("trained", "score", 32),
     ("trained", "score", 256),
 ]
-METHODS = ["products", "ours", "ours, 300 MiB", "curvlinops", "eigenthings", "eigenthings, m=100", "pyhessian"]
+METHODS = [
+    "products",
+    "ours",
+    "ours, 300 MiB",
+    "curvlinops",
+    "eigenthings",
+    "eigenthings, m=100",
+    "pyhessian",
+]
 
 
 def draw(count: int, source: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -127,7 +135,11 @@ def measure(method: str, state: str, objective: str, batch: int, out: Path) -> d
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = lanczos(HessianOperator(value, parameters), K + 2, "LM", 1e-7, progress=False)
-        return {"values": found.eigenvalues[:K].tolist(), "notes": found.notes, "products": found.matvecs}
+        return {
+            "values": found.eigenvalues[:K].tolist(),
+            "notes": found.notes,
+            "products": found.matvecs,
+        }
     if method == "products":
         operator = HessianOperator(value, parameters)
         v = torch.randn(operator.shape[0], generator=stream("cpu", 0, "vector"))
@@ -139,11 +151,22 @@ def measure(method: str, state: str, objective: str, batch: int, out: Path) -> d
         begin = time.process_time()
         for _ in range(10):
             torch.autograd.grad(value(), parameters, allow_unused=True)
-        return {"product": product, "gradient": (time.process_time() - begin) / 10, "memory": peak()}
+        return {
+            "product": product,
+            "gradient": (time.process_time() - begin) / 10,
+            "memory": peak(),
+        }
     if method.startswith("ours"):
         limit = "300MiB" if "300" in method else None
-        found = lanczos(HessianOperator(value, parameters), K, "LM", TOL, memory=limit, progress=False)
-        values, vectors, products, restarts = found.eigenvalues, found.eigenvectors, found.matvecs, found.restarts
+        found = lanczos(
+            HessianOperator(value, parameters), K, "LM", TOL, memory=limit, progress=False
+        )
+        values, vectors, products, restarts = (
+            found.eigenvalues,
+            found.eigenvectors,
+            found.matvecs,
+            found.restarts,
+        )
     elif method == "curvlinops":
         from curvlinops import HessianLinearOperator
         from scipy.sparse.linalg import LinearOperator, eigsh
@@ -156,7 +179,13 @@ def measure(method: str, state: str, objective: str, batch: int, out: Path) -> d
             return operator @ v.astype(np.float32)
 
         start = np.random.default_rng(0).standard_normal(operator.shape[0]).astype(np.float32)
-        found = eigsh(LinearOperator(operator.shape, counted, dtype=np.float32), K, which="LM", tol=TOL, v0=start)
+        found = eigsh(
+            LinearOperator(operator.shape, counted, dtype=np.float32),
+            K,
+            which="LM",
+            tol=TOL,
+            v0=start,
+        )
         values, vectors = torch.from_numpy(found[0]), torch.from_numpy(found[1])
     elif method.startswith("eigenthings"):
         import hessian_eigenthings as library
@@ -164,7 +193,11 @@ def measure(method: str, state: str, objective: str, batch: int, out: Path) -> d
         operator = library.HessianOperator(packed, [data], lambda model, b: loss(model(b[0]), b[1]))
         steps = {"max_iter": 100, "reorthogonalize": True} if "100" in method else {}
         found = library.lanczos(operator, k=K, tol=TOL, which="LM", seed=0, **steps)
-        values, vectors, products = found.eigenvalues, found.eigenvectors, steps.get("max_iter", 2 * K)
+        values, vectors, products = (
+            found.eigenvalues,
+            found.eigenvectors,
+            steps.get("max_iter", 2 * K),
+        )
         vectors = vectors if vectors.shape[1] == K else vectors.T
     elif method == "pyhessian":
         from pyhessian import hessian as PyHessian
@@ -183,7 +216,9 @@ def measure(method: str, state: str, objective: str, batch: int, out: Path) -> d
     seconds, memory = time.process_time() - begin, peak()
     order = values.abs().argsort(descending=True)
     values, vectors = values[order].double(), vectors[:, order].float()
-    truth = torch.tensor(json.loads((out / f"{state}-{objective}-{batch}-truth.json").read_text())["values"]).double()
+    truth = torch.tensor(
+        json.loads((out / f"{state}-{objective}-{batch}-truth.json").read_text())["values"]
+    ).double()
     errors = (values - truth).abs() / truth.abs()
     operator = HessianOperator(value, parameters)
     residuals = residual_norms(operator, values, vectors.detach()) / values.abs()
@@ -255,9 +290,14 @@ def child(*words: str, out: Path) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        "--out", type=Path, required=True, help="folder for weights and results; finished measurements are kept"
+        "--out",
+        type=Path,
+        required=True,
+        help="folder for weights and results; finished measurements are kept",
     )
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -274,15 +314,21 @@ def main() -> None:
         print(json.dumps(result))
         return
     child("train", out=out)
-    print("| Hessians in y | CPU s, first call | CPU s, second call | MiB | error |\n|---|---|---|---|---|", flush=True)
+    print(
+        "| Hessians in y | CPU s, first call | CPU s, second call | MiB | error |\n|---|---|---|---|---|",
+        flush=True,
+    )
     for method in ("vmap(hessian)", "batched_hessian", "mlp_hessian"):
         r = child("y", method, out=out)
         print(
-            f"| {method} | {r['seconds']:.2f} | {r['again']:.2f} | {r['memory']:.0f} | {r['error']:.0e} |", flush=True
+            f"| {method} | {r['seconds']:.2f} | {r['again']:.2f} | {r['memory']:.0f} | {r['error']:.0e} |",
+            flush=True,
         )
     print(f"| their eigenvalues | {child('y', 'eigenvalues', out=out)['seconds']:.2f} | | | |")
     print(f"\nMatrix product: {child('y', 'matrix product', out=out)['gflops']:.0f} GFLOP/s\n")
-    print("| weights, objective, batch | method | products | CPU s | MiB | right | worst error | worst residual |")
+    print(
+        "| weights, objective, batch | method | products | CPU s | MiB | right | worst error | worst residual |"
+    )
     print("|---|---|---|---|---|---|---|---|", flush=True)
     for state, objective, batch in CASES:
         words = state, objective, str(batch)
@@ -294,7 +340,10 @@ def main() -> None:
                 print(f"{head} failed: {r['failed']} | | | | | |", flush=True)
             elif method == "products":
                 ratio = r["product"] / r["gradient"]
-                print(f"{head} 1 | {r['product']:.4f} ({ratio:.1f} gradients) | {r['memory']:.0f} | | | |", flush=True)
+                print(
+                    f"{head} 1 | {r['product']:.4f} ({ratio:.1f} gradients) | {r['memory']:.0f} | | | |",
+                    flush=True,
+                )
             else:
                 print(
                     f"{head} {r['products']} | {r['seconds']:.1f} | {r['memory']:.0f} | {r['right']} of {K} | "

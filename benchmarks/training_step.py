@@ -81,7 +81,11 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=2048)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--no-compile", action="store_true", help="leave out the compiled variants (20 to 60 s each)")
+    parser.add_argument(
+        "--no-compile",
+        action="store_true",
+        help="leave out the compiled variants (20 to 60 s each)",
+    )
     options = parser.parse_args()
     device = torch.device(options.device)
     if device.type == "cpu":
@@ -102,7 +106,9 @@ def main() -> None:
             return objective(energy, schedule, x, y, Noise(*draws)).total
 
         if compiled:
-            total = torch.compile(total, dynamic=False, mode="reduce-overhead" if device.type == "cuda" else None)
+            total = torch.compile(
+                total, dynamic=False, mode="reduce-overhead" if device.type == "cuda" else None
+            )
         context = (lambda: torch.autocast(device.type, torch.bfloat16)) if autocast else nullcontext
 
         def loss() -> Tensor:
@@ -125,7 +131,11 @@ def main() -> None:
             if name == "TF32" and device.type == "cpu":
                 continue
             energy = twin()
-            variants[f"ours, {name}{suffix}"] = (energy, ours(energy, compiled, autocast), precision)
+            variants[f"ours, {name}{suffix}"] = (
+                energy,
+                ours(energy, compiled, autocast),
+                precision,
+            )
 
     reference = baseline()
     gradient = torch.autograd.grad(reference, list(plain.parameters()))
@@ -136,7 +146,9 @@ def main() -> None:
             value = loss()
             found = torch.autograd.grad(value, list(module.parameters()))
             difference = (
-                torch.stack([(a - b).square().sum() for a, b in zip(found, gradient, strict=True)]).sum().sqrt()
+                torch.stack([(a - b).square().sum() for a, b in zip(found, gradient, strict=True)])
+                .sum()
+                .sqrt()
             )
             agreement[name] = (float((value / reference - 1).abs()), float(difference / norm))
             if "compiled" not in name:
@@ -155,8 +167,12 @@ def main() -> None:
         times["product"].append(clock(device, lambda: [a @ b for _ in range(20)]) / 20)
     seconds = {name: sorted(values)[len(values) // 2] for name, values in times.items()}
     peak = 2 * 2048 * 512 * 512 / 1e9 / seconds["product"]
-    print(f"\n{device}, torch {torch.__version__}, batch {options.batch}; float32 product {peak:.0f} GFLOP/s")
-    print(f"{'variant':32}{'ms':>9}{'faster':>8}{'GFLOP':>8}{'GFLOP/s':>9}{'of peak':>9}{'loss':>10}{'gradient':>10}")
+    print(
+        f"\n{device}, torch {torch.__version__}, batch {options.batch}; float32 product {peak:.0f} GFLOP/s"
+    )
+    print(
+        f"{'variant':32}{'ms':>9}{'faster':>8}{'GFLOP':>8}{'GFLOP/s':>9}{'of peak':>9}{'loss':>10}{'gradient':>10}"
+    )
     for name in variants:
         gflop = work.get(name, work["ours, float32"])
         rate = gflop / seconds[name]

@@ -29,7 +29,9 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 def reference_weights(module: torch.nn.Module) -> None:
     """Fill a module with the weights that the reference numbers were computed with (tests/data/README.md)."""
     for name, parameter in module.named_parameters():
-        draw = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(tuple(parameter.shape))
+        draw = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(
+            tuple(parameter.shape)
+        )
         draw = draw / np.sqrt(parameter.shape[1]) if name.endswith("weight") else 0.1 * draw
         parameter.data = torch.from_numpy(draw.astype(np.float32))
 
@@ -55,7 +57,9 @@ Ired = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def ired(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ired:
+def ired(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Ired:
     """Run the program in an empty folder: ired("fit", "--config", …) → (exit code, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
@@ -71,8 +75,22 @@ def ired(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tm
 
 
 TINY = [
-    *("--config", "configs/quickstart.yaml", "--model.energy.width", "16", "--data.batch_size", "16"),
-    *("--data.validation_problems", "40", "--data.test_problems", "60", "--trainer.max_steps", "12"),
+    *(
+        "--config",
+        "configs/quickstart.yaml",
+        "--model.energy.width",
+        "16",
+        "--data.batch_size",
+        "16",
+    ),
+    *(
+        "--data.validation_problems",
+        "40",
+        "--data.test_problems",
+        "60",
+        "--trainer.max_steps",
+        "12",
+    ),
     *("--trainer.val_check_interval", "5", "--trainer.log_every_n_steps", "2", "--save_every", "4"),
 ]
 

@@ -20,7 +20,9 @@ class SignalAt(Callback):
     def __init__(self, step: int, number: int) -> None:
         self.step, self.number = step, number
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         sent = Path(trainer.default_root_dir) / "signalled"
         if trainer.global_step == self.step and trainer.is_global_zero and not sent.exists():
             sent.touch()

@@ -7,11 +7,16 @@ import numpy as np
 import xarray as xr
 import yaml
 
-from ired_interp.results import Label, Run, write_result
+from ired_interp.results import ResultKey, Run, write_result
 from ired_interp.results.provenance import provenance
 
 STEPS = (500, 1000)
-PROBE = {"probe": {"space": "y", "point": "noised"}, "checkpoint": None, "problems": 4, "variant": "same"}
+PROBE = {
+    "probe": {"space": "y", "point": "noised"},
+    "checkpoint": None,
+    "problems": 4,
+    "variant": "same",
+}
 
 
 def make_run(folder: Path, seed: int = 0, steps: tuple[int, ...] = STEPS, **energy: Any) -> Run:
@@ -31,10 +36,18 @@ def make_run(folder: Path, seed: int = 0, steps: tuple[int, ...] = STEPS, **ener
     write_metrics(run, steps, seed)
     for step in steps:
         write_result(
-            run.results, Label("hessian_spectrum_y", step, "average", PROBE), spectrum(step, seed), provenance()
+            run.results,
+            ResultKey("hessian_spectrum_y", step, "average", PROBE),
+            spectrum(step, seed),
+            provenance(),
         )
     settings = {"checkpoint": f"digest-{seed}", "config": yaml.safe_dump(config)}
-    write_result(run.results, Label("test_error", steps[-1], "average", settings), errors(seed), provenance())
+    write_result(
+        run.results,
+        ResultKey("test_error", steps[-1], "average", settings),
+        errors(seed),
+        provenance(),
+    )
     return run
 
 
@@ -51,7 +64,9 @@ def write_metrics(run: Run, steps: tuple[int, ...], seed: int) -> None:
 def spectrum(step: int, seed: int, landscapes: int = 10) -> xr.Dataset:
     """Eigenvalues (k + 1)·(1 + rank/10)·(1 + 100/step) + seed/100; the exact ones are k + 1."""
     k, rank = np.arange(landscapes)[:, None, None] + 1.0, np.arange(3) / 10
-    found = np.broadcast_to(k * (1 + rank) * (1 + 100 / step) + seed / 100, (landscapes, 4, 3)).copy()
+    found = np.broadcast_to(
+        k * (1 + rank) * (1 + 100 / step) + seed / 100, (landscapes, 4, 3)
+    ).copy()
     theory = np.broadcast_to(k[:, 0], (landscapes, 3)).copy()
     return xr.Dataset(
         {

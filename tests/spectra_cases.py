@@ -36,7 +36,13 @@ def _module(name: str, dtype: torch.dtype) -> nn.Module:
     layers: dict[str, list[nn.Module]] = {
         "linear": [nn.Linear(4, 3)],
         "mlp": [nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 5), nn.SiLU(), nn.Linear(5, 3)],
-        "convolution": [nn.Unflatten(1, (1, 4)), nn.Conv1d(1, 2, 2), nn.Tanh(), nn.Flatten(), nn.Linear(6, 3)],
+        "convolution": [
+            nn.Unflatten(1, (1, 4)),
+            nn.Conv1d(1, 2, 2),
+            nn.Tanh(),
+            nn.Flatten(),
+            nn.Linear(6, 3),
+        ],
         "norm": [nn.Linear(4, 6), nn.LayerNorm(6), nn.GELU(), nn.Linear(6, 3)],
     }
     return nn.Sequential(*layers[name]).to(dtype)
@@ -53,7 +59,12 @@ def case(model: str, objective: str, dtype: torch.dtype = torch.float64) -> Case
     if objective == "square":
         return Case(lambda d: (module(d[0]) - d[1]).square().mean(), named, (x, target), module)
     if objective == "entropy":
-        return Case(lambda d: nn.functional.cross_entropy(module(d[0]), d[1]), named, (x, target.argmax(1)), module)
+        return Case(
+            lambda d: nn.functional.cross_entropy(module(d[0]), d[1]),
+            named,
+            (x, target.argmax(1)),
+            module,
+        )
     if objective == "input":
         y = x.clone().requires_grad_()
         return Case(lambda d: module(y).square().sum(), {"y": y}, (x, target), module)
@@ -68,7 +79,9 @@ def case(model: str, objective: str, dtype: torch.dtype = torch.float64) -> Case
 
 def dense_hessian(objective: Callable[[], Tensor], parameters: list[Tensor]) -> Tensor:
     """The Hessian row by row, by differentiating each entry of the gradient: independent of every operator."""
-    gradient = torch.autograd.grad(objective(), parameters, create_graph=True, materialize_grads=True)
+    gradient = torch.autograd.grad(
+        objective(), parameters, create_graph=True, materialize_grads=True
+    )
     flat = torch.cat([g.reshape(-1) for g in gradient])
     rows = []
     for entry in flat:
@@ -83,7 +96,9 @@ def dense_hessian(objective: Callable[[], Tensor], parameters: list[Tensor]) -> 
 
 def matrix(eigenvalues: list[float], dtype: torch.dtype = torch.float64) -> Tensor:
     n = len(eigenvalues)
-    q, _ = torch.linalg.qr(torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(n)))
+    q, _ = torch.linalg.qr(
+        torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(n))
+    )
     a = (q * torch.tensor(eigenvalues, dtype=torch.float64)) @ q.T
     return ((a + a.T) / 2).to(dtype)
 
@@ -112,11 +127,17 @@ def worker(rank: int, port: int, folder: str) -> None:
     results = measure(operator, Path(folder) / "run")
     kept = Path(folder) / f"seen by {rank} alone"  # as on another host's disk
     for budget in (4, None):
-        resumed = lanczos(operator, 5, "BE", 1e-8, seed=4, max_matvecs=budget, progress=False, checkpoint=kept)
+        resumed = lanczos(
+            operator, 5, "BE", 1e-8, seed=4, max_matvecs=budget, progress=False, checkpoint=kept
+        )
     results["resumed"], results["products"] = resumed.eigenvalues.numpy(), np.array(resumed.matvecs)
     file = kept / "density.npz"
-    results["resumed density"] = [density(operator, n, 10, progress=False, checkpoint=file) for n in (2, 3)][1].values
-    idle = HessianOperator(c.objective, c.parameters, [c.data] if rank == 0 else [], group=dist.group.WORLD)
+    results["resumed density"] = [
+        density(operator, n, 10, progress=False, checkpoint=file) for n in (2, 3)
+    ][1].values
+    idle = HessianOperator(
+        c.objective, c.parameters, [c.data] if rank == 0 else [], group=dist.group.WORLD
+    )
     results["idle"] = (idle @ torch.ones(idle.shape[0], dtype=idle.dtype)).numpy()
     np.savez(Path(folder) / f"rank{rank}.npz", **results)
     dist.destroy_process_group()

@@ -27,10 +27,21 @@ def published(tmp_path: Path) -> Path:
         return {f"{prefix}model.ebm.{name}": value for name, value in energy.state_dict().items()}
 
     ema = {"initted": torch.tensor(True), "step": torch.tensor(7)}
-    ema |= prefixed(raw, "online_model.") | prefixed(average, "ema_model.") | {"ema_model.betas": buffers["betas"]}
+    ema |= (
+        prefixed(raw, "online_model.")
+        | prefixed(average, "ema_model.")
+        | {"ema_model.betas": buffers["betas"]}
+    )
     path = tmp_path / "model-3.pt"
     torch.save(
-        {"step": 3000, "model": prefixed(raw, "") | buffers, "opt": {"state": {}}, "ema": ema, "scaler": None}, path
+        {
+            "step": 3000,
+            "model": prefixed(raw, "") | buffers,
+            "opt": {"state": {}},
+            "ema": ema,
+            "scaler": None,
+        },
+        path,
     )
     return path
 
@@ -39,7 +50,12 @@ def test_published_file(published: Path):
     raw, average = ii.load(published, weights="raw"), ii.load(published)
     reference = MLPEnergy(9, 4)
     reference_weights(reference)
-    assert (raw.condition_dim, raw.solution_dim, raw.landscapes, raw.energy.width) == (9, 4, 10, 512)
+    assert (raw.condition_dim, raw.solution_dim, raw.landscapes, raw.energy.width) == (
+        9,
+        4,
+        10,
+        512,
+    )
     x, y = torch.randn(3, 9), torch.randn(3, 4)
     torch.testing.assert_close(raw.energy(x, y, 2), reference(x, y, 2))
     torch.testing.assert_close(average.energy.fc2.weight, 0.5 * reference.fc2.weight)
@@ -81,16 +97,31 @@ def damage(kind: str, good: Path, path: Path) -> None:
         torch.save({"step": 1, "model": {"betas": torch.ones(10)}, "ema": {}}, path)
 
 
-KINDS = ["missing", "truncated", "empty", "text", "code", "pickle", "foreign", "tensor", "other_published"]
+KINDS = [
+    "missing",
+    "truncated",
+    "empty",
+    "text",
+    "code",
+    "pickle",
+    "foreign",
+    "tensor",
+    "other_published",
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_bad_files_end_with_one_sentence_and_code_2(ired: Ired, published: Path, tmp_path: Path, kind: str):
+def test_bad_files_end_with_one_sentence_and_code_2(
+    ired: Ired, published: Path, tmp_path: Path, kind: str
+):
     path = tmp_path / "bad.ckpt"
     damage(kind, published, path)
     with pytest.raises(InputError):
         ii.load(path)
-    for arguments in (("probe", "--ckpt", path), ("test", "--ckpt", path, "--config", "configs/inverse.yaml")):
+    for arguments in (
+        ("probe", "--ckpt", path),
+        ("test", "--ckpt", path, "--config", "configs/inverse.yaml"),
+    ):
         code, out, err = ired(*arguments)
         assert (code, out) == (2, "")
         assert err.startswith("ired: ")
@@ -127,7 +158,14 @@ def test_published_file_is_tested_and_probed_with_a_task(ired: Ired, tmp_path: P
     averaged = {f"ema_model.{name}": value for name, value in state.items()}
     path = tmp_path / "model-1.pt"
     torch.save(
-        {"step": 1000, "model": state | {"betas": Schedule().beta}, "opt": {}, "ema": averaged, "scaler": None}, path
+        {
+            "step": 1000,
+            "model": state | {"betas": Schedule().beta},
+            "opt": {},
+            "ema": averaged,
+            "scaler": None,
+        },
+        path,
     )
     config = tmp_path / "task.yaml"
     config.write_text(

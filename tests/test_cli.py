@@ -17,10 +17,14 @@ FRAGMENTS = sorted(p.relative_to(ROOT) for p in (ROOT / "callbacks").glob("*.yam
 HEAVY = ("torch", "lightning", "jsonargparse", "numpy", "xarray", "rich")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], *(["completion", shell] for shell in SHELLS)])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], *(["completion", shell] for shell in SHELLS)]
+)
 def test_help_and_completion_import_nothing_heavy(arguments):
     script = f"import sys; from ired_interp.cli import main; main({arguments!r}); print([m for m in {HEAVY!r} if m in sys.modules])"
-    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    output = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout
     assert output.splitlines()[-1] == "[]"
 
 
@@ -46,14 +50,24 @@ def test_completion_knows_every_command_and_only_real_options(ired: Ired, capsys
         helps += capsys.readouterr().out
     options = set(re.findall(r"--[a-z_]+(?:\.[a-z_]+)?", script))
     assert len(options) > 20
-    missing = {o for o in options if o not in helps and o not in ("--debug", "--version", "--help", "--data.task.n")}
-    missing -= {o for o in missing if o.startswith("--model.")}  # options of the model appear in its own class's help
+    missing = {
+        o
+        for o in options
+        if o not in helps and o not in ("--debug", "--version", "--help", "--data.task.n")
+    }
+    missing -= {
+        o for o in missing if o.startswith("--model.")
+    }  # options of the model appear in its own class's help
     assert not missing
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
 def test_every_configuration_parses_and_says_how_it_is_run(ired: Ired, config: Path):
-    header = [line[1:].strip() for line in (ROOT / config).read_text().splitlines() if line.startswith("#")]
+    header = [
+        line[1:].strip()
+        for line in (ROOT / config).read_text().splitlines()
+        if line.startswith("#")
+    ]
     commands = [line.split() for line in header if line.startswith("ired ")]
     assert commands, f"{config} does not say the command that runs it"
     for command in commands:
@@ -97,15 +111,31 @@ BAD = [
     (["probe", "--config", "configs/quickstart.yaml"], "no --ckpt"),
     (["probe", "--config", "configs/linear_gaussian.yaml", "--problems", "0"], "--problems is 0"),
     (["probe", "--config", "configs/linear_gaussian.yaml", "--probes", "colour"], "colour"),
-    (["probe", "--config", "configs/linear_gaussian.yaml", "--device", "cuda:99"], "--device cuda:99"),
+    (
+        ["probe", "--config", "configs/linear_gaussian.yaml", "--device", "cuda:99"],
+        "--device cuda:99",
+    ),
     (["runs", "nowhere"], "nowhere does not exist"),
     (["completion", "fish"], "bash, zsh"),
-    (["fit", "--config", "callbacks/hessian_spectrum.yaml", "--config", "configs/quickstart.yaml"], "put it last"),
+    (
+        [
+            "fit",
+            "--config",
+            "callbacks/hessian_spectrum.yaml",
+            "--config",
+            "configs/quickstart.yaml",
+        ],
+        "put it last",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("arguments", "words"), BAD, ids=lambda v: " ".join(v[-3:]) if isinstance(v, list) else "")
-def test_bad_input_is_one_sentence_code_2_and_nothing_written(ired: Ired, tmp_path: Path, arguments, words):
+@pytest.mark.parametrize(
+    ("arguments", "words"), BAD, ids=lambda v: " ".join(v[-3:]) if isinstance(v, list) else ""
+)
+def test_bad_input_is_one_sentence_code_2_and_nothing_written(
+    ired: Ired, tmp_path: Path, arguments, words
+):
     before = set(tmp_path.rglob("*"))
     code, _, err = ired(*arguments)
     assert code == 2, err
@@ -124,7 +154,9 @@ def test_bad_input_is_one_sentence_code_2_and_nothing_written(ired: Ired, tmp_pa
         ("a: [", "no valid YAML"),
     ],
 )
-def test_configurations_that_would_lose_something_are_refused(ired: Ired, tmp_path: Path, text: str, words: str):
+def test_configurations_that_would_lose_something_are_refused(
+    ired: Ired, tmp_path: Path, text: str, words: str
+):
     (tmp_path / "other.yaml").write_text(text)
     configs = ["--config", "configs/exp001.yaml", "--config", "other.yaml"]
     code, _, err = ired("fit", *configs)
@@ -132,7 +164,9 @@ def test_configurations_that_would_lose_something_are_refused(ired: Ired, tmp_pa
     assert words in err
 
 
-def test_a_task_that_draws_nan_is_named_before_anything_is_written(ired: Ired, tmp_path: Path, monkeypatch):
+def test_a_task_that_draws_nan_is_named_before_anything_is_written(
+    ired: Ired, tmp_path: Path, monkeypatch
+):
     (tmp_path / "faulty_task.py").write_text(
         "import torch\nfrom ired_interp.tasks import Problems, Task\n\n\n"
         "class Faulty(Task):\n    name = 'faulty'\n    condition_dim = solution_dim = 4\n\n"
@@ -177,7 +211,9 @@ def test_probes_come_from_a_configuration(ired: Ired, tiny_run: Path, tmp_path: 
     (tmp_path / "probes.yaml").write_text(
         "probes:\n  - class_path: HessianSpectrum\n    init_args: {landscapes: [0, 9], point: answer}\n"
     )
-    code, out, err = ired("probe", "--ckpt", tiny_run, tiny_run, "--config", "probes.yaml", "--output", "elsewhere")
+    code, out, err = ired(
+        "probe", "--ckpt", tiny_run, tiny_run, "--config", "probes.yaml", "--output", "elsewhere"
+    )
     assert code == 0, err
     assert "at the answer point" in out
     assert len(list((tmp_path / "elsewhere").rglob("*.nc"))) == 1

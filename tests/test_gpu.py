@@ -37,21 +37,28 @@ def loss_and_gradients(energy, problems, noise, device, compiled=False):
     if compiled:
         loss = torch.compile(loss, dynamic=False, mode="reduce-overhead")
     value = loss(*(t.to(device) for t in problems), *(t.to(device) for t in noise))
-    return [value.detach().cpu(), *(g.cpu() for g in torch.autograd.grad(value, list(energy.parameters())))]
+    return [
+        value.detach().cpu(),
+        *(g.cpu() for g in torch.autograd.grad(value, list(energy.parameters()))),
+    ]
 
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_loss_and_gradients_are_the_cpus(problem, compiled):
     expected = loss_and_gradients(*problem, "cpu")
     for found, truth in zip(loss_and_gradients(*problem, "cuda", compiled), expected, strict=True):
-        torch.testing.assert_close(found, truth, rtol=1e-4, atol=1e-5)  # float32 sums in another order
+        torch.testing.assert_close(
+            found, truth, rtol=1e-4, atol=1e-5
+        )  # float32 sums in another order
 
 
 def test_spectra_are_the_cpus(problem):
     energy, (x, y), _ = problem
     module = IREDModule(energy)
     expected = HessianSpectrum(point="answer")(Snapshot(module, Problems(x[:8], y[:8])))
-    found = HessianSpectrum(point="answer")(Snapshot(module.cuda(), Problems(x[:8].cuda(), y[:8].cuda())))
+    found = HessianSpectrum(point="answer")(
+        Snapshot(module.cuda(), Problems(x[:8].cuda(), y[:8].cuda()))
+    )
     scale = float(abs(expected["eigenvalues"]).max())
     assert float(abs(found["eigenvalues"] - expected["eigenvalues"]).max()) < 1e-4 * scale
 
@@ -59,7 +66,15 @@ def test_spectra_are_the_cpus(problem):
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_resumed_run_is_the_same_run(ired: Ired, tmp_path, compiled):
     torch.compiler.reset()  # every run has a process of its own in use; here several share one
-    options = [*TINY, "--trainer.accelerator", "gpu", "--model.compile", compiled, "--model.lr_schedule", "constant"]
+    options = [
+        *TINY,
+        "--trainer.accelerator",
+        "gpu",
+        "--model.compile",
+        compiled,
+        "--model.lr_schedule",
+        "constant",
+    ]
     for name, steps in (("short", 8), ("long", 12)):
         code, _, err = ired("fit", *options, "--trainer.max_steps", steps, "--name", name)
         assert code == 0, err
@@ -67,7 +82,10 @@ def test_a_resumed_run_is_the_same_run(ired: Ired, tmp_path, compiled):
     torch.compiler.reset()
     code, _, err = ired("fit", "--resume", runs / "short", "--trainer.max_steps", 12)
     assert code == 0, err
-    ends = [torch.load(runs / n / "checkpoints" / "last.ckpt", weights_only=True) for n in ("short", "long")]
+    ends = [
+        torch.load(runs / n / "checkpoints" / "last.ckpt", weights_only=True)
+        for n in ("short", "long")
+    ]
     for key in ("state_dict", "current_model_state"):
         for weight, value in ends[0][key].items():
             torch.testing.assert_close(value, ends[1][key][weight], rtol=1e-5, atol=1e-7)
@@ -92,7 +110,9 @@ def test_lanczos_density_and_trace_are_the_cpus(problem):
     assert density.moment(0).value == pytest.approx(1)
     trace = spectra.trace(operator("cuda"), 60, progress=False)
     expected = spectra.trace(operator("cpu"), 60, progress=False)
-    assert abs(trace.value - expected.value) <= (trace.high - trace.low) + (expected.high - expected.low)
+    assert abs(trace.value - expected.value) <= (trace.high - trace.low) + (
+        expected.high - expected.low
+    )
 
 
 def test_principal_angles_are_the_cpus():
@@ -103,12 +123,16 @@ def test_principal_angles_are_the_cpus():
 
 
 def test_every_probe_and_callback_runs_there(ired: Ired, tmp_path):
-    fragments = [part for path in sorted(Path("callbacks").glob("*.yaml")) for part in ("--config", path)]
+    fragments = [
+        part for path in sorted(Path("callbacks").glob("*.yaml")) for part in ("--config", path)
+    ]
     code, _, err = ired("fit", *TINY, *fragments, "--trainer.accelerator", "gpu", "--name", "a")
     assert code == 0, err
     run = Run(tmp_path / "runs" / "quickstart" / "a")
     results = {file.parent.name: read_result(file) for file in run.result_files()}
     assert len(results) >= 4  # training gradients are read before every thousandth step
     assert not {name: r.attrs["failed"] for name, r in results.items() if "failed" in r.attrs}
-    code, _, err = ired("probe", "--ckpt", run.path, "--probes", *BY_NAME, "--device", "cuda", "--problems", 8)
+    code, _, err = ired(
+        "probe", "--ckpt", run.path, "--probes", *BY_NAME, "--device", "cuda", "--problems", 8
+    )
     assert code == 0, err

@@ -28,7 +28,10 @@ def case(request, stored):
     energy = MLPEnergy(stored["x"].shape[1], stored["y"].shape[1])
     reference_weights(energy)
     numbers = {key: torch.from_numpy(stored[key]) for key in stored.files}
-    numbers = {key: value.to(dtype) if value.is_floating_point() else value for key, value in numbers.items()}
+    numbers = {
+        key: value.to(dtype) if value.is_floating_point() else value
+        for key, value in numbers.items()
+    }
     return energy.to(dtype), Schedule().to(dtype), numbers, TOLERANCE[dtype]
 
 
@@ -78,7 +81,9 @@ def test_inner_steps(case, k, steps):
 
     inputs = (n["x"], n["y"], n["eps"])
     found = run(energy, schedule, *inputs)
-    exact = run(deepcopy(energy).double(), deepcopy(schedule).double(), *(t.double() for t in inputs))
+    exact = run(
+        deepcopy(energy).double(), deepcopy(schedule).double(), *(t.double() for t in inputs)
+    )
     flags = (torch.stack([iterate.accepted for iterate in iterates]) for iterates in (found, exact))
     compared = same_decisions(*flags)
     assert_close(found[-1].y[compared], n[f"opt_step_k{k}_n{steps}"][compared], 10 * tolerance)
@@ -89,7 +94,11 @@ def test_whole_inference(case):
     with torch.no_grad():
         found = solve(energy, schedule, n["x"], n["sample_start"], Inference("published"))
         exact = solve(
-            energy.double(), schedule.double(), n["x"].double(), n["sample_start"].double(), Inference("published")
+            energy.double(),
+            schedule.double(),
+            n["x"].double(),
+            n["sample_start"].double(),
+            Inference("published"),
         )
     compared = same_decisions(found.accepted, exact.accepted)
     assert_close(found.trajectory[:, compared], n["sample_trajectory"][:, compared], 10 * tolerance)

@@ -48,7 +48,9 @@ def assert_same_run(one: Path, other: Path) -> None:
     for key in ("state_dict", "current_model_state"):
         assert all(torch.equal(value, second[key][name]) for name, value in first[key].items())
     assert Run(one).metrics() == Run(other).metrics()
-    assert {p.name for p in (one / "checkpoints").iterdir()} == {p.name for p in (other / "checkpoints").iterdir()}
+    assert {p.name for p in (one / "checkpoints").iterdir()} == {
+        p.name for p in (other / "checkpoints").iterdir()
+    }
     wanted, found = results(one), results(other)
     assert wanted.keys() == found.keys()
     for name, result in wanted.items():
@@ -61,7 +63,9 @@ def ired_process(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     program = str(Path(sys.executable).with_name("ired"))
-    return subprocess.Popen([program, *arguments], cwd=cwd, env=environment, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [program, *arguments], cwd=cwd, env=environment, stderr=subprocess.PIPE, text=True
+    )
 
 
 @pytest.fixture
@@ -83,7 +87,9 @@ def test_a_stopped_run_loses_nothing(ired: Ired, runs: Path, tmp_path: Path, mom
     step, number = MOMENTS[moment]
     every = [*TINY, *fragment(tmp_path, *PROBES)]
     assert ired("fit", *every, "--name", "whole")[0] == 0
-    signalled = fragment(tmp_path, f"interruptions.SignalAt: {{step: {step}, number: {int(number)}}}")
+    signalled = fragment(
+        tmp_path, f"interruptions.SignalAt: {{step: {step}, number: {int(number)}}}"
+    )
     code, _, err = ired("fit", *every, *signalled, "--name", "stopped")
     assert code == 128 + number, err
     assert f"stopped at step {step}; go on with: ired fit --resume {runs / 'stopped'}" in err
@@ -94,10 +100,14 @@ def test_a_stopped_run_loses_nothing(ired: Ired, runs: Path, tmp_path: Path, mom
     assert_same_run(runs / "whole", runs / "stopped")
 
 
-def test_a_run_killed_before_its_first_periodic_save_loses_nothing(ired: Ired, runs: Path, tmp_path: Path) -> None:
+def test_a_run_killed_before_its_first_periodic_save_loses_nothing(
+    ired: Ired, runs: Path, tmp_path: Path
+) -> None:
     every = [*TINY, *fragment(tmp_path, *PROBES)]
     assert ired("fit", *every, "--name", "whole")[0] == 0
-    killed = fragment(tmp_path, f"interruptions.SignalAt: {{step: 3, number: {int(signal.SIGKILL)}}}")
+    killed = fragment(
+        tmp_path, f"interruptions.SignalAt: {{step: 3, number: {int(signal.SIGKILL)}}}"
+    )
     process = ired_process("fit", *every, *killed, "--name", "killed", cwd=tmp_path)
     assert process.wait() == -signal.SIGKILL, process.stderr.read()
     assert last(runs / "killed")["global_step"] == 0
@@ -123,7 +133,9 @@ def signal_at_product(monkeypatch: Any, number: int) -> list[HessianOperator]:
     return asked
 
 
-def test_a_measurement_that_is_stopped_goes_on(ired: Ired, runs: Path, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_measurement_that_is_stopped_goes_on(
+    ired: Ired, runs: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
     every = [*TINY, *fragment(tmp_path, THETA)]
     assert ired("fit", *every, "--name", "whole")[0] == 0
     asked = signal_at_product(monkeypatch, 60)
@@ -141,14 +153,19 @@ def test_a_measurement_that_is_stopped_goes_on(ired: Ired, runs: Path, tmp_path:
     assert wanted.keys() == found.keys()
     first, *_ = wanted
     assert len(wanted) == 2  # steps 6 and 12
-    assert int(found[first]["matvecs"]) + 20 < int(wanted[first]["matvecs"]), "Lanczos goes on, it does not begin anew"
+    assert int(found[first]["matvecs"]) + 20 < int(wanted[first]["matvecs"]), (
+        "Lanczos goes on, it does not begin anew"
+    )
     for name, result in wanted.items():
         # Orthogonality is restored at other moments, which changes rounding: float32 keeps 7 digits of the largest eigenvalue.
         scale = float(abs(result["eigenvalues"]).max())
         assert abs(result["eigenvalues"] - found[name]["eigenvalues"]).max() < 1e-5 * scale
         assert bool(found[name]["converged"].all())
         assert result["trace"].identical(found[name]["trace"])
-    assert all(torch.equal(v, last(stopped)["state_dict"][n]) for n, v in last(runs / "whole")["state_dict"].items())
+    assert all(
+        torch.equal(v, last(stopped)["state_dict"][n])
+        for n, v in last(runs / "whole")["state_dict"].items()
+    )
 
 
 def test_a_probe_of_a_checkpoint_that_is_stopped_goes_on(
@@ -165,10 +182,14 @@ def test_a_probe_of_a_checkpoint_that_is_stopped_goes_on(
     (file,) = Run(tiny_run).result_files()
     file.unlink()
     assert ired(*probe)[0] == 0
-    assert went_on + 20 < int(read_result(file)["matvecs"]), "Lanczos goes on, it does not begin anew"
+    assert went_on + 20 < int(read_result(file)["matvecs"]), (
+        "Lanczos goes on, it does not begin anew"
+    )
 
 
-def test_any_measurement_ends_at_once(ired: Ired, runs: Path, tmp_path: Path, monkeypatch: Any) -> None:
+def test_any_measurement_ends_at_once(
+    ired: Ired, runs: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
     def sleep(self: InferenceTrajectory, snapshot: Any) -> xr.Dataset:
         threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
         time.sleep(60)
@@ -198,14 +219,20 @@ def test_the_state_is_saved_before_it_is_measured_and_measured_once(
 
     monkeypatch.setattr(HessianSpectrum, "__call__", note)
     every = [*TINY, "--save_every", "100", *fragment(tmp_path, PROBES[0])]
-    stopped = fragment(tmp_path, f"interruptions.SignalAt: {{step: 11, number: {int(signal.SIGTERM)}}}")
+    stopped = fragment(
+        tmp_path, f"interruptions.SignalAt: {{step: 11, number: {int(signal.SIGTERM)}}}"
+    )
     assert ired("fit", *every, *stopped, "--name", "a")[0] == 143
     assert ired("fit", "--resume", runs / "a")[0] == 0
-    assert ired("fit", "--resume", runs / "a")[0] == 0  # finished: nothing is trained or measured again
+    assert (
+        ired("fit", "--resume", runs / "a")[0] == 0
+    )  # finished: nothing is trained or measured again
     assert measured == [5, 10, 12]
 
 
-def test_the_last_measurement_of_raw_weights_is_of_raw_weights(ired: Ired, runs: Path, tmp_path: Path) -> None:
+def test_the_last_measurement_of_raw_weights_is_of_raw_weights(
+    ired: Ired, runs: Path, tmp_path: Path
+) -> None:
     """At the end of training the average takes the raw weights' place; a step that is due by schedule is measured before that in any case."""
     for name, every in (("scheduled", 4), ("last", 5)):
         probe = f"{HERE}.HessianSpectrum: {{every_n_steps: {every}, problems: 4, weights: raw}}"
@@ -215,7 +242,9 @@ def test_the_last_measurement_of_raw_weights_is_of_raw_weights(ired: Ired, runs:
     assert at_end[name].identical(at_schedule[name])
 
 
-def test_a_run_that_never_began_is_started_by_resuming_it(ired: Ired, tiny_run: Path, runs: Path) -> None:
+def test_a_run_that_never_began_is_started_by_resuming_it(
+    ired: Ired, tiny_run: Path, runs: Path
+) -> None:
     run = Run(runs / "new")
     run.write_config(Run(tiny_run).config.read_text().replace("name: tiny", "name: new"))
     code, _, err = ired("fit", "--resume", run.path)
@@ -240,14 +269,22 @@ class Handlers(Callback):
 
 def test_no_handler_of_lightning_is_in_force_under_slurm(ired: Ired, monkeypatch: Any) -> None:
     """Its own would requeue at SIGUSR1 and communicate from inside the handler of SIGTERM."""
-    for name, value in {"NTASKS": "1", "JOB_NAME": "train", "JOB_ID": "7", "PROCID": "0", "LOCALID": "0"}.items():
+    for name, value in {
+        "NTASKS": "1",
+        "JOB_NAME": "train",
+        "JOB_ID": "7",
+        "PROCID": "0",
+        "LOCALID": "0",
+    }.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
     monkeypatch.setenv("SLURM_NODEID", "0")
     seen = Handlers()
     start = SaveLast.on_train_start
 
     def add(self: SaveLast, trainer: Any, pl_module: Any) -> None:
-        assert type(trainer._accelerator_connector.cluster_environment).__name__ == "SLURMEnvironment"
+        assert (
+            type(trainer._accelerator_connector.cluster_environment).__name__ == "SLURMEnvironment"
+        )
         trainer.callbacks.append(seen)
         start(self, trainer, pl_module)
 
@@ -262,8 +299,8 @@ def test_no_handler_of_lightning_is_in_force_under_slurm(ired: Ired, monkeypatch
 
 NOTING = """
 import os, sys
-from ired_interp.stopping import noted, requested
-with noted():
+from ired_interp.stopping import defer_signals, requested
+with defer_signals():
     os.set_blocking(2, False)
     try:
         while True:
@@ -280,7 +317,9 @@ with noted():
 def test_the_first_signal_is_noted_wherever_it_comes_and_the_second_ends_the_process() -> None:
     """Here it comes while a line is printed, where Python does not allow another print."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    process = subprocess.Popen([sys.executable, "-c", NOTING], env=environment, stdin=-1, stdout=-1, stderr=-1)
+    process = subprocess.Popen(
+        [sys.executable, "-c", NOTING], env=environment, stdin=-1, stdout=-1, stderr=-1
+    )
     assert process.stdout.readline() == b"full\n"
     time.sleep(0.5)  # for the print to begin; were it too short, nothing would fail
     process.send_signal(signal.SIGTERM)
@@ -307,8 +346,15 @@ def test_ranks_wait_for_the_first_longer_than_their_group_allows(tmp_path: Path)
     mp.spawn(wait_for_the_first, (f"file://{tmp_path / 'meeting'}",), nprocs=2)
 
 
-def test_two_ranks_stop_together_in_a_measurement_of_the_first(ired: Ired, runs: Path, tmp_path: Path) -> None:
-    every = [*TINY, *fragment(tmp_path, *PROBES, "interruptions.SignalledProbe: {every_n_steps: 6, problems: 4}")]
+def test_two_ranks_stop_together_in_a_measurement_of_the_first(
+    ired: Ired, runs: Path, tmp_path: Path
+) -> None:
+    every = [
+        *TINY,
+        *fragment(
+            tmp_path, *PROBES, "interruptions.SignalledProbe: {every_n_steps: 6, problems: 4}"
+        ),
+    ]
     two = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
     process = ired_process("fit", *every, *two, "--name", "two", cwd=tmp_path)
     code = process.wait(timeout=600)
@@ -316,7 +362,9 @@ def test_two_ranks_stop_together_in_a_measurement_of_the_first(ired: Ired, runs:
     assert code == 128 + signal.SIGTERM, err
     assert "stopped at step 6" in err
     assert last(runs / "two")["global_step"] == 6
-    code, _, err = ired("fit", "--resume", runs / "two", "--trainer.devices", 1, "--trainer.strategy", "auto")
+    code, _, err = ired(
+        "fit", "--resume", runs / "two", "--trainer.devices", 1, "--trainer.strategy", "auto"
+    )
     assert code == 0, err
     names = {name.split("_average")[0].split("_raw")[0] for name in results(runs / "two")}
     assert {f"results/hessian_spectrum_y/step-{step:08d}" for step in (5, 6, 7, 10, 12)} <= names

@@ -26,7 +26,9 @@ def assert_same_weights(a: dict, b: dict) -> None:
 
 
 @pytest.mark.parametrize("weights", ["average", "raw"])
-def test_training_is_bit_identical_with_and_without_probes(ired: Ired, tiny_run: Path, tmp_path: Path, weights: str):
+def test_training_is_bit_identical_with_and_without_probes(
+    ired: Ired, tiny_run: Path, tmp_path: Path, weights: str
+):
     fragment = tmp_path / "fragment.yaml"
     fragment.write_text(
         "trainer:\n  callbacks+:\n    - class_path: ired_interp.callbacks.HessianSpectrum\n"
@@ -45,7 +47,13 @@ def test_a_run_writes_everything_into_its_folder(tiny_run: Path, tmp_path: Path)
     assert run.last_checkpoint().is_file()
     assert list(run.checkpoints.glob("best-step=*.ckpt"))
     metrics = run.metrics()
-    assert {2, 4, 5, 10, 12} <= metrics.keys()  # logged every 2 steps, validated every 5: steps are updates done
+    assert {
+        2,
+        4,
+        5,
+        10,
+        12,
+    } <= metrics.keys()  # logged every 2 steps, validated every 5: steps are updates done
     assert "train/loss" in metrics[12]
     assert {"val/error/same", "val/error/harder"} <= metrics[10].keys()
     assert not list(tiny_run.glob("**/.*")), "no temporary file is left"
@@ -60,7 +68,9 @@ def test_a_run_is_never_overwritten(ired: Ired, tiny_run: Path):
     assert {p: p.stat().st_mtime_ns for p in tiny_run.rglob("*")} == before
 
 
-def test_resuming_a_finished_run_for_longer_equals_a_longer_run(ired: Ired, tiny_run: Path, tmp_path: Path):
+def test_resuming_a_finished_run_for_longer_equals_a_longer_run(
+    ired: Ired, tiny_run: Path, tmp_path: Path
+):
     """The learning rate must not depend on the run's length here, so both are compared at a constant one."""
     constant = ["--model.lr_schedule", "constant"]
     for name, steps in (("short", 8), ("long", 14)):
@@ -75,7 +85,11 @@ def test_resuming_a_finished_run_for_longer_equals_a_longer_run(ired: Ired, tiny
 def start(*arguments: str, cwd: Path) -> subprocess.Popen:
     program = [str(Path(sys.executable).with_name("ired"))]
     return subprocess.Popen(
-        [*program, *arguments], cwd=cwd, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True
+        [*program, *arguments],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -114,7 +128,17 @@ def test_a_stopped_run_goes_on_bit_for_bit(ired: Ired, tmp_path: Path, number: s
 
 def test_two_processes_train_the_run_of_one(ired: Ired, tiny_run: Path, tmp_path: Path):
     """Two ranks share each batch's rows and noise; gradients are averaged in another order, so weights agree to float32 rounding."""
-    process = start("fit", *TINY, "--trainer.devices", "2", "--trainer.strategy", "ddp", "--name", "two", cwd=tmp_path)
+    process = start(
+        "fit",
+        *TINY,
+        "--trainer.devices",
+        "2",
+        "--trainer.strategy",
+        "ddp",
+        "--name",
+        "two",
+        cwd=tmp_path,
+    )
     assert process.wait() == 0, process.stderr.read()
     one, two = last(tiny_run), last(tiny_run.with_name("two"))
     assert one["global_step"] == two["global_step"]
@@ -126,7 +150,14 @@ def test_two_processes_train_the_run_of_one(ired: Ired, tiny_run: Path, tmp_path
 
 def test_a_loss_that_is_no_number_ends_the_run(ired: Ired, tmp_path: Path):
     code, _, err = ired(
-        "fit", *TINY, "--trainer.max_steps", 60, "--model.lr", "1e30", "--trainer.gradient_clip_val", "null"
+        "fit",
+        *TINY,
+        "--trainer.max_steps",
+        60,
+        "--model.lr",
+        "1e30",
+        "--trainer.gradient_clip_val",
+        "null",
     )
     assert code == 1
     assert "gradients exploded" in err
@@ -134,10 +165,27 @@ def test_a_loss_that_is_no_number_ends_the_run(ired: Ired, tmp_path: Path):
 
 @pytest.mark.parametrize("baseline", ["feed_forward", "diffusion"])
 def test_baselines_train_and_are_tested_with_the_same_commands(ired: Ired, baseline: str):
-    tiny = ["--model.width", 16, "--data.task.n", 3, "--data.batch_size", 16, "--data.validation_problems", 20]
+    tiny = [
+        "--model.width",
+        16,
+        "--data.task.n",
+        3,
+        "--data.batch_size",
+        16,
+        "--data.validation_problems",
+        20,
+    ]
     configs = ["--config", "configs/inverse.yaml", "--config", f"configs/baselines/{baseline}.yaml"]
     code, _, err = ired(
-        "fit", *configs, *tiny, "--trainer.max_steps", 4, "--trainer.val_check_interval", 2, "--name", "a"
+        "fit",
+        *configs,
+        *tiny,
+        "--trainer.max_steps",
+        4,
+        "--trainer.val_check_interval",
+        2,
+        "--name",
+        "a",
     )
     assert code == 0, err
     code, out, err = ired("validate", "--ckpt", f"runs/{baseline}/a")
@@ -153,7 +201,14 @@ def test_baselines_train_and_are_tested_with_the_same_commands(ired: Ired, basel
 
 def test_a_small_model_beats_its_floors_and_approaches_the_theory(ired: Ired, tmp_path: Path):
     """600 steps of the quickstart at half width: error well below the best constant; curvature on the way to 1/σ_k in every landscape."""
-    shorter = ["--trainer.max_steps", 600, "--trainer.val_check_interval", 600, "--model.energy.width", 64]
+    shorter = [
+        "--trainer.max_steps",
+        600,
+        "--trainer.val_check_interval",
+        600,
+        "--model.energy.width",
+        64,
+    ]
     code, _, err = ired("fit", "--config", "configs/quickstart.yaml", *shorter, "--name", "a")
     assert code == 0, err
     code, _, err = ired("test", "--ckpt", "runs/quickstart/a", "--data.test_problems", 1000)
@@ -166,8 +221,12 @@ def test_a_small_model_beats_its_floors_and_approaches_the_theory(ired: Ired, tm
     code, out, err = ired("probe", "--ckpt", "runs/quickstart/a", "--problems", 16)
     assert code == 0, err
     assert "theory" in out
-    spectrum = read_result(next(f for f in run.result_files() if f.parent.name == "hessian_spectrum_y"))
+    spectrum = read_result(
+        next(f for f in run.result_files() if f.parent.name == "hessian_spectrum_y")
+    )
     ratio = spectrum["lambda_median"] / spectrum["theory_median"]
     assert ((ratio > 0.3) & (ratio < 1.2)).all()  # at the start it is 0.01
-    assert bool((spectrum["lambda_median"].diff("landscape") < 0).all()), "sharper landscapes curve more"
+    assert bool((spectrum["lambda_median"].diff("landscape") < 0).all()), (
+        "sharper landscapes curve more"
+    )
     assert ROOT not in run.path.parents

@@ -39,8 +39,12 @@ class DiffusionModule(SolverModule):
         self.schedule = Schedule(landscapes)
 
     def noise(self, count: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        k = torch.randint(self.schedule.landscapes, (count,), generator=generator, device=generator.device)
-        return k, torch.randn(count, self.solution_dim, generator=generator, device=generator.device)
+        k = torch.randint(
+            self.schedule.landscapes, (count,), generator=generator, device=generator.device
+        )
+        return k, torch.randn(
+            count, self.solution_dim, generator=generator, device=generator.device
+        )
 
     def loss(self, x: Tensor, y: Tensor, *noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         k, eps = noise
@@ -48,7 +52,9 @@ class DiffusionModule(SolverModule):
         return loss, {"loss": loss.detach()}
 
     @torch.no_grad()
-    def answer(self, x: Tensor, start: Tensor, steps: int, value_range: float, generator: torch.Generator) -> Tensor:
+    def answer(
+        self, x: Tensor, start: Tensor, steps: int, value_range: float, generator: torch.Generator
+    ) -> Tensor:
         def predict_noise(y: Tensor, k: int) -> Tensor:
             return self._predict(x, y, torch.full((len(y),), k, device=y.device))
 
@@ -98,5 +104,7 @@ class FeedForwardModule(SolverModule):
         return loss, {"loss": loss.detach()}
 
     @torch.no_grad()
-    def answer(self, x: Tensor, start: Tensor, steps: int, value_range: float, generator: torch.Generator) -> Tensor:
+    def answer(
+        self, x: Tensor, start: Tensor, steps: int, value_range: float, generator: torch.Generator
+    ) -> Tensor:
         return self.network(x)

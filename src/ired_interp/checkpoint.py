@@ -62,7 +62,9 @@ class Checkpoint:
             raw = content.get("current_model_state", content["state_dict"])
             return raw if weights == "raw" else content["state_dict"]
         key, prefix = _PUBLISHED[weights]
-        state = {k.removeprefix(prefix): v for k, v in self.content[key].items() if k.startswith(prefix)}
+        state = {
+            k.removeprefix(prefix): v for k, v in self.content[key].items() if k.startswith(prefix)
+        }
         return {f"energy.{name}": value for name, value in state.items()}
 
     def build(self) -> tuple[SolverModule, TaskData | None]:
@@ -71,14 +73,19 @@ class Checkpoint:
             return build(self.config)
         state = self.state("raw")
         try:
-            (width, inputs), solution_dim = state["energy.fc1.weight"].shape, state["energy.fc4.weight"].shape[0]
+            (width, inputs), solution_dim = (
+                state["energy.fc1.weight"].shape,
+                state["energy.fc4.weight"].shape[0],
+            )
         except KeyError:
             raise InputError(
                 f"{self.path} looks like a published checkpoint but holds no MLP energy (fc1 … fc4); only the continuous "
                 "tasks' energies are supported."
             ) from None
         landscapes = len(self.content["model"]["betas"])
-        return IREDModule(MLPEnergy(inputs - solution_dim, solution_dim, width, landscapes), value_range=2.0), None
+        return IREDModule(
+            MLPEnergy(inputs - solution_dim, solution_dim, width, landscapes), value_range=2.0
+        ), None
 
     def load_into(self, module: SolverModule, weights: Weights) -> None:
         """Put weights into a module.
@@ -99,7 +106,9 @@ class Checkpoint:
         if own.keys() != state.keys():
             name = sorted(own.keys() ^ state.keys())[0]
             where = "the model lacks it" if name in state else "the checkpoint lacks it"
-            raise InputError(f"{self.path} does not fit the model: {where}: {name}; use the configuration of its run.")
+            raise InputError(
+                f"{self.path} does not fit the model: {where}: {name}; use the configuration of its run."
+            )
         module.load_state_dict(state)
 
 
@@ -121,15 +130,28 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     try:
         blob = path.read_bytes()
     except OSError as error:
-        raise InputError(f"checkpoint {path} cannot be read ({error.strerror}); check the path.") from None
+        raise InputError(
+            f"checkpoint {path} cannot be read ({error.strerror}); check the path."
+        ) from None
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise InputError(
             f"checkpoint {path} is not a file of weights, or holds code beside them; only files that load weights-only are read."
         ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError):
-        raise InputError(f"checkpoint {path} is truncated or damaged; copy it again or take an earlier one.") from None
+    except (
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        TypeError,
+    ):
+        raise InputError(
+            f"checkpoint {path} is truncated or damaged; copy it again or take an earlier one."
+        ) from None
     ours = isinstance(content, dict) and {CONFIG_KEY, "state_dict", "global_step"} <= content.keys()
     published = isinstance(content, dict) and {"step", "model", "ema"} <= content.keys()
     if not ours and not published:
@@ -139,7 +161,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(path, content, hashlib.sha256(blob).hexdigest()[:16])
 
 
-def load(path: str | Path, weights: Weights = "average", device: torch.device | str = "cpu") -> SolverModule:
+def load(
+    path: str | Path, weights: Weights = "average", device: torch.device | str = "cpu"
+) -> SolverModule:
     """A trained model.
 
     Parameters

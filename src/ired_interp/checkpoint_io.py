@@ -12,6 +12,8 @@ from ired_interp.files import atomic
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's checkpoint files, written beside their place, flushed to disk, and renamed."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
         with atomic(Path(path)) as temporary:
             torch.save(checkpoint, temporary)

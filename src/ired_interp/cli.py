@@ -16,26 +16,48 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "fit": Command("ired_interp.commands.fit", "train a model: ired fit --config configs/inverse.yaml"),
-    "validate": Command("ired_interp.commands.evaluate", "error on the validation set: ired validate --ckpt RUN"),
-    "test": Command("ired_interp.commands.evaluate", "error on the test set beside its floors: ired test --ckpt RUN"),
-    "probe": Command("ired_interp.commands.probe", "measure a trained model's landscapes: ired probe --ckpt RUN"),
+    "fit": Command(
+        "ired_interp.commands.fit", "train a model: ired fit --config configs/inverse.yaml"
+    ),
+    "validate": Command(
+        "ired_interp.commands.evaluate", "error on the validation set: ired validate --ckpt RUN"
+    ),
+    "test": Command(
+        "ired_interp.commands.evaluate",
+        "error on the test set beside its floors: ired test --ckpt RUN",
+    ),
+    "probe": Command(
+        "ired_interp.commands.probe", "measure a trained model's landscapes: ired probe --ckpt RUN"
+    ),
     "runs": Command("ired_interp.commands.runs", "list the runs in a folder: ired runs"),
     "watch": Command("ired_interp.commands.watch", "follow a run in the terminal: ired watch RUN"),
-    "report": Command("ired_interp.commands.report", "one page about one or more runs: ired report RUN [RUN …]"),
+    "report": Command(
+        "ired_interp.commands.report", "one page about one or more runs: ired report RUN [RUN …]"
+    ),
     "check": Command(
-        "ired_interp.commands.submit", "try out what a job could fail at: ired check -- fit --config FILE"
+        "ired_interp.commands.submit",
+        "try out what a job could fail at: ired check -- fit --config FILE",
     ),
     "submit": Command(
-        "ired_interp.commands.submit", "queue a job on a SLURM cluster: ired submit -- fit --config FILE"
+        "ired_interp.commands.submit",
+        "queue a job on a SLURM cluster: ired submit -- fit --config FILE",
     ),
-    "status": Command("ired_interp.commands.cluster", "what becomes of submitted jobs: ired status [JOB|RUN]"),
+    "status": Command(
+        "ired_interp.commands.cluster", "what becomes of submitted jobs: ired status [JOB|RUN]"
+    ),
     "logs": Command("ired_interp.commands.cluster", "a job's log: ired logs -f JOB|RUN"),
     "cancel": Command("ired_interp.commands.cluster", "cancel a job: ired cancel JOB|RUN"),
-    "fetch": Command("ired_interp.commands.cluster", "copy runs from the cluster to here: ired fetch JOB|RUN"),
+    "fetch": Command(
+        "ired_interp.commands.cluster", "copy runs from the cluster to here: ired fetch JOB|RUN"
+    ),
     "export": Command("ired_interp.commands.export", "results as CSV or Parquet: ired export RUN"),
-    "dashboard": Command("ired_interp.commands.dashboard", "make a team's W&B dashboard: ired dashboard --entity TEAM"),
-    "completion": Command("ired_interp.commands.completion", "print a script for the shell: ired completion bash"),
+    "dashboard": Command(
+        "ired_interp.commands.dashboard",
+        "make a team's W&B dashboard: ired dashboard --entity TEAM",
+    ),
+    "completion": Command(
+        "ired_interp.commands.completion", "print a script for the shell: ired completion bash"
+    ),
 }
 
 
@@ -93,5 +115,8 @@ def _explain(error: BaseException) -> int:
     if isinstance(error, RunError):
         print(f"ired: {error}", file=sys.stderr)
         return 1
-    print(f"ired: {type(error).__name__}: {error} (run again with --debug for the traceback)", file=sys.stderr)
+    print(
+        f"ired: {type(error).__name__}: {error} (run again with --debug for the traceback)",
+        file=sys.stderr,
+    )
     return 1

@@ -13,7 +13,7 @@ from ired_interp.module import SolverModule
 from ired_interp.tasks.data import TaskData
 
 
-def sentence(message: str) -> str:
+def one_line(message: str) -> str:
     """A parser's message of several lines, as one."""
     text = re.sub(r"\s+", " ", message).strip()
     return text if len(text) <= 600 else text[:597] + "…"
@@ -25,7 +25,7 @@ class SentenceParser(ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if ex is not None and isinstance(found := underlying(ex), InputError):
             raise found
-        raise InputError(f"the configuration is not valid: {sentence(message)}")
+        raise InputError(f"the configuration is not valid: {one_line(message)}")
 
 
 def link_model_to_data(parser: ArgumentParser) -> None:
@@ -38,7 +38,9 @@ def link_model_to_data(parser: ArgumentParser) -> None:
     }
     for target in ("model.init_args.energy.init_args", "model.init_args"):
         for name, read in from_data.items():
-            parser.link_arguments("data", f"{target}.{name}", compute_fn=read, apply_on="instantiate")
+            parser.link_arguments(
+                "data", f"{target}.{name}", compute_fn=read, apply_on="instantiate"
+            )
     parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
     parser.link_arguments("seed_everything", "model.init_args.seed", compute_fn=int)
 
@@ -70,7 +72,9 @@ def build_data(config: dict[str, Any]) -> TaskData:
 
 def _instantiate(parser: ArgumentParser, config: dict[str, Any], *keys: str) -> Any:
     try:
-        return parser.instantiate(parser.parse_object({key: config[key] for key in keys if key in config}))
+        return parser.instantiate(
+            parser.parse_object({key: config[key] for key in keys if key in config})
+        )
     except Exception as error:
         raise underlying(error) from None
 
@@ -86,11 +90,15 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(Path(path).read_text())
     except OSError as error:
-        raise InputError(f"configuration {path} cannot be read ({error.strerror}); check the path.") from None
+        raise InputError(
+            f"configuration {path} cannot be read ({error.strerror}); check the path."
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"configuration {path} is no valid YAML: {sentence(str(error))}") from None
+        raise InputError(f"configuration {path} is no valid YAML: {one_line(str(error))}") from None
     if not isinstance(content, dict):
-        raise InputError(f"configuration {path} holds {type(content).__name__}; expected a mapping of settings.")
+        raise InputError(
+            f"configuration {path} holds {type(content).__name__}; expected a mapping of settings."
+        )
     return content
 
 
@@ -107,10 +115,16 @@ def check_order(files: list[str]) -> None:
         trainer = read_yaml(file).get("trainer") or {}
         replaces, appends = "callbacks" in trainer, "callbacks+" in trainer
         if replaces and appends:
-            raise InputError(f"{file} has both 'callbacks' and 'callbacks+'; keep the second, which adds.")
+            raise InputError(
+                f"{file} has both 'callbacks' and 'callbacks+'; keep the second, which adds."
+            )
         if replaces and callbacks_seen:
-            raise InputError(f"{file} has 'callbacks', which would replace those before it; write 'callbacks+' to add.")
+            raise InputError(
+                f"{file} has 'callbacks', which would replace those before it; write 'callbacks+' to add."
+            )
         later = [other for other in files[position + 1 :] if "model" in read_yaml(other)]
         if appends and later:
-            raise InputError(f"{file} adds callbacks but stands before {later[0]}, which would drop them; put it last.")
+            raise InputError(
+                f"{file} adds callbacks but stands before {later[0]}, which would drop them; put it last."
+            )
         callbacks_seen |= replaces or appends

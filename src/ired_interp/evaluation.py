@@ -20,7 +20,9 @@ Estimate = tuple[float, float]  # value, standard error
 PERFECT = "perfect energy, same inference"
 
 
-def floors(data: TaskData, model: SolverModule, split: str, variant: Variant, count: int) -> dict[str, Estimate]:
+def floors(
+    data: TaskData, model: SolverModule, split: str, variant: Variant, count: int
+) -> dict[str, Estimate]:
     """What trivial and perfect predictors score on a set: (error, standard error) by name.
 
     Trivial: the best constant, and what the task names. Perfect: the exact energy, where the posterior is known, answering with the model's own
@@ -29,25 +31,40 @@ def floors(data: TaskData, model: SolverModule, split: str, variant: Variant, co
     device = model.device
     constants = constant_answers(data.task, device, data.train_variant, variant)
     perfect = None
-    if isinstance(model, IREDModule) and data.task.posterior(data.draw(1, "cpu", 0, variant).x) is not None:
-        perfect = IREDModule(ExactEnergy(data.task, model.landscapes), inference=model.inference).to(device)
+    if (
+        isinstance(model, IREDModule)
+        and data.task.posterior(data.draw(1, "cpu", 0, variant).x) is not None
+    ):
+        perfect = IREDModule(
+            ExactEnergy(data.task, model.landscapes), inference=model.inference
+        ).to(device)
     scores: dict[str, ProblemError] = {}
     value_range = data.task.value_range(variant)
     for batch in EvaluationSet(data, split, variant, count, device):
-        answers = {name: y.expand_as(batch.y) for name, y in constants.items()} | data.task.trivial(batch.x)
+        answers = {name: y.expand_as(batch.y) for name, y in constants.items()} | data.task.trivial(
+            batch.x
+        )
         if perfect is not None:
             generator = stream(device, 0, "start", split, variant, batch.number)
             start = torch.randn(batch.y.shape, generator=generator, device=device)
-            answers[PERFECT] = perfect.answer(batch.x, start, perfect.inference.steps, value_range, generator)
+            answers[PERFECT] = perfect.answer(
+                batch.x, start, perfect.inference.steps, value_range, generator
+            )
         for name, answer in answers.items():
             score = scores.setdefault(name, ProblemError(sync_on_compute=False).to(device))
             score.update(answer, batch.y)
     found = {name: _numbers(score.compute()) for name, score in scores.items()}
-    return found | {name: (value, math.nan) for name, value in data.task.known_floors(variant).items()}
+    return found | {
+        name: (value, math.nan) for name, value in data.task.known_floors(variant).items()
+    }
 
 
 def evaluation_result(
-    errors: dict[tuple[str, int], tuple[Tensor, Tensor]], model: SolverModule, data: TaskData, split: str, problems: int
+    errors: dict[tuple[str, int], tuple[Tensor, Tensor]],
+    model: SolverModule,
+    data: TaskData,
+    split: str,
+    problems: int,
 ) -> xr.Dataset:
     """Errors by (variant, inner steps), with floors, as a dataset.
 
@@ -71,7 +88,12 @@ def evaluation_result(
             "floor_standard_error": (("variant", "predictor"), floor[..., 1], unit),
         },
         {"variant": variants, "inner_steps": steps, "predictor": names},
-        {"task": data.task.name, "split": split, "problems": problems, "trained_on": data.train_variant},
+        {
+            "task": data.task.name,
+            "split": split,
+            "problems": problems,
+            "trained_on": data.train_variant,
+        },
     )
 
 
@@ -89,7 +111,9 @@ def error_table(result: xr.Dataset) -> str:
     table.add_section()
     for name in result["predictor"].values:
         row = result.sel(predictor=name)
-        table.add_row(str(name), *map(_cell, row["floor"].values, row["floor_standard_error"].values))
+        table.add_row(
+            str(name), *map(_cell, row["floor"].values, row["floor_standard_error"].values)
+        )
     return render(table)
 
 

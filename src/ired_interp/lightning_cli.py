@@ -67,15 +67,26 @@ class IREDCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
-            "--experiment", type=str, default="default", help="folder below --runs for runs that belong together"
+            "--experiment",
+            type=str,
+            default="default",
+            help="folder below --runs for runs that belong together",
         )
         parser.add_argument(
-            "--name", type=str | None, default=None, help="the run's folder; the date and time by default"
+            "--name",
+            type=str | None,
+            default=None,
+            help="the run's folder; the date and time by default",
         )
         parser.add_argument("--runs", type=str, default="runs", help="where runs are kept")
-        parser.add_argument("--save_every", type=int, default=500, help="steps between saves of last.ckpt")
         parser.add_argument(
-            "--keep_best", type=int, default=1, help="checkpoints kept for their validation error, besides last.ckpt"
+            "--save_every", type=int, default=500, help="steps between saves of last.ckpt"
+        )
+        parser.add_argument(
+            "--keep_best",
+            type=int,
+            default=1,
+            help="checkpoints kept for their validation error, besides last.ckpt",
         )
         parser.add_lightning_class_args(WeightAveraging, "weight_averaging")
         link_model_to_data(parser)
@@ -97,7 +108,12 @@ class IREDCLI(LightningCLI):
         watched = is_terminal() and config.get("enable_progress_bar") is not False
         config["enable_progress_bar"] = watched
         progress = [] if watched else [PlainProgress()]
-        config["callbacks"] = [*callbacks, *_as_list(config.get("callbacks")), *progress, *self.own_callbacks()]
+        config["callbacks"] = [
+            *callbacks,
+            *_as_list(config.get("callbacks")),
+            *progress,
+            *self.own_callbacks(),
+        ]
         return Trainer(**{**config, **self.trainer_places(config["logger"])})
 
     def own_callbacks(self) -> list[Any]:

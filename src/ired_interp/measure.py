@@ -10,9 +10,9 @@ import xarray as xr
 
 from ired_interp.errors import InputError, RunError
 from ired_interp.probes import Probe, Snapshot
-from ired_interp.results import Label, failed_result, read_result, write_result
+from ired_interp.results import ResultKey, failed_result, read_result, write_result
 from ired_interp.results.provenance import provenance
-from ired_interp.terminal import say
+from ired_interp.terminal import log
 
 
 def measure(
@@ -39,7 +39,9 @@ def measure(
     -------
     The file and the dataset.
     """
-    label = Label(probe.label, snapshot.step, snapshot.weights, {"probe": probe.settings(), **origin})
+    label = ResultKey(
+        probe.label, snapshot.step, snapshot.weights, {"probe": probe.settings(), **origin}
+    )
     path = label.path(folder)
     scratch = path.with_name(f".{path.stem}")
     if keep and path.exists() and "failed" not in (result := read_result(path)).attrs:
@@ -54,13 +56,17 @@ def measure(
     except torch.linalg.LinAlgError as error:
         if snapshot.ranks.count > 1:
             raise
-        result = failed_result(f"no decomposition was found ({error}); the weights have probably diverged")
+        result = failed_result(
+            f"no decomposition was found ({error}); the weights have probably diverged"
+        )
     except (MemoryError, RuntimeError) as error:
         if not _out_of_memory(error) or snapshot.ranks.count > 1:
             raise
-        result = failed_result(f"out of memory ({error}); lower the number of problems or the probe's memory_gib")
+        result = failed_result(
+            f"out of memory ({error}); lower the number of problems or the probe's memory_gib"
+        )
     if "failed" in result.attrs:
-        say(f"{probe.label} at step {snapshot.step} failed: {result.attrs['failed']}")
+        log(f"{probe.label} at step {snapshot.step} failed: {result.attrs['failed']}")
     if snapshot.ranks.first:
         write_result(folder, label, result, {"checkpoint": snapshot.checkpoint, **provenance()})
         _discard(scratch)
@@ -77,4 +83,6 @@ def _discard(scratch: Path) -> None:
 
 
 def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(
+        error, MemoryError | torch.OutOfMemoryError
+    ) or "can't allocate memory" in str(error)

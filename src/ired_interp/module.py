@@ -12,7 +12,7 @@ from torch import Tensor
 from ired_interp.diffusion import Inference, Noise, Objective, Schedule, Solution, solve
 from ired_interp.diffusion.inference import Preset
 from ired_interp.energy import Energy
-from ired_interp.energy.base import Landscape
+from ired_interp.energy.base import LandscapeIndex
 from ired_interp.errors import InputError
 from ired_interp.metrics import ProblemError
 from ired_interp.random import stream
@@ -45,7 +45,13 @@ class SolverModule(LightningModule, ABC):
         if not lr > 0:
             raise InputError(f"model.lr is {lr}; a learning rate must be positive.")
         self.condition_dim, self.solution_dim = condition_dim, solution_dim
-        self.lr, self.betas, self.lr_schedule, self.compile_loss, self.seed = lr, betas, lr_schedule, compile, seed
+        self.lr, self.betas, self.lr_schedule, self.compile_loss, self.seed = (
+            lr,
+            betas,
+            lr_schedule,
+            compile,
+            seed,
+        )
         self.errors: dict[tuple[str, int], ProblemError] = {}
         self._loss: Callable[..., tuple[Tensor, dict[str, Tensor]]] | None = None
 
@@ -58,7 +64,9 @@ class SolverModule(LightningModule, ABC):
         """The scalar to minimise, and what to log of it."""
 
     @abstractmethod
-    def answer(self, x: Tensor, start: Tensor, steps: int, value_range: float, generator: torch.Generator) -> Tensor:
+    def answer(
+        self, x: Tensor, start: Tensor, steps: int, value_range: float, generator: torch.Generator
+    ) -> Tensor:
         """Answers (B, d_y), whose entries lie within ±value_range, to problems x (B, d_x): from a start (B, d_y), by `steps` inner steps."""
 
     @property
@@ -75,7 +83,8 @@ class SolverModule(LightningModule, ABC):
         if updates % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             # Not by self.log, which reaches the loggers after the step's end, where the run is saved: what ended it there would lose this.
             values = {
-                f"train/{name}": self.trainer.strategy.reduce(value, reduce_op="mean") for name, value in parts.items()
+                f"train/{name}": self.trainer.strategy.reduce(value, reduce_op="mean")
+                for name, value in parts.items()
             }
             for logger in self.loggers:
                 logger.log_metrics({name: float(value) for name, value in values.items()}, updates)
@@ -113,8 +122,13 @@ class SolverModule(LightningModule, ABC):
         if self.lr_schedule == "constant":
             return optimizer
         steps = self.trainer.max_steps
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(0.0, 1 - step / steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: max(0.0, 1 - step / steps)
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
 
     def on_validation_epoch_start(self) -> None:
         self._start_errors(self.step_counts[:1])
@@ -136,13 +150,17 @@ class SolverModule(LightningModule, ABC):
 
     def _start_errors(self, step_counts: list[int]) -> None:
         variants = self.trainer.datamodule.variants  # type: ignore[attr-defined]
-        self.errors = {(v, steps): ProblemError().to(self.device) for v in variants for steps in step_counts}
+        self.errors = {
+            (v, steps): ProblemError().to(self.device) for v in variants for steps in step_counts
+        }
 
     def _score(self, batch: Batch, step_counts: list[int]) -> None:
         value_range = self.trainer.datamodule.task.value_range(batch.variant)  # type: ignore[attr-defined]
         for steps in step_counts:
             generator = stream(self.device, 0, "start", batch.split, batch.variant, batch.number)
-            start = torch.randn(batch.whole, self.solution_dim, generator=generator, device=self.device)
+            start = torch.randn(
+                batch.whole, self.solution_dim, generator=generator, device=self.device
+            )
             answer = self.answer(batch.x, batch.share(start), steps, value_range, generator)
             self.errors[batch.variant, steps].update(answer, batch.y)
 
@@ -177,7 +195,9 @@ class IREDModule(SolverModule):
         seed: int = 0,
         value_range: float | None = None,
     ) -> None:
-        super().__init__(energy.condition_dim, energy.solution_dim, lr, betas, lr_schedule, compile, seed)
+        super().__init__(
+            energy.condition_dim, energy.solution_dim, lr, betas, lr_schedule, compile, seed
+        )
         self.energy = energy
         self.schedule = Schedule(energy.landscapes)
         self.objective, self.inference, self.test_steps = objective, inference, list(test_steps)
@@ -192,7 +212,7 @@ class IREDModule(SolverModule):
     def step_counts(self) -> list[int]:
         return list(dict.fromkeys([self.inference.steps, *self.test_steps]))
 
-    def energy_and_gradient(self, x: Tensor, y: Tensor, k: Landscape) -> tuple[Tensor, Tensor]:
+    def energy_and_gradient(self, x: Tensor, y: Tensor, k: LandscapeIndex) -> tuple[Tensor, Tensor]:
         """E(x, y, k) (B,) and ∇_y E (B, d_y) for x (B, d_x), y (B, d_y) and k, an int or (B,) integers."""
         return self.energy.energy_and_gradient(x, y, k)
 
@@ -227,7 +247,9 @@ class IREDModule(SolverModule):
         settings = preset if isinstance(preset, Inference) else Inference(preset, steps)
         settings = settings.within(self.value_range)
         if x.ndim != 2 or x.shape[1] != self.condition_dim:
-            raise InputError(f"x has shape {tuple(x.shape)}, but this model takes (batch, {self.condition_dim}).")
+            raise InputError(
+                f"x has shape {tuple(x.shape)}, but this model takes (batch, {self.condition_dim})."
+            )
         shape = (len(x), self.solution_dim)
         if start is None:
             start = torch.randn(shape, generator=generator, device=x.device, dtype=x.dtype)
@@ -240,8 +262,14 @@ class IREDModule(SolverModule):
 
     def loss(self, x: Tensor, y: Tensor, *noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         loss = self.objective(self.energy, self.schedule, x, y, Noise(*noise))
-        return loss.total, {"loss": loss.total.detach(), "score": loss.score, "contrast": loss.contrast}
+        return loss.total, {
+            "loss": loss.total.detach(),
+            "score": loss.score,
+            "contrast": loss.contrast,
+        }
 
-    def answer(self, x: Tensor, start: Tensor, steps: int, value_range: float, generator: torch.Generator) -> Tensor:
+    def answer(
+        self, x: Tensor, start: Tensor, steps: int, value_range: float, generator: torch.Generator
+    ) -> Tensor:
         settings = replace(self.inference, steps=steps).within(value_range)
         return self.solve(x, preset=settings, start=start, generator=generator).y

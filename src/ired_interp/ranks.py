@@ -17,10 +17,10 @@ from ired_interp.errors import InputError, RunError
 
 Value = TypeVar("Value")
 
-_MEETING = timedelta(minutes=10)  # for all tasks of a job step to start
+_RENDEZVOUS_TIMEOUT = timedelta(minutes=10)  # for all tasks of a job step to start
 # For a rank to be waited for: the first may measure alone for as long as a job lasts. It guards against nothing, since a rank that ends closes its
 # connections, which the others notice at once.
-_WAITING = timedelta(days=30)
+_COLLECTIVE_TIMEOUT = timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Ranks:
         start = self.rank * size + min(self.rank, more)
         return slice(start, start + size + (self.rank < more))
 
-    def everyone(self, value: Value) -> list[Value]:
+    def all_gather_object(self, value: Value) -> list[Value]:
         """What each rank gave, in the order of ranks; waits for all of them."""
         if self.count == 1:
             return [value]
@@ -57,7 +57,7 @@ class Ranks:
 
     def gather(self, part: np.ndarray) -> np.ndarray:
         """The parts of all ranks joined along the first axis."""
-        return np.concatenate(self.everyone(part))
+        return np.concatenate(self.all_gather_object(part))
 
     def group(self, device: torch.device) -> dist.ProcessGroup | None:
         """The process group for tensors on a device; None for a process alone."""
@@ -66,19 +66,23 @@ class Ranks:
         return dist.group.WORLD if device.type == "cpu" else _nccl()
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def raise_on_all(self) -> Iterator[None]:
         """An error that one rank meets in the block ends all of them. The block must not wait for other ranks."""
         error = None
         try:
             yield
         except Exception as caught:
             error = caught
-        faults = self.everyone(None if error is None else (isinstance(error, InputError), str(error)))
+        faults = self.all_gather_object(
+            None if error is None else (isinstance(error, InputError), str(error))
+        )
         if error is not None:
             raise error
         for rank, fault in enumerate(faults):
             if fault is not None:
-                raise (InputError if fault[0] else RunError)(f"task {rank} of {self.count}: {fault[1]}")
+                raise (InputError if fault[0] else RunError)(
+                    f"task {rank} of {self.count}: {fault[1]}"
+                )
 
 
 ALONE = Ranks()
@@ -92,7 +96,7 @@ def _nccl() -> dist.ProcessGroup:
 
 
 @contextmanager
-def joined() -> Iterator[Ranks]:
+def process_group() -> Iterator[Ranks]:
     """Meet the other processes of this command, if there are any, for the duration of the block.
 
     Outside a job step of several tasks (srun) and of torchrun, or in an interactive job (named bash or interactive), a process is alone.
@@ -114,9 +118,17 @@ def joined() -> Iterator[Ranks]:
     ranks = Ranks(environment.global_rank(), environment.world_size(), environment.local_rank())
     place = f"{environment.main_address}:{environment.main_port}"  # also sets MASTER_ADDR and MASTER_PORT
     try:
-        store = next(iter(dist.rendezvous("env://", ranks.rank, ranks.count, timeout=_MEETING)))[0]
-        store.set_timeout(_WAITING)
-        dist.init_process_group("gloo", store=store, rank=ranks.rank, world_size=ranks.count, timeout=_WAITING)
+        store = next(
+            iter(dist.rendezvous("env://", ranks.rank, ranks.count, timeout=_RENDEZVOUS_TIMEOUT))
+        )[0]
+        store.set_timeout(_COLLECTIVE_TIMEOUT)
+        dist.init_process_group(
+            "gloo",
+            store=store,
+            rank=ranks.rank,
+            world_size=ranks.count,
+            timeout=_COLLECTIVE_TIMEOUT,
+        )
     except RuntimeError as error:
         raise RunError(
             f"task {ranks.rank} of {ranks.count} did not meet the others at {place} ({error}); see whether they started, or set "

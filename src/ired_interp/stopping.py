@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from ired_interp.errors import Interrupted
-from ired_interp.terminal import speaks
+from ired_interp.terminal import is_rank_zero
 
 _ONE_REQUEST = 1.0  # seconds in which a repeated signal counts once: launchers send it to a process and to its group
 
@@ -32,7 +32,7 @@ class _Request:
 
 def _answer(line: str) -> None:
     """Not by print, which cannot be entered again if the signal came in the middle of one; and to nobody, if Ctrl-C ended the reader, too."""
-    if speaks():
+    if is_rank_zero():
         with suppress(OSError):
             os.write(2, f"{line}\n".encode())
 
@@ -46,9 +46,12 @@ def requested() -> int | None:
 
 
 @contextmanager
-def noted() -> Iterator[None]:
+def defer_signals() -> Iterator[None]:
     """Inside, the first signal is noted and raises only within `interruptible`; a later one ends the process."""
-    previous = {number: signal.signal(number, _request.receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {
+        number: signal.signal(number, _request.receive)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:

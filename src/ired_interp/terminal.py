@@ -21,14 +21,14 @@ def is_terminal() -> bool:
     return sys.stderr.isatty()
 
 
-def speaks() -> bool:
+def is_rank_zero() -> bool:
     """Whether this process shows anything: of several of one run only the first does."""
     return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "RANK", "SLURM_PROCID"))
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     """A plain line on standard error, at once; a reader that is gone (`| tee`, at Ctrl-C) does not end what it reads of."""
-    if speaks():
+    if is_rank_zero():
         with suppress(BrokenPipeError):
             print(line, file=sys.stderr, flush=True)
 
@@ -43,8 +43,13 @@ def render(table: Table) -> str:
 
 def track(items: Sequence[Item], title: str) -> Iterator[Item]:
     """Hand out the items and show how far along they are, with the time that remains."""
-    if is_terminal() and speaks():
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    if is_terminal() and is_rank_zero():
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             yield from bar.track(items, description=title)
         return
@@ -53,7 +58,9 @@ def track(items: Sequence[Item], title: str) -> Iterator[Item]:
         now = time.monotonic()
         if done and now - shown >= PLAIN_SECONDS:
             shown = now
-            say(f"{title}: {done}/{len(items)}, {duration((now - start) / done * (len(items) - done))} left")
+            log(
+                f"{title}: {done}/{len(items)}, {duration((now - start) / done * (len(items) - done))} left"
+            )
         yield item
 
 

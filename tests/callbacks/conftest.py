@@ -21,7 +21,9 @@ Fit = Callable[..., IREDModule]
 def fit(tmp_path: Path) -> Fit:
     """Train for a number of steps, in a run folder, and return the module."""
 
-    def run(*callbacks: Callback, steps: int = 12, folder: str = "run", resume: Path | None = None) -> IREDModule:
+    def run(
+        *callbacks: Callback, steps: int = 12, folder: str = "run", resume: Path | None = None
+    ) -> IREDModule:
         quiet()
         with torch.random.fork_rng():
             torch.manual_seed(0)

@@ -40,7 +40,9 @@ def test_average_is_the_recursion(small_module, tmp_path, decay, every):
     for step in range(every, 8, every):
         expected = decay * expected + (1 - decay) * spy.weights[step]
     torch.testing.assert_close(averaging.averaged.energy.fc1.weight, expected)
-    torch.testing.assert_close(module.energy.fc1.weight, expected)  # what is left after training is the average
+    torch.testing.assert_close(
+        module.energy.fc1.weight, expected
+    )  # what is left after training is the average
 
 
 @pytest.mark.parametrize(("decay", "every"), [(1.0, 1), (-0.1, 1), (0.9, 0)])

@@ -10,7 +10,7 @@ from ired_interp import measure
 from ired_interp.callbacks import HessianSpectrum
 from ired_interp.errors import InputError, RunError
 from ired_interp.probes import HessianSpectrum as Probe
-from ired_interp.results import Label, Run, failed_result, read_result, write_result
+from ired_interp.results import ResultKey, Run, failed_result, read_result, write_result
 
 FAILURES = {
     "memory": (torch.OutOfMemoryError("tried to allocate 9 GiB"), "out of memory"),
@@ -52,7 +52,7 @@ def test_a_programming_error_is_not_swallowed(small_module, monkeypatch, tmp_pat
 
 
 def test_a_failure_never_replaces_a_result(tmp_path):
-    label = Label("hessian_spectrum_y", 5, "average", {})
+    label = ResultKey("hessian_spectrum_y", 5, "average", {})
     good = measure.xr.Dataset({"eigenvalues": ("rank", [1.0, 2.0])})
     path = write_result(tmp_path, label, good, {})
     assert write_result(tmp_path, label, failed_result("out of memory"), {}) == path

@@ -40,8 +40,12 @@ def test_reads_the_gradients_of_each_window(fit: Callable[..., Any], tmp_path: P
         mine = result.sel(layer="all")
         for name in ("signal", "noise", "noise_scale", "mean_cosine", "participation"):
             # float64 sums of the same float32 numbers in another order; the signal is a small difference of large sums
-            np.testing.assert_allclose(mine[name], truth[name], rtol=1e-6, atol=1e-12 * float((g * g).sum()))
-        cosine = (g[1:] * g[:-1]).sum(1) / np.linalg.norm(g[1:], axis=1) / np.linalg.norm(g[:-1], axis=1)
+            np.testing.assert_allclose(
+                mine[name], truth[name], rtol=1e-6, atol=1e-12 * float((g * g).sum())
+            )
+        cosine = (
+            (g[1:] * g[:-1]).sum(1) / np.linalg.norm(g[1:], axis=1) / np.linalg.norm(g[:-1], axis=1)
+        )
         np.testing.assert_allclose(mine["consecutive_cosine"], cosine, rtol=1e-9)
         layers = result.drop_sel(layer="all")
         np.testing.assert_allclose((layers["norm"] ** 2).sum("layer"), mine["norm"] ** 2, rtol=1e-9)
@@ -50,12 +54,16 @@ def test_reads_the_gradients_of_each_window(fit: Callable[..., Any], tmp_path: P
     assert list(kept.steps) == [3, 4, 5, 6, 9, 10, 11]  # full after seven
     for row, step in enumerate(kept.steps):
         # layers are grouped: compare what does not depend on order; float16 shares are right to 2^-11 of each entry
-        np.testing.assert_allclose(np.sort(kept[row]), np.sort(spy.gradients[step].numpy()), rtol=2**-10, atol=1e-6)
+        np.testing.assert_allclose(
+            np.sort(kept[row]), np.sort(spy.gradients[step].numpy()), rtol=2**-10, atol=1e-6
+        )
     assert kept[:][:, kept.part("fc4")].shape == (7, 16 * 8 + 16)
 
 
 def test_collection_survives_a_kill_and_going_back(tmp_path: Path) -> None:
-    vectors = np.random.default_rng(0).standard_normal((4, 10)).astype(np.float32) * np.array([[1e-6], [1], [1e6], [0]])
+    vectors = np.random.default_rng(0).standard_normal((4, 10)).astype(np.float32) * np.array(
+        [[1e-6], [1], [1e6], [0]]
+    )
     writer = Collection(tmp_path / "c", {"a": 4, "b": 6}, 4)
     for step in (10, 20, 30):
         assert writer.append(step, vectors[step // 10 - 1])

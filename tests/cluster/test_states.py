@@ -26,7 +26,9 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def answer(**texts: str | None) -> None:
         for name in ("squeue", "scontrol", "sacct"):
             text = texts.get(name)
-            (folder / name).write_text("#!/bin/sh\nexit 1\n" if text is None else f"#!/bin/sh\nprintf '{text}'\n")
+            (folder / name).write_text(
+                "#!/bin/sh\nexit 1\n" if text is None else f"#!/bin/sh\nprintf '{text}'\n"
+            )
             (folder / name).chmod(0o755)
 
     return answer
@@ -48,7 +50,9 @@ def job(tmp_path: Path, ired: Ired) -> Path:
         "run": str(tmp_path / "runs/a/b"),
         "log": str(folder / "log.txt"),
     }
-    (folder / "submission.json").write_text(json.dumps({**RECORD, "folder": str(folder), "tasks": [task]}, indent=1))
+    (folder / "submission.json").write_text(
+        json.dumps({**RECORD, "folder": str(folder), "tasks": [task]}, indent=1)
+    )
     return folder
 
 
@@ -95,7 +99,9 @@ def test_nothing_was_submitted(job: Path, ired: Ired, commands):
     assert "no jobs were submitted from" in out
 
 
-def test_a_machine_without_slurm(job: Path, ired: Ired, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_a_machine_without_slurm(
+    job: Path, ired: Ired, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
     """What the job left can be read anywhere; what needs SLURM says what to do."""
     few = tmp_path / "few"
     few.mkdir()
@@ -104,11 +110,15 @@ def test_a_machine_without_slurm(job: Path, ired: Ired, monkeypatch: pytest.Monk
     monkeypatch.setenv("PATH", str(few))
     (job / "ended-0").write_text("0\n")
     assert "completed" in ired("status")[1]
-    with pytest.raises(RunError, match="sbatch does not exist on this machine; run this on a login node"):
+    with pytest.raises(
+        RunError, match="sbatch does not exist on this machine; run this on a login node"
+    ):
         submit(Host(), "job.sbatch")
 
 
-def test_a_log_is_followed_byte_for_byte(job: Path, ired: Ired, commands, monkeypatch: pytest.MonkeyPatch):
+def test_a_log_is_followed_byte_for_byte(
+    job: Path, ired: Ired, commands, monkeypatch: pytest.MonkeyPatch
+):
     """Carriage returns, bytes that are no text, and a character of which only half has been written yet."""
     log = "step 1\r\nλ_max ".encode() + b"\xff \xce"
     (job / "log.txt").write_bytes(log)

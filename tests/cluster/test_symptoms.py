@@ -28,7 +28,9 @@ LOGS = {
 
 @pytest.mark.parametrize("cause", LOGS)
 def test_what_the_log_says(cause: str):
-    found = explain(JobState("FAILED", "NonZeroExitCode", "1:0"), f"run /far/runs/a\n{LOGS[cause]}\n")
+    found = explain(
+        JobState("FAILED", "NonZeroExitCode", "1:0"), f"run /far/runs/a\n{LOGS[cause]}\n"
+    )
     assert cause in found.sentence
     assert found.remedy
 
@@ -51,4 +53,6 @@ def test_a_sentence_of_our_own_is_passed_on():
 
 
 def test_the_unknown_is_called_unknown():
-    assert explain(JobState("FAILED"), "something else\n").sentence == "no known symptom is in the log"
+    assert (
+        explain(JobState("FAILED"), "something else\n").sentence == "no known symptom is in the log"
+    )

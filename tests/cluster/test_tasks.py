@@ -7,7 +7,11 @@ from ired_interp.errors import InputError
 
 
 def test_one_command():
-    (task,) = make_tasks(["probe", "--ckpt", "runs/a/b", "/elsewhere/c", "--output=out", "--problems", "4"], [], "/far")
+    (task,) = make_tasks(
+        ["probe", "--ckpt", "runs/a/b", "/elsewhere/c", "--output=out", "--problems", "4"],
+        [],
+        "/far",
+    )
     assert task.arguments == (
         "probe",
         "--ckpt",

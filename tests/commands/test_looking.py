@@ -12,7 +12,7 @@ from rich.console import Console
 
 from conftest import Ired
 from ired_interp.commands.watch import overview, sparkline
-from ired_interp.results import Label, Run, open_results, write_result
+from ired_interp.results import ResultKey, Run, open_results, write_result
 from ired_interp.results.state import recorded
 from runs import PROBE, make_run, spectrum
 
@@ -27,7 +27,12 @@ def test_watch_follows_a_run_to_its_end(ired: Ired, run: Run) -> None:
         with recorded(run):
             began.set()
             time.sleep(0.6)
-            write_result(run.results, Label("hessian_spectrum_y", 1500, "average", PROBE), spectrum(1500, 0), {})
+            write_result(
+                run.results,
+                ResultKey("hessian_spectrum_y", 1500, "average", PROBE),
+                spectrum(1500, 0),
+                {},
+            )
             time.sleep(0.6)
 
     began = threading.Event()
@@ -38,7 +43,9 @@ def test_watch_follows_a_run_to_its_end(ired: Ired, run: Run) -> None:
     training.join()
     assert code == 0, err
     first, *_, last = out.splitlines()
-    assert first.startswith("running  step 1000 of 1000  train/loss 0.001  val/error/same 0.1  3 results")
+    assert first.startswith(
+        "running  step 1000 of 1000  train/loss 0.001  val/error/same 0.1  3 results"
+    )
     assert last.startswith("done  step 1000 of 1000")
     assert "4 results" in last
 
@@ -83,7 +90,11 @@ def test_export_writes_every_result(ired: Ired, run: Run) -> None:
     (run.results / "test_error" / "broken.nc").write_text("x")
     code, out, err = ired("export", run.path)
     assert code == 0
-    assert out == f"8 tables written to {run.path / 'tables'}\n"  # 3 of each spectrum, 2 of the test
+    assert (
+        out == f"8 tables written to {run.path / 'tables'}\n"
+    )  # 3 of each spectrum, 2 of the test
     assert "broken.nc is damaged" in err
     (table,) = run.path.glob("tables/hessian_spectrum_y/step-00000500*/landscape.csv")
-    assert pd.read_csv(table)["lambda_min"].tolist() == pytest.approx(spectrum(500, 0)["lambda_min"].values.tolist())
+    assert pd.read_csv(table)["lambda_min"].tolist() == pytest.approx(
+        spectrum(500, 0)["lambda_min"].values.tolist()
+    )

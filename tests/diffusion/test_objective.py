@@ -17,7 +17,11 @@ STEP = [0.1671, 0.2372, 0.2695, 0.2984, 0.3335, 0.3817, 0.4526, 0.5642, 0.7530, 
 
 def test_schedule():
     schedule = Schedule(10)
-    for found, expected in ((schedule.signal, SIGNAL), (schedule.noise, NOISE), (schedule.step, STEP)):
+    for found, expected in (
+        (schedule.signal, SIGNAL),
+        (schedule.noise, NOISE),
+        (schedule.step, STEP),
+    ):
         torch.testing.assert_close(found, torch.tensor(expected), rtol=0, atol=6e-5)
 
 
@@ -38,7 +42,9 @@ def test_loss_and_gradients_equal_double_backward(problem):
     plain, ours, schedule, x, y, noise = problem
     expected = autograd_loss(plain, schedule, x, y, noise)
     found = Objective()(ours, schedule, x, y, noise).total
-    torch.testing.assert_close(found, expected, rtol=1e-10, atol=0)  # float64 rounding over two sweeps
+    torch.testing.assert_close(
+        found, expected, rtol=1e-10, atol=0
+    )  # float64 rounding over two sweeps
     expected.backward()
     found.backward()
     gradients = {name: p.grad for name, p in plain.named_parameters()}

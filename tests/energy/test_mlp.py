@@ -33,13 +33,17 @@ def test_gradient_equals_autograd_in_every_mode(small_energy, points, mode):
 def test_general_route_equals_closed_form(small_energy, points, mode):
     x, y, k = points
     with mode():
-        value, gradient = Energy.evaluate_with_gradient(small_energy, small_energy.condition(x, k), y)
+        value, gradient = Energy.evaluate_with_gradient(
+            small_energy, small_energy.condition(x, k), y
+        )
         torch.testing.assert_close(gradient, small_energy.gradient(x, y, k), rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(value, small_energy(x, y, k), rtol=1e-12, atol=0)
 
 
 def test_parameter_gradients_of_a_loss_on_the_gradient(small_energy, points):
-    found = torch.autograd.grad(small_energy.gradient(*points).square().sum(), list(small_energy.parameters()))
+    found = torch.autograd.grad(
+        small_energy.gradient(*points).square().sum(), list(small_energy.parameters())
+    )
     loss = autograd(small_energy, *points, create_graph=True).square().sum()
     expected = torch.autograd.grad(loss, list(small_energy.parameters()), materialize_grads=True)
     for name, a, b in zip(dict(small_energy.named_parameters()), found, expected, strict=True):

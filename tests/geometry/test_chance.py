@@ -18,7 +18,9 @@ def rng():
     return np.random.default_rng(7)
 
 
-@pytest.mark.parametrize(("n", "p", "q"), [(20, 3, 3), (20, 2, 5), (12, 8, 3), (9, 7, 6), (5, 2, 5)])
+@pytest.mark.parametrize(
+    ("n", "p", "q"), [(20, 3, 3), (20, 2, 5), (12, 8, 3), (9, 7, 6), (5, 2, 5)]
+)
 def test_sampler_has_the_distribution_of_random_planes(rng, n, p, q):
     drawn = chance_angles(n, p, q, 3000, rng)
     direct = principal_angles(rng.standard_normal((3000, n, p)), rng.standard_normal((3000, n, q)))
@@ -44,7 +46,12 @@ def test_moments_of_the_overlap(rng, n, p, q):
 
 @pytest.mark.parametrize(
     ("n", "p", "low", "high"),
-    [(20, 2, 0.014, 0.248), (20, 5, 0.154, 0.357), (20, 10, 0.431, 0.568), (1_300_000, 20, 1.33e-5, 1.76e-5)],
+    [
+        (20, 2, 0.014, 0.248),
+        (20, 5, 0.154, 0.357),
+        (20, 10, 0.431, 0.568),
+        (1_300_000, 20, 1.33e-5, 1.76e-5),
+    ],
 )
 def test_band_agrees_with_recorded_sampling(n, p, low, high):
     band = chance_band(n, p, p, draws=4000)
@@ -55,7 +62,9 @@ def test_band_agrees_with_recorded_sampling(n, p, low, high):
 
 def test_band_of_a_distance_covers_its_level(rng):
     band = chance_band(25, 3, 3, "geodesic", level=0.8, draws=4000)
-    angles = principal_angles(rng.standard_normal((4000, 25, 3)), rng.standard_normal((4000, 25, 3)))
+    angles = principal_angles(
+        rng.standard_normal((4000, 25, 3)), rng.standard_normal((4000, 25, 3))
+    )
     distances = np.linalg.norm(angles, axis=-1)
     assert np.mean((band.low < distances) & (distances < band.high)) == pytest.approx(0.8, abs=0.04)
     assert distances.mean() == pytest.approx(band.mean, abs=0.02)
@@ -66,7 +75,9 @@ def test_effective_dimension_predicts_the_overlap_of_unequal_coordinates(rng):
     squares = overlap(*(scale[:, None] * rng.standard_normal((2, 600, 4000, 1))))
     n_eff = effective_dimension(scale**2)
     assert effective_dimension(np.ones(50)) == pytest.approx(50)
-    assert squares.mean() == pytest.approx(1 / n_eff, rel=0.25)  # cos² has sd √2 times its mean: 6 % at 600 draws
+    assert squares.mean() == pytest.approx(
+        1 / n_eff, rel=0.25
+    )  # cos² has sd √2 times its mean: 6 % at 600 draws
     assert squares.mean() > 2 / 4000  # the isotropic level is far off
 
 

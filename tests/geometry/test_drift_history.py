@@ -45,7 +45,9 @@ def test_measures_equal_the_direct_ones(turn, folder):
     frames = torch.stack([snapshot.basis() for snapshot in history.snapshots])
     direct = principal_angles(frames[:, None], frames[None])
     torch.testing.assert_close(history.angles(), direct, rtol=0, atol=1e-7)
-    torch.testing.assert_close(history.overlap(), overlap(frames[:, None], frames[None]), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        history.overlap(), overlap(frames[:, None], frames[None]), rtol=0, atol=1e-12
+    )
     torch.testing.assert_close(history.between(0, -1), direct[0, -1], rtol=0, atol=1e-14)
     expected = (torch.tensor(STEPS)[:, None] - torch.tensor(STEPS)).abs() * 1e-3
     torch.testing.assert_close(history.distance(), expected.double(), rtol=0, atol=1e-6)
@@ -73,7 +75,9 @@ def test_continues_after_a_kill_as_if_nothing_had_happened(turn, folder, tmp_pat
     if measured_before:
         history.angles()
     torch.save(history.state_dict(), tmp_path / "last.ckpt")
-    history.append(STEPS[2], turn[2])  # reached the disk after the checkpoint, then the job was killed
+    history.append(
+        STEPS[2], turn[2]
+    )  # reached the disk after the checkpoint, then the job was killed
 
     resumed = DriftHistory(folder)
     resumed.load_state_dict(torch.load(tmp_path / "last.ckpt", weights_only=True))
@@ -146,7 +150,9 @@ def test_noise_correction_uses_the_repeats(normal, planes):
     corrected = history.corrected_overlap()
     assert abs(corrected[0, 1].item() - truth) < abs(history.overlap()[0, 1].item() - truth)
     torch.testing.assert_close(history.reliability()[0], overlap(*pair), rtol=0, atol=1e-12)
-    torch.testing.assert_close(history.split_half()[0], grassmann_distance(*pair), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        history.split_half()[0], grassmann_distance(*pair), rtol=0, atol=1e-12
+    )
     assert corrected.diagonal().tolist() == [1, 1]
 
 
@@ -192,7 +198,9 @@ def test_floor_is_taken_off_a_standing_path():
     assert path(noise, torch.arange(3)).length[-1] == pytest.approx(0.4)
 
 
-@pytest.mark.parametrize(("distances", "positions"), [(2, [0, 0]), (2, [0, 1, 2]), (1, [0]), (3, [0, 2, 1])])
+@pytest.mark.parametrize(
+    ("distances", "positions"), [(2, [0, 0]), (2, [0, 1, 2]), (1, [0]), (3, [0, 2, 1])]
+)
 def test_paths_need_ordered_snapshots(distances, positions):
     with pytest.raises(InputError):
         path(torch.zeros(distances, distances), torch.tensor(positions))

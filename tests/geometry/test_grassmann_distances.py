@@ -21,7 +21,10 @@ def projector_distance(u, v):
         ("projection", lambda u, v: torch.linalg.matrix_norm(projector_distance(u, v), 2)),
         ("binet-cauchy", lambda u, v: (1 - torch.linalg.det(u.mT @ v) ** 2).sqrt()),
         ("fubini-study", lambda u, v: torch.linalg.det(u.mT @ v).abs().arccos()),
-        ("procrustes", lambda u, v: (2 * (u.shape[1] - torch.linalg.svdvals(u.mT @ v).sum())).sqrt()),
+        (
+            "procrustes",
+            lambda u, v: (2 * (u.shape[1] - torch.linalg.svdvals(u.mT @ v).sum())).sqrt(),
+        ),
     ],
 )
 def test_equals_its_definition_by_matrices(planes, metric, truth):
@@ -30,7 +33,8 @@ def test_equals_its_definition_by_matrices(planes, metric, truth):
 
 
 @pytest.mark.parametrize(
-    ("metric", "truth"), [("geodesic", math.hypot(0.3, 1.1)), ("asimov", 1.1), ("spectral", 2 * math.sin(0.55))]
+    ("metric", "truth"),
+    [("geodesic", math.hypot(0.3, 1.1)), ("asimov", 1.1), ("spectral", 2 * math.sin(0.55))],
 )
 def test_equals_its_formula(planes, metric, truth):
     u, v = planes(30, [0.3, 1.1])

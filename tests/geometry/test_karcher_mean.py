@@ -39,7 +39,9 @@ def test_agrees_with_geomstats_at_a_tight_tolerance(cloud):
     theirs = FrechetMean(space).set(epsilon=1e-24, max_iter=300).fit(projectors).estimate_
     mean = karcher_mean(cloud)
     assert abs(mean.basis @ mean.basis.mT - torch.as_tensor(gs.to_numpy(theirs))).max() < 1e-9
-    assert mean.dispersion == pytest.approx(float(variance(space, projectors, theirs)) / 2, abs=1e-12)
+    assert mean.dispersion == pytest.approx(
+        float(variance(space, projectors, theirs)) / 2, abs=1e-12
+    )
     assert mean.unique
 
 
@@ -49,7 +51,9 @@ def test_mean_turns_with_the_space_and_is_stationary(cloud, normal):
     assert grassmann_distance(rotation @ mean.basis, turned.basis) < 1e-9
     components = [principal_geodesics(m, 4) for m in (mean, turned)]
     torch.testing.assert_close(components[1].explained, components[0].explained, rtol=0, atol=1e-10)
-    torch.testing.assert_close(components[1].scores.abs(), components[0].scores.abs(), rtol=0, atol=1e-9)
+    torch.testing.assert_close(
+        components[1].scores.abs(), components[0].scores.abs(), rtol=0, atol=1e-9
+    )
     assert (grassmann_distance(cloud, cloud[0]).square().mean() - mean.dispersion) > 0
     assert torch.linalg.matrix_norm(mean.logs.mean(0)) < 1e-10
 

@@ -12,7 +12,9 @@ def test_equals_the_singular_vectors(tmp_path, normal):
     _, truth, right = torch.linalg.svd(vectors, full_matrices=False)
     torch.testing.assert_close(singular, truth, rtol=1e-9, atol=0)
     assert principal_angles(basis, right[:4].mT).max() < 1e-12
-    torch.testing.assert_close(basis.mT @ basis, torch.eye(4, dtype=torch.float64), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        basis.mT @ basis, torch.eye(4, dtype=torch.float64), rtol=0, atol=1e-12
+    )
     np.save(tmp_path / "vectors.npy", vectors.numpy().astype(np.float32))
     mapped = np.load(tmp_path / "vectors.npy", mmap_mode="r")
     assert principal_angles(leading_subspace(mapped, 4)[0], basis).max() < 1e-6

@@ -25,7 +25,9 @@ def test_exact_rank_column_space_within_the_bound(normal, rank):
         error = noise * normal(6, 20, 24)
         found = column_space(truth + error, rank)
         sine = grassmann_distance(found.basis, torch.linalg.svd(truth).U[..., :rank], "chordal")
-        bound = perturbation_bound(torch.linalg.matrix_norm(error), found.singular_values[..., rank - 1])
+        bound = perturbation_bound(
+            torch.linalg.matrix_norm(error), found.singular_values[..., rank - 1]
+        )
         assert (sine <= bound + 1e-12).all()
         assert (sine > 0.01 * bound).all() or noise == 0  # and the bound is not idle
 
@@ -56,7 +58,9 @@ def test_split_recovers_planted_parts(normal):
     split = tangent_normal_split(tangent + normal_part, point, r)
     torch.testing.assert_close(split.tangent, tangent, rtol=0, atol=1e-12)
     torch.testing.assert_close(split.normal, normal_part, rtol=0, atol=1e-12)
-    torch.testing.assert_close(split.ratio, torch.linalg.matrix_norm(normal_part) / torch.linalg.matrix_norm(tangent))
+    torch.testing.assert_close(
+        split.ratio, torch.linalg.matrix_norm(normal_part) / torch.linalg.matrix_norm(tangent)
+    )
     g = (tangent + normal_part)[0]
     formula = u[0] @ u[0].mT @ g + g @ v[0] @ v[0].mT - u[0] @ u[0].mT @ g @ v[0] @ v[0].mT
     torch.testing.assert_close(split.tangent[0], formula, rtol=0, atol=1e-12)
@@ -71,7 +75,9 @@ def test_tangent_is_the_derivative_of_curves_on_the_manifold(normal):
 
 def test_chance_ratio(normal):
     split = tangent_normal_split(normal(4000, 10, 8), low_rank(normal, 10, 8, rank=2), 2)
-    powers = [torch.linalg.matrix_norm(part).square().mean() for part in (split.normal, split.tangent)]
+    powers = [
+        torch.linalg.matrix_norm(part).square().mean() for part in (split.normal, split.tangent)
+    ]
     assert split.chance_ratio == pytest.approx((powers[0] / powers[1]).sqrt().item(), rel=0.01)
     assert tangent_normal_split(normal(8, 8), normal(8, 8), 8).chance_ratio == 0
 

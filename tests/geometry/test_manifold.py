@@ -31,7 +31,9 @@ def test_log_has_the_known_angles_as_its_singular_values(planes):
     u, v = planes(30, ANGLES)
     tangent = log(u, v)
     singular = torch.linalg.svdvals(tangent).flip(-1)
-    torch.testing.assert_close(singular, torch.tensor(ANGLES, dtype=torch.float64), rtol=0, atol=ROUNDING)
+    torch.testing.assert_close(
+        singular, torch.tensor(ANGLES, dtype=torch.float64), rtol=0, atol=ROUNDING
+    )
     assert (u.mT @ tangent).abs().max() < ROUNDING
     assert isinstance(log(u.numpy(), v.numpy()), type(u.numpy()))
 
@@ -60,7 +62,9 @@ def test_transport_keeps_inner_products_and_the_velocity(planes, normal):
     assert (v.mT @ carried).abs().max() < ROUNDING
     gram = [torch.einsum("anp,bnp->ab", h, h) for h in (tangents, carried)]
     torch.testing.assert_close(gram[1], gram[0], rtol=0, atol=1e-12)
-    torch.testing.assert_close(parallel_transport(log(u, v), u, v), -log(v, u), rtol=0, atol=ROUNDING)
+    torch.testing.assert_close(
+        parallel_transport(log(u, v), u, v), -log(v, u), rtol=0, atol=ROUNDING
+    )
 
 
 def test_transport_there_and_back_is_the_identity(planes, normal):
@@ -78,7 +82,10 @@ def test_reduced_coordinates_carry_the_geometry(normal):
     reduced = geodesic(coordinates[0], coordinates[1], torch.tensor([0.5]))[0]
     for full, small in zip(bases, coordinates, strict=True):
         torch.testing.assert_close(
-            grassmann_distance(full, halfway), grassmann_distance(small, reduced), rtol=0, atol=1e-12
+            grassmann_distance(full, halfway),
+            grassmann_distance(small, reduced),
+            rtol=0,
+            atol=1e-12,
         )
 
 
@@ -91,7 +98,9 @@ def test_right_angles_are_refused_where_geomstats_answers_zero(planes):
 
 def test_geomstats_distance_is_root_two_of_ours(planes):
     u, v = planes(12, [0.3, 1.1])
-    assert grassmann_distance(u, v).item() == pytest.approx(geomstats_distance(u, v) / math.sqrt(2), abs=1e-12)
+    assert grassmann_distance(u, v).item() == pytest.approx(
+        geomstats_distance(u, v) / math.sqrt(2), abs=1e-12
+    )
 
 
 def test_misuse_is_refused(planes):

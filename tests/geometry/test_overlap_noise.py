@@ -19,14 +19,20 @@ def test_planted_overlap_is_recovered(planes, normal, n):
     less_reliable = overlap(estimates(v, 1.3), estimates(v, 1.3)).mean()
     assert observed < truth - 0.2
     # 300 draws of a statistic that scatters by about 0.1; noise of this size is isotropic to first order only
-    assert corrected_overlap(observed, reliable, less_reliable, 4 / n).item() == pytest.approx(truth, abs=0.02)
+    assert corrected_overlap(observed, reliable, less_reliable, 4 / n).item() == pytest.approx(
+        truth, abs=0.02
+    )
 
 
 def test_without_chance_it_is_spearmans_correction():
-    assert corrected_overlap(np.array(0.3), np.array(0.5), np.array(0.8)) == pytest.approx(0.3 / np.sqrt(0.4))
+    assert corrected_overlap(np.array(0.3), np.array(0.5), np.array(0.8)) == pytest.approx(
+        0.3 / np.sqrt(0.4)
+    )
 
 
 def test_an_estimate_no_better_than_chance_says_nothing():
     reliability = torch.tensor([0.5, 0.01, 0.0], dtype=torch.float64)
-    corrected = corrected_overlap(torch.full((3, 3), 0.2), reliability[:, None], reliability, chance=0.02)
+    corrected = corrected_overlap(
+        torch.full((3, 3), 0.2), reliability[:, None], reliability, chance=0.02
+    )
     assert corrected.isnan().tolist() == [[False, True, True], [True] * 3, [True] * 3]

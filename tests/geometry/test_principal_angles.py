@@ -26,7 +26,10 @@ def test_known_angles_are_found_in_any_basis(planes, normal, n, extra):
     for pair in ((u, v), mixed, mixed[::-1]):
         tolerance = ROUNDING if pair[0] is u else ROUNDING * conditioning
         torch.testing.assert_close(
-            principal_angles(*pair), torch.tensor(KNOWN, dtype=torch.float64), rtol=0, atol=tolerance
+            principal_angles(*pair),
+            torch.tensor(KNOWN, dtype=torch.float64),
+            rtol=0,
+            atol=tolerance,
         )
 
 
@@ -35,7 +38,9 @@ def test_agrees_with_scipy_and_keeps_numpy():
     u, v = rng.standard_normal((50, 4)), rng.standard_normal((50, 7))
     angles = principal_angles(u, v)
     assert isinstance(angles, np.ndarray)
-    np.testing.assert_allclose(angles, scipy.linalg.subspace_angles(u, v)[::-1], rtol=0, atol=ROUNDING)
+    np.testing.assert_allclose(
+        angles, scipy.linalg.subspace_angles(u, v)[::-1], rtol=0, atol=ROUNDING
+    )
 
 
 def test_invariant_under_rotation_of_the_space(planes, normal):
@@ -59,7 +64,9 @@ def test_float32_columns_of_any_scale_keep_small_angles(planes):
     scales = torch.tensor([1e-12, 1e9])
     angles = principal_angles(u.float() * scales, v.float())
     # rounding the columns to float32 moves each plane by about 3e-8; arccos in float32 would err by 1e-4
-    torch.testing.assert_close(angles, torch.tensor([1e-4, 1e-3], dtype=torch.float64), rtol=0, atol=2e-7)
+    torch.testing.assert_close(
+        angles, torch.tensor([1e-4, 1e-3], dtype=torch.float64), rtol=0, atol=2e-7
+    )
 
 
 @pytest.mark.parametrize(

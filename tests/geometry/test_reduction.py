@@ -3,7 +3,12 @@ import torch
 
 from ired_interp.errors import InputError
 from ired_interp.geometry import Subspace, principal_angles, reduced_coordinates
-from ired_interp.geometry.reduction import angles_from_gram, coordinates_from_gram, extend_gram, normalise_gram
+from ired_interp.geometry.reduction import (
+    angles_from_gram,
+    coordinates_from_gram,
+    extend_gram,
+    normalise_gram,
+)
 
 
 @pytest.fixture(params=[2000, 20_000])
@@ -49,7 +54,9 @@ def test_extended_gram_equals_the_gram_at_once(normal):
     stacked = torch.cat([snapshot.basis() for snapshot in snapshots], dim=1)
     at_once = extend_gram(snapshots)
     torch.testing.assert_close(at_once, stacked.T @ stacked, rtol=0, atol=1e-12)
-    torch.testing.assert_close(extend_gram(snapshots, extend_gram(snapshots[:4])), at_once, rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        extend_gram(snapshots, extend_gram(snapshots[:4])), at_once, rtol=0, atol=1e-12
+    )
 
 
 def test_unequal_shapes_are_refused(normal):

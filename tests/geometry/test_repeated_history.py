@@ -7,10 +7,17 @@ import pytest
 import torch
 
 from ired_interp.errors import InputError
-from ired_interp.geometry import ProblemHistory, RepeatedHistory, orthonormal_basis, repeated_variables
+from ired_interp.geometry import (
+    ProblemHistory,
+    RepeatedHistory,
+    orthonormal_basis,
+    repeated_variables,
+)
 
 
-def planted(count: int, n: int, p: int, overlap: float, noise: float, seed: int = 0) -> tuple[torch.Tensor, ...]:
+def planted(
+    count: int, n: int, p: int, overlap: float, noise: float, seed: int = 0
+) -> tuple[torch.Tensor, ...]:
     """Bases (count, n, p) of two snapshots, each estimated twice; first estimates share their noise, and so do second ones."""
     rng = torch.Generator().manual_seed(seed)
     frame = orthonormal_basis(torch.randn(count, n, 2 * p, generator=rng, dtype=torch.float64))
@@ -65,7 +72,9 @@ def test_chance_band_holds_random_subspaces() -> None:
 
 @pytest.mark.parametrize("kind", [ProblemHistory, RepeatedHistory])
 @pytest.mark.parametrize("on_disk", [True, False])
-def test_state_survives(kind: type[ProblemHistory] | type[RepeatedHistory], on_disk: bool, tmp_path: Path) -> None:
+def test_state_survives(
+    kind: type[ProblemHistory] | type[RepeatedHistory], on_disk: bool, tmp_path: Path
+) -> None:
     folder = tmp_path / "subspaces" if on_disk else None
     estimates = planted(4, 40, 2, 0.5, 0.2)
     if kind is RepeatedHistory:

@@ -8,7 +8,9 @@ from ired_interp.errors import InputError
 from ired_interp.geometry import Subspace, principal_angles
 
 
-@pytest.mark.parametrize(("dtype", "floor"), [(torch.float16, 2.1e-4), (torch.float32, 2.6e-8), (torch.float64, 1e-15)])
+@pytest.mark.parametrize(
+    ("dtype", "floor"), [(torch.float16, 2.1e-4), (torch.float32, 2.6e-8), (torch.float64, 1e-15)]
+)
 @pytest.mark.parametrize("n", [200, 20_000])
 def test_floor_is_the_angle_to_what_was_given(normal, dtype, floor, n):
     basis = normal(n, 4) @ normal(4, 4)

@@ -76,13 +76,28 @@ def _answer(request: dict[str, Any], url: str) -> dict[str, Any]:
             }
         }
     if "CreateRunFiles" in query:
-        files = [{"name": name, "uploadUrl": f"{url}/upload/{i}"} for i, name in enumerate(variables["files"])]
+        files = [
+            {"name": name, "uploadUrl": f"{url}/upload/{i}"}
+            for i, name in enumerate(variables["files"])
+        ]
         return {"createRunFiles": {"runID": "1", "uploadHeaders": [], "files": files}}
     if "query ArtifactType" in query:
         return {"project": {"artifact": None}}  # a table's artifact does not exist yet
     if "CreateArtifact" in query:
-        artifact = {"id": "1", "state": "COMMITTED", "artifactSequence": {"id": "1", "latestArtifact": None}}
+        artifact = {
+            "id": "1",
+            "state": "COMMITTED",
+            "artifactSequence": {"id": "1", "latestArtifact": None},
+        }
         return {"createArtifact": {"artifact": artifact}}
     if "viewer" in query:
-        return {"viewer": {"id": "1", "username": "tester", "entity": "team", "flags": "{}", "teams": {"edges": []}}}
+        return {
+            "viewer": {
+                "id": "1",
+                "username": "tester",
+                "entity": "team",
+                "flags": "{}",
+                "teams": {"edges": []},
+            }
+        }
     return {}

@@ -16,14 +16,17 @@ from runs import spectrum
 def test_scalars_are_named_by_result_variable_and_landscape() -> None:
     found = scalars("hessian_spectrum_y", spectrum(500, 0))
     assert found["hessian_spectrum_y/lambda_max/k3"] == pytest.approx(4 * 1.2 * 1.2)
-    assert len(found) == 10 * 6  # by landscape: λ min, median, max, negative share, theory, deviation
+    assert (
+        len(found) == 10 * 6
+    )  # by landscape: λ min, median, max, negative share, theory, deviation
     assert not any("eigenvalues" in name for name in found)
 
 
 def test_of_layers_the_one_of_all_weights_counts_and_what_is_not_finite_does_not() -> None:
     values = np.array([[1.0, 2.0], [np.nan, 4.0]])
     result = xr.Dataset(
-        {"noise": (("landscape", "layer"), values), "total": 5.0}, {"landscape": [0, 7], "layer": ["all", "fc1"]}
+        {"noise": (("landscape", "layer"), values), "total": 5.0},
+        {"landscape": [0, 7], "layer": ["all", "fc1"]},
     )
     assert scalars("g", result) == {"g/noise/k0": 1.0, "g/total": 5.0}
 
@@ -32,7 +35,9 @@ def test_distributions_hold_all_values_of_a_landscape() -> None:
     result = spectrum(500, 0).isel(problem=[0, 1, 2, 3, 0, 1, 2, 3]).drop_vars("problem")
     found = distributions("h", result)
     assert sorted(found) == [f"h/eigenvalues/k{k}" for k in range(10)]
-    np.testing.assert_allclose(np.sort(found["h/eigenvalues/k2"]), np.sort(result["eigenvalues"].values[2].ravel()))
+    np.testing.assert_allclose(
+        np.sort(found["h/eigenvalues/k2"]), np.sort(result["eigenvalues"].values[2].ravel())
+    )
 
 
 def test_a_csv_logger_gets_them_and_the_runs_own_record_does_not(tmp_path: Path) -> None:
@@ -42,7 +47,11 @@ def test_a_csv_logger_gets_them_and_the_runs_own_record_does_not(tmp_path: Path)
         logger.save()
     text = Path(other.log_dir, "metrics.csv").read_text()
     assert "h/lambda_max/k3" in text.splitlines()[0]
-    assert ",500," in text or text.splitlines()[1].endswith(",500") or "500" in text.splitlines()[1].split(",")
+    assert (
+        ",500," in text
+        or text.splitlines()[1].endswith(",500")
+        or "500" in text.splitlines()[1].split(",")
+    )
     assert not Path(own.log_dir, "metrics.csv").exists()
 
 

@@ -8,7 +8,12 @@ from conftest import ROOT, TINY, Ired
 
 
 def test_tensorboard_holds_metrics_and_results(ired: Ired, tmp_path: Path) -> None:
-    fragments = ["--config", "callbacks/hessian_spectrum.yaml", "--config", str(ROOT / "loggers" / "tensorboard.yaml")]
+    fragments = [
+        "--config",
+        "callbacks/hessian_spectrum.yaml",
+        "--config",
+        str(ROOT / "loggers" / "tensorboard.yaml"),
+    ]
     code, _, err = ired("fit", *TINY, *fragments, "--name", "tiny")
     assert code == 0, err
     events = EventAccumulator(str(tmp_path / "runs" / "quickstart" / "tiny" / "tensorboard"))

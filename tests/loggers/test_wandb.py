@@ -57,7 +57,13 @@ def online(url: str, folder: Path, *arguments: object) -> subprocess.CompletedPr
         *map(str, arguments),
     ]
     return subprocess.run(
-        command, cwd=folder, env={**os.environ, **address}, capture_output=True, text=True, timeout=200, check=False
+        command,
+        cwd=folder,
+        env={**os.environ, **address},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
     )
 
 
@@ -65,8 +71,16 @@ def records(run: Path) -> list[dict[str, Any]]:
     """The history of the offline runs in a run's folder, in order: values by name."""
     history = []
     for file in sorted(run.glob("wandb/offline-run-*/run-*.wandb")):
-        command = [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(file)]
-        lines = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()
+        command = [
+            str(Path(sys.executable).parent / "wandb"),
+            "leet",
+            "inspect",
+            "--json",
+            str(file),
+        ]
+        lines = subprocess.run(
+            command, capture_output=True, text=True, timeout=60, check=True
+        ).stdout.splitlines()
         for record in map(json.loads, lines):
             if record["type"] == "history":
                 history.append(_values(record["history"]["item"]))
@@ -85,7 +99,9 @@ def _values(item: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def test_an_offline_run_holds_metrics_and_results_and_goes_on_as_one_run(ired: Ired, tmp_path: Path) -> None:
+def test_an_offline_run_holds_metrics_and_results_and_goes_on_as_one_run(
+    ired: Ired, tmp_path: Path
+) -> None:
     (tmp_path / "callbacks.yaml").write_text(CALLBACKS)
     code, _, err = ired("fit", *TINY, "--config", "callbacks.yaml", *WANDB)
     assert code == 0, err
@@ -137,8 +153,12 @@ def test_off_means_off(ired: Ired, tmp_path: Path) -> None:
     assert not (tmp_path / "runs" / "quickstart" / "tiny" / "wandb").exists()
 
 
-@pytest.mark.parametrize(("variable", "expected"), [(None, "offline"), ("disabled", "disabled"), ("online", "online")])
-def test_auto_is_offline_without_an_account_and_obeys_the_environment(variable, expected, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("variable", "expected"), [(None, "offline"), ("disabled", "disabled"), ("online", "online")]
+)
+def test_auto_is_offline_without_an_account_and_obeys_the_environment(
+    variable, expected, monkeypatch
+) -> None:
     if variable:
         monkeypatch.setenv("WANDB_MODE", variable)
     assert chosen_mode("auto") == expected
@@ -156,7 +176,13 @@ def test_the_dashboard_arrives_with_its_sections(server: Received, tmp_path: Pat
     (view,) = server.operations("UpsertView2")
     assert (view["entityName"], view["projectName"]) == ("team", "landscapes")
     sections = json.loads(view["spec"])["section"]["panelBankConfig"]["sections"]
-    assert [s["name"] for s in sections] == ["Training", "Gradients", "Spectra", "Drift", "Inference"]
+    assert [s["name"] for s in sections] == [
+        "Training",
+        "Gradients",
+        "Spectra",
+        "Drift",
+        "Inference",
+    ]
     text = view["spec"]
     assert all(name in text for name in metrics())
 

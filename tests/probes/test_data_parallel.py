@@ -16,31 +16,62 @@ import yaml
 
 from ired_interp.errors import InputError
 from ired_interp.probes import HessianSpectrum, Snapshot
-from ired_interp.ranks import ALONE, Ranks, joined
+from ired_interp.ranks import ALONE, Ranks, process_group
 from ired_interp.results import read_result
 
 Ired = Callable[..., tuple[int, str, str]]
 
 PROGRAM = "import sys; from ired_interp.cli import main; sys.exit(main())"
-SHORT = {"landscapes": [0, 5], "eigenpairs": 4, "density_probes": 2, "density_steps": 8, "trace_matvecs": 8}
+SHORT = {
+    "landscapes": [0, 5],
+    "eigenpairs": 4,
+    "density_probes": 2,
+    "density_steps": 8,
+    "trace_matvecs": 8,
+}
 # Sums over problems are taken in another order. What differs are roundings, which the iterations amplify: 1e-11 of the largest value was seen in
 # float64, 1e-5 in float32; and 2e-3 of the float32 residuals, differences of nearly equal numbers that are 1e-3 of them.
 DOUBLE, SINGLE, SINGLE_RESIDUALS = 1e-8, 1e-4, 2e-2
 
 
 def torchrun(rank: int, port: int) -> dict[str, str]:
-    variables = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
-    return {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "test"} | {k: str(v) for k, v in variables.items()}
+    variables = {
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": 2,
+        "LOCAL_WORLD_SIZE": 2,
+        "MASTER_PORT": port,
+    }
+    return {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "test"} | {
+        k: str(v) for k, v in variables.items()
+    }
 
 
 def srun(rank: int, port: int) -> dict[str, str]:
-    job = {"SLURM_JOB_ID": "1", "SLURM_STEP_ID": "0", "SLURM_JOB_NAME": "probe", "SLURM_NODELIST": "127.0.0.1"}
-    step = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1", "SLURM_NODEID": "0"}
-    return job | step | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank), "MASTER_PORT": str(port)}
+    job = {
+        "SLURM_JOB_ID": "1",
+        "SLURM_STEP_ID": "0",
+        "SLURM_JOB_NAME": "probe",
+        "SLURM_NODELIST": "127.0.0.1",
+    }
+    step = {
+        "SLURM_NTASKS": "2",
+        "SLURM_NTASKS_PER_NODE": "2",
+        "SLURM_NNODES": "1",
+        "SLURM_NODEID": "0",
+    }
+    return (
+        job
+        | step
+        | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank), "MASTER_PORT": str(port)}
+    )
 
 
 def two(
-    launcher: Callable[[int, int], dict[str, str]], folder: Path, *arguments: object, program: str = PROGRAM
+    launcher: Callable[[int, int], dict[str, str]],
+    folder: Path,
+    *arguments: object,
+    program: str = PROGRAM,
 ) -> list[tuple[int, str, str]]:
     """(exit code, stdout, stderr) of each of two tasks of a command, which end within two minutes."""
     with socket.socket() as free:
@@ -61,11 +92,15 @@ def two(
     finally:
         for process in processes:
             process.kill()
-    return [(process.returncode, *output) for process, output in zip(processes, outputs, strict=True)]
+    return [
+        (process.returncode, *output) for process, output in zip(processes, outputs, strict=True)
+    ]
 
 
 def results(folder: Path) -> dict[str, xr.Dataset]:
-    return {str(path.relative_to(folder)): read_result(path) for path in sorted(folder.rglob("*.nc"))}
+    return {
+        str(path.relative_to(folder)): read_result(path) for path in sorted(folder.rglob("*.nc"))
+    }
 
 
 def assert_equal(found: dict[str, xr.Dataset], expected: dict[str, xr.Dataset]) -> None:
@@ -79,12 +114,16 @@ def assert_equal(found: dict[str, xr.Dataset], expected: dict[str, xr.Dataset]) 
             tolerance = (SINGLE_RESIDUALS if name == "residuals" else SINGLE) if single else DOUBLE
             values, other = variable.values, found[file][name].values
             if values.dtype.kind == "f":
-                np.testing.assert_allclose(other, values, rtol=0, atol=tolerance * np.abs(values).max(), err_msg=name)
+                np.testing.assert_allclose(
+                    other, values, rtol=0, atol=tolerance * np.abs(values).max(), err_msg=name
+                )
             else:
                 np.testing.assert_array_equal(other, values, err_msg=name)
 
 
-def test_two_tasks_of_torchrun_measure_what_one_process_does(ired: Ired, tiny_run: Path, tmp_path: Path) -> None:
+def test_two_tasks_of_torchrun_measure_what_one_process_does(
+    ired: Ired, tiny_run: Path, tmp_path: Path
+) -> None:
     """Seven problems, which two tasks cannot share evenly; chunks so small that each task has several."""
     spectra = [
         {"landscapes": [0, 5], "dtype": "float64", "point": "solution"},
@@ -93,7 +132,9 @@ def test_two_tasks_of_torchrun_measure_what_one_process_does(ired: Ired, tiny_ru
         {"space": "theta", **SHORT, "landscapes": "mixed"},
     ]
     probes = [{"class_path": "HessianSpectrum", "init_args": settings} for settings in spectra]
-    Path("probes.yaml").write_text(yaml.safe_dump({"probes": [*probes, {"class_path": "GradientStatistics"}]}))
+    Path("probes.yaml").write_text(
+        yaml.safe_dump({"probes": [*probes, {"class_path": "GradientStatistics"}]})
+    )
     arguments = ["probe", "--ckpt", tiny_run, "--config", "probes.yaml", "--problems", 7]
     code, out, err = ired(*arguments, "--output", "one")
     assert code == 0, err
@@ -108,7 +149,10 @@ def test_two_tasks_of_torchrun_measure_what_one_process_does(ired: Ired, tiny_ru
 
 
 def test_two_tasks_of_srun_with_one_problem(ired: Ired, tiny_run: Path, tmp_path: Path) -> None:
-    settings = [{"dtype": "float64", "landscapes": [3]}, {"space": "theta", "dtype": "float64", **SHORT}]
+    settings = [
+        {"dtype": "float64", "landscapes": [3]},
+        {"space": "theta", "dtype": "float64", **SHORT},
+    ]
     probes = [{"class_path": "HessianSpectrum", "init_args": one} for one in settings]
     Path("probes.yaml").write_text(yaml.safe_dump({"probes": probes}))
     arguments = ["probe", "--ckpt", tiny_run, "--config", "probes.yaml", "--problems", 1]
@@ -137,10 +181,25 @@ if os.environ["RANK"] == "1":
 )
 
 
-def test_what_one_task_meets_is_no_result_and_does_not_hang(ired: Ired, tiny_run: Path, tmp_path: Path) -> None:
-    probes = [{"class_path": "HessianSpectrum", "init_args": {"space": space, **SHORT}} for space in ("y", "theta")]
+def test_what_one_task_meets_is_no_result_and_does_not_hang(
+    ired: Ired, tiny_run: Path, tmp_path: Path
+) -> None:
+    probes = [
+        {"class_path": "HessianSpectrum", "init_args": {"space": space, **SHORT}}
+        for space in ("y", "theta")
+    ]
     Path("probes.yaml").write_text(yaml.safe_dump({"probes": probes}))
-    arguments = ["probe", "--ckpt", tiny_run, "--config", "probes.yaml", "--problems", 4, "--output", "two"]
+    arguments = [
+        "probe",
+        "--ckpt",
+        tiny_run,
+        "--config",
+        "probes.yaml",
+        "--problems",
+        4,
+        "--output",
+        "two",
+    ]
     first, second = two(torchrun, tmp_path, *arguments, program=FAILING)
     assert first[0] == 1
     assert second[0] != 0
@@ -187,7 +246,9 @@ def test_a_signal_to_one_task_stops_both_at_one_product_and_they_go_on_from_it(
     (found, expected) = (*found.values(), *expected.values())
     assert found["matvecs"][0] < expected["matvecs"][0], "Lanczos goes on, it does not begin anew"
     scale = float(abs(expected["eigenvalues"]).max())
-    np.testing.assert_allclose(found["eigenvalues"], expected["eigenvalues"], rtol=0, atol=DOUBLE * scale)
+    np.testing.assert_allclose(
+        found["eigenvalues"], expected["eigenvalues"], rtol=0, atol=DOUBLE * scale
+    )
 
 
 def test_a_refusal_is_said_once(ired: Ired, tiny_run: Path, tmp_path: Path) -> None:
@@ -229,7 +290,12 @@ def test_two_tasks_of_srun_evaluate_as_one_process_does(
     [
         {"SLURM_NTASKS": "2", "SLURM_PROCID": "0"},  # a batch script, which is no step
         {"SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_STEP_ID": "0"},
-        {"SLURM_NTASKS": "2", "SLURM_PROCID": "0", "SLURM_STEP_ID": "0", "SLURM_JOB_NAME": "interactive"},
+        {
+            "SLURM_NTASKS": "2",
+            "SLURM_PROCID": "0",
+            "SLURM_STEP_ID": "0",
+            "SLURM_JOB_NAME": "interactive",
+        },
         {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "1", "RANK": "0"},
     ],
 )
@@ -238,14 +304,14 @@ def test_a_process_that_nothing_started_as_one_of_several_is_alone(
 ) -> None:
     for name, value in {"SLURM_NTASKS_PER_NODE": "2", **variables}.items():
         monkeypatch.setenv(name, value)
-    with joined() as ranks:
+    with process_group() as ranks:
         assert ranks == ALONE
 
 
 def test_tasks_without_a_number_per_node_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SLURM_NTASKS", "SLURM_STEP_ID"):
         monkeypatch.setenv(name, "2")
-    with pytest.raises(InputError, match="--ntasks-per-node"), joined():
+    with pytest.raises(InputError, match="--ntasks-per-node"), process_group():
         pass
 
 

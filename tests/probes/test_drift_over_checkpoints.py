@@ -12,7 +12,9 @@ Ired = Callable[..., tuple[int, str, str]]
 
 def test_drift_over_checkpoints(ired: Ired, tiny_run: Path, tmp_path: Path) -> None:
     best = next((tiny_run / "checkpoints").glob("best*"))
-    code, out, err = ired("probe", "--ckpt", best, tiny_run, "--probes", "subspace_drift", "--problems", 6)
+    code, out, err = ired(
+        "probe", "--ckpt", best, tiny_run, "--probes", "subspace_drift", "--problems", 6
+    )
     assert code == 0, err
     last = read_result(Run(tiny_run).result_files()[-1])
     assert len(last["label"]) == 2
@@ -20,9 +22,15 @@ def test_drift_over_checkpoints(ired: Ired, tiny_run: Path, tmp_path: Path) -> N
     assert 0 < float(last["overlap"].isel(snapshot=0, other=1).min()) < 1 - 1e-9
     assert "k = 0, step 12" in out
     before = Run(tiny_run).result_files()
-    assert ired("probe", "--ckpt", best, tiny_run, "--probes", "subspace_drift", "--problems", 6)[0] == 0
+    assert (
+        ired("probe", "--ckpt", best, tiny_run, "--probes", "subspace_drift", "--problems", 6)[0]
+        == 0
+    )
     assert Run(tiny_run).result_files() == before  # measured again, the same files
-    assert ired("probe", "--ckpt", tiny_run, best, "--probes", "subspace_drift", "--problems", 6)[0] == 0
+    assert (
+        ired("probe", "--ckpt", tiny_run, best, "--probes", "subspace_drift", "--problems", 6)[0]
+        == 0
+    )
     assert len(Run(tiny_run).result_files()) == 2 * len(before)  # another order is another history
 
 
@@ -42,7 +50,10 @@ def test_probes_of_a_configuration_file(ired: Ired, tiny_run: Path, tmp_path: Pa
 
 
 def test_every_fragment_trains(ired: Ired, tmp_path: Path) -> None:
-    fragments = [f"callbacks/{name}.yaml" for name in ("gradient_statistics", "subspace_drift", "inference_trajectory")]
+    fragments = [
+        f"callbacks/{name}.yaml"
+        for name in ("gradient_statistics", "subspace_drift", "inference_trajectory")
+    ]
     small = [
         "--model.energy.width",
         8,
@@ -54,7 +65,9 @@ def test_every_fragment_trains(ired: Ired, tmp_path: Path) -> None:
         4,
     ]
     configs = [argument for fragment in fragments for argument in ("--config", fragment)]
-    code, _, err = ired("fit", "--config", "configs/quickstart.yaml", *configs, *small, "--name", "all")
+    code, _, err = ired(
+        "fit", "--config", "configs/quickstart.yaml", *configs, *small, "--name", "all"
+    )
     assert code == 0, err
     run = Run(tmp_path / "runs" / "quickstart" / "all")
     assert {path.parent.name for path in run.result_files()} == {

@@ -22,7 +22,9 @@ def test_energy_gradient_of_a_perfect_model(gaussian: Snapshot) -> None:
     np.testing.assert_allclose(
         found["eigenvalues"], found["theory_eigenvalues"], rtol=SIGMAS * np.sqrt(2 / 4000) + 0.08
     )
-    assert found["theory_ratio"].values[0] < 0.9  # the truth differs from 1, so the comparison means something
+    assert (
+        found["theory_ratio"].values[0] < 0.9
+    )  # the truth differs from 1, so the comparison means something
 
 
 def test_where_x_fixes_y_the_gradient_is_the_noise(exact_inverse: Snapshot) -> None:
@@ -40,7 +42,9 @@ def single_gradients(snapshot: Snapshot, k: int, seed: int) -> dict[str, torch.T
     rows: dict[str, list[torch.Tensor]] = {}
     for i in range(len(y)):
         noise = Noise(torch.tensor([k]), eps[i : i + 1], contrast[i : i + 1])
-        loss = module.objective(module.energy, module.schedule, x[i : i + 1], y[i : i + 1], noise).total
+        loss = module.objective(
+            module.energy, module.schedule, x[i : i + 1], y[i : i + 1], noise
+        ).total
         named = dict(module.energy.named_parameters())
         found = torch.autograd.grad(loss, list(named.values()))
         layers: dict[str, list[torch.Tensor]] = {}
@@ -62,15 +66,21 @@ def test_theta_agrees_with_every_single_gradient(network: Snapshot, memory_gib: 
             mine = found.sel(landscape=k, layer=layer)
             noise = g.var(0).sum()
             signal = g.mean(0).square().sum() - noise / len(g)
-            np.testing.assert_allclose(mine["norm"], g.norm(dim=1), rtol=1e-4)  # float32 backward passes
+            np.testing.assert_allclose(
+                mine["norm"], g.norm(dim=1), rtol=1e-4
+            )  # float32 backward passes
             np.testing.assert_allclose(mine["noise"], noise, rtol=1e-3)
-            np.testing.assert_allclose(mine["signal"], signal, rtol=1e-3, atol=1e-3 * float(noise) / len(g))
+            np.testing.assert_allclose(
+                mine["signal"], signal, rtol=1e-3, atol=1e-3 * float(noise) / len(g)
+            )
             assert int(mine["weights"]) == g.shape[1]
 
 
 def test_microbatches_estimate_the_noise_of_one_problem(network: Snapshot) -> None:
     """Microbatch gradients are means of the single ones, and their noise is scaled back to one problem."""
-    found = GradientStatistics("theta", landscapes=[4], microbatch=3, seed=3)(network).sel(layer="all", landscape=4)
+    found = GradientStatistics("theta", landscapes=[4], microbatch=3, seed=3)(network).sel(
+        layer="all", landscape=4
+    )
     g = torch.cat(list(single_gradients(network, 4, 3).values()), 1).unflatten(0, (4, 3)).mean(1)
     np.testing.assert_allclose(found["norm"], g.norm(dim=1), rtol=1e-4)
     np.testing.assert_allclose(found["noise"], 3 * g.var(0).sum(), rtol=1e-3)

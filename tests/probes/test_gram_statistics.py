@@ -3,12 +3,18 @@
 import numpy as np
 import pytest
 
-from ired_interp.probes.gram_statistics import effective_ranks, gram_statistics, isotropic_participation
+from ired_interp.probes.gram_statistics import (
+    effective_ranks,
+    gram_statistics,
+    isotropic_participation,
+)
 
 EXACT = {"rtol": 1e-10, "atol": 1e-12}  # float64, a few hundred additions
 
 
-def gradients(rng: np.random.Generator, count: int = 12, dimension: int = 30, signal: float = 0.5) -> np.ndarray:
+def gradients(
+    rng: np.random.Generator, count: int = 12, dimension: int = 30, signal: float = 0.5
+) -> np.ndarray:
     return signal + rng.standard_normal((count, dimension)) * np.linspace(0.1, 2, dimension)
 
 
@@ -21,16 +27,25 @@ def test_agrees_with_all_gradients_at_hand() -> None:
     unit = g / np.linalg.norm(g, axis=1, keepdims=True)
     pairs = (unit @ unit.T)[np.triu_indices(len(g), 1)]
     eigenvalues = np.linalg.eigvalsh(covariance)[::-1][: len(g) - 1]
-    truth = {"signal": signal, "noise": noise, "noise_scale": noise / signal, "snr": np.sqrt(signal / noise)}
+    truth = {
+        "signal": signal,
+        "noise": noise,
+        "noise_scale": noise / signal,
+        "snr": np.sqrt(signal / noise),
+    }
     for name, value in (truth | {"mean_cosine": pairs.mean(), "eigenvalues": eigenvalues}).items():
         np.testing.assert_allclose(found[name], value, **EXACT, err_msg=name)
-    np.testing.assert_allclose(found["participation"], np.trace(covariance) ** 2 / (covariance**2).sum(), **EXACT)
+    np.testing.assert_allclose(
+        found["participation"], np.trace(covariance) ** 2 / (covariance**2).sum(), **EXACT
+    )
 
 
 @pytest.mark.parametrize("name", ["noise_scale", "snr", "mean_cosine"])
 def test_error_is_the_jackknife(name: str) -> None:
     g = gradients(np.random.default_rng(1), count=8)
-    without = np.array([gram_statistics(h @ h.T)[name] for h in (np.delete(g, i, 0) for i in range(8))])
+    without = np.array(
+        [gram_statistics(h @ h.T)[name] for h in (np.delete(g, i, 0) for i in range(8))]
+    )
     error = np.sqrt(7 / 8 * ((without - without.mean()) ** 2).sum())
     np.testing.assert_allclose(gram_statistics(g @ g.T)[f"{name}_error"], error, **EXACT)
 

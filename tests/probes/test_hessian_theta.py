@@ -25,7 +25,9 @@ def snapshot():
     energy = MLPEnergy(3, 3, width=4, landscapes=10)
     reference_weights(energy)
     for name, parameter in energy.named_parameters():
-        parameter.requires_grad_(not name.startswith(("time_mlp", "t_map")))  # few weights: a dense Hessian is small
+        parameter.requires_grad_(
+            not name.startswith(("time_mlp", "t_map"))
+        )  # few weights: a dense Hessian is small
     x, y = LinearGaussian(3).sample(9, stream("cpu", 0))
     return Snapshot(IREDModule(energy).double(), Problems(x.double(), y.double()))
 
@@ -40,10 +42,16 @@ def dense(snapshot, objective, k, seed=0):
     trained = {n: p.detach() for n, p in module.energy.named_parameters() if p.requires_grad}
     sizes = [p.numel() for p in trained.values()]
     context = module.energy.condition(x, rows)
-    negative = Objective().negatives(module.energy, module.schedule, context, y, Noise(rows, eps, contrast)).detach()
+    negative = (
+        Objective()
+        .negatives(module.energy, module.schedule, context, y, Noise(rows, eps, contrast))
+        .detach()
+    )
 
     def value(flat):
-        parts = [part.view_as(p) for part, p in zip(flat.split(sizes), trained.values(), strict=True)]
+        parts = [
+            part.view_as(p) for part, p in zip(flat.split(sizes), trained.values(), strict=True)
+        ]
         weights = dict(zip(trained, parts, strict=True))
 
         def energies(y):
@@ -54,7 +62,10 @@ def dense(snapshot, objective, k, seed=0):
         score = (torch.func.grad(lambda y: energies(y).sum())(noised) - eps).pow(2).mean()
         if objective == "score":
             return score
-        return score + 0.5 * F.softplus(energies(signal * y + sigma * contrast) - energies(negative)).mean()
+        return (
+            score
+            + 0.5 * F.softplus(energies(signal * y + sigma * contrast) - energies(negative)).mean()
+        )
 
     flat = torch.cat([p.flatten() for p in trained.values()])
     return hessian(value)(flat), torch.func.grad(value)(flat)
@@ -85,7 +96,9 @@ def test_against_the_dense_hessian(snapshot, objective, landscape):
     expected_share = torch.cat([share[-3:], share[:3]]).sum().item()
     assert result["gradient_share"].sum().item() == pytest.approx(expected_share, abs=1e-4)
     width = result["trace_high"].item() - result["trace_low"].item()
-    assert abs(result["trace"].item() - matrix.trace().item()) <= width  # twice the half-width of a 95 % interval
+    assert (
+        abs(result["trace"].item() - matrix.trace().item()) <= width
+    )  # twice the half-width of a 95 % interval
     mass = np.trapezoid(result["density"], result["density_grid"])
     assert mass == pytest.approx(1, abs=0.02)
     assert result["parameters"].item() == len(gradient)
@@ -93,7 +106,9 @@ def test_against_the_dense_hessian(snapshot, objective, landscape):
 
 def test_interrupted_spectrum_goes_on_from_its_folder(snapshot, tmp_path, monkeypatch):
     """Stopped after the eigenpairs of the second landscape: the same numbers as in one go, with fewer products."""
-    probe = HessianSpectrum(space="theta", landscapes=[1, 2], eigenpairs=4, density_probes=2, density_steps=10)
+    probe = HessianSpectrum(
+        space="theta", landscapes=[1, 2], eigenpairs=4, density_probes=2, density_steps=10
+    )
     whole = probe(snapshot)
     calls, density = iter(range(10)), theta.density
 
@@ -118,7 +133,9 @@ def test_memory_that_cannot_hold_the_vectors_is_refused_before_the_work(snapshot
 
 
 def test_summary_names_both_ends(snapshot):
-    probe = HessianSpectrum(space="theta", landscapes=[3], eigenpairs=2, density_probes=0, trace_matvecs=0)
+    probe = HessianSpectrum(
+        space="theta", landscapes=[3], eigenpairs=2, density_probes=0, trace_matvecs=0
+    )
     text = probe.summary(probe(snapshot))
     assert "λ_min" in text
     assert "converged" in text

@@ -12,7 +12,11 @@ from ired_interp.errors import InputError
 from ired_interp.geometry import grassmann_distance
 from ired_interp.module import IREDModule
 from ired_interp.probes import InferenceTrajectory, Snapshot
-from ired_interp.probes.rank_manifold import energy_distance_correlation, normal_ratio, rotated_answers
+from ired_interp.probes.rank_manifold import (
+    energy_distance_correlation,
+    normal_ratio,
+    rotated_answers,
+)
 from ired_interp.random import stream
 from ired_interp.tasks import ExactEnergy
 from ired_interp.tasks.base import Problems, Task
@@ -26,7 +30,9 @@ STEPS = 1
 def perfect(task: Task, problems: int = 16) -> Snapshot:
     """In float64, and without the jump, which would take a perfect model to its minimum before the first inner step."""
     module = IREDModule(ExactEnergy(task), inference=Inference(steps=STEPS, jump=False)).double()
-    return Snapshot(module, Problems(*(t.double() for t in task.sample(problems, stream("cpu", 1)))), task)
+    return Snapshot(
+        module, Problems(*(t.double() for t in task.sample(problems, stream("cpu", 1)))), task
+    )
 
 
 def test_contraction_of_a_perfect_model_with_one_answer() -> None:
@@ -43,7 +49,10 @@ def test_contraction_of_a_perfect_model_with_one_answer() -> None:
     sigma = schedule.noise.flip(0).double().numpy()
     # E = σ/2 · ‖y − min‖²/σ², and ∇E has norm ‖y − min‖/σ
     np.testing.assert_allclose(
-        found["energy"], sigma[:, None, None] / 2 * found["gradient_norm"] ** 2, rtol=1e-4, atol=1e-9
+        found["energy"],
+        sigma[:, None, None] / 2 * found["gradient_norm"] ** 2,
+        rtol=1e-4,
+        atol=1e-9,
     )
     assert (found["acceptance"] == 1).all()
 
@@ -56,7 +65,9 @@ def test_contraction_of_a_gaussian_posterior_lies_in_its_range() -> None:
         values = found[name].isel(move=0)
         assert bool(((low - 1e-4 < values) & (values < high + 1e-4)).all()), name
     # a quadratic energy: the gradient contracts exactly as its curvature says
-    np.testing.assert_allclose(found["gradient_contraction"], found["predicted_contraction"], atol=1e-4)
+    np.testing.assert_allclose(
+        found["gradient_contraction"], found["predicted_contraction"], atol=1e-4
+    )
 
 
 def test_follows_what_solve_returns(network: Snapshot) -> None:
@@ -106,7 +117,9 @@ def test_planted_tangent_and_normal_parts_are_found() -> None:
     ratios, chance = normal_ratio(directionless, batch.y[:1].expand(4000, -1), 2)
     assert float(found["normal_ratio_chance"]) == pytest.approx(chance)
     assert math.sqrt(16 / 20) == pytest.approx(chance)  # (n − r)² and r(2n − r) dimensions
-    assert ratios.mean() == pytest.approx(chance, rel=0.05)  # mean of ratios against ratio of root mean squares
+    assert ratios.mean() == pytest.approx(
+        chance, rel=0.05
+    )  # mean of ratios against ratio of root mean squares
 
 
 def test_candidates_lie_where_they_say() -> None:
@@ -126,13 +139,22 @@ def test_energy_that_follows_the_distance_and_one_that_does_not() -> None:
     task, batch = completion(24)
     for steep, low, high in ((1.0, 0.999, 1.0), (-1.0, -1.0, -0.999)):
         module = IREDModule(
-            ManifoldEnergy(batch.y, 2, torch.zeros_like(batch.y), steep), inference=Inference(steps=STEPS)
+            ManifoldEnergy(batch.y, 2, torch.zeros_like(batch.y), steep),
+            inference=Inference(steps=STEPS),
         )
-        value = float(InferenceTrajectory()(Snapshot(module, batch, task))["energy_distance_correlation"][0])
+        value = float(
+            InferenceTrajectory()(Snapshot(module, batch, task))["energy_distance_correlation"][0]
+        )
         assert low <= round(value, 9) <= high
-    candidates, distances = rotated_answers(batch.y, 2, torch.linspace(0, 1.5, 24), stream("cpu", 0))
-    values = energy_distance_correlation(_Noise(36), batch.x, candidates, distances, torch.tensor(1.0), 0)
-    assert abs(values.mean()) < 4 / math.sqrt(23 * 24)  # four standard deviations of unrelated ranks
+    candidates, distances = rotated_answers(
+        batch.y, 2, torch.linspace(0, 1.5, 24), stream("cpu", 0)
+    )
+    values = energy_distance_correlation(
+        _Noise(36), batch.x, candidates, distances, torch.tensor(1.0), 0
+    )
+    assert abs(values.mean()) < 4 / math.sqrt(
+        23 * 24
+    )  # four standard deviations of unrelated ranks
 
 
 class _Noise(Energy):

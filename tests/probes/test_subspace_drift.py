@@ -18,7 +18,12 @@ SAME = 1e-5  # of an overlap that is 1, for directions computed in float32 with 
 
 
 def few(snapshot: Snapshot, count: int) -> Snapshot:
-    return Snapshot(snapshot.module, Problems(*(t[:count] for t in snapshot.batch)), snapshot.task, snapshot.step)
+    return Snapshot(
+        snapshot.module,
+        Problems(*(t[:count] for t in snapshot.batch)),
+        snapshot.task,
+        snapshot.step,
+    )
 
 
 def test_curvature_of_a_gaussian_posterior_is_its_own_eigenbasis(gaussian: Snapshot) -> None:
@@ -41,7 +46,9 @@ def test_energy_gradients_of_a_gaussian_posterior_lie_where_it_is_sharp(gaussian
     truth = posterior.basis[:, posterior.variances.argsort()[:2]]  # type: ignore[union-attr]
     x, y = gaussian.batch.x, measuring_point(gaussian, 0, "noised", 0)
     found = sources.energy_gradient_span(gaussian.module.energy, x, y, 0, 2)
-    assert float(overlap(found, truth.double())) > 0.98  # sampling error of a direction ~ √(1/4000)/gap
+    assert (
+        float(overlap(found, truth.double())) > 0.98
+    )  # sampling error of a direction ~ √(1/4000)/gap
 
 
 def test_loss_gradients_span_as_by_svd(network: Snapshot) -> None:
@@ -58,13 +65,17 @@ def test_loss_hessian_as_by_dense_eigenvectors(network: Snapshot) -> None:
     module, (x, y), k = network.module, network.batch, 4
     found = sources.loss_hessian_directions(module, network.batch, k, 2, "fc4", 0)
     names = ["fc4.weight", "fc4.bias"]
-    noise = Noise(torch.full((12,), k), *torch.randn(2, 12, 16, generator=stream("cpu", 0, "loss", k)))
+    noise = Noise(
+        torch.full((12,), k), *torch.randn(2, 12, 16, generator=stream("cpu", 0, "loss", k))
+    )
     loss = sources.TrainingLoss(module)
     shapes = [dict(module.energy.named_parameters())[n].shape for n in names]
 
     def at(flat: torch.Tensor) -> torch.Tensor:
         parts = flat.split([s.numel() for s in shapes])
-        weights = {f"energy.{n}": part.view(s) for n, part, s in zip(names, parts, shapes, strict=True)}
+        weights = {
+            f"energy.{n}": part.view(s) for n, part, s in zip(names, parts, shapes, strict=True)
+        }
         return torch.func.functional_call(loss, weights, (x, y, noise))  # type: ignore[no-any-return]
 
     flat = torch.cat([dict(module.energy.named_parameters())[n].detach().flatten() for n in names])
@@ -114,7 +125,9 @@ def test_history_goes_on_from_its_state(network: Snapshot, source: str, space: s
     assert expected.identical(found)
     assert found.sizes["snapshot"] == 2
     assert float(found["overlap"].isel(landscape=0, snapshot=0, other=1)) < 1 - 1e-4
-    assert second(later).sizes["snapshot"] == 2  # measured again at the same step: the same snapshot
+    assert (
+        second(later).sizes["snapshot"] == 2
+    )  # measured again at the same step: the same snapshot
     assert second.settings()["snapshots"] == [[0, None], [100, None]]
 
 
@@ -132,7 +145,10 @@ def test_no_noise_no_repeat(network: Snapshot) -> None:
         ({"source": "solution", "space": "theta"}, "in theta"),
         ({"p": 16}, "p=16"),
         ({"source": "gradients", "space": "theta", "layer": "fc7"}, "no layer 'fc7'"),
-        ({"source": "gradients", "space": "theta", "memory_gib": 1e-4}, "lower the number of problems"),
+        (
+            {"source": "gradients", "space": "theta", "memory_gib": 1e-4},
+            "lower the number of problems",
+        ),
     ],
 )
 def test_complaints(network: Snapshot, settings: dict[str, object], message: str) -> None:

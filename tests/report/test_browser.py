@@ -14,7 +14,9 @@ from ired_interp.report import gather, write_page
 from ired_interp.results import open_results
 from runs import make_run
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 FLAGS = [
     *(
         "--headless",
@@ -24,7 +26,12 @@ FLAGS = [
         "--no-first-run",
         "--disable-background-networking",
     ),
-    *("--disable-component-update", "--disable-sync", "--enable-logging=stderr", "--virtual-time-budget=10000"),
+    *(
+        "--disable-component-update",
+        "--disable-sync",
+        "--enable-logging=stderr",
+        "--virtual-time-budget=10000",
+    ),
 ]
 
 # The page lies in a frame of the wanted width, as browsers open no window narrower than 500 pixels.
@@ -58,8 +65,16 @@ def brightness(colour: str) -> float:
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("runs")
     runs = [make_run(folder / "demo" / f"seed-{seed}", seed) for seed in (0, 1)]
-    runs.append(make_run(folder / "demo" / "a_run_with_a_rather_long_name_that_has_no_place_to_break", 0, width=99))
-    return write_page(gather([open_results(run.path) for run in runs]), folder / "page.html").read_text()
+    runs.append(
+        make_run(
+            folder / "demo" / "a_run_with_a_rather_long_name_that_has_no_place_to_break",
+            0,
+            width=99,
+        )
+    )
+    return write_page(
+        gather([open_results(run.path) for run in runs]), folder / "page.html"
+    ).read_text()
 
 
 @pytest.mark.parametrize("width", [375, 1280], ids=["phone", "desktop"])
@@ -67,10 +82,14 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_the_page_renders(page: str, tmp_path: Path, width: int, dark: bool) -> None:
     if CHROMIUM is None:
         if os.environ.get("CI") == "true":
-            pytest.fail("no Chromium was found, and here the page must be seen in one: install it (Debian: chromium)")
+            pytest.fail(
+                "no Chromium was found, and here the page must be seen in one: install it (Debian: chromium)"
+            )
         pytest.skip("no Chromium is installed")
     probe = tmp_path / "probe.html"
-    probe.write_text(PROBE.replace("WIDTH", str(width)).replace("PAGE", base64.b64encode(page.encode()).decode()))
+    probe.write_text(
+        PROBE.replace("WIDTH", str(width)).replace("PAGE", base64.b64encode(page.encode()).decode())
+    )
     scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
     command = [
         CHROMIUM,

@@ -8,7 +8,7 @@ import pytest
 
 from ired_interp.errors import InputError
 from ired_interp.report import Report, gather, save_figures, write_page
-from ired_interp.results import Label, Run, open_results, write_result
+from ired_interp.results import ResultKey, Run, open_results, write_result
 from runs import PROBE, make_run, spectrum
 
 
@@ -24,7 +24,11 @@ def report_of(runs: list[Run]) -> Report:
 
 
 def sentences(report: Report, question: str) -> list[str]:
-    return next([text for _, text in answer.sentences] for answer in report.answers if answer.question == question)
+    return next(
+        [text for _, text in answer.sentences]
+        for answer in report.answers
+        if answer.question == question
+    )
 
 
 def test_runs_that_differ_in_their_seed_are_one_group(runs: list[Run]) -> None:
@@ -34,29 +38,49 @@ def test_runs_that_differ_in_their_seed_are_one_group(runs: list[Run]) -> None:
 
 
 def test_groups_that_share_a_name_say_how_they_differ(tmp_path: Path) -> None:
-    made = [make_run(tmp_path / "runs" / "demo" / f"run-{i}", i, width=64 * (1 + i // 2)) for i in range(4)]
-    assert [group.name for group in report_of(made).groups] == ["run (2 runs) width=64", "run (2 runs) width=128"]
+    made = [
+        make_run(tmp_path / "runs" / "demo" / f"run-{i}", i, width=64 * (1 + i // 2))
+        for i in range(4)
+    ]
+    assert [group.name for group in report_of(made).groups] == [
+        "run (2 runs) width=64",
+        "run (2 runs) width=128",
+    ]
 
 
 def test_the_answers_state_the_measured_numbers(runs: list[Run]) -> None:
     report = report_of(runs)
     learned, wide = sentences(report, "Did it learn?")
-    assert "fell 1.2-fold, from 0.7 at step 500 to 0.6 at step 1000" in learned  # means of 0.2, 1.2 and of 0.1, 1.1
+    assert (
+        "fell 1.2-fold, from 0.7 at step 500 to 0.6 at step 1000" in learned
+    )  # means of 0.2, 1.2 and of 0.1, 1.1
     assert "fell 2-fold, from 0.2 at step 500 to 0.1 at step 1000" in wide
     better, _ = sentences(report, "Is it better than trivial?")
-    assert "error 0.0205 (lowest 0.02, highest 0.021), 4.9 times lower than “best constant” (0.1)" in better
+    assert (
+        "error 0.0205 (lowest 0.02, highest 0.021), 4.9 times lower than “best constant” (0.1)"
+        in better
+    )
     assert "Harder: error 3, no better than “best constant” (2)" in better
     shape = sentences(report, "What do the landscapes look like?")[1]
-    assert "Median curvature 1.21 in landscape 0 and 12.1 in landscape 9, where a perfect model has 1 and 10" in shape
+    assert (
+        "Median curvature 1.21 in landscape 0 and 12.1 in landscape 9, where a perfect model has 1 and 10"
+        in shape
+    )
     assert sentences(report, "What drifted?") == []
 
 
 def test_the_error_table_holds_model_and_floors(runs: list[Run]) -> None:
-    table = next(figure.table for figure in report_of(runs[2:]).figures if figure.name == "test_error")
+    table = next(
+        figure.table for figure in report_of(runs[2:]).figures if figure.name == "test_error"
+    )
     assert table is not None
     same = table[table["distribution"] == "same"].set_index("predictor")["mean squared error"]
     assert same.to_dict() == pytest.approx(
-        {"perfect energy, same inference": 1e-16, "model, 5 inner steps": 0.02, "best constant": 0.1}
+        {
+            "perfect energy, same inference": 1e-16,
+            "model, 5 inner steps": 0.02,
+            "best constant": 0.1,
+        }
     )
 
 
@@ -79,7 +103,9 @@ def test_every_figure_says_what_on_what_and_in_which_units(runs: list[Run]) -> N
         assert re.search(r"problems|updates done", figure.caption), figure.name
         for svg in figure.svgs():
             labels = re.findall(r"<text [^>]*>([^<]*)</text>", svg)
-            assert any(re.search(r"step|landscape|error|energy|λ", label) for label in labels), figure.name
+            assert any(re.search(r"step|landscape|error|energy|λ", label) for label in labels), (
+                figure.name
+            )
 
 
 def test_every_tag_is_closed(runs: list[Run], tmp_path: Path) -> None:
@@ -109,11 +135,18 @@ def test_a_damaged_file_is_named_and_the_rest_is_shown(runs: list[Run], tmp_path
     report = report_of(runs)
     assert any(str(path) in sentence for sentence in report.skipped)
     assert str(path) in write_page(report, tmp_path / "page.html").read_text()
-    assert {"test_error", "training", "hessian_spectrum_y"} <= {figure.name for figure in report.figures}
+    assert {"test_error", "training", "hessian_spectrum_y"} <= {
+        figure.name for figure in report.figures
+    }
 
 
 def test_an_unknown_result_is_a_table(runs: list[Run]) -> None:
-    write_result(runs[0].results, Label("my_probe", 5, "average", PROBE), spectrum(500, 0)[["lambda_min"]], {})
+    write_result(
+        runs[0].results,
+        ResultKey("my_probe", 5, "average", PROBE),
+        spectrum(500, 0)[["lambda_min"]],
+        {},
+    )
     (figure,) = (figure for figure in report_of(runs).figures if figure.name == "my_probe")
     assert figure.table is not None
     assert figure.table["mean"].tolist() == pytest.approx([1.2 * (k + 1) for k in range(10)])
@@ -121,7 +154,12 @@ def test_an_unknown_result_is_a_table(runs: list[Run]) -> None:
 
 def test_the_same_probe_with_two_settings_is_two_figures(runs: list[Run]) -> None:
     settings = {**PROBE, "probe": {"space": "y", "point": "answer"}}
-    write_result(runs[0].results, Label("hessian_spectrum_y", 1000, "average", settings), spectrum(1000, 0), {})
+    write_result(
+        runs[0].results,
+        ResultKey("hessian_spectrum_y", 1000, "average", settings),
+        spectrum(1000, 0),
+        {},
+    )
     names = [figure.name for figure in report_of(runs).figures]
     assert {"hessian_spectrum_y", "hessian_spectrum_y-2"} <= set(names)
     assert len(names) == len(set(names))

@@ -53,7 +53,18 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Figure]:
         for name, extra in (("a", []), ("b", ["--seed_everything", "1"])):
             assert main(["fit", *tiny, "--config", "callbacks.yaml", *extra, "--name", name]) == 0
             assert (
-                main(["probe", "--ckpt", f"runs/quickstart/{name}", "--config", "probes.yaml", "--problems", "6"]) == 0
+                main(
+                    [
+                        "probe",
+                        "--ckpt",
+                        f"runs/quickstart/{name}",
+                        "--config",
+                        "probes.yaml",
+                        "--problems",
+                        "6",
+                    ]
+                )
+                == 0
             )
         runs = [open_results(folder / "runs" / "quickstart" / name) for name in "ab"]
     report = gather(runs)
@@ -82,10 +93,19 @@ def test_every_panel_shows_something_and_says_what(figures: dict[str, Figure]) -
                 axes = Canvas().add_subplot()
                 panel.draw(axes)
                 where = f"{figure.name}: {panel.title}"
-                drawn = [*axes.lines, *axes.collections, *axes.images, *axes.patches, *axes.containers, *axes.texts]
+                drawn = [
+                    *axes.lines,
+                    *axes.collections,
+                    *axes.images,
+                    *axes.patches,
+                    *axes.containers,
+                    *axes.texts,
+                ]
                 assert drawn, where
                 assert axes.get_xlabel(), where
-                assert axes.get_ylabel() or not axes.get_yticks().size or axes.get_yticklabels(), where
+                assert axes.get_ylabel() or not axes.get_yticks().size or axes.get_yticklabels(), (
+                    where
+                )
                 assert np.isfinite([*axes.get_xlim(), *axes.get_ylim()]).all(), where
 
 

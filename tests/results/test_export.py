@@ -15,12 +15,15 @@ def test_tables_hold_every_number_with_its_labels(tmp_path: Path, format: str, r
     result = spectrum(500, 0).assign(total=3.5)
     paths = export(result, tmp_path, format)
     assert {path.name for path in paths} == {
-        f"{name}.{format}" for name in ("landscape-problem-rank", "landscape", "landscape-rank", "values")
+        f"{name}.{format}"
+        for name in ("landscape-problem-rank", "landscape", "landscape-rank", "values")
     }
     table = read(tmp_path / f"landscape-problem-rank.{format}")
     assert len(table) == 10 * 4 * 3
     for row in table.sample(20, random_state=0).itertuples():
-        exact = result["eigenvalues"].sel(landscape=row.landscape, problem=row.problem, rank=row.rank)
+        exact = result["eigenvalues"].sel(
+            landscape=row.landscape, problem=row.problem, rank=row.rank
+        )
         assert row.eigenvalues == pytest.approx(float(exact), rel=1e-15)
     assert read(tmp_path / f"values.{format}")["total"].tolist() == [3.5]
     assert read(tmp_path / f"landscape.{format}")["lambda_min"].tolist() == pytest.approx(

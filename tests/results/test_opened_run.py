@@ -10,7 +10,7 @@ import xarray as xr
 
 import ired_interp as ii
 from ired_interp.errors import InputError
-from ired_interp.results import Label, Run, failed_result, read_result, write_result
+from ired_interp.results import ResultKey, Run, failed_result, read_result, write_result
 from runs import PROBE, STEPS, make_run, spectrum
 
 
@@ -32,18 +32,29 @@ def test_results_join_over_steps_with_their_labels(run: Run) -> None:
     joined = opened["hessian_spectrum_y"]
     assert joined["eigenvalues"].dims == ("step", "landscape", "problem", "rank")
     np.testing.assert_array_equal(joined["step"], STEPS)
-    assert joined["eigenvalues"].sel(step=500, landscape=3, problem=0, rank=1).item() == pytest.approx(4 * 1.1 * 1.2)
-    assert opened["test_error"]["error"].sel(variant="same", inner_steps=5, step=1000).item() == pytest.approx(0.02)
+    assert joined["eigenvalues"].sel(
+        step=500, landscape=3, problem=0, rank=1
+    ).item() == pytest.approx(4 * 1.1 * 1.2)
+    assert opened["test_error"]["error"].sel(
+        variant="same", inner_steps=5, step=1000
+    ).item() == pytest.approx(0.02)
 
 
 def test_a_result_written_later_is_seen_by_opening_again(run: Run) -> None:
-    write_result(run.results, Label("hessian_spectrum_y", 1500, "average", PROBE), spectrum(1500, 0), {})
+    write_result(
+        run.results, ResultKey("hessian_spectrum_y", 1500, "average", PROBE), spectrum(1500, 0), {}
+    )
     assert ii.open(run.path).find("hessian_spectrum_y").steps == [500, 1000, 1500]
 
 
 def test_measuring_a_step_again_from_its_checkpoint_replaces_it(run: Run) -> None:
     settings = {**PROBE, "checkpoint": "digest"}
-    path = write_result(run.results, Label("hessian_spectrum_y", 1000, "average", settings), spectrum(1000, 7), {})
+    path = write_result(
+        run.results,
+        ResultKey("hessian_spectrum_y", 1000, "average", settings),
+        spectrum(1000, 7),
+        {},
+    )
     later = path.stat().st_mtime_ns + 10**9
     os.utime(path, ns=(later, later))
     series = ii.open(run.path).find("hessian_spectrum_y")
@@ -53,7 +64,12 @@ def test_measuring_a_step_again_from_its_checkpoint_replaces_it(run: Run) -> Non
 
 def test_other_settings_are_another_series_chosen_by_name(run: Run) -> None:
     settings = {**PROBE, "probe": {"space": "y", "point": "answer"}}
-    write_result(run.results, Label("hessian_spectrum_y", 1000, "average", settings), spectrum(1000, 0), {})
+    write_result(
+        run.results,
+        ResultKey("hessian_spectrum_y", 1000, "average", settings),
+        spectrum(1000, 0),
+        {},
+    )
     opened = ii.open(run.path)
     with pytest.raises(InputError, match=r"2 series .* probe\.point=noised \| probe\.point=answer"):
         opened["hessian_spectrum_y"]
@@ -80,7 +96,12 @@ def test_a_file_that_is_no_result_is_named(run: Run) -> None:
 
 
 def test_a_failed_measurement_is_said_with_its_reason(run: Run) -> None:
-    write_result(run.results, Label("subspace_drift", 10, "average", {}), failed_result("out of memory"), {})
+    write_result(
+        run.results,
+        ResultKey("subspace_drift", 10, "average", {}),
+        failed_result("out of memory"),
+        {},
+    )
     opened = ii.open(run.path)
     assert opened.skipped == ["subspace_drift at step 10 failed: out of memory"]
     assert "subspace_drift" not in opened.probes
@@ -88,7 +109,9 @@ def test_a_failed_measurement_is_said_with_its_reason(run: Run) -> None:
 
 def test_checkpoints_are_listed_with_their_step(run: Run) -> None:
     run.checkpoints.mkdir()
-    torch.save({"global_step": 40, "state_dict": {"w": torch.zeros(3)}}, run.checkpoints / "last.ckpt")
+    torch.save(
+        {"global_step": 40, "state_dict": {"w": torch.zeros(3)}}, run.checkpoints / "last.ckpt"
+    )
     checkpoints = ii.open(run.path).checkpoints
     assert checkpoints["step"].values.tolist() == [40]
     assert checkpoints["file"].values.tolist() == [str(run.checkpoints / "last.ckpt")]
@@ -117,10 +140,14 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
 
 def test_reading_some_variables_gives_what_the_whole_file_holds(tmp_path: Path) -> None:
     result = spectrum(500, 0).assign(
-        layered=(("layer", "landscape"), np.arange(20.0).reshape(2, 10)), bare=("angle", [0.5, 1.5]), total=3.5
+        layered=(("layer", "landscape"), np.arange(20.0).reshape(2, 10)),
+        bare=("angle", [0.5, 1.5]),
+        total=3.5,
     )
     result = result.assign_coords(layer=["all", "fc1"])
-    path = write_result(tmp_path, Label("x", 7, "average", {"a": 1}), result, {"versions": {"torch": "2"}})
+    path = write_result(
+        tmp_path, ResultKey("x", 7, "average", {"a": 1}), result, {"versions": {"torch": "2"}}
+    )
     names = ["lambda_min", "eigenvalues", "layered", "bare", "total", "absent"]
     some, whole = read_result(path, names), read_result(path)
     xr.testing.assert_equal(some, whole[[name for name in names if name in whole]])

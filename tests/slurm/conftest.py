@@ -37,7 +37,9 @@ def cluster(_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clus
 
 
 @pytest.fixture
-def project(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Project:
+def project(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Project:
     """A project with the source under test, all of it committed and on its remote."""
     monkeypatch.setenv("GIT_CONFIG_COUNT", str(len(_GIT)))
     for index, (key, value) in enumerate(_GIT.items()):

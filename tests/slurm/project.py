@@ -17,7 +17,9 @@ class Project:
         self.root, self._capsys = root, capsys
 
     def git(self, *arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=self.root, check=True, capture_output=True, text=True).stdout
+        return subprocess.run(
+            ["git", *arguments], cwd=self.root, check=True, capture_output=True, text=True
+        ).stdout
 
     def add(self, path: str, text: str) -> None:
         """Write a file, commit it and push it."""
@@ -35,7 +37,9 @@ class Project:
     def profile(self, name: str = "default", **settings: object) -> None:
         """A profile that uses this environment, pushed with everything else."""
         own = {"environment": sys.prefix, "scratch": str(self.root.parent / "scratch"), "cpus": 1}
-        self.add(f"slurm/profiles/{name}.yaml", yaml.safe_dump({**own, "time": "00:30:00", **settings}))
+        self.add(
+            f"slurm/profiles/{name}.yaml", yaml.safe_dump({**own, "time": "00:30:00", **settings})
+        )
 
     def ired(self, *arguments: object) -> tuple[int, str, str]:
         """Run the program: (exit code, stdout, stderr)."""

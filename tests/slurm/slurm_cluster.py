@@ -66,7 +66,11 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.environment = {**os.environ, "PATH": _PATH, "SLURM_CONF": str(folder / "etc" / "slurm.conf")}
+        self.environment = {
+            **os.environ,
+            "PATH": _PATH,
+            "SLURM_CONF": str(folder / "etc" / "slurm.conf"),
+        }
         self._daemons: list[subprocess.Popen[bytes]] = []
 
     def run(self, *command: str) -> str:
@@ -86,11 +90,30 @@ class Cluster:
         ports = _free_ports(3)
         settings = {"host": socket.gethostname().split(".")[0], "user": getpass.getuser()}
         # Ranks of a job find each other at a port made of the job's number: several clusters on one machine must not share numbers.
-        text = _CONFIG.format(folder=folder, ports=ports, nodes=NODES, first_job=ports[0] % 9000 + 1, **settings)
+        text = _CONFIG.format(
+            folder=folder, ports=ports, nodes=NODES, first_job=ports[0] % 9000 + 1, **settings
+        )
         (folder / "etc" / "slurm.conf").write_text(text)
-        places = ("--key-file", "etc/munge.key", "--log-file", "log/munged.log", "--pid-file", "run/munged.pid")
-        options = [str(folder / part) if "/" in part else part for part in (*places, "--seed-file", "run/munged.seed")]
-        self._daemon("munged", "--foreground", "--force", "--socket", str(folder / "run" / "munge.socket"), *options)
+        places = (
+            "--key-file",
+            "etc/munge.key",
+            "--log-file",
+            "log/munged.log",
+            "--pid-file",
+            "run/munged.pid",
+        )
+        options = [
+            str(folder / part) if "/" in part else part
+            for part in (*places, "--seed-file", "run/munged.seed")
+        ]
+        self._daemon(
+            "munged",
+            "--foreground",
+            "--force",
+            "--socket",
+            str(folder / "run" / "munge.socket"),
+            *options,
+        )
         wait_until(lambda: (folder / "run" / "munge.socket").exists(), "munged listens")
         self._daemon("slurmctld", "-D")
         for node in NODES:
@@ -103,7 +126,9 @@ class Cluster:
         wait_until(lambda: not self.run("squeue", "-h").strip(), "the queue is empty")
         for node in NODES:
             subprocess.run(
-                ["scontrol", "update", f"nodename={node}", "state=resume"], env=self.environment, capture_output=True
+                ["scontrol", "update", f"nodename={node}", "state=resume"],
+                env=self.environment,
+                capture_output=True,
             )
         wait_until(lambda: self._node_states() == ["idle"] * len(NODES), "both nodes are idle")
 
@@ -133,14 +158,23 @@ class Cluster:
 
     def _node_states(self) -> list[str]:
         found = subprocess.run(
-            ["sinfo", "-h", "-N", "-p", "main", "-o", "%T"], env=self.environment, capture_output=True, text=True
+            ["sinfo", "-h", "-N", "-p", "main", "-o", "%T"],
+            env=self.environment,
+            capture_output=True,
+            text=True,
         )
         return found.stdout.split()
 
     def _daemon(self, *command: str) -> None:
         with (self.folder / "log" / f"{command[0]}.out").open("ab") as output:
             self._daemons.append(
-                subprocess.Popen(command, env=self.environment, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+                subprocess.Popen(
+                    command,
+                    env=self.environment,
+                    stdout=output,
+                    stderr=output,
+                    stdin=subprocess.DEVNULL,
+                )
             )
 
 

@@ -17,7 +17,15 @@ from ired_interp.results import Run, read_result
 
 pytestmark = pytest.mark.timeout(1800)  # jobs start slowly where others work, too
 
-LONGER = [*TINY, "--trainer.max_steps", "600", "--save_every", "20", "--trainer.val_check_interval", "150"]
+LONGER = [
+    *TINY,
+    "--trainer.max_steps",
+    "600",
+    "--save_every",
+    "20",
+    "--trainer.val_check_interval",
+    "150",
+]
 DRIFT = ["--config", "callbacks/subspace_drift.yaml"]
 
 
@@ -58,7 +66,9 @@ def assert_same_run(one: Path, other: Path, exactly: bool) -> None:
     tolerance = {"rtol": 0.0, "atol": 0.0} if exactly else {"rtol": 1e-3, "atol": 1e-4}
     for name, value in first["state_dict"].items():
         torch.testing.assert_close(second["state_dict"][name], value, **tolerance)
-    results = [{str(p.relative_to(run)): p for p in Run(run).result_files()} for run in (one, other)]
+    results = [
+        {str(p.relative_to(run)): p for p in Run(run).result_files()} for run in (one, other)
+    ]
     assert results[0].keys() == results[1].keys()
     assert results[0]
     for name, path in results[0].items():
@@ -69,17 +79,25 @@ def assert_same_run(one: Path, other: Path, exactly: bool) -> None:
             assert wanted.equals(found), name
 
 
-@pytest.mark.parametrize("shape", [(1, 2), (2, 1)], ids=["one node, two tasks", "two nodes, one task"])
-def test_two_processes_give_the_run_of_one(project: Project, cluster: Cluster, shape: tuple[int, int]):
+@pytest.mark.parametrize(
+    "shape", [(1, 2), (2, 1)], ids=["one node, two tasks", "two nodes, one task"]
+)
+def test_two_processes_give_the_run_of_one(
+    project: Project, cluster: Cluster, shape: tuple[int, int]
+):
     code, _, err = project.ired("fit", *TINY, "--name", "one")
     assert code == 0, err
-    job = submitted(project, "--nodes", shape[0], "--tasks", shape[1], "--", "fit", *TINY, "--name", "two")
+    job = submitted(
+        project, "--nodes", shape[0], "--tasks", shape[1], "--", "fit", *TINY, "--name", "two"
+    )
     assert ended(cluster, job) == {"COMPLETED"}, (project.jobs()[-1] / "log.txt").read_text()
     runs = project.root / "runs" / "quickstart"
     one, two = last(runs / "one"), last(runs / "two")
     assert one["global_step"] == two["global_step"] == 12
     for name, value in one["state_dict"].items():
-        torch.testing.assert_close(two["state_dict"][name], value, rtol=1e-4, atol=1e-5)  # summed in another order
+        torch.testing.assert_close(
+            two["state_dict"][name], value, rtol=1e-4, atol=1e-5
+        )  # summed in another order
     metrics = [Run(runs / name).metrics()[12] for name in ("one", "two")]
     assert metrics[0] == pytest.approx(metrics[1], rel=1e-4)
 
@@ -92,7 +110,10 @@ def test_a_job_whose_time_is_up_goes_on(project: Project, cluster: Cluster, one:
         wait_until(lambda step=step: trained(run, step), f"step {step} is done")
         cluster.run("scancel", "--batch", "--signal=USR1", job)
         restarts = f"Restarts={attempt + 1}"
-        wait_until(lambda r=restarts: r in cluster.run("scontrol", "show", "job", job), f"job {job} has {restarts}")
+        wait_until(
+            lambda r=restarts: r in cluster.run("scontrol", "show", "job", job),
+            f"job {job} has {restarts}",
+        )
     assert ended(cluster, job) == {"COMPLETED"}
     log = (project.jobs()[-1] / "log.txt").read_text()
     assert log.count("goes back into the queue") == 2
@@ -104,7 +125,14 @@ def test_a_preempted_job_goes_on_bit_for_bit(project: Project, cluster: Cluster,
     job = submitted(project, "--", "fit", *LONGER, *DRIFT, "--name", "preempted")
     run = one.with_name("preempted")
     wait_until(lambda: trained(run, 40), "step 40 is done")
-    urgent = ["sbatch", "--parsable", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null"]
+    urgent = [
+        "sbatch",
+        "--parsable",
+        "--partition=urgent",
+        "--nodes=2",
+        "--exclusive",
+        "--output=/dev/null",
+    ]
     cluster.run(*urgent, "--wrap=sleep 3")
     assert ended(cluster, job) == {"COMPLETED"}
     assert "goes back into the queue" in (project.jobs()[-1] / "log.txt").read_text()
@@ -118,7 +146,9 @@ def test_a_job_whose_node_fails_goes_on_bit_for_bit(project: Project, cluster: C
     node = cluster.run("squeue", "-h", "-j", job, "-o", "%N").strip()
     cluster.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
     # The job passes through NODE_FAIL on its way back into the queue.
-    wait_until(lambda: cluster.state(job) == "COMPLETED", f"job {job} was run again and is done", 600)
+    wait_until(
+        lambda: cluster.state(job) == "COMPLETED", f"job {job} was run again and is done", 600
+    )
     assert_same_run(one, run, exactly=True)
 
 
@@ -138,8 +168,21 @@ def rank_process(job: str, rank: int) -> int | None:
 
 
 def test_a_killed_rank_is_reported_and_not_waited_for(project: Project, cluster: Cluster):
-    job = submitted(project, "--tasks", 2, "--", "fit", *LONGER, "--trainer.max_steps", 100_000, "--name", "killed")
-    wait_until(lambda: trained(project.root / "runs" / "quickstart" / "killed", 40), "step 40 is done")
+    job = submitted(
+        project,
+        "--tasks",
+        2,
+        "--",
+        "fit",
+        *LONGER,
+        "--trainer.max_steps",
+        100_000,
+        "--name",
+        "killed",
+    )
+    wait_until(
+        lambda: trained(project.root / "runs" / "quickstart" / "killed", 40), "step 40 is done"
+    )
     os.kill(rank_process(job, 1), signal.SIGKILL)
     assert ended(cluster, job) == {"FAILED"}
     code, out, _ = project.ired("status", "killed")
@@ -175,7 +218,10 @@ def test_two_tasks_probe_what_one_process_does(project: Project, cluster: Cluste
     scale = float(abs(one["eigenvalues"]).max())
     assert abs(two["eigenvalues"] - one["eigenvalues"]).max() < 2e-3 * scale
     assert float(two["trace"][0]) == pytest.approx(float(one["trace"][0]), rel=1e-3)
-    assert cluster.run("squeue", "-h", "-t", "all", "-j", job, "-o", "%j").strip() == "probe:quickstart/first"
+    assert (
+        cluster.run("squeue", "-h", "-t", "all", "-j", job, "-o", "%j").strip()
+        == "probe:quickstart/first"
+    )
 
 
 def test_an_array_of_eight(project: Project, cluster: Cluster):
@@ -183,10 +229,14 @@ def test_an_array_of_eight(project: Project, cluster: Cluster):
     job = submitted(project, *arrays, "--", "fit", *TINY, "--name", "sweep")
     assert ended(cluster, job) == {"COMPLETED"}
     runs = sorted((project.root / "runs" / "quickstart").iterdir())
-    assert [run.name for run in runs] == [f"sweep-seed_everything={s}-lr=0.00{r}" for s in range(4) for r in (1, 2)]
+    assert [run.name for run in runs] == [
+        f"sweep-seed_everything={s}-lr=0.00{r}" for s in range(4) for r in (1, 2)
+    ]
     assert {last(run)["global_step"] for run in runs} == {12}
     weights = [last(run)["state_dict"]["energy.fc1.bias"] for run in runs]
-    assert all(not torch.equal(one, other) for i, one in enumerate(weights) for other in weights[:i])
+    assert all(
+        not torch.equal(one, other) for i, one in enumerate(weights) for other in weights[:i]
+    )
     code, out, _ = project.ired("status", job)
     assert code == 0
     assert out.count("completed") == 8
@@ -199,7 +249,9 @@ def test_a_job_that_dies_in_its_first_minute_is_explained(project: Project, clus
         "import os\nfrom ired_interp.energy import MLPEnergy\n\n\nclass Mine(MLPEnergy):\n    if 'SLURM_JOB_ID' in os.environ:\n"
         "        raise OSError(28, 'No space left on device')\n",
     )
-    code, _, err = project.ired("submit", "--", "fit", *TINY, "--model.energy", "mine.Mine", "--name", "dies")
+    code, _, err = project.ired(
+        "submit", "--", "fit", *TINY, "--model.energy", "mine.Mine", "--name", "dies"
+    )
     assert code == 1
     assert "  | ired: " in err, "the end of the log is shown"
     assert "likely cause: a disk is full or a quota is reached" in err
@@ -208,11 +260,16 @@ def test_a_job_that_dies_in_its_first_minute_is_explained(project: Project, clus
 
 
 def test_a_job_is_followed_until_its_first_step(project: Project, cluster: Cluster):
-    code, _, err = project.ired("submit", "--", "fit", *LONGER, "--trainer.max_steps", 100_000, "--name", "first")
+    code, _, err = project.ired(
+        "submit", "--", "fit", *LONGER, "--trainer.max_steps", 100_000, "--name", "first"
+    )
     assert code == 0, err
     job = re.search(r"queued job (\d+)", err).group(1)
     assert "has begun its work" in err
-    assert cluster.run("squeue", "-h", "-j", job, "-o", "%T %j").split() == ["RUNNING", "quickstart/first"]
+    assert cluster.run("squeue", "-h", "-j", job, "-o", "%T %j").split() == [
+        "RUNNING",
+        "quickstart/first",
+    ]
 
     code, out, _ = project.ired("status", "first")
     assert code == 0

@@ -66,8 +66,14 @@ BODIES = {
         "        value = hessian(energy, lambda out, target: out.mean(), data=(x, y), cuda=False).eigenvalues()",
         "TypeError",
     ),
-    "10, keyword": (FIXED_MODEL + "        value = computed.eigenvalues(num_eigenthings=1)", "num_eigenthings"),
-    "11, nested value": (FIXED_MODEL + "        value = float(computed.eigenvalues()[0])", "TypeError"),
+    "10, keyword": (
+        FIXED_MODEL + "        value = computed.eigenvalues(num_eigenthings=1)",
+        "num_eigenthings",
+    ),
+    "11, nested value": (
+        FIXED_MODEL + "        value = float(computed.eigenvalues()[0])",
+        "TypeError",
+    ),
 }
 
 
@@ -112,12 +118,18 @@ def test_2_a_change_that_was_not_committed(project: Project, refused):
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("ired_interp.energy import MLPEnergy", "ired_interp.models import MLPEnergy", "ired_interp.models"),
+        (
+            "ired_interp.energy import MLPEnergy",
+            "ired_interp.models import MLPEnergy",
+            "ired_interp.models",
+        ),
         ("import MLPEnergy as", "import MlpEnergy as", "MlpEnergy"),
     ],
     ids=["3, wrong module", "4, wrong name"],
 )
-def test_a_class_that_is_imported_wrongly(project: Project, refused, old: str, new: str, words: str):
+def test_a_class_that_is_imported_wrongly(
+    project: Project, refused, old: str, new: str, words: str
+):
     project.add("mine.py", ENERGY.replace(old, new))
     found = refused("fit", *TINY, "--model.energy", "mine.Mine")
     assert "configuration" in found
@@ -168,7 +180,12 @@ def test_all_that_is_wrong_is_said_at_once(project: Project, refused):
     (project.root / "runs" / "quickstart" / "taken").mkdir(parents=True)
     project.profile(partition="short", time="2:00:00", signal=10, tasks=2)
     found = refused("fit", *TINY, "--name", "taken", "--trainer.devices", 4)
-    for words in ("trainer.devices is 4", "raise signal", "taken exists", "above the partition's, 30 min"):
+    for words in (
+        "trainer.devices is 4",
+        "raise signal",
+        "taken exists",
+        "above the partition's, 30 min",
+    ):
         assert words in found
 
 

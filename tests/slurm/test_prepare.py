@@ -70,7 +70,9 @@ def test_a_clone_that_was_broken_off_is_made_again(remote: Path, tmp_path: Path)
 
 
 def test_a_commit_that_does_not_exist_leaves_nothing_behind(remote: Path, tmp_path: Path):
-    assert "not our ref" in finished(prepare("source", remote, "0" * 40, tmp_path / "source"), well=False)
+    assert "not our ref" in finished(
+        prepare("source", remote, "0" * 40, tmp_path / "source"), well=False
+    )
     assert not (tmp_path / "source").exists()
 
 
@@ -78,11 +80,14 @@ def test_an_environment_is_made_once(remote: Path, tmp_path: Path):
     environment = tmp_path / "environments" / "digest"
     (environment / "bin").mkdir(parents=True)  # what a job left that was killed while making it
     outputs = [
-        finished(process) for process in [prepare("environment", remote, environment, "python3") for _ in range(3)]
+        finished(process)
+        for process in [prepare("environment", remote, environment, "python3") for _ in range(3)]
     ]
     assert sum("making the environment" in output for output in outputs) == 1
     value = subprocess.run(
-        [environment / "bin" / "python", "-c", "import nothing; print(nothing.value)"], capture_output=True, text=True
+        [environment / "bin" / "python", "-c", "import nothing; print(nothing.value)"],
+        capture_output=True,
+        text=True,
     )
     assert value.stdout == "1\n", value.stderr
     assert finished(prepare("environment", remote, environment, "/no/python")) == ""

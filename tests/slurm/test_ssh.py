@@ -23,7 +23,9 @@ def login_node(tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
     folder = tmp_path / "ssh"
     folder.mkdir()
     for name in ("host", "user"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True
+        )
     shutil.copy(folder / "user.pub", folder / "authorized_keys")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -39,18 +41,25 @@ def login_node(tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
         f"  IdentitiesOnly yes\n  UserKnownHostsFile {folder}/known_hosts\n"
     )
     Path("/run/sshd").mkdir(exist_ok=True)  # where sshd of Debian separates privileges
-    server = subprocess.Popen([shutil.which("sshd") or "/usr/sbin/sshd", "-D", "-e", "-f", str(folder / "sshd_config")])
+    server = subprocess.Popen(
+        [shutil.which("sshd") or "/usr/sbin/sshd", "-D", "-e", "-f", str(folder / "sshd_config")]
+    )
     monkeypatch.delenv("SLURM_CONF")
     ssh = f"ssh -F {folder}/config"
     wait_until(
-        lambda: subprocess.run([*ssh.split(), "login", "true"], capture_output=True).returncode == 0, "sshd answers"
+        lambda: (
+            subprocess.run([*ssh.split(), "login", "true"], capture_output=True).returncode == 0
+        ),
+        "sshd answers",
     )
     yield ssh
     server.send_signal(signal.SIGTERM)
     server.wait(10)
 
 
-def test_submit_watch_probe_and_fetch_from_a_laptop(project: Project, login_node: str, tmp_path: Path):
+def test_submit_watch_probe_and_fetch_from_a_laptop(
+    project: Project, login_node: str, tmp_path: Path
+):
     far = tmp_path / "far away"
     far.mkdir()
     project.profile("laptop", host="login", ssh=login_node, folder=str(far))
@@ -64,15 +73,22 @@ def test_submit_watch_probe_and_fetch_from_a_laptop(project: Project, login_node
     code, out, _ = project.ired("logs", *laptop, "quickstart/first")
     assert "done: 12 steps" in out
 
-    code, _, err = project.ired("submit", *laptop, "--", "probe", "--ckpt", "runs/quickstart/first", "--problems", 4)
+    code, _, err = project.ired(
+        "submit", *laptop, "--", "probe", "--ckpt", "runs/quickstart/first", "--problems", 4
+    )
     assert code == 0, err
-    wait_until(lambda: project.ired("status", *laptop)[1].count("completed") == 2, "the probe is done")
+    wait_until(
+        lambda: project.ired("status", *laptop)[1].count("completed") == 2, "the probe is done"
+    )
     code, out, err = project.ired("fetch", *laptop, "quickstart/first")
     assert code == 0, err
     here = project.root / "runs" / "quickstart" / "first"
     assert out.strip() == str(here.relative_to(project.root))
     there = far / "runs" / "quickstart" / "first"
-    files = [{str(p.relative_to(run)): p.read_bytes() for p in run.rglob("*") if p.is_file()} for run in (there, here)]
+    files = [
+        {str(p.relative_to(run)): p.read_bytes() for p in run.rglob("*") if p.is_file()}
+        for run in (there, here)
+    ]
     assert files[0] == files[1]
     assert any(name.startswith("results/hessian_spectrum_y/") for name in files[1])
 
@@ -85,17 +101,26 @@ def test_submit_watch_probe_and_fetch_from_a_laptop(project: Project, login_node
     assert "holds another run" in err
 
 
-def test_a_checkpoint_is_looked_for_on_the_cluster(project: Project, login_node: str, tmp_path: Path):
+def test_a_checkpoint_is_looked_for_on_the_cluster(
+    project: Project, login_node: str, tmp_path: Path
+):
     project.profile("laptop", host="login", ssh=login_node, folder=str(tmp_path / "far"))
     code, _, err = project.ired("fit", *TINY, "--name", "first")
     assert code == 0, err
-    code, _, err = project.ired("submit", "--profile", "laptop", "--", "probe", "--ckpt", "runs/quickstart/first")
+    code, _, err = project.ired(
+        "submit", "--profile", "laptop", "--", "probe", "--ckpt", "runs/quickstart/first"
+    )
     assert code == 2
     assert f"{tmp_path}/far/runs/quickstart/first does not exist on login" in err
 
 
 def test_a_login_node_that_does_not_answer(project: Project):
-    project.profile("laptop", host="login", ssh="ssh -F /dev/null -p 1 -o HostName=127.0.0.1", folder="/tmp/none")
+    project.profile(
+        "laptop",
+        host="login",
+        ssh="ssh -F /dev/null -p 1 -o HostName=127.0.0.1",
+        folder="/tmp/none",
+    )
     code, _, err = project.ired("status", "--profile", "laptop")
     assert code == 1
     assert err.startswith("ired: ssh to login failed (")

@@ -49,5 +49,7 @@ def test_closed_form_of_the_mlp(condition: int, solution: int, width: int, chunk
     assert float((found - expected).abs().max()) < 1e-12 * float(expected.abs().max())
     assert torch.equal(found, found.mT)
     context = model.condition(x, k)
-    one = vmap(hessian(lambda y, *c: model.evaluate(type(context)(*(p[None] for p in c)), y[None])[0]))(y, *context)
+    one = vmap(
+        hessian(lambda y, *c: model.evaluate(type(context)(*(p[None] for p in c)), y[None])[0])
+    )(y, *context)
     assert float((found - one).abs().max()) < 1e-12 * float(expected.abs().max())

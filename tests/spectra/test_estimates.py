@@ -34,7 +34,9 @@ VALUES = {
 @pytest.mark.parametrize("name", NAMES)
 def test_density_integrates_and_has_moments(name: str, dtype: torch.dtype) -> None:
     values = np.array(VALUES[name])
-    found = density(MatrixOperator(matrix(list(values), dtype)), probes=20, steps=40, progress=False)
+    found = density(
+        MatrixOperator(matrix(list(values), dtype)), probes=20, steps=40, progress=False
+    )
     assert found.matvecs == 20 * 40
     # The grid reaches 6 widths beyond the nodes and its step is a tenth of one: the trapezoidal rule is exact to 1e-6
     # here.
@@ -42,12 +44,17 @@ def test_density_integrates_and_has_moments(name: str, dtype: torch.dtype) -> No
     mean, spread = values.mean(), values.std()
     for order in (1, 2, 3):
         estimate = found.moment(order)
-        assert abs(estimate.value - (values**order).mean()) <= 4 * estimate.error + 1e-6 * np.abs(values**order).mean()
+        assert (
+            abs(estimate.value - (values**order).mean())
+            <= 4 * estimate.error + 1e-6 * np.abs(values**order).mean()
+        )
     assert np.trapezoid(found.values * found.grid, found.grid) == pytest.approx(
         found.moment(1).value, abs=1e-6 * spread + 1e-6
     )
     variance = np.trapezoid(found.values * (found.grid - mean) ** 2, found.grid) - found.width**2
-    assert variance == pytest.approx((found.weights * (found.nodes - mean) ** 2).sum(1).mean(), rel=1e-4)
+    assert variance == pytest.approx(
+        (found.weights * (found.nodes - mean) ** 2).sum(1).mean(), rel=1e-4
+    )
     assert (found.low <= found.values).all()
     assert (found.values <= found.high).all()
 
@@ -56,7 +63,9 @@ def test_density_distance_to_the_truth() -> None:
     values = np.sort(VALUES["bulk and outliers"])
     found = density(MatrixOperator(matrix(list(values))), probes=30, steps=60, progress=False)
     distance = stats.wasserstein_distance(found.nodes.ravel(), values, found.weights.ravel())
-    assert distance < 1e-2 * (values[-1] - values[0])  # sampling error of 30 probe vectors, measured 3e-3
+    assert distance < 1e-2 * (
+        values[-1] - values[0]
+    )  # sampling error of 30 probe vectors, measured 3e-3
 
 
 def test_band_covers_the_density() -> None:
@@ -64,11 +73,15 @@ def test_band_covers_the_density() -> None:
     operator = MatrixOperator(matrix(list(values)))
     inside = []
     for seed in range(40):
-        found = density(operator, probes=6, steps=40, width=0.3, points=200, seed=seed, progress=False)
+        found = density(
+            operator, probes=6, steps=40, width=0.3, points=200, seed=seed, progress=False
+        )
         truth = stats.norm.pdf(found.grid[:, None], values, 0.3).mean(1)
         bulk = np.abs(found.grid) < 1
         inside.append(((found.low <= truth) & (truth <= found.high))[bulk].mean())
-    assert 0.90 <= np.mean(inside) <= 0.99  # wanted .95; the standard error over 40 seeds of a smooth band is about .02
+    assert (
+        0.90 <= np.mean(inside) <= 0.99
+    )  # wanted .95; the standard error over 40 seeds of a smooth band is about .02
 
 
 def test_density_share_of_negative_eigenvalues() -> None:
@@ -96,7 +109,9 @@ def test_density_goes_on_from_its_file(tmp_path: Path) -> None:
     whole = MatrixOperator(a)
     rest = density(whole, probes=10, steps=20, checkpoint=file, progress=False)
     assert rest.matvecs == 80  # six of ten probe vectors had been finished
-    np.testing.assert_array_equal(rest.values, density(whole, probes=10, steps=20, progress=False).values)
+    np.testing.assert_array_equal(
+        rest.values, density(whole, probes=10, steps=20, progress=False).values
+    )
     with pytest.raises(InputError, match="give another file"):
         density(whole, probes=10, steps=21, checkpoint=file, progress=False)
 
@@ -123,22 +138,34 @@ def test_trace_is_exact_with_enough_products() -> None:
 
 @pytest.mark.parametrize("kind", ["participation", "entropy"])
 def test_effective_rank(kind: str) -> None:
-    assert effective_rank(torch.tensor([[1.0, -1, 1, 0], [5, 0, 0, 0]]), kind).tolist() == pytest.approx([3, 1])
+    assert effective_rank(
+        torch.tensor([[1.0, -1, 1, 0], [5, 0, 0, 0]]), kind
+    ).tolist() == pytest.approx([3, 1])
     values = VALUES["decaying"]
     truth = float(effective_rank(torch.tensor(values), kind))
     operator = MatrixOperator(matrix(values))
     hits = 0
     for seed in range(20):
-        estimate = effective_rank(density(operator, probes=10, steps=40, seed=seed, progress=False), kind)
+        estimate = effective_rank(
+            density(operator, probes=10, steps=40, seed=seed, progress=False), kind
+        )
         hits += estimate.low <= truth <= estimate.high
         assert estimate.error < 0.3 * truth
     assert hits >= 16  # 95 % wanted, less a ratio's bias with ten probe vectors
 
 
 def test_gaps_and_condition_number() -> None:
-    found = lanczos(MatrixOperator(matrix([8.0, 7.9, 2.0, *np.linspace(0.5, 1, 97)])), 4, "LA", 1e-6, progress=False)
+    found = lanczos(
+        MatrixOperator(matrix([8.0, 7.9, 2.0, *np.linspace(0.5, 1, 97)])),
+        4,
+        "LA",
+        1e-6,
+        progress=False,
+    )
     distance, error = gaps(found)
-    assert (abs(distance[:3] - torch.tensor([0.1, 5.9, 1.0], dtype=torch.float64)) <= error + 1e-12).all()
+    assert (
+        abs(distance[:3] - torch.tensor([0.1, 5.9, 1.0], dtype=torch.float64)) <= error + 1e-12
+    ).all()
     count, ratio = spectral_gap(found)
     assert count == 2
     assert ratio.low <= 3.95 <= ratio.high

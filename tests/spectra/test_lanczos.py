@@ -41,10 +41,14 @@ def expected(eigenvalues: list[float], which: str, k: int) -> np.ndarray:
 @pytest.mark.parametrize(("dtype", "tol"), [(torch.float64, 1e-8), (torch.float32, 1e-3)])
 @pytest.mark.parametrize("which", ["LA", "SA", "BE", "LM"])
 @pytest.mark.parametrize("name", list(SPECTRA))
-def test_known_spectra(name: str, which: str, dtype: torch.dtype, tol: float, restart: bool) -> None:
+def test_known_spectra(
+    name: str, which: str, dtype: torch.dtype, tol: float, restart: bool
+) -> None:
     values = SPECTRA[name]
     operator = MatrixOperator(matrix(values, dtype))
-    memory = 36 * len(values) * dtype.itemsize if restart else None  # 30 basis vectors and 6 of work
+    memory = (
+        36 * len(values) * dtype.itemsize if restart else None
+    )  # 30 basis vectors and 6 of work
     found = lanczos(operator, 8, which, tol, memory=memory, progress=False)
     assert found.converged.all(), found.notes
     assert (found.restarts > 0) == (restart and found.matvecs > 60) or found.matvecs < 60
@@ -52,7 +56,9 @@ def test_known_spectra(name: str, which: str, dtype: torch.dtype, tol: float, re
     residuals = residual_norms(operator, found.eigenvalues, found.eigenvectors)
     # A residual bounds the distance to an eigenvalue. The reported ones contain the loss of orthogonality, which one
     # random sum measured at every step: known to a factor of two.
-    np.testing.assert_array_less(np.abs(found.eigenvalues.numpy() - truth), 2 * found.residuals.numpy() + 1e-300)
+    np.testing.assert_array_less(
+        np.abs(found.eigenvalues.numpy() - truth), 2 * found.residuals.numpy() + 1e-300
+    )
     np.testing.assert_array_less(residuals.numpy(), 2 * found.residuals.numpy() + 1e-300)
     gram = (found.eigenvectors.T @ found.eigenvectors).double()
     # Loss of orthogonality that is let be: sqrt(eps) at most in the basis, over some ten vectors here.
@@ -63,9 +69,13 @@ def test_known_spectra(name: str, which: str, dtype: torch.dtype, tol: float, re
 def test_network_hessian(objective: str) -> None:
     c = case("mlp", objective)
     operator = HessianOperator(lambda: c.objective(c.data), c.parameters)
-    truth = torch.linalg.eigvalsh(dense_hessian(lambda: c.objective(c.data), list(c.parameters.values())))
+    truth = torch.linalg.eigvalsh(
+        dense_hessian(lambda: c.objective(c.data), list(c.parameters.values()))
+    )
     found = lanczos(operator, 6, "BE", 1e-6, progress=False)
-    np.testing.assert_allclose(found.eigenvalues, torch.cat([truth[-3:].flip(0), truth[:3].flip(0)]), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        found.eigenvalues, torch.cat([truth[-3:].flip(0), truth[:3].flip(0)]), rtol=0, atol=1e-6
+    )
     assert found.matvecs == operator.matvecs
 
 
@@ -83,11 +93,14 @@ def test_unresolved_cluster_warns() -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget", "reason"), [({"max_matvecs": 15}, "product budget"), ({"max_seconds": 0.0}, "time budget")]
+    ("budget", "reason"),
+    [({"max_matvecs": 15}, "product budget"), ({"max_seconds": 0.0}, "time budget")],
 )
 def test_budgets_say_what_is_unfinished(budget: dict, reason: str) -> None:
     with pytest.warns(SpectrumWarning, match="did not converge"):
-        found = lanczos(MatrixOperator(matrix(SPECTRA["even"])), 5, "LA", 1e-8, progress=False, **budget)
+        found = lanczos(
+            MatrixOperator(matrix(SPECTRA["even"])), 5, "LA", 1e-8, progress=False, **budget
+        )
     assert found.stopped == reason
     assert not found.converged.all()
     assert (found.converged == (found.residuals <= 1e-8 * found.eigenvalues.abs())).all()
@@ -112,7 +125,9 @@ def test_residuals_are_checked_against_the_operator() -> None:
     operator = FunctionOperator(
         lambda v: a @ v + (0.1 * v if operator.matvecs >= needed - 1 else 0), 300, torch.float64
     )
-    found = lanczos(operator, 3, "LA", 1e-6, progress=False)  # the last two products, the check, meet A + 0.1
+    found = lanczos(
+        operator, 3, "LA", 1e-6, progress=False
+    )  # the last two products, the check, meet A + 0.1
     np.testing.assert_allclose(found.residuals, 0.1, rtol=1e-3)
     assert found.stopped == "rounding"
     assert not found.converged.any()
@@ -145,7 +160,9 @@ def test_plan_restarts_moves_or_refuses() -> None:
     assert plan_lanczos(10**6, torch.float32, cpu, 20, memory=400 * vector).capacity == 394
     assert "restarted" in plan_lanczos(10**6, torch.float32, cpu, 20, memory=60 * vector).sentence
     gpu = torch.device("cuda")
-    moved = plan_lanczos(10**6, torch.float32, gpu, 20, memory=20 * vector)  # too little there, enough on the host
+    moved = plan_lanczos(
+        10**6, torch.float32, gpu, 20, memory=20 * vector
+    )  # too little there, enough on the host
     assert moved.storage == cpu
     with pytest.raises(InputError, match="raise memory, ask for fewer"):
         plan_lanczos(10**6, torch.float32, gpu, 20, memory=20 * vector, storage="cuda")
@@ -168,11 +185,19 @@ progress=False,
 @pytest.mark.parametrize("vectors", [36, 400])
 def test_killed_run_continues(tmp_path: Path, vectors: int) -> None:
     folder, memory = tmp_path / "run", vectors * 300 * 8
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(Path(__file__).parents[1]), *sys.path]))
-    process = subprocess.Popen([sys.executable, "-c", _SLOW_RUN, str(folder), str(memory)], env=environment)
+    environment = dict(
+        os.environ, PYTHONPATH=os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", _SLOW_RUN, str(folder), str(memory)], env=environment
+    )
     generation = f"basis-{2 if vectors == 36 else 0}.bin"  # restarted twice, or in the middle of the first basis
     deadline = time.monotonic() + 60
-    while not (folder / generation).exists() and process.poll() is None and time.monotonic() < deadline:
+    while (
+        not (folder / generation).exists()
+        and process.poll() is None
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.05)
     time.sleep(0.5)
     process.send_signal(signal.SIGKILL)

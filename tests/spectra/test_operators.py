@@ -10,7 +10,11 @@ from ired_interp.spectra import GaussNewtonOperator, HessianOperator, empirical_
 from spectra_cases import Case, case, dense_hessian
 
 WRONG_IN_TORCH = ("norm", "score")  # third derivatives of LayerNorm, pytorch issue 175754
-CASES = [(m, o) for m in ("linear", "mlp", "convolution", "norm") for o in ("square", "entropy", "score", "input")]
+CASES = [
+    (m, o)
+    for m in ("linear", "mlp", "convolution", "norm")
+    for o in ("square", "entropy", "score", "input")
+]
 CASES.remove(WRONG_IN_TORCH)
 
 
@@ -19,7 +23,9 @@ def close(a: Tensor, b: Tensor, rtol: float = 1e-10) -> None:
     difference = (a - b).abs()
     limit = rtol * max(1.0, float(b.abs().max()))
     worst = np.unravel_index(int(difference.argmax()), difference.shape)
-    assert float(difference.max()) <= limit, f"at {worst}: {a[worst]} instead of {b[worst]} (limit {limit:.1e})"
+    assert float(difference.max()) <= limit, (
+        f"at {worst}: {a[worst]} instead of {b[worst]} (limit {limit:.1e})"
+    )
 
 
 def truth(c: Case) -> Tensor:
@@ -31,7 +37,9 @@ def test_products_equal_dense_hessian(model: str, objective: str) -> None:
     c = case(model, objective)
     operator = HessianOperator(lambda: c.objective(c.data), c.parameters)
     expected = truth(c)
-    v = torch.randn(operator.shape[0], 3, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    v = torch.randn(
+        operator.shape[0], 3, dtype=torch.float64, generator=torch.Generator().manual_seed(5)
+    )
     close(operator @ v, expected @ v)
     assert operator.matvecs == 3
     close(operator.dense(), expected)
@@ -92,11 +100,18 @@ def test_gauss_newton_is_jacobian_product(loss: str) -> None:
     c = case("mlp", loss)
 
     def value(z: Tensor) -> Tensor:
-        return (z - c.data[1]).square().mean() if loss == "square" else nn.functional.cross_entropy(z, c.data[1])
+        return (
+            (z - c.data[1]).square().mean()
+            if loss == "square"
+            else nn.functional.cross_entropy(z, c.data[1])
+        )
 
     operator = GaussNewtonOperator(lambda: c.module(c.data[0]), value, c.parameters)
     z = c.module(c.data[0])
-    rows = [torch.autograd.grad(e, list(c.parameters.values()), retain_graph=True) for e in z.reshape(-1)]
+    rows = [
+        torch.autograd.grad(e, list(c.parameters.values()), retain_graph=True)
+        for e in z.reshape(-1)
+    ]
     jacobian = torch.stack([torch.cat([g.reshape(-1) for g in row]) for row in rows])
     middle = torch.autograd.functional.hessian(value, z.detach()).reshape(z.numel(), z.numel())
     close(operator.dense(), jacobian.T @ middle @ jacobian)
@@ -127,20 +142,27 @@ def test_works_in_inference_mode() -> None:
 def test_attention_has_a_hessian() -> None:
     torch.manual_seed(0)
     q = torch.randn(1, 2, 5, 4, dtype=torch.float64, requires_grad=True)
-    operator = HessianOperator(lambda: nn.functional.scaled_dot_product_attention(q, q, q).square().sum(), q)
+    operator = HessianOperator(
+        lambda: nn.functional.scaled_dot_product_attention(q, q, q).square().sum(), q
+    )
     reference = dense_hessian(lambda: (torch.softmax(q @ q.mT / 2, -1) @ q).square().sum(), [q])
     close(operator.dense(), reference)
 
 
 @pytest.mark.parametrize(
     ("layer", "words"),
-    [(nn.Dropout(0.5), r"draws random numbers \(.*\): call .eval\(\) on 1 \(Dropout\)"), (None, "draw the noise once")],
+    [
+        (nn.Dropout(0.5), r"draws random numbers \(.*\): call .eval\(\) on 1 \(Dropout\)"),
+        (None, "draw the noise once"),
+    ],
 )
 def test_random_objectives_are_named(layer: nn.Module | None, words: str) -> None:
     x = torch.ones(8, 4)
     module = nn.Sequential(nn.Linear(4, 8), layer or nn.Tanh(), nn.Linear(8, 1))
     noise = 0.0 if layer else 1.0
-    operator = HessianOperator(lambda: (module(x) + noise * torch.randn(8, 1) * module(x)).square().sum(), module)
+    operator = HessianOperator(
+        lambda: (module(x) + noise * torch.randn(8, 1) * module(x)).square().sum(), module
+    )
     with pytest.raises(RunError, match=words):
         operator.check()
     module.eval()

@@ -6,7 +6,12 @@ import torch
 from torch import nn
 
 from ired_interp.errors import InputError
-from ired_interp.spectra import HessianOperator, pyhessian_density, pyhessian_eigenvalues, pyhessian_trace
+from ired_interp.spectra import (
+    HessianOperator,
+    pyhessian_density,
+    pyhessian_eigenvalues,
+    pyhessian_trace,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::ired_interp.spectra.SpectrumWarning")
 
@@ -34,7 +39,9 @@ def test_separated_eigenvalues_and_side_effects() -> None:
     np.testing.assert_allclose(found.eigenvalues, [100, 30, 9], rtol=1e-4)
     assert found.eigenvectors.shape == (25, 3)
     # The bound of perturbation theory, and the residuals are ours: a second object must not see a doubled Hessian.
-    np.testing.assert_allclose(pyhessian_eigenvalues(operator, 1, 1e-6).eigenvalues, [100], rtol=1e-4)
+    np.testing.assert_allclose(
+        pyhessian_eigenvalues(operator, 1, 1e-6).eigenvalues, [100], rtol=1e-4
+    )
     assert model.training
     assert float(model.w.grad[0]) == 7
     assert model.unused.grad is None
@@ -50,7 +57,9 @@ def test_a_saddle_is_not_called_converged() -> None:
 def test_trace_has_an_honest_error() -> None:
     model = Quadratic(list(np.linspace(1, 3, 50)))
     found = pyhessian_trace(HessianOperator(model, model))
-    assert found.value == pytest.approx(100, rel=1e-5)  # Rademacher vectors are exact for a diagonal matrix
+    assert found.value == pytest.approx(
+        100, rel=1e-5
+    )  # Rademacher vectors are exact for a diagonal matrix
 
 
 @pytest.mark.parametrize("call", [pyhessian_density, lambda o: pyhessian_eigenvalues(o)])

@@ -59,4 +59,6 @@ def test_evaluation_sets_do_not_depend_on_the_seed(data):
     for part in range(3):
         for share, whole in zip(rows(data, part=part, parts=3), mine, strict=True):
             assert torch.equal(share, whole[part::3])
-    assert not torch.equal(mine[0], next(iter(EvaluationSet(data, "validation", "same", 2000, CPU))).x)
+    assert not torch.equal(
+        mine[0], next(iter(EvaluationSet(data, "validation", "same", 2000, CPU))).x
+    )

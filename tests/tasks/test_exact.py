@@ -32,7 +32,9 @@ def test_hessian_eigenvalues(task):
     sigma = np.sqrt(1 - alpha_bar)[:, None]
     expected = np.sort(sigma / (alpha_bar[:, None] * variances + sigma**2), axis=1)
     np.testing.assert_allclose(
-        result["eigenvalues"], np.broadcast_to(expected[:, None], (10, 12, len(variances))), rtol=1e-5
+        result["eigenvalues"],
+        np.broadcast_to(expected[:, None], (10, 12, len(variances))),
+        rtol=1e-5,
     )
     np.testing.assert_allclose(result["theory"], expected, rtol=1e-5)
     assert float(result["deviation"].max()) < 1e-5
@@ -46,7 +48,9 @@ def test_solve_ends_at_the_posterior_mean(task, steps):
     solution = module.solve(x, steps=steps, generator=stream("cpu", 1))
     mean = task.posterior(x).mean
     # the jump is exact where x fixes y; otherwise each landscape contracts the rest by ∏(1 − η_k λ_i)
-    torch.testing.assert_close(solution.y, mean, rtol=0, atol=1e-10 if task.name != "linear_gaussian" else 0.02)
+    torch.testing.assert_close(
+        solution.y, mean, rtol=0, atol=1e-10 if task.name != "linear_gaussian" else 0.02
+    )
     assert solution.trajectory.shape == (10, *y.shape)
     assert solution.energies.shape == (10, steps + 1, 12)
     assert solution.accepted.shape == (10, steps, 12)
@@ -81,7 +85,11 @@ def test_corrected_rules_solve_what_the_published_ones_cannot():
     x, y = task.sample(200, stream("cpu", 0), "harder")
     module = IREDModule(ExactEnergy(task))
     errors = {
-        preset: float((module.solve(x, preset=Inference(preset), generator=stream("cpu", 1)).y - y).square().mean())
+        preset: float(
+            (module.solve(x, preset=Inference(preset), generator=stream("cpu", 1)).y - y)
+            .square()
+            .mean()
+        )
         for preset in ("corrected", "published")
     }
     assert errors["corrected"] < 1e-8

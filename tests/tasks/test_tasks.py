@@ -20,7 +20,9 @@ def draw(task, count=200, variant="same", seed=0):
 
 
 @pytest.mark.parametrize("variant", ["same", "harder"])
-@pytest.mark.parametrize("task", [Addition(4), Completion(4, 2), Inverse(4), LinearGaussian(5)], ids=lambda t: t.name)
+@pytest.mark.parametrize(
+    "task", [Addition(4), Completion(4, 2), Inverse(4), LinearGaussian(5)], ids=lambda t: t.name
+)
 def test_shapes_and_seeds(task, variant):
     x, y = draw(task, 30, variant)
     assert x.shape == (30, task.condition_dim)
@@ -125,7 +127,9 @@ class Broken(Task):
         return Problems(x * math.nan, x) if self.fault == "nan" else Problems(x, x[:, :1])
 
 
-@pytest.mark.parametrize(("fault", "words"), [("nan", "NaN or infinite"), ("shape", r"y of shape \(3, 1\)")])
+@pytest.mark.parametrize(
+    ("fault", "words"), [("nan", "NaN or infinite"), ("shape", r"y of shape \(3, 1\)")]
+)
 def test_faulty_task_is_named(fault, words):
     with pytest.raises(InputError, match=words):
         TaskData(Broken(fault)).draw(3, "cpu", 0, "same", "x")

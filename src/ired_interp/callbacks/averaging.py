@@ -44,6 +44,8 @@ class WeightAveraging(EMAWeightAveraging):
             return  # no step was taken: the module keeps the weights it came with
         super().on_train_end(trainer, pl_module)
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         if self._average_model is not None:
             super().on_save_checkpoint(trainer, pl_module, checkpoint)

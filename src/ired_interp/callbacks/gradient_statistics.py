@@ -14,10 +14,10 @@ from ired_interp.errors import InputError
 from ired_interp.loggers import publish
 from ired_interp.probes.gradient_variables import ALL, QUANTILES, theta_variables
 from ired_interp.probes.loss_gradients import layer_of
-from ired_interp.results import Label, Run, failed_result, write_result
+from ired_interp.results import ResultKey, Run, failed_result, write_result
 from ired_interp.results.collection import Collection
 from ired_interp.results.provenance import provenance
-from ired_interp.terminal import say
+from ired_interp.terminal import log
 
 LABEL = "gradient_statistics_training"
 
@@ -37,7 +37,9 @@ class GradientStatistics(ProbeCallback):
     kwargs : settings of the probe that `ired probe` runs later.
     """
 
-    def __init__(self, every_n_steps: int = 1000, window: int = 8, collect: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self, every_n_steps: int = 1000, window: int = 8, collect: int = 0, **kwargs: Any
+    ) -> None:
         super().__init__(probes.GradientStatistics(space="theta", **kwargs), every_n_steps, "raw")
         if not 3 <= window <= every_n_steps or collect < 0:
             raise InputError(
@@ -63,22 +65,32 @@ class GradientStatistics(ProbeCallback):
         for name, parameter in pl_module.energy.named_parameters():  # type: ignore[union-attr]
             if parameter.requires_grad:
                 self._layers.setdefault(layer_of(name), []).append(parameter)
-        self._sizes = {layer: sum(p.numel() for p in parameters) for layer, parameters in self._layers.items()}
+        self._sizes = {
+            layer: sum(p.numel() for p in parameters) for layer, parameters in self._layers.items()
+        }
         begun = self._gradients
-        self._gradients = torch.empty(self.window, sum(self._sizes.values()), device=pl_module.device)
+        self._gradients = torch.empty(
+            self.window, sum(self._sizes.values()), device=pl_module.device
+        )
         if self._updates:
             self._gradients[: len(begun)] = begun
         self._collection: Collection | None = None
         if self.collect and trainer.is_global_zero:
-            self._collection = Collection(Path(trainer.default_root_dir) / "gradients", self._sizes, self.collect)
+            self._collection = Collection(
+                Path(trainer.default_root_dir) / "gradients", self._sizes, self.collect
+            )
             self._collection.keep_until(trainer.global_step)
 
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Any
+    ) -> None:
         update = trainer.global_step + 1
         if not trainer.is_global_zero or -update % self.every_n_steps >= self.window:
             return
         row = self._gradients[len(self._updates)]
-        torch.cat([_flat_gradient(p) for parameters in self._layers.values() for p in parameters], out=row)
+        torch.cat(
+            [_flat_gradient(p) for parameters in self._layers.values() for p in parameters], out=row
+        )
         self._updates.append(update)
         if self._collection is not None:
             self._collection.append(update, row.cpu().numpy())
@@ -91,9 +103,11 @@ class GradientStatistics(ProbeCallback):
         settings = {"every_n_steps": self.every_n_steps, "window": self.window, "batch": batch}
         result = self._statistics(batch)
         if "failed" in result.attrs:
-            say(f"{LABEL} at step {step} failed: {result.attrs['failed']}")
-        label = Label(LABEL, step, "raw", settings)
-        path = write_result(Run(Path(trainer.default_root_dir)).results, label, result, provenance())
+            log(f"{LABEL} at step {step} failed: {result.attrs['failed']}")
+        label = ResultKey(LABEL, step, "raw", settings)
+        path = write_result(
+            Run(Path(trainer.default_root_dir)).results, label, result, provenance()
+        )
         publish(trainer.loggers, LABEL, result, step, path)
 
     def _statistics(self, batch: int) -> xr.Dataset:
@@ -112,11 +126,18 @@ class GradientStatistics(ProbeCallback):
             {"long_name": "cosine with the step before"},
         )
         variables["weights"] = ("layer", [sum(self._sizes.values()), *self._sizes.values()])
-        coordinates = {"layer": [ALL, *self._sizes], "update": self._updates, "later_update": self._updates[1:]}
+        coordinates = {
+            "layer": [ALL, *self._sizes],
+            "update": self._updates,
+            "later_update": self._updates[1:],
+        }
         return xr.Dataset(variables, {**coordinates, "quantile": list(QUANTILES)}, {"batch": batch})
 
     def state_dict(self) -> dict[str, Any]:
-        return {"updates": list(self._updates), "gradients": self._gradients[: len(self._updates)].cpu().clone()}
+        return {
+            "updates": list(self._updates),
+            "gradients": self._gradients[: len(self._updates)].cpu().clone(),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._updates, self._gradients = list(state_dict["updates"]), state_dict["gradients"]

@@ -25,4 +25,6 @@ class HessianSpectrum(ProbeCallback):
         variant: Variant = "same",
         **kwargs: Any,
     ) -> None:
-        super().__init__(probes.HessianSpectrum(**kwargs), every_n_steps, weights, problems, variant)
+        super().__init__(
+            probes.HessianSpectrum(**kwargs), every_n_steps, weights, problems, variant
+        )

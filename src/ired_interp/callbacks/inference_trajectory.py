@@ -25,4 +25,6 @@ class InferenceTrajectory(ProbeCallback):
         variant: Variant = "same",
         **kwargs: Any,
     ) -> None:
-        super().__init__(probes.InferenceTrajectory(**kwargs), every_n_steps, weights, problems, variant)
+        super().__init__(
+            probes.InferenceTrajectory(**kwargs), every_n_steps, weights, problems, variant
+        )

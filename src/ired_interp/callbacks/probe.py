@@ -49,7 +49,9 @@ class ProbeCallback(StepEnd):
                 f"callback {probe.label} has every_n_steps={every_n_steps} and problems={problems}; both must be at least 1."
             )
         if weights not in ("average", "raw"):
-            raise InputError(f"callback {probe.label} has weights={weights!r}; choose 'average' or 'raw'.")
+            raise InputError(
+                f"callback {probe.label} has weights={weights!r}; choose 'average' or 'raw'."
+            )
         check_variant(variant)
         self.probe, self.every_n_steps, self.weights = probe, every_n_steps, weights
         self.problems, self.variant = problems, variant

@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from ired_interp.terminal import PLAIN_SECONDS, duration, say
+from ired_interp.terminal import PLAIN_SECONDS, duration, log
 
 
 class PlainProgress(Callback):
@@ -24,9 +24,15 @@ class PlainProgress(Callback):
         self._shown = now
         rate = (step - self._first) / (now - self._start)
         values = {"loss": float(outputs["loss"])}
-        values |= {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith("val/error")}
+        values |= {
+            name: float(v)
+            for name, v in trainer.callback_metrics.items()
+            if name.startswith("val/error")
+        }
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-        say(f"step {step}/{last}  {shown}  {rate:.1f} steps/s, {duration((last - step) / max(rate, 1e-9))} left")
+        log(
+            f"step {step}/{last}  {shown}  {rate:.1f} steps/s, {duration((last - step) / max(rate, 1e-9))} left"
+        )
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start = self._shown = time.monotonic()
@@ -46,4 +52,4 @@ class PlainProgress(Callback):
         if self._done == 1 or now - self._shown >= PLAIN_SECONDS:
             self._shown = now
             left = (now - self._start) / self._done * (total - self._done)
-            say(f"test: {self._done}/{total} batches, {duration(left)} left")
+            log(f"test: {self._done}/{total} batches, {duration(left)} left")

@@ -36,7 +36,12 @@ class SubspaceDrift(ProbeCallback):
     ) -> None:
         self.drift = probes.SubspaceDrift(axis="training", **kwargs)
         super().__init__(self.drift, every_n_steps, weights, problems, variant)
-        settings = {**self.drift.settings(), "weights": weights, "problems": problems, "variant": variant}
+        settings = {
+            **self.drift.settings(),
+            "weights": weights,
+            "problems": problems,
+            "variant": variant,
+        }
         self._digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
     @property
@@ -45,7 +50,9 @@ class SubspaceDrift(ProbeCallback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
-        self.drift.folder = Path(trainer.default_root_dir) / "subspaces" / f"{self.drift.label}-{self._digest}"
+        self.drift.folder = (
+            Path(trainer.default_root_dir) / "subspaces" / f"{self.drift.label}-{self._digest}"
+        )
 
     def due(self, step: int) -> bool:
         return step % self.every_n_steps == 0

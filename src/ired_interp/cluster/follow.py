@@ -6,11 +6,10 @@ import re
 import time
 
 from ired_interp.cluster.host import Host
-from ired_interp.cluster.slurm import WAITING, JobState, expected_start
+from ired_interp.cluster.slurm import PENDING_STATES, JobState, expected_start
 from ired_interp.cluster.submission import Submission, SubmittedTask, task_states
-from ired_interp.cluster.symptoms import WAITING as WAITING_REASONS
-from ired_interp.cluster.symptoms import Cause, explain
-from ired_interp.terminal import say
+from ired_interp.cluster.symptoms import PENDING_REASONS, Cause, explain
+from ired_interp.terminal import log
 
 _BEGUN = re.compile(r"^(step \d+/\d+ |measuring |test: \d+/\d+ |written to )", re.MULTILINE)
 _POLL = 2.0  # seconds
@@ -28,18 +27,20 @@ def follow(host: Host, submission: Submission) -> bool:
         states = task_states(host, pairs)
         line = _summary(host, submission, states)
         if line != shown:
-            say(line)
+            log(line)
             shown = line
         for _, task in pairs:
             if states[task.job].failed:
-                say(report(host, task, states[task.job]))
+                log(report(host, task, states[task.job]))
                 return False
         if all(not state.active for state in states.values()):
-            say(f"job {submission.job} is done")
+            log(f"job {submission.job} is done")
             return True
-        started = [task for _, task in pairs if states[task.job].word not in WAITING]
+        started = [task for _, task in pairs if states[task.job].word not in PENDING_STATES]
         if any(_BEGUN.search(host.end(task.log)) for task in started):
-            say(f"job {submission.job} has begun its work; `ired logs -f {submission.job}` follows it")
+            log(
+                f"job {submission.job} has begun its work; `ired logs -f {submission.job}` follows it"
+            )
             return True
         time.sleep(_POLL)
 
@@ -50,17 +51,17 @@ def report(host: Host, task: SubmittedTask, state: JobState) -> str:
     cause = explain(state, log)
     end = "\n".join(f"  | {line}" for line in log.splitlines()[-_SHOWN:])
     named = f"job {task.job}" + (f" ({task.label})" if task.label else "")
-    return f"{named}: {state.word.lower()}; the end of {task.log}:\n{end}\n{sentence(cause)}"
+    return f"{named}: {state.word.lower()}; the end of {task.log}:\n{end}\n{describe(cause)}"
 
 
-def sentence(cause: Cause) -> str:
+def describe(cause: Cause) -> str:
     """Cause and remedy as one line."""
     return f"likely cause: {cause.sentence}; what to do: {cause.remedy}"
 
 
 def waiting_reason(state: JobState) -> str:
     """Why a task waits, in words where they are known."""
-    for reason, words in WAITING_REASONS.items():
+    for reason, words in PENDING_REASONS.items():
         if reason in state.reason:
             return f"{state.reason}: {words}"
     return state.reason
@@ -72,7 +73,7 @@ def _summary(host: Host, submission: Submission, states: dict[str, JobState]) ->
         counts = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
         return f"job {submission.job} {submission.name}: {counts}"
     state = next(iter(states.values()))
-    if state.word not in WAITING:
+    if state.word not in PENDING_STATES:
         return f"job {submission.job} {submission.name}: {words[0]}"
     start = expected_start(host, submission.job)
     why = f" ({waiting_reason(state)})" if state.reason else ""

@@ -76,7 +76,9 @@ class Host:
             ) from None
         if self.address is not None and done.returncode == 255:
             said = last_line(done.stderr.decode(errors="replace"))
-            raise RunError(f"ssh to {self.address} failed ({said}); check host and ssh of the profile.")
+            raise RunError(
+                f"ssh to {self.address} failed ({said}); check host and ssh of the profile."
+            )
         return done
 
     def output(self, *arguments: str, stdin: str = "") -> str:
@@ -89,7 +91,9 @@ class Host:
         """
         done = self.run(*arguments, stdin=stdin)
         if done.returncode:
-            shown = last_line(done.stderr) or last_line(done.stdout) or f"exit code {done.returncode}"
+            shown = (
+                last_line(done.stderr) or last_line(done.stdout) or f"exit code {done.returncode}"
+            )
             raise RunError(f"{arguments[0]} on {self.name} failed: {shown}")
         return done.stdout
 
@@ -136,7 +140,14 @@ def connected(profile: Profile) -> Iterator[Host]:
         yield Host()
         return
     with tempfile.TemporaryDirectory(prefix="ired-ssh-") as folder:
-        control = ("-o", "ControlMaster=auto", "-o", f"ControlPath={folder}/%C", "-o", "ControlPersist=60")
+        control = (
+            "-o",
+            "ControlMaster=auto",
+            "-o",
+            f"ControlPath={folder}/%C",
+            "-o",
+            "ControlPersist=60",
+        )
         ssh = (*shlex.split(profile.ssh), *control, "-o", "ConnectTimeout=20")
         try:
             yield Host(profile.host, ssh)

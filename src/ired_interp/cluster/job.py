@@ -41,7 +41,11 @@ class Job:
 
     def log(self, task: Task) -> str:
         """Where the output of a task is written."""
-        return f"{self.folder}/log-{task.index}.txt" if len(self.tasks) > 1 else f"{self.folder}/log.txt"
+        return (
+            f"{self.folder}/log-{task.index}.txt"
+            if len(self.tasks) > 1
+            else f"{self.folder}/log.txt"
+        )
 
     def script(self, root: Path) -> str:
         """The script, from the template of the repository at `root`.
@@ -52,15 +56,24 @@ class Job:
             If the template is missing or not valid.
         """
         environment = jinja2.Environment(
-            trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+            undefined=jinja2.StrictUndefined,
         )
         environment.filters["quote"] = shlex.quote
         try:
             return environment.from_string(read_part(root, TEMPLATE)).render(
                 job=self,
                 profile=self.profile,
-                log=f"{self.folder}/log-%a.txt" if len(self.tasks) > 1 else f"{self.folder}/log.txt",
-                resumed={task.index: resumed(task, self.profile) for task in self.tasks if task.command == "fit"},
+                log=f"{self.folder}/log-%a.txt"
+                if len(self.tasks) > 1
+                else f"{self.folder}/log.txt",
+                resumed={
+                    task.index: resumed(task, self.profile)
+                    for task in self.tasks
+                    if task.command == "fit"
+                },
             )
         except jinja2.TemplateError as error:
             raise InputError(

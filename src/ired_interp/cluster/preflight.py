@@ -118,9 +118,13 @@ class Preflight:
 
     def _repository_checks(self) -> Iterator[Check]:
         """What is committed, and whether the cluster can clone it."""
-        missed = self.repository.uncommitted([word for task in self.tasks for word in task.arguments])
+        missed = self.repository.uncommitted(
+            [word for task in self.tasks for word in task.arguments]
+        )
         if missed:
-            shown = ", ".join(missed[:8]) + (f" and {len(missed) - 8} more" if len(missed) > 8 else "")
+            shown = ", ".join(missed[:8]) + (
+                f" and {len(missed) - 8} more" if len(missed) > 8 else ""
+            )
             yield Check(
                 "committed",
                 False,
@@ -140,15 +144,28 @@ class Preflight:
             yield Check("on the remote", False, str(error))
 
     def _on_remote(self, commit: str, remote: str) -> Check:
-        done = self.host.run(*self.preparing("source", remote, commit, self.source), seconds=_CLONING)
+        done = self.host.run(
+            *self.preparing("source", remote, commit, self.source), seconds=_CLONING
+        )
         if done.returncode == 0:
-            return Check("on the remote", True, f"{self.host.name} cloned commit {commit[:10]} from {remote}")
+            return Check(
+                "on the remote", True, f"{self.host.name} cloned commit {commit[:10]} from {remote}"
+            )
         if any(
             text in done.stderr
-            for text in ("not our ref", "remote ref", "unable to read tree", "did not match any", "pathspec")
+            for text in (
+                "not our ref",
+                "remote ref",
+                "unable to read tree",
+                "did not match any",
+                "pathspec",
+            )
         ):
             return Check(
-                "on the remote", False, f"commit {commit[:10]} is not on {remote}", "git push, then submit again"
+                "on the remote",
+                False,
+                f"commit {commit[:10]} is not on {remote}",
+                "git push, then submit again",
             )
         return Check(
             "on the remote",
@@ -159,7 +176,11 @@ class Preflight:
 
     def preparing(self, *arguments: str) -> list[str]:
         """The command that runs slurm/prepare.sh on the host."""
-        return [*self._with_modules(read_part(self.repository.root, PREPARE)), "prepare.sh", *arguments]
+        return [
+            *self._with_modules(read_part(self.repository.root, PREPARE)),
+            "prepare.sh",
+            *arguments,
+        ]
 
     def _with_modules(self, script: str) -> list[str]:
         """The command that runs a script on the host with the profile's modules loaded."""
@@ -174,12 +195,16 @@ class Preflight:
             script = read_part(self.repository.root, PREPARE)
             done = Host().run("bash", "-c", script, "prepare.sh", *arguments, seconds=_CLONING)
             if done.returncode:
-                yield Check("fresh clone", False, last_line(done.stderr), "repair the repository: git fsck")
+                yield Check(
+                    "fresh clone", False, last_line(done.stderr), "repair the repository: git fsck"
+                )
                 return
             tasks = []
             for task in self.tasks:
                 try:
-                    tasks.append(self._with_local_checkpoints(task, Path(temporary) / "checkpoints"))
+                    tasks.append(
+                        self._with_local_checkpoints(task, Path(temporary) / "checkpoints")
+                    )
                 except InputError as error:
                     yield Check(_named("checkpoint", task), False, str(error))
             if len(tasks) == len(self.tasks):
@@ -199,19 +224,27 @@ class Preflight:
                 place = temporary / f"{len(list(temporary.glob('*')))}"
                 place.mkdir(parents=True)
                 _copy_checkpoint(self.host, value, place)
-                arguments = [word.replace(value, str(place / Path(value).name)) for word in arguments]
+                arguments = [
+                    word.replace(value, str(place / Path(value).name)) for word in arguments
+                ]
         return replace(task, arguments=tuple(arguments))
 
     def _rehearse(self, source: Path, tasks: Sequence[Task]) -> Iterator[Check]:
-        request = {"tasks": [task.arguments for task in tasks], "ranks": self.profile.ranks, "thorough": self.thorough}
+        request = {
+            "tasks": [task.arguments for task in tasks],
+            "ranks": self.profile.ranks,
+            "thorough": self.thorough,
+        }
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("SLURM_")},
-            "PYTHONPATH": os.pathsep.join(filter(None, (f"{source}/src", str(source), os.environ.get("PYTHONPATH")))),
+            "PYTHONPATH": os.pathsep.join(
+                filter(None, (f"{source}/src", str(source), os.environ.get("PYTHONPATH")))
+            ),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         with tempfile.TemporaryFile("w+") as errors:
             process = subprocess.Popen(
-                [sys.executable, "-m", "ired_interp.cluster.rehearsal"],
+                [sys.executable, "-m", "ired_interp.rehearsal"],
                 cwd=source / self.repository.prefix,
                 env=environment,
                 stdin=subprocess.PIPE,
@@ -229,12 +262,20 @@ class Preflight:
                 if "facts" in content:
                     self.facts[task.index] = content["facts"]
                 else:
-                    yield Check(_named(content["check"], task), content["ok"], content["found"], content["remedy"])
+                    yield Check(
+                        _named(content["check"], task),
+                        content["ok"],
+                        content["found"],
+                        content["remedy"],
+                    )
             if process.wait() not in (0, 2):
                 errors.seek(0)
                 shown = last_line(errors.read())
                 yield Check(
-                    "dry run", False, f"it broke off: {shown}", "run the command here with --debug to see the traceback"
+                    "dry run",
+                    False,
+                    f"it broke off: {shown}",
+                    "run the command here with --debug to see the traceback",
                 )
 
     def _request_checks(self) -> Iterator[Check]:
@@ -250,12 +291,19 @@ class Preflight:
             return
         wrong = [sentence for task in self.tasks for sentence in self._misfits(task)]
         for sentence in dict.fromkeys(wrong):
-            yield Check("request", False, sentence, "change the profile or the configuration, so that they agree")
+            yield Check(
+                "request",
+                False,
+                sentence,
+                "change the profile or the configuration, so that they agree",
+            )
         if not wrong:
             gpus = f", {profile.gpus} GPUs each" if profile.gpus else ""
             processes = f"{profile.ranks} process{'es' if profile.ranks > 1 else ''}"
             yield Check(
-                "request", True, f"{profile.nodes} × {profile.tasks} tasks{gpus} for {processes} of the configuration"
+                "request",
+                True,
+                f"{profile.nodes} × {profile.tasks} tasks{gpus} for {processes} of the configuration",
             )
 
     def _misfits(self, task: Task) -> Iterator[str]:
@@ -278,11 +326,17 @@ class Preflight:
         found = f"time limit {profile.time}, and {profile.signal} s before it the job saves and is queued again"
         if profile.signal < _SIGNAL_AT_LEAST:
             return Check(
-                "time", False, found, f"raise signal to {_SIGNAL_AT_LEAST} or more: a step is finished and saved in it"
+                "time",
+                False,
+                found,
+                f"raise signal to {_SIGNAL_AT_LEAST} or more: a step is finished and saved in it",
             )
         if profile.seconds < _LIMIT_OVER_SIGNAL * profile.signal:
             return Check(
-                "time", False, found, f"raise time to {_LIMIT_OVER_SIGNAL} × signal or more, or nothing gets done"
+                "time",
+                False,
+                found,
+                f"raise time to {_LIMIT_OVER_SIGNAL} × signal or more, or nothing gets done",
             )
         return Check("time", True, found)
 
@@ -296,11 +350,16 @@ class Preflight:
             taken = self.host.exists(task.run)
             if task.option("--resume") is None and taken:
                 remedy = f"choose another --name, or go on with it: ired submit -- fit --resume {task.run}"
-                yield Check(name, False, f"{task.run} exists, and results are never overwritten", remedy)
+                yield Check(
+                    name, False, f"{task.run} exists, and results are never overwritten", remedy
+                )
                 continue
             if active := self._active(recorded, task.run):
                 yield Check(
-                    name, False, f"job {active} works on {task.run} already", f"wait for it, or: ired cancel {active}"
+                    name,
+                    False,
+                    f"job {active} works on {task.run} already",
+                    f"wait for it, or: ired cancel {active}",
                 )
                 continue
             yield Check(name, True, f"{'goes on in' if taken else 'results will be in'} {task.run}")
@@ -310,7 +369,9 @@ class Preflight:
             pairs = choose(recorded, run)
         except InputError:
             return None
-        return next((job for job, state in task_states(self.host, pairs).items() if state.active), None)
+        return next(
+            (job for job, state in task_states(self.host, pairs).items() if state.active), None
+        )
 
     def _environment_check(self) -> Check:
         """Whether the job's environment is there or can be made."""
@@ -319,7 +380,9 @@ class Preflight:
             program = f"{self.environment}/bin/ired"
             done = self.host.run(program, "--version") if self.host.exists(program) else None
             if done is None or done.returncode:
-                found = "does not exist" if done is None else f"does not run: {last_line(done.stderr)}"
+                found = (
+                    "does not exist" if done is None else f"does not run: {last_line(done.stderr)}"
+                )
                 return Check(
                     "environment",
                     False,
@@ -334,27 +397,51 @@ class Preflight:
         if done.returncode:
             found = last_line(done.stderr) or f"{profile.python} is older than Python 3.10"
             return Check(
-                "environment", False, f"no environment can be made: {found}", "correct python or modules in the profile"
+                "environment",
+                False,
+                f"no environment can be made: {found}",
+                "correct python or modules in the profile",
             )
-        return Check("environment", True, f"{self.environment} will be made, once for this lock file")
+        return Check(
+            "environment", True, f"{self.environment} will be made, once for this lock file"
+        )
 
     def _folder_check(self) -> Check:
         """Whether scripts, logs and runs can be written to where they stay."""
-        done = self.host.run("bash", "-c", 'mkdir -p "$1" && test -w "$1"', "make", f"{self.folder}/{JOBS}")
+        done = self.host.run(
+            "bash", "-c", 'mkdir -p "$1" && test -w "$1"', "make", f"{self.folder}/{JOBS}"
+        )
         if done.returncode:
             found = f"{self.folder}/{JOBS} cannot be written on {self.host.name} {last_line(done.stderr)}".strip()
-            return Check("folder", False, found, "set folder in the profile to an absolute path that can")
-        return Check("folder", True, f"script and log will be in {self.folder}/{JOBS}, runs stay in {self.folder}")
+            return Check(
+                "folder", False, found, "set folder in the profile to an absolute path that can"
+            )
+        return Check(
+            "folder",
+            True,
+            f"script and log will be in {self.folder}/{JOBS}, runs stay in {self.folder}",
+        )
 
     def _slurm_check(self) -> Check:
         """Whether SLURM would take the request."""
         if refused := test_request(self.host, self.job().script(self.repository.root)):
-            return Check("SLURM", False, f"it refuses the request: {refused}", f"correct profile {self.profile.name}")
+            return Check(
+                "SLURM",
+                False,
+                f"it refuses the request: {refused}",
+                f"correct profile {self.profile.name}",
+            )
         limit = partition_limit(self.host, self.profile.partition)
         if limit is not None and self.profile.seconds > limit:
             found = f"the time limit {self.profile.time} is above the partition's, {limit // 60} min; the job would wait for ever"
-            return Check("SLURM", False, found, "lower time in the profile, or take another partition")
-        partition = f"in partition {self.profile.partition}" if self.profile.partition else "in the default partition"
+            return Check(
+                "SLURM", False, found, "lower time in the profile, or take another partition"
+            )
+        partition = (
+            f"in partition {self.profile.partition}"
+            if self.profile.partition
+            else "in the default partition"
+        )
         return Check("SLURM", True, f"it would take the request {partition}")
 
     def _placed_tasks(self) -> list[Task]:
@@ -371,7 +458,11 @@ class Preflight:
             else:
                 checkpoint = task.option("--resume") or task.option("--ckpt")
                 task = replace(task, run=_run_of(checkpoint) if checkpoint else None)
-            placed.append(task if task.command == "probe" else task.with_options(*trainer_options(self.profile)))
+            placed.append(
+                task
+                if task.command == "probe"
+                else task.with_options(*trainer_options(self.profile))
+            )
         return placed
 
 

@@ -108,11 +108,17 @@ def load_profile(root: Path, name: str, overrides: dict[str, str]) -> Profile:
             f"profile {name!r} was looked for in {path}, but {there}; write one (ired-interp's slurm/ has examples)."
         )
     try:
-        content = yaml.load(path.read_text(), Loader=yaml.BaseLoader) or {}  # as written: 04:00:00 is no number
+        content = (
+            yaml.load(path.read_text(), Loader=yaml.BaseLoader) or {}
+        )  # as written: 04:00:00 is no number
     except yaml.YAMLError as error:
-        raise InputError(f"profile {path} is no valid YAML: {' '.join(str(error).split())}") from None
+        raise InputError(
+            f"profile {path} is no valid YAML: {' '.join(str(error).split())}"
+        ) from None
     if not isinstance(content, dict):
-        raise InputError(f"profile {path} holds {type(content).__name__}; expected a mapping of settings.")
+        raise InputError(
+            f"profile {path} holds {type(content).__name__}; expected a mapping of settings."
+        )
     types = get_type_hints(Profile)
     settings = {}
     for key, value in {**content, **overrides}.items():
@@ -143,7 +149,9 @@ def _value(path: Path, key: str, value: Any, kind: Any) -> Any:
 def _check(path: Path, profile: Profile) -> None:
     for key in ("nodes", "tasks", "cpus"):
         if getattr(profile, key) < 1:
-            raise InputError(f"profile {path} has {key}={getattr(profile, key)}; a job needs at least 1.")
+            raise InputError(
+                f"profile {path} has {key}={getattr(profile, key)}; a job needs at least 1."
+            )
     if profile.host and not (profile.folder or "").startswith(("/", "~", "$")):
         raise InputError(
             f"profile {path} names the host {profile.host}, but its folder is {profile.folder}; give the absolute path on the "
@@ -156,7 +164,9 @@ def _check(path: Path, profile: Profile) -> None:
                 f"{name}, which the job's template sets."
             )
     if seconds(profile.time) <= 0:
-        raise InputError(f"profile {path} has time={profile.time!r}; expected a time limit above 0.")
+        raise InputError(
+            f"profile {path} has time={profile.time!r}; expected a time limit above 0."
+        )
 
 
 def seconds(text: str) -> int:

@@ -59,7 +59,12 @@ class Repository:
         """
         named = {path for argument in arguments for path in self._files(argument)}
         status = _git(
-            "status", "--porcelain=v1", "-z", "--untracked-files=all", "--no-renames", folder=self.root
+            "status",
+            "--porcelain=v1",
+            "-z",
+            "--untracked-files=all",
+            "--no-renames",
+            folder=self.root,
         ).stdout
         found = {}
         for entry in filter(None, status.split("\0")):
@@ -92,7 +97,9 @@ def find_repository(folder: Path) -> Repository:
     try:
         done = _git("rev-parse", "--show-toplevel", "--show-prefix", folder=folder)
     except FileNotFoundError:
-        raise InputError("git was not found; install it: jobs are cloned from a git repository.") from None
+        raise InputError(
+            "git was not found; install it: jobs are cloned from a git repository."
+        ) from None
     if done.returncode:
         raise InputError(
             f"{folder} is in no git repository; jobs are cloned from one at a commit: git init, commit, push."
@@ -102,4 +109,6 @@ def find_repository(folder: Path) -> Repository:
 
 
 def _git(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        ["git", *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )

@@ -10,8 +10,8 @@ from ired_interp.cluster.host import Host, last_line
 from ired_interp.cluster.profile import seconds
 from ired_interp.errors import InputError, RunError
 
-WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED"}
-ACTIVE = {"RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT", "STOPPED", "RESIZING", *WAITING}
+PENDING_STATES = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED"}
+ACTIVE = {"RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT", "STOPPED", "RESIZING", *PENDING_STATES}
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,9 @@ def refusal(stderr: str) -> str:
     """SLURM's reason, without the name of its program."""
     lines = [line for line in stderr.splitlines() if "error:" in line or "failure" in line]
     return (
-        (lines[-1] if lines else last_line(stderr)).replace("sbatch: error: ", "").replace("allocation failure: ", "")
+        (lines[-1] if lines else last_line(stderr))
+        .replace("sbatch: error: ", "")
+        .replace("allocation failure: ", "")
     )
 
 
@@ -81,7 +83,9 @@ def states(host: Host, jobs: Sequence[str]) -> dict[str, JobState]:
             found[job] = JobState(word, "" if reason == "None" else reason)
     missing = [job for job in jobs if not any(known.split("_")[0] == job for known in found)]
     if missing:
-        accounts = _ask(host, "sacct", "-n", "-P", "-X", "-j", ",".join(missing), "-o", "JobID,State,ExitCode")
+        accounts = _ask(
+            host, "sacct", "-n", "-P", "-X", "-j", ",".join(missing), "-o", "JobID,State,ExitCode"
+        )
         for line in accounts.stdout.splitlines() if accounts.returncode == 0 else []:
             job, word, code = line.split("|")
             found[job] = JobState(word.split(" ")[0], "", code)
@@ -91,7 +95,11 @@ def states(host: Host, jobs: Sequence[str]) -> dict[str, JobState]:
 def exit_code(host: Host, job: str) -> str:
     """Exit code and signal of an ended job or array task as "code:signal"; empty once SLURM has forgotten it."""
     done = _ask(host, "scontrol", "show", "job", "-o", job)
-    words = dict(word.split("=", 1) for word in done.stdout.split() if "=" in word) if done.returncode == 0 else {}
+    words = (
+        dict(word.split("=", 1) for word in done.stdout.split() if "=" in word)
+        if done.returncode == 0
+        else {}
+    )
     return words.get("ExitCode", "")
 
 

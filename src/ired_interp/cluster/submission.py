@@ -54,7 +54,9 @@ def job_folder(host: Host, folder: str, name: str) -> str:
             return path
         if not host.exists(path):
             break
-    raise InputError(f"{folder}/{JOBS} cannot be written on {host.name}; set folder in the profile to one that can.")
+    raise InputError(
+        f"{folder}/{JOBS} cannot be written on {host.name}; set folder in the profile to one that can."
+    )
 
 
 def queue(host: Host, job: Job, repository: Repository) -> Submission:
@@ -81,19 +83,26 @@ def queue(host: Host, job: Job, repository: Repository) -> Submission:
         )
         for task in job.tasks
     )
-    submission = Submission(number, job.name, job.profile.name, job.folder, job.commit, time.time(), tasks)
+    submission = Submission(
+        number, job.name, job.profile.name, job.folder, job.commit, time.time(), tasks
+    )
     host.write(f"{job.folder}/{_RECORD}", json.dumps(asdict(submission), indent=1))
     return submission
 
 
 def submissions(host: Host, folder: str) -> list[Submission]:
     """All submissions recorded below `folder`/jobs, oldest first."""
-    script = 'for f in "$1"/*/submission.json; do [ -f "$f" ] && tr -d "\\n" <"$f" && echo; done; true'
+    script = (
+        'for f in "$1"/*/submission.json; do [ -f "$f" ] && tr -d "\\n" <"$f" && echo; done; true'
+    )
     listing = host.output("bash", "-c", script, "list", f"{folder}/{JOBS}")
     found = []
     for line in listing.splitlines():
         content = json.loads(line)
-        tasks = tuple(SubmittedTask(**{**task, "arguments": tuple(task["arguments"])}) for task in content.pop("tasks"))
+        tasks = tuple(
+            SubmittedTask(**{**task, "arguments": tuple(task["arguments"])})
+            for task in content.pop("tasks")
+        )
         found.append(Submission(**content, tasks=tasks))
     return sorted(found, key=lambda one: one.time)
 
@@ -113,11 +122,14 @@ def choose(found: list[Submission], wanted: str | None) -> list[tuple[Submission
     chosen = [
         (one, task)
         for one, task in pairs
-        if bare in (one.job, task.job, one.name, one.folder) or (task.run and _names(task.run, bare))
+        if bare in (one.job, task.job, one.name, one.folder)
+        or (task.run and _names(task.run, bare))
     ]
     if not chosen:
         known = ", ".join(one.job for one in found[-5:]) or "none"
-        raise InputError(f"{wanted} is no job or run that was submitted from here; the newest jobs are {known}.")
+        raise InputError(
+            f"{wanted} is no job or run that was submitted from here; the newest jobs are {known}."
+        )
     return chosen
 
 
@@ -147,5 +159,8 @@ def _names(run: str, wanted: str) -> bool:
 def _left(host: Host, one: Submission, task: SubmittedTask) -> JobState:
     code = host.read(f"{one.folder}/ended-{task.index}")
     if code is None or not code.strip():
-        return JobState("UNKNOWN", "SLURM knows it no longer, and it left no exit code: it was cancelled or killed")
+        return JobState(
+            "UNKNOWN",
+            "SLURM knows it no longer, and it left no exit code: it was cancelled or killed",
+        )
     return JobState("COMPLETED" if code.strip() == "0" else "FAILED", "", f"{code.strip()}:0")

@@ -96,7 +96,10 @@ IN_LOG = (
 )
 
 BY_STATE = {
-    "TIMEOUT": ("the time limit was reached before the job could save", "raise time or signal in the profile"),
+    "TIMEOUT": (
+        "the time limit was reached before the job could save",
+        "raise time or signal in the profile",
+    ),
     "OUT_OF_MEMORY": ("the memory of the request is full", "raise memory in the profile"),
     "NODE_FAIL": ("the node failed", "SLURM queues the job again; `ired status` shows it"),
     "BOOT_FAIL": ("the node did not start", "submit again"),
@@ -105,7 +108,7 @@ BY_STATE = {
     "PREEMPTED": ("the job was taken off its node for another", "submit again with --resume"),
 }
 
-WAITING = {
+PENDING_REASONS = {
     "PartitionTimeLimit": "the time asked for is above the partition's limit: lower time in the profile",
     "PartitionNodeLimit": "more nodes are asked for than the partition has: lower nodes in the profile",
     "BadConstraints": "no node has what is asked for: check options and gpus in the profile",
@@ -131,16 +134,23 @@ def explain(state: JobState, log: str) -> Cause:
     """The likely cause of a failed job, from SLURM's word for it and the end of its log."""
     if not log.strip() and state.exit_code == "0:53":
         return Cause(
-            "SLURM could not write the log", "check that the profile's folder exists and is writable on the nodes"
+            "SLURM could not write the log",
+            "check that the profile's folder exists and is writable on the nodes",
         )
     ours = [line for line in log.splitlines() if line.startswith("ired: ")]
     for symptom in IN_LOG:
         if match := re.search(symptom.pattern, log):
-            return Cause(f"{symptom.cause} (the log says: {match.group(0).strip()})", symptom.remedy)
+            return Cause(
+                f"{symptom.cause} (the log says: {match.group(0).strip()})", symptom.remedy
+            )
     if state.word in BY_STATE:
         return Cause(*BY_STATE[state.word])
     if ours:
-        return Cause(ours[-1].partition("ired: ")[2], "the sentence says what to do; submit again then")
+        return Cause(
+            ours[-1].partition("ired: ")[2], "the sentence says what to do; submit again then"
+        )
     if not log.strip():
-        return Cause("the log is empty", "the node may have failed while starting the job; submit again")
+        return Cause(
+            "the log is empty", "the node may have failed while starting the job; submit again"
+        )
     return Cause("no known symptom is in the log", "its end is shown by `ired logs`")

@@ -127,7 +127,11 @@ def _placed(arguments: list[str], folder: str) -> list[str]:
     for argument in arguments:
         if argument.startswith("--"):
             current, equals, value = argument.partition("=")
-            placed.append(f"{current}={posixpath.join(folder, value)}" if equals and current in PLACES else argument)
+            placed.append(
+                f"{current}={posixpath.join(folder, value)}"
+                if equals and current in PLACES
+                else argument
+            )
         else:
             placed.append(posixpath.join(folder, argument) if current in PLACES else argument)
     return placed

@@ -7,17 +7,24 @@ from pathlib import Path
 
 from rich.table import Table
 
-from ired_interp.cluster.follow import sentence, waiting_reason
+from ired_interp.cluster.follow import describe, waiting_reason
 from ired_interp.cluster.host import Host, connected
 from ired_interp.cluster.profile import load_profile
 from ired_interp.cluster.repository import find_repository
 from ired_interp.cluster.slurm import cancel
-from ired_interp.cluster.submission import Submission, SubmittedTask, choose, folder_on, submissions, task_states
+from ired_interp.cluster.submission import (
+    Submission,
+    SubmittedTask,
+    choose,
+    folder_on,
+    submissions,
+    task_states,
+)
 from ired_interp.cluster.symptoms import explain
 from ired_interp.cluster.transfer import fetch
 from ired_interp.commands.options import CommandParser
 from ired_interp.errors import InputError
-from ired_interp.terminal import render, say
+from ired_interp.terminal import log, render
 
 _NEWEST = 20  # jobs shown where none is named
 _POLL = 1.0  # seconds
@@ -49,14 +56,19 @@ def _parser(command: str) -> argparse.ArgumentParser:
     }
     parser = CommandParser(prog=f"ired {command}", description=descriptions[command])
     parser.add_argument(
-        "--profile", default="default", metavar="NAME", help="file of slurm/profiles/ (default: default)"
+        "--profile",
+        default="default",
+        metavar="NAME",
+        help="file of slurm/profiles/ (default: default)",
     )
     what = "number of a job, of an array task (12_3), a run's folder or a run's name"
     if command == "status":
         parser.add_argument("job", nargs="?", metavar="JOB|RUN", help=what)
     elif command == "fetch":
         parser.add_argument("job", nargs="+", metavar="JOB|RUN", help=what)
-        parser.add_argument("--to", default=_RUNS, metavar="FOLDER", help="where runs go here (default: runs)")
+        parser.add_argument(
+            "--to", default=_RUNS, metavar="FOLDER", help="where runs go here (default: runs)"
+        )
     else:
         parser.add_argument("job", metavar="JOB|RUN", help=what)
     if command == "logs":
@@ -81,7 +93,7 @@ def _status(host: Host, folder: str, pairs: Pairs, wanted: str | None) -> int:
         table.add_row(task.job, name, state.word.lower(), _step(host, task), run, log)
         if state.failed:
             log = host.end(task.log)
-            notes.append(f"{task.job}: {sentence(explain(state, log))}")
+            notes.append(f"{task.job}: {describe(explain(state, log))}")
         elif state.reason:
             notes.append(f"{task.job}: {waiting_reason(state)}")
     print(render(table), end="")
@@ -109,14 +121,16 @@ def _step(host: Host, task: SubmittedTask) -> str:
 def _logs(host: Host, pairs: Pairs, follow: bool) -> int:
     _, task = pairs[-1]
     if len(pairs) > 1:
-        say(f"{len(pairs)} logs fit; this is the newest, of {task.job} {task.label}")
+        log(f"{len(pairs)} logs fit; this is the newest, of {task.job} {task.label}")
     position = 0
     decoder = getincrementaldecoder("utf-8")("replace")  # what is new may begin inside a character
     while True:
         ended = not follow or not task_states(host, pairs[-1:])[task.job].active
         new = host.read_from(task.log, position)
         if new is None:
-            raise InputError(f"log {task.log} does not exist on {host.name}; was its folder removed?")
+            raise InputError(
+                f"log {task.log} does not exist on {host.name}; was its folder removed?"
+            )
         print(decoder.decode(new, final=ended), end="", flush=True)
         position += len(new)
         if ended:

@@ -10,10 +10,17 @@ SHELLS = ("bash", "zsh")
 def main(command: str, arguments: list[str]) -> int:
     """Run the command."""
     if arguments in (["--help"], ["-h"]):
-        print("usage: ired completion {bash,zsh}\n\nPrint the script; use it with: source <(ired completion bash)")
+        print(
+            "usage: ired completion {bash,zsh}\n\nPrint the script; use it with: source <(ired completion bash)"
+        )
         return 0
     if len(arguments) != 1 or arguments[0] not in SHELLS:
-        raise InputError(f"completion takes one of {', '.join(SHELLS)}; got {' '.join(arguments) or 'nothing'}.")
+        raise InputError(
+            f"completion takes one of {', '.join(SHELLS)}; got {' '.join(arguments) or 'nothing'}."
+        )
     script = files("ired_interp").joinpath("completion/ired.bash").read_text()
-    print(("autoload -U +X bashcompinit && bashcompinit\n" if arguments[0] == "zsh" else "") + script, end="")
+    print(
+        ("autoload -U +X bashcompinit && bashcompinit\n" if arguments[0] == "zsh" else "") + script,
+        end="",
+    )
     return 0

@@ -12,7 +12,9 @@ def main(command: str, arguments: list[str]) -> int:
     )
     parser.add_argument("--entity", required=True, help="team or user at W&B")
     parser.add_argument(
-        "--project", default="ired-interp", help="W&B project (default: ired-interp, as in loggers/wandb.yaml)"
+        "--project",
+        default="ired-interp",
+        help="W&B project (default: ired-interp, as in loggers/wandb.yaml)",
     )
     options = parser.parse_args(arguments)
     print(save_dashboard(options.entity, options.project))

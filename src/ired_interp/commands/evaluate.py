@@ -12,10 +12,10 @@ from ired_interp.commands.options import take_option
 from ired_interp.errors import InputError
 from ired_interp.evaluation import error_table, evaluation_result
 from ired_interp.lightning_cli import IREDCLI, option_values
-from ired_interp.results import Label, Run, write_result
+from ired_interp.results import ResultKey, Run, write_result
 from ired_interp.results.provenance import provenance
 from ired_interp.results.run import default_name
-from ired_interp.terminal import say
+from ired_interp.terminal import log
 
 CLI = TypeVar("CLI", bound="EvaluateCLI")
 
@@ -38,7 +38,9 @@ def start(command: str, arguments: list[str], cli: Callable[..., CLI]) -> CLI:
     checkpoint = read_checkpoint(path) if path else None
     if checkpoint is None or checkpoint.config is None:
         if path and not option_values(arguments, "--config", "-c"):
-            raise InputError(f"{path} is a published checkpoint, which names no data; add --config with its task.")
+            raise InputError(
+                f"{path} is a published checkpoint, which names no data; add --config with its task."
+            )
         return cli(command, arguments, checkpoint, weights or "average")
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "config.yaml"
@@ -49,7 +51,9 @@ def start(command: str, arguments: list[str], cli: Callable[..., CLI]) -> CLI:
 class EvaluateCLI(IREDCLI):
     """Evaluate a checkpoint on the validation or test set."""
 
-    def __init__(self, command: str, arguments: list[str], checkpoint: Checkpoint | None, weights: Any) -> None:
+    def __init__(
+        self, command: str, arguments: list[str], checkpoint: Checkpoint | None, weights: Any
+    ) -> None:
         self.checkpoint, self.weights = checkpoint, weights
         super().__init__(command, arguments)
 
@@ -72,7 +76,7 @@ class EvaluateCLI(IREDCLI):
 
     def _evaluate(self, split: str, problems: int) -> None:
         self.load_weights()
-        say(f"{split} set: {problems} problems each of {', '.join(self.datamodule.variants)}")
+        log(f"{split} set: {problems} problems each of {', '.join(self.datamodule.variants)}")
         run_stage = self.trainer.test if split == "test" else self.trainer.validate
         run_stage(self.model, self.datamodule, verbose=False)
         errors = {key: metric.compute() for key, metric in self.model.errors.items()}
@@ -85,14 +89,18 @@ class EvaluateCLI(IREDCLI):
         checkpoint = self.checkpoint
         config = self.dump(devices="auto", num_nodes=1, strategy="auto")  # which change no number
         settings = {"checkpoint": checkpoint.digest if checkpoint else None, "config": config}
-        label = Label(f"{split}_error", checkpoint.step if checkpoint else 0, self.weights, settings)
-        say(f"written to {write_result(self._home().results, label, result, provenance())}")
+        label = ResultKey(
+            f"{split}_error", checkpoint.step if checkpoint else 0, self.weights, settings
+        )
+        log(f"written to {write_result(self._home().results, label, result, provenance())}")
 
     def _home(self) -> Run:
         if self.checkpoint is not None and self.checkpoint.run is not None:
             return self.checkpoint.run
         run = Run(
-            Path(self.settings.runs).absolute() / self.settings.experiment / (self.settings.name or default_name())
+            Path(self.settings.runs).absolute()
+            / self.settings.experiment
+            / (self.settings.name or default_name())
         )
         if not run.config.is_file():
             run.write_config(self.dump())

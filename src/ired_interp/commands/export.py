@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ired_interp.commands.options import CommandParser
 from ired_interp.results import export, open_results
-from ired_interp.terminal import say, track
+from ired_interp.terminal import log, track
 
 
 def main(command: str, arguments: list[str]) -> int:
@@ -15,7 +15,9 @@ def main(command: str, arguments: list[str]) -> int:
     )
     parser.add_argument("run", help="the run's folder")
     parser.add_argument("--format", choices=["csv", "parquet"], default="csv")
-    parser.add_argument("--output", metavar="DIR", help="where to (default: tables/ in the run's folder)")
+    parser.add_argument(
+        "--output", metavar="DIR", help="where to (default: tables/ in the run's folder)"
+    )
     options = parser.parse_args(arguments)
     opened = open_results(options.run)
     folder = Path(options.output) if options.output else opened.path / "tables"
@@ -24,6 +26,6 @@ def main(command: str, arguments: list[str]) -> int:
         for step, path in series.files.items():
             count += len(export(series.at(step), folder / series.probe / path.stem, options.format))
     for sentence in opened.skipped:
-        say(f"left out: {sentence}")
+        log(f"left out: {sentence}")
     print(f"{count} tables written to {folder}")
     return 0

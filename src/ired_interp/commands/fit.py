@@ -22,8 +22,8 @@ from ired_interp.loggers.wandb import RUN_ID_KEY, keep_run_id
 from ired_interp.results import Run, open_run
 from ired_interp.results.run import default_name
 from ired_interp.results.state import recorded
-from ired_interp.stopping import noted
-from ired_interp.terminal import say
+from ired_interp.stopping import defer_signals
+from ired_interp.terminal import log
 
 _NAME_VARIABLE = "IRED_RUN_NAME"  # tells further processes of the same run its name
 
@@ -32,7 +32,9 @@ def main(command: str, arguments: list[str]) -> int:
     """Run the command."""
     resumed, arguments = take_option(arguments, "--resume")
     if "--help" in arguments or "-h" in arguments:
-        print("ired fit --resume RUN [--trainer.KEY VALUE …] goes on with a run that was stopped; otherwise:\n")
+        print(
+            "ired fit --resume RUN [--trainer.KEY VALUE …] goes on with a run that was stopped; otherwise:\n"
+        )
     if resumed is None:
         FitCLI(arguments)
         return 0
@@ -87,7 +89,13 @@ class FitCLI(IREDCLI):
         ]
 
     def trainer_places(self, logger: Any) -> dict[str, Any]:
-        more = [] if logger in (None, True, False) else logger if isinstance(logger, list) else [logger]
+        more = (
+            []
+            if logger in (None, True, False)
+            else logger
+            if isinstance(logger, list)
+            else [logger]
+        )
         for placed in (one for one in more if isinstance(one, PlacedLogger)):
             placed.place(self.run, self.dump())
         return {
@@ -112,15 +120,21 @@ class FitCLI(IREDCLI):
         if self.resumed is None:
             _claim(run, self.dump())
         checkpoint = run.last_checkpoint() if self.resumed and run.begun else None
-        how = f", resumed from {checkpoint.name}" if checkpoint else ", whose training never began: from step 0"
-        say(f"run {run.path}" + (how if self.resumed else ""))
-        with noted(), recorded(run) if trainer.is_global_zero else nullcontext():
+        how = (
+            f", resumed from {checkpoint.name}"
+            if checkpoint
+            else ", whose training never began: from step 0"
+        )
+        log(f"run {run.path}" + (how if self.resumed else ""))
+        with defer_signals(), recorded(run) if trainer.is_global_zero else nullcontext():
             try:
                 trainer.fit(self.model, self.datamodule, ckpt_path=checkpoint, weights_only=True)
             except Interrupted:
-                say(f"stopped at step {trainer.global_step}; go on with: ired fit --resume {run.path}")
+                log(
+                    f"stopped at step {trainer.global_step}; go on with: ired fit --resume {run.path}"
+                )
                 raise
-        say(f"done: {self.trainer.global_step} steps; results in {run.path}")
+        log(f"done: {self.trainer.global_step} steps; results in {run.path}")
 
 
 class _Config(Callback):
@@ -129,7 +143,9 @@ class _Config(Callback):
     def __init__(self, text: str) -> None:
         self.text = text
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         checkpoint[CONFIG_KEY] = self.text
         for logger in trainer.loggers:
             if isinstance(logger, WandB):

@@ -11,18 +11,18 @@ import torch
 from ired_interp.callbacks import ProbeCallback
 from ired_interp.checkpoint import Checkpoint, read_checkpoint
 from ired_interp.commands.options import CommandParser
-from ired_interp.config import SentenceParser, build, build_data, check_order, read_yaml, sentence
+from ired_interp.config import SentenceParser, build, build_data, check_order, one_line, read_yaml
 from ired_interp.errors import InputError
 from ired_interp.lightning_cli import quiet
 from ired_interp.measure import measure
 from ired_interp.module import IREDModule, SolverModule
 from ired_interp.probes import BY_NAME, HessianSpectrum, Probe, Snapshot, SubspaceDrift
-from ired_interp.ranks import Ranks, joined
+from ired_interp.ranks import Ranks, process_group
 from ired_interp.results.run import default_name
-from ired_interp.stopping import interruptible, noted
+from ired_interp.stopping import defer_signals, interruptible
 from ired_interp.tasks.base import VARIANTS, Problems
 from ired_interp.tasks.data import TaskData
-from ired_interp.terminal import say
+from ired_interp.terminal import log
 
 _DESCRIPTION = """Measure a trained model's landscapes. Which probes: those named by --probes; else those of --config files (a list
 `probes:`, or callbacks as in callbacks/*.yaml); else those that ran during training; else hessian_spectrum. The tasks of an srun or torchrun
@@ -32,14 +32,16 @@ share out the problems."""
 def main(command: str, arguments: list[str]) -> int:
     """Run the command; at a signal it keeps what it has of a Lanczos run, with which the same command goes on."""
     quiet()
-    with noted(), interruptible(), joined() as ranks:
+    with defer_signals(), interruptible(), process_group() as ranks:
         options = parse(arguments)
         check_order(options.config)
         failed = 0
-        with ranks.together():
+        with ranks.raise_on_all():
             checkpoints: list[Checkpoint | None] = [read_checkpoint(path) for path in options.ckpt]
-        if len(set(ranks.everyone(tuple(c.digest for c in checkpoints if c)))) > 1:
-            raise InputError("the tasks read different checkpoints, as when a training saves; start again.")
+        if len(set(ranks.all_gather_object(tuple(c.digest for c in checkpoints if c)))) > 1:
+            raise InputError(
+                "the tasks read different checkpoints, as when a training saves; start again."
+            )
         shared: dict[str, Probe] = {}
         for checkpoint in checkpoints or [None]:
             failed += _measure(checkpoint, options, shared, ranks)
@@ -50,19 +52,35 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     """The command's options."""
     parser = CommandParser(prog="ired probe", description=_DESCRIPTION)
     parser.add_argument(
-        "--ckpt", nargs="+", default=[], metavar="FILE|RUN", help="checkpoints, or run folders (their newest)"
+        "--ckpt",
+        nargs="+",
+        default=[],
+        metavar="FILE|RUN",
+        help="checkpoints, or run folders (their newest)",
     )
     parser.add_argument(
-        "--config", action="append", default=[], metavar="FILE", help="probes, or data for a published checkpoint"
+        "--config",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="probes, or data for a published checkpoint",
     )
     parser.add_argument(
-        "--probes", nargs="+", default=[], choices=list(BY_NAME), help="probes with their default settings"
+        "--probes",
+        nargs="+",
+        default=[],
+        choices=list(BY_NAME),
+        help="probes with their default settings",
     )
     parser.add_argument("--weights", choices=["average", "raw"], default="average")
-    parser.add_argument("--problems", type=int, default=32, help="problems measured on (default 32)")
+    parser.add_argument(
+        "--problems", type=int, default=32, help="problems measured on (default 32)"
+    )
     parser.add_argument("--variant", choices=VARIANTS, default="same", help="their distribution")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
-    parser.add_argument("--output", metavar="FOLDER", help="where results go (default: the checkpoint's run folder)")
+    parser.add_argument(
+        "--output", metavar="FOLDER", help="where results go (default: the checkpoint's run folder)"
+    )
     options = parser.parse_args(arguments)
     if options.problems < 1:
         raise InputError(f"--problems is {options.problems}; it must be at least 1.")
@@ -71,42 +89,56 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
-def _measure(checkpoint: Checkpoint | None, options: argparse.Namespace, shared: dict[str, Probe], ranks: Ranks) -> int:
+def _measure(
+    checkpoint: Checkpoint | None,
+    options: argparse.Namespace,
+    shared: dict[str, Probe],
+    ranks: Ranks,
+) -> int:
     """Probes of equal settings are `shared` by all checkpoints, so that one which follows a drift meets them all."""
-    with ranks.together():
+    with ranks.raise_on_all():
         module, data = restore(checkpoint, options)
         device = _device(options.device, ranks)
         x, y, *_ = data.evaluation_batch("probe", options.variant, 0, options.problems, device)
         digest, step = (checkpoint.digest, checkpoint.step) if checkpoint else (None, 0)
-        alone = Snapshot(module.eval().to(device), Problems(x, y), data.task, step, options.weights, digest)
+        alone = Snapshot(
+            module.eval().to(device), Problems(x, y), data.task, step, options.weights, digest
+        )
         probes = chosen_probes(checkpoint, options)
     _check_devices(device, ranks)
-    folder, origin = _folder(checkpoint, options), {"problems": options.problems, "variant": options.variant}
+    folder, origin = (
+        _folder(checkpoint, options),
+        {"problems": options.problems, "variant": options.variant},
+    )
     if checkpoint is None or checkpoint.run is None or options.output:
         origin["checkpoint"] = digest  # results of several models may meet in this folder
     failed = 0
     for probe in probes:
-        probe = shared.setdefault(json.dumps([probe.label, probe.settings()], sort_keys=True), probe)
+        probe = shared.setdefault(
+            json.dumps([probe.label, probe.settings()], sort_keys=True), probe
+        )
         if probe.parallel:
             failed += _measure_one(probe, replace(alone, ranks=ranks), folder, origin)
             continue
-        with ranks.together():
+        with ranks.raise_on_all():
             if ranks.first:
                 failed += _measure_one(probe, alone, folder, origin)
     return failed
 
 
 def _measure_one(probe: Probe, snapshot: Snapshot, folder: Path, origin: dict[str, Any]) -> bool:
-    say(f"measuring {probe.label} on {len(snapshot.batch.x)} problems")
+    log(f"measuring {probe.label} on {len(snapshot.batch.x)} problems")
     path, result = measure(probe, snapshot, folder, origin)
     failed = "failed" in result.attrs
     if snapshot.ranks.first and not failed:
         print(probe.summary(result), end="", flush=True)
-    say(f"written to {path}")
+    log(f"written to {path}")
     return failed
 
 
-def restore(checkpoint: Checkpoint | None, options: argparse.Namespace) -> tuple[IREDModule, TaskData]:
+def restore(
+    checkpoint: Checkpoint | None, options: argparse.Namespace
+) -> tuple[IREDModule, TaskData]:
     """The model with its weights and the data: those of the checkpoint, or of --config without one."""
     given = _merged(options.config)
     if checkpoint is None:
@@ -127,11 +159,15 @@ def restore(checkpoint: Checkpoint | None, options: argparse.Namespace) -> tuple
         _check_fit(checkpoint, module, own, data)
         checkpoint.load_into(module, options.weights)
     if not isinstance(module, IREDModule):
-        raise InputError(f"{type(module).__name__} has no energy to probe; give a checkpoint of an IREDModule.")
+        raise InputError(
+            f"{type(module).__name__} has no energy to probe; give a checkpoint of an IREDModule."
+        )
     return module, data
 
 
-def _check_fit(checkpoint: Checkpoint, module: SolverModule, own: TaskData | None, data: TaskData) -> None:
+def _check_fit(
+    checkpoint: Checkpoint, module: SolverModule, own: TaskData | None, data: TaskData
+) -> None:
     task = data.task
     if own is not None and own.task.name != task.name:
         raise InputError(
@@ -174,7 +210,9 @@ def configured_probes(config: dict[str, Any]) -> list[Probe]:
     parser = SentenceParser()
     parser.add_argument("--callbacks", type=list[ProbeCallback], default=[])
     parser.add_argument("--probes", type=list[Probe], default=[])
-    built = parser.instantiate(parser.parse_object({"callbacks": mine, "probes": config.get("probes") or []}))
+    built = parser.instantiate(
+        parser.parse_object({"callbacks": mine, "probes": config.get("probes") or []})
+    )
     return [callback.probe for callback in built.callbacks] + built.probes
 
 
@@ -200,7 +238,7 @@ def _device(name: str, ranks: Ranks) -> torch.device:
             torch.cuda.set_device(device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(
-            f"--device {name} cannot be used ({sentence(str(error))}); choose auto, cpu or cuda."
+            f"--device {name} cannot be used ({one_line(str(error))}); choose auto, cpu or cuda."
         ) from None
     return device
 
@@ -208,7 +246,7 @@ def _device(name: str, ranks: Ranks) -> torch.device:
 def _check_devices(device: torch.device, ranks: Ranks) -> None:
     """NCCL takes one rank on a GPU, and none without."""
     gpu = str(torch.cuda.get_device_properties(device).uuid) if device.type == "cuda" else None
-    gpus = ranks.everyone(gpu)
+    gpus = ranks.all_gather_object(gpu)
     if any(gpus) and (None in gpus or len(set(gpus)) < ranks.count):
         raise InputError(
             f"{ranks.count} tasks have {len(set(gpus) - {None})} GPUs between them; give each its own (--gpus-per-task=1), or choose "

@@ -5,13 +5,14 @@ from pathlib import Path
 from ired_interp.commands.options import CommandParser
 from ired_interp.report import gather, save_figures, write_page
 from ired_interp.results import open_results
-from ired_interp.terminal import say
+from ired_interp.terminal import log
 
 
 def main(command: str, arguments: list[str]) -> int:
     """Run the command."""
     parser = CommandParser(
-        prog="ired report", description="Write one self-contained HTML page about runs, and print its path."
+        prog="ired report",
+        description="Write one self-contained HTML page about runs, and print its path.",
     )
     parser.add_argument(
         "runs",
@@ -19,17 +20,23 @@ def main(command: str, arguments: list[str]) -> int:
         metavar="RUN",
         help="run folders; runs that differ in their seed alone are shown as one, with spread",
     )
-    parser.add_argument("--output", metavar="FILE", help="the page (default: report.html in the first run's folder)")
     parser.add_argument(
-        "--figures", metavar="DIR", help="also write every figure as PNG, SVG and PDF, with captions and numbers"
+        "--output", metavar="FILE", help="the page (default: report.html in the first run's folder)"
+    )
+    parser.add_argument(
+        "--figures",
+        metavar="DIR",
+        help="also write every figure as PNG, SVG and PDF, with captions and numbers",
     )
     options = parser.parse_args(arguments)
     opened = [open_results(path) for path in dict.fromkeys(options.runs)]
     report = gather(opened)
     for sentence in report.skipped:
-        say(f"left out: {sentence}")
+        log(f"left out: {sentence}")
     page = Path(options.output) if options.output else opened[0].path / "report.html"
     if options.figures:
-        say(f"{len(save_figures(report, Path(options.figures)))} files written to {options.figures}")
+        log(
+            f"{len(save_figures(report, Path(options.figures)))} files written to {options.figures}"
+        )
     print(write_page(report, page).absolute())
     return 0

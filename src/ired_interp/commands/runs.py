@@ -14,14 +14,27 @@ from ired_interp.terminal import render
 def main(command: str, arguments: list[str]) -> int:
     """Run the command."""
     parser = CommandParser(
-        prog="ired runs", description="List runs with their state, last step, validation errors and results."
+        prog="ired runs",
+        description="List runs with their state, last step, validation errors and results.",
     )
-    parser.add_argument("folder", nargs="?", default="runs", help="where runs are kept (default: runs)")
+    parser.add_argument(
+        "folder", nargs="?", default="runs", help="where runs are kept (default: runs)"
+    )
     folder = Path(parser.parse_args(arguments).folder)
     if not folder.is_dir():
-        raise InputError(f"folder {folder} does not exist; name the folder that `ired fit` wrote its runs to.")
+        raise InputError(
+            f"folder {folder} does not exist; name the folder that `ired fit` wrote its runs to."
+        )
     table = Table()
-    for heading in ("run", "state", "step", "error, same", "error, harder", "checkpoint", "results"):
+    for heading in (
+        "run",
+        "state",
+        "step",
+        "error, same",
+        "error, harder",
+        "checkpoint",
+        "results",
+    ):
         table.add_column(heading, overflow="fold")
     runs = find_runs(folder)
     for run in runs:
@@ -33,8 +46,17 @@ def main(command: str, arguments: list[str]) -> int:
 def _columns(run: Run) -> list[str]:
     metrics = run.metrics()
     last = {name: value for _, values in sorted(metrics.items()) for name, value in values.items()}
-    errors = [f"{last[key]:.4g}" if (key := f"val/error/{v}") in last else "–" for v in ("same", "harder")]
+    errors = [
+        f"{last[key]:.4g}" if (key := f"val/error/{v}") in last else "–" for v in ("same", "harder")
+    ]
     names = sorted({file.parent.name for file in run.result_files()})
-    counts = [f"{name} ({sum(f.parent.name == name for f in run.result_files())})" for name in names]
+    counts = [
+        f"{name} ({sum(f.parent.name == name for f in run.result_files())})" for name in names
+    ]
     step = str(max(metrics)) if metrics else "–"
-    return [step, *errors, "yes" if list(run.checkpoints.glob("*.ckpt")) else "no", ", ".join(counts) or "–"]
+    return [
+        step,
+        *errors,
+        "yes" if list(run.checkpoints.glob("*.ckpt")) else "no",
+        ", ".join(counts) or "–",
+    ]

@@ -15,7 +15,7 @@ from ired_interp.cluster.submission import folder_on, job_folder, queue
 from ired_interp.cluster.tasks import make_tasks
 from ired_interp.commands.options import CommandParser
 from ired_interp.errors import RunError
-from ired_interp.terminal import say
+from ired_interp.terminal import log
 
 _SETTINGS = [field.name for field in fields(Profile) if field.name not in ("name", "options")]
 
@@ -33,7 +33,7 @@ def main(command: str, arguments: list[str]) -> int:
         preflight = Preflight(host, profile, repository, folder, tasks, thorough=command == "check")
         shown = [_show(check) for check in preflight.checks()]
         if not all(shown):
-            say("nothing was queued")
+            log("nothing was queued")
             return 2
         if command == "check":
             return 0
@@ -57,7 +57,10 @@ def _parser(command: str) -> argparse.ArgumentParser:
         description=f"{checks}; {'then queue it and follow it until it works' if command == 'submit' else 'and measure memory and GPU use'}.",
     )
     parser.add_argument(
-        "--profile", default="default", metavar="NAME", help="file of slurm/profiles/ (default: default)"
+        "--profile",
+        default="default",
+        metavar="NAME",
+        help="file of slurm/profiles/ (default: default)",
     )
     parser.add_argument(
         "--array",
@@ -68,9 +71,13 @@ def _parser(command: str) -> argparse.ArgumentParser:
     )
     if command == "submit":
         parser.add_argument(
-            "--dry-run", action="store_true", help="check, and print the job script instead of queueing it"
+            "--dry-run",
+            action="store_true",
+            help="check, and print the job script instead of queueing it",
         )
-        parser.add_argument("--detach", action="store_true", help="return as soon as the job is queued")
+        parser.add_argument(
+            "--detach", action="store_true", help="return as soon as the job is queued"
+        )
     settings = parser.add_argument_group("settings of the profile, for this job alone")
     for name in _SETTINGS:
         settings.add_argument(f"--{name}", metavar="VALUE")
@@ -78,7 +85,7 @@ def _parser(command: str) -> argparse.ArgumentParser:
 
 
 def _show(check: Check) -> bool:
-    say(
+    log(
         f"{'ok  ' if check.ok else 'FAIL'} {check.name}: {check.found}"
         + (f"\n     → {check.remedy}" if check.remedy and not check.ok else "")
     )
@@ -88,22 +95,30 @@ def _show(check: Check) -> bool:
 def _submit(preflight: Preflight, job: Job, detach: bool) -> int:
     host = preflight.host
     if job.profile.environment is None:
-        say(f"preparing {job.environment}")
+        log(f"preparing {job.environment}")
         code = subprocess.run(
-            host.command(*preflight.preparing("environment", job.source, job.environment, job.profile.python))
+            host.command(
+                *preflight.preparing("environment", job.source, job.environment, job.profile.python)
+            )
         )
         if code.returncode:
             raise RunError(
                 "the environment could not be made (see above); correct the lock file, python or modules of the profile."
             )
-    submission = queue(host, replace(job, folder=job_folder(host, preflight.folder, job.name)), preflight.repository)
-    say(f"queued job {submission.job} {submission.name}; its script and logs are in {submission.folder}")
+    submission = queue(
+        host,
+        replace(job, folder=job_folder(host, preflight.folder, job.name)),
+        preflight.repository,
+    )
+    log(
+        f"queued job {submission.job} {submission.name}; its script and logs are in {submission.folder}"
+    )
     if detach:
         return 0
     try:
         return 0 if follow(host, submission) else 1
     except KeyboardInterrupt:
-        say(
+        log(
             f"no longer watching; job {submission.job} goes on: ired status {submission.job}, ired cancel {submission.job}"
         )
         return 0

@@ -25,7 +25,9 @@ def main(command: str, arguments: list[str]) -> int:
         description="Follow a run: step, metrics with their course, results. Ends with the run; Ctrl-C ends it before.",
     )
     parser.add_argument("run", help="the run's folder")
-    parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="between looks (default 2)")
+    parser.add_argument(
+        "--every", type=float, default=2.0, metavar="SECONDS", help="between looks (default 2)"
+    )
     options = parser.parse_args(arguments)
     if not options.every > 0:
         raise InputError(f"--every is {options.every:g}; give a positive number of seconds.")
@@ -64,11 +66,19 @@ def summary(opened: OpenedRun, now: str) -> str:
     """One line: state, step, last metrics, number of results."""
     metrics = opened.metrics
     values = [
-        f"{name} {_last(metrics, name):.4g}" for name in map(str, metrics) if name.startswith(("train/loss", "val/"))
+        f"{name} {_last(metrics, name):.4g}"
+        for name in map(str, metrics)
+        if name.startswith(("train/loss", "val/"))
     ]
     results = sum(len(series.steps) for series in opened.series)
     return "  ".join(
-        [now, f"step {_step(opened)}", *values, f"{results} results", *(["some skipped"] if opened.skipped else [])]
+        [
+            now,
+            f"step {_step(opened)}",
+            *values,
+            f"{results} results",
+            *(["some skipped"] if opened.skipped else []),
+        ]
     )
 
 
@@ -82,10 +92,14 @@ def overview(opened: OpenedRun, now: str) -> Table:
     )
     metrics = opened.metrics
     for name in map(str, metrics):
-        table.add_row(name, f"{_last(metrics, name):.4g}", sparkline(metrics[name].dropna("step").values))
+        table.add_row(
+            name, f"{_last(metrics, name):.4g}", sparkline(metrics[name].dropna("step").values)
+        )
     for series in opened.series:
         table.add_row(
-            series.probe, f"{len(series.steps)}", f"last at step {series.steps[-1]}, {series.weights} weights"
+            series.probe,
+            f"{len(series.steps)}",
+            f"last at step {series.steps[-1]}, {series.weights} weights",
         )
     for sentence in opened.skipped:
         table.add_row("skipped", "", sentence)
@@ -99,7 +113,11 @@ def sparkline(values: np.ndarray) -> str:
     course = np.array([part.mean() for part in np.array_split(values, min(_WIDTH, len(values)))])
     course = np.log(course) if (course > 0).all() else course
     span = np.ptp(course)
-    places = np.zeros(len(course)) if not span > 0 else (course - course.min()) / span * (len(_BLOCKS) - 1)
+    places = (
+        np.zeros(len(course))
+        if not span > 0
+        else (course - course.min()) / span * (len(_BLOCKS) - 1)
+    )
     return "".join(_BLOCKS[round(place)] for place in places)
 
 
@@ -113,9 +131,16 @@ def _step(opened: OpenedRun) -> str:
 
 
 def _left(opened: OpenedRun, now: str) -> str:
-    steps, most = opened.metrics["step"].values, (opened.config.get("trainer") or {}).get("max_steps")
+    steps, most = (
+        opened.metrics["step"].values,
+        (opened.config.get("trainer") or {}).get("max_steps"),
+    )
     if now != "running" or not steps.size or not most:
         return ""
     began = opened.run.config.stat().st_mtime
     passed = max(path.stat().st_mtime for path in opened.path.glob("metrics/*/metrics.csv")) - began
-    return f", about {duration(passed / int(steps[-1]) * (most - int(steps[-1])))} left" if steps[-1] else ""
+    return (
+        f", about {duration(passed / int(steps[-1]) * (most - int(steps[-1])))} left"
+        if steps[-1]
+        else ""
+    )

@@ -4,4 +4,14 @@ from ired_interp.diffusion.inference import Inference, Solution, anneal, descend
 from ired_interp.diffusion.objective import Loss, Noise, Objective
 from ired_interp.diffusion.schedule import Schedule
 
-__all__ = ["Inference", "Loss", "Noise", "Objective", "Schedule", "Solution", "anneal", "descend", "solve"]
+__all__ = [
+    "Inference",
+    "Loss",
+    "Noise",
+    "Objective",
+    "Schedule",
+    "Solution",
+    "anneal",
+    "descend",
+    "solve",
+]

@@ -39,7 +39,9 @@ def ancestral_sample(
         if k > 0:
             beta, previous = schedule.beta[k], schedule.noise[k - 1].square()
             variance = schedule.noise[k].square()
-            mean = (schedule.signal[k - 1] * beta * answer + (1 - beta).sqrt() * previous * y) / variance
+            mean = (
+                schedule.signal[k - 1] * beta * answer + (1 - beta).sqrt() * previous * y
+            ) / variance
             eps = torch.randn(y.shape, generator=generator, device=y.device, dtype=y.dtype)
             y = mean + (beta * previous / variance).sqrt() * eps
     return torch.stack(answers)

@@ -40,18 +40,24 @@ class Inference:
 
     def __post_init__(self) -> None:
         if self.preset not in ("corrected", "published"):
-            raise InputError(f"inference preset {self.preset!r} does not exist; choose 'corrected' or 'published'.")
+            raise InputError(
+                f"inference preset {self.preset!r} does not exist; choose 'corrected' or 'published'."
+            )
         if self.steps < 0:
             raise InputError(f"inference.steps is {self.steps}; it must be 0 or more.")
         if self.bound is not None and not self.bound > 0:
-            raise InputError(f"inference.bound is {self.bound}; it must be positive ('.inf' for no bound).")
+            raise InputError(
+                f"inference.bound is {self.bound}; it must be positive ('.inf' for no bound)."
+            )
 
     @property
     def descent(self) -> "Descent":
         """The rule of the inner steps; without a bound where none is set."""
         published = self.preset == "published"
         return Descent(
-            later_factor=(2.0 if published else 1.0) if self.later_factor is None else self.later_factor,
+            later_factor=(2.0 if published else 1.0)
+            if self.later_factor is None
+            else self.later_factor,
             bound=(2.0 if published else math.inf) if self.bound is None else self.bound,
             accept_nan=published,
         )
@@ -119,7 +125,9 @@ def descend(
         moved = rule.clamp(y - size * gradient, signal)
         last = i == steps - 1
         new, new_gradient = (
-            (energy.evaluate(context, moved), gradient) if last else energy.evaluate_with_gradient(context, moved)
+            (energy.evaluate(context, moved), gradient)
+            if last
+            else energy.evaluate_with_gradient(context, moved)
         )
         accepted = rule.accepts(new, current)
         y = torch.where(accepted[:, None], moved, y)
@@ -147,7 +155,7 @@ class Solution:
     accepted: Tensor
 
 
-class Landscape(NamedTuple):
+class LandscapeMinimisation(NamedTuple):
     """One landscape of a minimisation: its index, its iterates, and the answer ŷ (B, d_y) it ends with."""
 
     k: int
@@ -155,7 +163,9 @@ class Landscape(NamedTuple):
     answer: Tensor
 
 
-def anneal(energy: Energy, schedule: Schedule, x: Tensor, y: Tensor, settings: Inference) -> Iterator[Landscape]:
+def anneal(
+    energy: Energy, schedule: Schedule, x: Tensor, y: Tensor, settings: Inference
+) -> Iterator[LandscapeMinimisation]:
     """Visit the landscapes K − 1 … 0 by gradient descent from a start y (B, d_y), handing out each one's iterates.
 
     Source: Du et al. 2024, Algorithm 2, with the jump of the published code.
@@ -171,7 +181,7 @@ def anneal(energy: Energy, schedule: Schedule, x: Tensor, y: Tensor, settings: I
             y = signal * answer.clamp(-rule.bound, rule.bound)
         iterates = descend(energy, context, y, signal, step, settings.steps, rule)
         answer = rule.clamp(iterates[-1].y, signal) / signal
-        yield Landscape(k, iterates, answer)
+        yield LandscapeMinimisation(k, iterates, answer)
         y = schedule.signal[k - 1] * answer
 
 

@@ -21,7 +21,9 @@ class Noise(NamedTuple):
     contrast_eps: Tensor
 
     @classmethod
-    def draw(cls, count: int, solution_dim: int, landscapes: int, generator: torch.Generator) -> "Noise":
+    def draw(
+        cls, count: int, solution_dim: int, landscapes: int, generator: torch.Generator
+    ) -> "Noise":
         """Draw for `count` problems, on the generator's device."""
         device = generator.device
         k = torch.randint(landscapes, (count,), generator=generator, device=device)
@@ -61,7 +63,9 @@ class Objective:
                 "neither may be negative."
             )
 
-    def __call__(self, energy: Energy, schedule: Schedule, x: Tensor, y: Tensor, noise: Noise) -> Loss:
+    def __call__(
+        self, energy: Energy, schedule: Schedule, x: Tensor, y: Tensor, noise: Noise
+    ) -> Loss:
         """Loss on problems x (B, d_x) with answers y (B, d_y)."""
         context = energy.condition(x, noise.k)
         gradient = energy.evaluate_with_gradient(context, schedule.noised(y, noise.k, noise.eps))[1]
@@ -70,11 +74,15 @@ class Objective:
             return Loss(score, score.detach(), torch.zeros_like(score))
         positive = schedule.noised(y, noise.k, noise.contrast_eps)
         negative = self.negatives(energy, schedule, context, y, noise)
-        contrast = F.softplus(energy.evaluate(context, positive) - energy.evaluate(context, negative)).mean()
+        contrast = F.softplus(
+            energy.evaluate(context, positive) - energy.evaluate(context, negative)
+        ).mean()
         return Loss(score + self.contrast_weight * contrast, score.detach(), contrast.detach())
 
     @torch.no_grad()
-    def negatives(self, energy: Energy, schedule: Schedule, context: object, y: Tensor, noise: Noise) -> Tensor:
+    def negatives(
+        self, energy: Energy, schedule: Schedule, context: object, y: Tensor, noise: Noise
+    ) -> Tensor:
         """Noised wrong answers (B, d_y): a corrupted start, improved by a few inner steps."""
         signal, step = schedule.signal[noise.k, None], schedule.step[noise.k, None]
         start = schedule.noised(y, noise.k, self.negative_noise * noise.contrast_eps)

@@ -33,7 +33,9 @@ class Schedule(nn.Module):
     def __init__(self, landscapes: int = 10) -> None:
         super().__init__()
         if landscapes < 1:
-            raise InputError(f"a schedule of {landscapes} landscapes was asked for; it needs at least 1.")
+            raise InputError(
+                f"a schedule of {landscapes} landscapes was asked for; it needs at least 1."
+            )
         self.landscapes = landscapes
         u = torch.linspace(0, 1, landscapes + 1, dtype=torch.float64)
         f = torch.cos((u + 0.008) / 1.008 * math.pi / 2).square()

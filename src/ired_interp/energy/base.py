@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ired_interp.errors import InputError
 
-Landscape = int | Tensor
+LandscapeIndex = int | Tensor
 
 
 class Energy(nn.Module, ABC):
@@ -32,8 +32,14 @@ class Energy(nn.Module, ABC):
             ("landscapes", landscapes),
         ):
             if value < 1:
-                raise InputError(f"{type(self).__name__} got {name}={value}; it must be at least 1.")
-        self.condition_dim, self.solution_dim, self.landscapes = condition_dim, solution_dim, landscapes
+                raise InputError(
+                    f"{type(self).__name__} got {name}={value}; it must be at least 1."
+                )
+        self.condition_dim, self.solution_dim, self.landscapes = (
+            condition_dim,
+            solution_dim,
+            landscapes,
+        )
 
     @abstractmethod
     def evaluate(self, context: Any, y: Tensor) -> Tensor:
@@ -54,7 +60,7 @@ class Energy(nn.Module, ABC):
         gradient, energy = torch.func.grad(total, has_aux=True)(y)
         return energy, gradient
 
-    def forward(self, x: Tensor, y: Tensor, k: Landscape) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor, k: LandscapeIndex) -> Tensor:
         """Energies.
 
         Parameters
@@ -76,15 +82,15 @@ class Energy(nn.Module, ABC):
         self._check_energy(energy, y)
         return energy
 
-    def energy_and_gradient(self, x: Tensor, y: Tensor, k: Landscape) -> tuple[Tensor, Tensor]:
+    def energy_and_gradient(self, x: Tensor, y: Tensor, k: LandscapeIndex) -> tuple[Tensor, Tensor]:
         """Energies (B,) and ∇_y E (B, d_y); arguments and errors as in `forward`."""
         return self.evaluate_with_gradient(self.condition(x, self._check(x, y, k)), y)
 
-    def gradient(self, x: Tensor, y: Tensor, k: Landscape) -> Tensor:
+    def gradient(self, x: Tensor, y: Tensor, k: LandscapeIndex) -> Tensor:
         """∇_y E (B, d_y); arguments and errors as in `forward`."""
         return self.energy_and_gradient(x, y, k)[1]
 
-    def _check(self, x: Tensor, y: Tensor, k: Landscape) -> Tensor:
+    def _check(self, x: Tensor, y: Tensor, k: LandscapeIndex) -> Tensor:
         for name, tensor, width in (("x", x, self.condition_dim), ("y", y, self.solution_dim)):
             if tensor.ndim != 2 or tensor.shape[1] != width:
                 raise InputError(
@@ -92,7 +98,9 @@ class Energy(nn.Module, ABC):
                     "pass data of the task that the energy was made for."
                 )
         if len(x) != len(y):
-            raise InputError(f"x has {len(x)} rows and y has {len(y)}; give one condition per candidate.")
+            raise InputError(
+                f"x has {len(x)} rows and y has {len(y)}; give one condition per candidate."
+            )
         if isinstance(k, int):
             if not 0 <= k < self.landscapes:
                 raise InputError(
@@ -100,7 +108,9 @@ class Energy(nn.Module, ABC):
                 )
             return torch.full((len(y),), k, device=y.device)
         if k.shape != (len(y),) or k.is_floating_point():
-            raise InputError(f"k is {k.dtype} of shape {tuple(k.shape)}; expected an int or ({len(y)},) integers.")
+            raise InputError(
+                f"k is {k.dtype} of shape {tuple(k.shape)}; expected an int or ({len(y)},) integers."
+            )
         return k
 
     def _check_energy(self, energy: Tensor, y: Tensor) -> None:

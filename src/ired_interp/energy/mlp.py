@@ -31,7 +31,9 @@ class SinusoidalEmbedding(nn.Module):
 
     def forward(self, k: Tensor) -> Tensor:
         half = self.dim // 2
-        frequency = torch.exp(torch.arange(half, device=k.device, dtype=k.dtype) * (-math.log(10000) / (half - 1)))
+        frequency = torch.exp(
+            torch.arange(half, device=k.device, dtype=k.dtype) * (-math.log(10000) / (half - 1))
+        )
         angle = k[:, None] * frequency
         return torch.cat([angle.sin(), angle.cos()], dim=1)
 
@@ -57,11 +59,16 @@ class MLPEnergy(Energy):
     Du, Mao, Tenenbaum, "Learning Iterative Reasoning through Energy Diffusion", ICML 2024 (arXiv 2406.11179).
     """
 
-    def __init__(self, condition_dim: int, solution_dim: int, width: int = 512, landscapes: int = 10) -> None:
+    def __init__(
+        self, condition_dim: int, solution_dim: int, width: int = 512, landscapes: int = 10
+    ) -> None:
         super().__init__(condition_dim, solution_dim, landscapes)
         self.width = width
         self.time_mlp = nn.Sequential(
-            SinusoidalEmbedding(_TIME_DIM), nn.Linear(_TIME_DIM, _TIME_DIM), nn.GELU(), nn.Linear(_TIME_DIM, _TIME_DIM)
+            SinusoidalEmbedding(_TIME_DIM),
+            nn.Linear(_TIME_DIM, _TIME_DIM),
+            nn.GELU(),
+            nn.Linear(_TIME_DIM, _TIME_DIM),
         )
         self.fc1 = nn.Linear(condition_dim + solution_dim, width)
         self.fc2 = nn.Linear(width, width)
@@ -98,5 +105,7 @@ class MLPEnergy(Energy):
         u1 = context.first + F.linear(y, self.fc1.weight[:, self.condition_dim :])
         u2 = self.fc2(F.silu(u1)) * context.gain2 + context.shift2
         u3 = self.fc3(F.silu(u2)) * context.gain3 + context.shift3
-        o = self.fc4(F.silu(u3)).to(y.dtype)  # under autocast, energies near each other must still be told apart
+        o = self.fc4(F.silu(u3)).to(
+            y.dtype
+        )  # under autocast, energies near each other must still be told apart
         return u1, u2, u3, o

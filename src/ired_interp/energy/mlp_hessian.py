@@ -5,10 +5,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ired_interp.energy.base import Landscape
+from ired_interp.energy.base import LandscapeIndex
 from ired_interp.energy.mlp import MLPEnergy, silu_derivative
 
-_BLOCKS = 4  # block rows of the symmetric product; blocks below the diagonal are copied, not computed
+_BLOCKS = (
+    4  # block rows of the symmetric product; blocks below the diagonal are copied, not computed
+)
 
 
 def _silu_second_derivative(u: Tensor) -> Tensor:
@@ -17,7 +19,9 @@ def _silu_second_derivative(u: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def mlp_hessian(energy: MLPEnergy, x: Tensor, y: Tensor, k: Landscape, chunk: int = 4) -> Tensor:
+def mlp_hessian(
+    energy: MLPEnergy, x: Tensor, y: Tensor, k: LandscapeIndex, chunk: int = 4
+) -> Tensor:
     """∂²E/∂y² of every row.
 
     With u_l the input of layer l's silu, J_l = ∂u_l/∂y and a_l = ∂E/∂h_l,
@@ -47,7 +51,9 @@ def mlp_hessian(energy: MLPEnergy, x: Tensor, y: Tensor, k: Landscape, chunk: in
     a3 = 2 * o @ w4
     a2 = (a3 * s3 * context.gain3) @ w3
     a1 = (a2 * s2 * context.gain2) @ w2
-    bend1, bend2, bend3 = (a * _silu_second_derivative(u) for a, u in ((a1, u1), (a2, u2), (a3, u3)))
+    bend1, bend2, bend3 = (
+        a * _silu_second_derivative(u) for a, u in ((a1, u1), (a2, u2), (a3, u3))
+    )
     edges = [d * i // _BLOCKS for i in range(_BLOCKS + 1)]
     # Rows of `left` are the columns of the stacked [J₁; J₂; J₃], so that every product with a weight is one large one.
     # The buffers are used again for every chunk: fresh ones would cost page faults worth a tenth of the time.
@@ -60,7 +66,9 @@ def mlp_hessian(energy: MLPEnergy, x: Tensor, y: Tensor, k: Landscape, chunk: in
         j1, j2, j3 = left[used].split(width, 2)
         r1, r2, r3 = right[used].split(width, 2)
 
-        def through(j: Tensor, slope: Tensor, weight: Tensor, rows: slice = rows, used: slice = used) -> Tensor:
+        def through(
+            j: Tensor, slope: Tensor, weight: Tensor, rows: slice = rows, used: slice = used
+        ) -> Tensor:
             torch.mul(j, slope[rows, None], out=scaled[used])
             return torch.matmul(scaled[used], weight, out=image[used])
 

@@ -1,8 +1,19 @@
 """Subspaces of R^N: principal angles, drift and its null distributions, for any PyTorch model."""
 
 from ired_interp.geometry.angles import orthonormal_basis, principal_angles
-from ired_interp.geometry.chance import Band, chance_angles, chance_band, chance_overlap, effective_dimension
-from ired_interp.geometry.distances import METRICS, distance_from_angles, grassmann_distance, overlap
+from ired_interp.geometry.chance import (
+    Band,
+    chance_angles,
+    chance_band,
+    chance_overlap,
+    effective_dimension,
+)
+from ired_interp.geometry.distances import (
+    METRICS,
+    distance_from_angles,
+    grassmann_distance,
+    overlap,
+)
 from ired_interp.geometry.history import DriftHistory
 from ired_interp.geometry.leading import leading_subspace
 from ired_interp.geometry.low_rank import (
@@ -13,7 +24,12 @@ from ired_interp.geometry.low_rank import (
     tangent_normal_split,
 )
 from ired_interp.geometry.manifold import exp, geodesic, log, parallel_transport
-from ired_interp.geometry.mean import KarcherMean, PrincipalGeodesics, karcher_mean, principal_geodesics
+from ired_interp.geometry.mean import (
+    KarcherMean,
+    PrincipalGeodesics,
+    karcher_mean,
+    principal_geodesics,
+)
 from ired_interp.geometry.noise import corrected_overlap
 from ired_interp.geometry.reduction import reduced_coordinates
 from ired_interp.geometry.repeated import ProblemHistory, RepeatedHistory

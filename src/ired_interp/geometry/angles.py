@@ -16,7 +16,9 @@ def orthonormalise(basis: torch.Tensor, precision: torch.dtype) -> torch.Tensor:
     """
     norms = torch.linalg.vector_norm(basis, dim=-2, keepdim=True)
     if not torch.isfinite(norms).all():
-        raise InputError("a basis holds NaN or infinite entries; principal angles need finite ones: look upstream.")
+        raise InputError(
+            "a basis holds NaN or infinite entries; principal angles need finite ones: look upstream."
+        )
     q, r = torch.linalg.qr(basis / torch.where(norms == 0, 1.0, norms))
     check_rank(r, precision)
     return q
@@ -26,7 +28,9 @@ def check_rank(factor: torch.Tensor, precision: torch.dtype) -> None:
     """Raise InputError where the unit columns behind a triangular ``factor`` are dependent to within ``precision``."""
     columns = factor.shape[-1]
     singular = torch.linalg.svdvals(factor)
-    rank = (singular > columns * torch.finfo(precision).eps * singular[..., :1]).sum(-1).min().item()
+    rank = (
+        (singular > columns * torch.finfo(precision).eps * singular[..., :1]).sum(-1).min().item()
+    )
     if rank < columns:
         raise InputError(
             f"a basis of {columns} columns spans only {rank} dimensions in {precision}; its columns must be "
@@ -95,7 +99,10 @@ def principal_angles(U: Array, V: Array) -> Array:
 
         joint = streamed_r(rows, read)
         u, v_rows = joint[..., :p], joint[..., p:]
-    bases = (orthonormalise(b.double(), precision) for b, precision in zip((u, v_rows), precisions, strict=True))
+    bases = (
+        orthonormalise(b.double(), precision)
+        for b, precision in zip((u, v_rows), precisions, strict=True)
+    )
     return in_kind(angles_between_orthonormal(*bases), U)
 
 

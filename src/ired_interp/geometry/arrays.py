@@ -22,16 +22,26 @@ def as_tensor(array: torch.Tensor | np.ndarray, name: str, ndim: int = 2) -> tor
         If it is neither a tensor nor an array, complex, or has too few dimensions.
     """
     if isinstance(array, np.ndarray):
-        array = torch.from_numpy(np.ascontiguousarray(array) if array.flags.writeable else array.copy())
+        array = torch.from_numpy(
+            np.ascontiguousarray(array) if array.flags.writeable else array.copy()
+        )
     if not isinstance(array, torch.Tensor):
-        raise InputError(f"{name} is a {type(array).__name__}; pass a torch tensor or a NumPy array.")
+        raise InputError(
+            f"{name} is a {type(array).__name__}; pass a torch tensor or a NumPy array."
+        )
     if array.is_complex():
-        raise InputError(f"{name} is complex ({array.dtype}); this package measures real subspaces: pass a real array.")
+        raise InputError(
+            f"{name} is complex ({array.dtype}); this package measures real subspaces: pass a real array."
+        )
     if array.ndim < ndim:
-        raise InputError(f"{name} has shape {tuple(array.shape)}; at least {ndim} dimensions are expected.")
+        raise InputError(
+            f"{name} has shape {tuple(array.shape)}; at least {ndim} dimensions are expected."
+        )
     if not array.is_floating_point():
         array = array.to(torch.float64)
-    return array.detach().cpu() if array.device.type == "mps" else array.detach()  # MPS has no float64
+    return (
+        array.detach().cpu() if array.device.type == "mps" else array.detach()
+    )  # MPS has no float64
 
 
 def as_bases(*arrays: torch.Tensor | np.ndarray) -> tuple[torch.Tensor, ...]:

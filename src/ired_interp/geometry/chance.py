@@ -22,7 +22,9 @@ class Band(NamedTuple):
 
 def _check_dimensions(ambient: int, p: int, q: int) -> None:
     if not (1 <= p <= ambient and 1 <= q <= ambient):
-        raise InputError(f"planes of dimensions {p} and {q} in R^{ambient}: both must lie between 1 and {ambient}.")
+        raise InputError(
+            f"planes of dimensions {p} and {q} in R^{ambient}: both must lie between 1 and {ambient}."
+        )
 
 
 def chance_overlap(ambient: int, p: int, q: int) -> tuple[float, float]:
@@ -147,7 +149,9 @@ def chance_band(
         If a plane does not fit in the space, the metric is unknown, or ``level`` is not between 0 and 1.
     """
     if not 0 < level < 1:
-        raise InputError(f"level is {level}; a probability between 0 and 1 is expected, for example 0.95.")
+        raise InputError(
+            f"level is {level}; a probability between 0 and 1 is expected, for example 0.95."
+        )
     angles = chance_angles(ambient, p, q, draws, rng or np.random.default_rng(0))
     if metric == "overlap":
         values = np.square(np.cos(angles)).sum(-1) / p
@@ -179,6 +183,8 @@ def effective_dimension(variances: Array) -> float:
     """
     d = as_tensor(variances, "variances", ndim=1).double()
     if not torch.isfinite(d).all() or (d < 0).any() or not d.any():
-        raise InputError("variances must be finite, not negative and not all 0; look at how they were collected.")
+        raise InputError(
+            "variances must be finite, not negative and not all 0; look at how they were collected."
+        )
     d = d / d.max()
     return float(d.sum().square() / d.square().sum())

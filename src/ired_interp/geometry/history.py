@@ -96,13 +96,19 @@ class DriftHistory:
         """
         label = label.item() if isinstance(label, np.generic) else label
         if not isinstance(label, int | float | str):
-            raise InputError(f"a snapshot labelled by a {type(label).__name__}; labels are numbers or strings.")
+            raise InputError(
+                f"a snapshot labelled by a {type(label).__name__}; labels are numbers or strings."
+            )
         if label in self.labels:
-            raise InputError(f"a snapshot labelled {label!r} exists already; every snapshot needs a label of its own.")
+            raise InputError(
+                f"a snapshot labelled {label!r} exists already; every snapshot needs a label of its own."
+            )
         shape = self.shape if self.snapshots else tuple(basis.shape)
         for given in (basis,) if repeat is None else (basis, repeat):
             if tuple(given.shape) != shape:
-                raise InputError(f"a basis of shape {tuple(given.shape)} in a history of {shape}: keep to one (N, p).")
+                raise InputError(
+                    f"a basis of shape {tuple(given.shape)} in a history of {shape}: keep to one (N, p)."
+                )
         snapshot = Subspace.from_basis(basis, self.dtype)
         angles = torch.full(shape[-1:], torch.nan, dtype=torch.float64)
         if repeat is not None:
@@ -188,7 +194,9 @@ class DriftHistory:
                 f"the saved drift history keeps its snapshots {kept}; create this one {kept} too (folder=…)."
             )
         if self.folder is None:
-            snapshots = [Subspace(b, r) for b, r in zip(state["bases"], state["rounding"], strict=True)]
+            snapshots = [
+                Subspace(b, r) for b, r in zip(state["bases"], state["rounding"], strict=True)
+            ]
         else:
             pairs = zip(state["files"], state["rounding"], strict=True)
             snapshots = [Subspace.open(self.folder / name, rounding) for name, rounding in pairs]
@@ -208,7 +216,9 @@ class DriftHistory:
             If there are none.
         """
         if not self.snapshots:
-            raise InputError("the drift history is empty: append a snapshot before asking for measures.")
+            raise InputError(
+                "the drift history is empty: append a snapshot before asking for measures."
+            )
         return self.snapshots[0].shape
 
     def _blocks(self) -> torch.Tensor:

@@ -7,7 +7,9 @@ from ired_interp.errors import InputError
 from ired_interp.geometry.arrays import as_tensor, row_slices
 
 
-def leading_subspace(vectors: torch.Tensor | np.ndarray, p: int) -> tuple[torch.Tensor, torch.Tensor]:
+def leading_subspace(
+    vectors: torch.Tensor | np.ndarray, p: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Span of the p leading principal directions of B collected vectors, for example per-problem gradients.
 
     Parameters
@@ -35,7 +37,9 @@ def leading_subspace(vectors: torch.Tensor | np.ndarray, p: int) -> tuple[torch.
     1987).
     """
     if vectors.ndim != 2 or not 1 <= p <= vectors.shape[0]:
-        raise InputError(f"{p} directions of vectors of shape {tuple(vectors.shape)}: pass (B, N) and p from 1 to B.")
+        raise InputError(
+            f"{p} directions of vectors of shape {tuple(vectors.shape)}: pass (B, N) and p from 1 to B."
+        )
     count, rows = vectors.shape
 
     def columns(chunk: slice) -> torch.Tensor:
@@ -43,7 +47,9 @@ def leading_subspace(vectors: torch.Tensor | np.ndarray, p: int) -> tuple[torch.
 
     gram = sum((part @ part.mT for part in map(columns, row_slices(rows))), torch.zeros(()))
     if not torch.isfinite(gram).all():
-        raise InputError("the vectors hold NaN or infinite entries; their directions need finite ones: look upstream.")
+        raise InputError(
+            "the vectors hold NaN or infinite entries; their directions need finite ones: look upstream."
+        )
     values, weights = torch.linalg.eigh(gram)
     values, weights = values.flip(-1).clamp(min=0), weights.flip(-1)
     rank = int((values > count * torch.finfo(torch.float64).eps * values[0]).sum())

@@ -69,7 +69,9 @@ def column_space(matrix: Array, rank: int) -> ColumnSpace:
     noise = (s[..., rank:].square().sum(-1) / ((n - rank) * (m - rank))).sqrt()
     error = noise * ((n - rank) * s[..., :rank].square().reciprocal().sum(-1)).sqrt()
     resolved = s[..., rank - 1] > noise * (math.sqrt(n) + math.sqrt(m))
-    return ColumnSpace(u[..., :rank], s, noise, error.nan_to_num(nan=math.inf).clamp(max=math.sqrt(rank)), resolved)
+    return ColumnSpace(
+        u[..., :rank], s, noise, error.nan_to_num(nan=math.inf).clamp(max=math.sqrt(rank)), resolved
+    )
 
 
 def perturbation_bound(perturbation: Array, singular_value: Array) -> Array:
@@ -154,11 +156,15 @@ def tangent_normal_split(gradient: Array, matrix: Array, rank: int) -> TangentSp
     u, v = u[..., :rank], vt[..., :rank, :].mT
     across = g - u @ (u.mT @ g)
     normal = across - (across @ v) @ v.mT
-    return TangentSplit(g - normal, normal, math.sqrt((n - rank) * (m - rank) / (rank * (n + m - rank))))
+    return TangentSplit(
+        g - normal, normal, math.sqrt((n - rank) * (m - rank) / (rank * (n + m - rank)))
+    )
 
 
 def _finite(matrix: torch.Tensor | np.ndarray) -> torch.Tensor:
     tensor = as_tensor(matrix, "the matrix").double()
     if not torch.isfinite(tensor).all():
-        raise InputError("a matrix holds NaN or infinite entries; its singular values need finite ones: look upstream.")
+        raise InputError(
+            "a matrix holds NaN or infinite entries; its singular values need finite ones: look upstream."
+        )
     return tensor

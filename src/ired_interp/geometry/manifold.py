@@ -85,7 +85,9 @@ def exp(base: Array, tangent: Array) -> Array:
     basis = _joint_basis(u, h)
     a, b = basis.mT @ u, basis.mT @ h
     point = _geomstats("exp", b @ a.mT + a @ b.mT, a @ a.mT, p=u.shape[-1])
-    return in_kind(basis @ torch.linalg.eigh((point + point.mT) / 2).eigenvectors[..., -u.shape[-1] :], base)
+    return in_kind(
+        basis @ torch.linalg.eigh((point + point.mT) / 2).eigenvectors[..., -u.shape[-1] :], base
+    )
 
 
 def geodesic(base: Array, target: Array, times: Array) -> Array:
@@ -138,7 +140,9 @@ def parallel_transport(tangent: Array, base: Array, target: Array) -> Array:
     velocity = log(u, v)
     basis = _joint_basis(u, v, h)
     a, b, c, d = (basis.mT @ part for part in (u, v, h, velocity))
-    x = _geomstats("parallel_transport", c @ a.mT + a @ c.mT, a @ a.mT, d @ a.mT + a @ d.mT, p=u.shape[-1])
+    x = _geomstats(
+        "parallel_transport", c @ a.mT + a @ c.mT, a @ a.mT, d @ a.mT + a @ d.mT, p=u.shape[-1]
+    )
     return in_kind(basis @ (x @ b), tangent)
 
 
@@ -149,9 +153,15 @@ def _geomstats(operation: str, *arguments: torch.Tensor, p: int) -> torch.Tensor
 
     metric = Grassmannian(arguments[0].shape[-1], p).metric
     batch = torch.broadcast_shapes(*(argument.shape[:-2] for argument in arguments))
-    flat = (a.expand(*batch, *a.shape[-2:]).reshape(-1, *a.shape[-2:]).cpu().numpy() for a in arguments)
+    flat = (
+        a.expand(*batch, *a.shape[-2:]).reshape(-1, *a.shape[-2:]).cpu().numpy() for a in arguments
+    )
     result: Any = getattr(metric, operation)(*(gs.array(a) for a in flat))
-    return torch.as_tensor(gs.to_numpy(result)).to(arguments[0]).reshape(*batch, *arguments[0].shape[-2:])
+    return (
+        torch.as_tensor(gs.to_numpy(result))
+        .to(arguments[0])
+        .reshape(*batch, *arguments[0].shape[-2:])
+    )
 
 
 def _frame(array: torch.Tensor | np.ndarray) -> torch.Tensor:
@@ -173,7 +183,9 @@ def _horizontal(tangent: torch.Tensor | np.ndarray, base: torch.Tensor) -> torch
             f"a tangent vector of shape {tuple(h.shape)} at a base of shape {tuple(base.shape)}: make them equal."
         )
     if (torch.linalg.matrix_norm(base.mT @ h) > 1e-5 * torch.linalg.matrix_norm(h)).any():
-        raise InputError("the tangent vector H has a part inside its base U (UᵀH ≠ 0): pass H − U Uᵀ H.")
+        raise InputError(
+            "the tangent vector H has a part inside its base U (UᵀH ≠ 0): pass H − U Uᵀ H."
+        )
     return h
 
 
@@ -187,4 +199,6 @@ def _check_dimensions(u: torch.Tensor, v: torch.Tensor) -> None:
 def _joint_basis(*frames: torch.Tensor) -> torch.Tensor:
     """Orthonormal (..., N, n) basis whose span holds all ``frames`` (..., N, p)."""
     batch = torch.broadcast_shapes(*(frame.shape[:-2] for frame in frames))
-    return torch.linalg.qr(torch.cat([frame.expand(*batch, *frame.shape[-2:]) for frame in frames], dim=-1)).Q
+    return torch.linalg.qr(
+        torch.cat([frame.expand(*batch, *frame.shape[-2:]) for frame in frames], dim=-1)
+    ).Q

@@ -42,7 +42,9 @@ class KarcherMean:
         return bool(self.distances.max() < torch.pi / 4)
 
 
-def karcher_mean(bases: torch.Tensor, tolerance: float = 1e-10, max_iterations: int = 300) -> KarcherMean:
+def karcher_mean(
+    bases: torch.Tensor, tolerance: float = 1e-10, max_iterations: int = 300
+) -> KarcherMean:
     """Karcher (Fréchet) mean of subspaces by Riemannian gradient descent with unit steps.
 
     Parameters
@@ -75,7 +77,9 @@ def karcher_mean(bases: torch.Tensor, tolerance: float = 1e-10, max_iterations: 
     """
     (given,) = as_bases(bases)
     if given.ndim != 3:
-        raise InputError(f"bases of shape {tuple(given.shape)}; the mean needs m subspaces as (m, N, p).")
+        raise InputError(
+            f"bases of shape {tuple(given.shape)}; the mean needs m subspaces as (m, N, p)."
+        )
     p = given.shape[-1]
     frames = torch.linalg.qr(given.double()).Q
     stacked = frames.movedim(0, 1).flatten(1)

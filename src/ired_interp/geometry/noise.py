@@ -5,7 +5,9 @@ import torch
 from ired_interp.geometry.arrays import Array, as_tensor, in_kind
 
 
-def corrected_overlap(observed: Array, reliability: Array, other_reliability: Array, chance: float = 0.0) -> Array:
+def corrected_overlap(
+    observed: Array, reliability: Array, other_reliability: Array, chance: float = 0.0
+) -> Array:
     """Overlap of two subspaces, freed of the noise in their estimates by split halves.
 
     Parameters
@@ -32,7 +34,11 @@ def corrected_overlap(observed: Array, reliability: Array, other_reliability: Ar
     """
     o, r, r_other = (
         as_tensor(value, name, ndim=0).double()
-        for value, name in ((observed, "observed"), (reliability, "reliability"), (other_reliability, "reliability"))
+        for value, name in (
+            (observed, "observed"),
+            (reliability, "reliability"),
+            (other_reliability, "reliability"),
+        )
     )
     product = (r - chance).clamp(min=0) * (r_other - chance).clamp(min=0)
     scale = torch.where(product > 0, product, torch.nan).sqrt()

@@ -49,7 +49,10 @@ def reduced_coordinates(snapshots: Sequence[Subspace | torch.Tensor | np.ndarray
     -----
     Cost 2N(mp)² flops, half as much again as the full Gram matrix; memory (mp)² and one chunk of rows.
     """
-    parts = [snapshot if isinstance(snapshot, Subspace) else as_bases(snapshot)[0] for snapshot in snapshots]
+    parts = [
+        snapshot if isinstance(snapshot, Subspace) else as_bases(snapshot)[0]
+        for snapshot in snapshots
+    ]
     shapes = {tuple(part.shape) for part in parts}
     if len(shapes) != 1:
         raise InputError(
@@ -58,11 +61,15 @@ def reduced_coordinates(snapshots: Sequence[Subspace | torch.Tensor | np.ndarray
     rows, p = shapes.pop()
 
     def read(chunk: slice) -> torch.Tensor:
-        return torch.cat([s.rows(chunk) if isinstance(s, Subspace) else s[chunk].double() for s in parts], dim=-1)
+        return torch.cat(
+            [s.rows(chunk) if isinstance(s, Subspace) else s[chunk].double() for s in parts], dim=-1
+        )
 
     joint = streamed_r(rows, read)
     frames = joint.unflatten(-1, (len(parts), p)).movedim(1, 0)
-    return torch.stack([orthonormalise(frame, part.dtype) for frame, part in zip(frames, parts, strict=True)])
+    return torch.stack(
+        [orthonormalise(frame, part.dtype) for frame, part in zip(frames, parts, strict=True)]
+    )
 
 
 def extend_gram(
@@ -132,10 +139,18 @@ def normalise_gram(gram: torch.Tensor, p: int) -> torch.Tensor:
         Block (i, j) is QᵢᵀQⱼ.
     """
     scale = gram.diagonal().rsqrt()
-    blocks = (gram * scale).mul_(scale[:, None]).unflatten(0, (-1, p)).unflatten(2, (-1, p)).movedim(2, 1)
+    blocks = (
+        (gram * scale)
+        .mul_(scale[:, None])
+        .unflatten(0, (-1, p))
+        .unflatten(2, (-1, p))
+        .movedim(2, 1)
+    )
     own = blocks.diagonal(dim1=0, dim2=1).movedim(-1, 0)
     identity = torch.eye(p, dtype=gram.dtype)
-    inverse = torch.linalg.solve_triangular(torch.linalg.cholesky(own), identity.expand_as(own), upper=False)
+    inverse = torch.linalg.solve_triangular(
+        torch.linalg.cholesky(own), identity.expand_as(own), upper=False
+    )
     for row, factor in zip(blocks, inverse, strict=True):  # in place: the full matrix may be large
         row.copy_(factor @ row @ inverse.mT)
     index = torch.arange(len(blocks))

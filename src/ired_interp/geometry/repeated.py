@@ -13,7 +13,9 @@ from ired_interp.files import atomic
 from ired_interp.geometry.angles import orthonormal_basis, principal_angles
 from ired_interp.geometry.history import DriftHistory, Label
 
-Angles = tuple[Tensor, Tensor]  # (m, m, B, p) between first estimates; from first (row) to second (column) estimates
+Angles = tuple[
+    Tensor, Tensor
+]  # (m, m, B, p) between first estimates; from first (row) to second (column) estimates
 
 
 class RepeatedHistory:
@@ -26,12 +28,16 @@ class RepeatedHistory:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.labels: list[Label] = []
-        self._both = DriftHistory(folder)  # first estimates at even positions, second ones at odd positions
+        self._both = DriftHistory(
+            folder
+        )  # first estimates at even positions, second ones at odd positions
 
     def append(self, label: Label, basis: Tensor, repeat: Tensor | None) -> None:
         """Add a snapshot: (N, p), and the same subspace from an independent batch of the same size."""
         if repeat is None:
-            raise InputError("a snapshot without a repeat; estimate it again from an independent batch.")
+            raise InputError(
+                "a snapshot without a repeat; estimate it again from an independent batch."
+            )
         for estimate in (basis, repeat):
             self._both.append(len(self._both), estimate)
         self.labels.append(label)
@@ -74,9 +80,15 @@ class ProblemHistory:
         self.labels: list[Label] = []
         self.bases: list[Tensor] = []  # (2, B, N, p) each
         self._files: list[str] = []
-        self._same: list[Tensor] = []  # of the first estimate with those of all snapshots up to its own, (i + 1, B, p)
-        self._row: list[Tensor] = []  # of the first estimate with all second ones up to its own snapshot
-        self._column: list[Tensor] = []  # of the second estimate with all first ones up to its own snapshot
+        self._same: list[
+            Tensor
+        ] = []  # of the first estimate with those of all snapshots up to its own, (i + 1, B, p)
+        self._row: list[
+            Tensor
+        ] = []  # of the first estimate with all second ones up to its own snapshot
+        self._column: list[
+            Tensor
+        ] = []  # of the second estimate with all first ones up to its own snapshot
 
     def append(self, label: Label, bases: Tensor, repeat: Tensor | None = None) -> None:
         """Add a snapshot: (B, N, p), and the same estimated again from independent noise, where there is any."""
@@ -126,7 +138,11 @@ class ProblemHistory:
                 "the saved history keeps its snapshots elsewhere; create this one as that one was (folder=…)."
             )
         self.labels, self._files = list(state["labels"]), list(state.get("files", []))
-        bases = state["bases"] if self.folder is None else [_load(self.folder / name) for name in self._files]
+        bases = (
+            state["bases"]
+            if self.folder is None
+            else [_load(self.folder / name) for name in self._files]
+        )
         self.bases, self._same, self._row, self._column = [], [], [], []
         for stored in bases:
             self._compare(stored)
@@ -149,4 +165,6 @@ def _load(file: Path) -> Tensor:
     try:
         return torch.from_numpy(np.load(file, allow_pickle=False))
     except (OSError, ValueError) as error:
-        raise InputError(f"the snapshot {file} cannot be read ({error}); restore the file.") from None
+        raise InputError(
+            f"the snapshot {file} cannot be read ({error}); restore the file."
+        ) from None

@@ -17,7 +17,9 @@ from ired_interp.geometry.trajectory import path
 from ired_interp.geometry.variables import Variable
 
 
-def repeated_variables(history: RepeatedHistory | ProblemHistory, level: float = 0.95) -> dict[str, Variable]:
+def repeated_variables(
+    history: RepeatedHistory | ProblemHistory, level: float = 0.95
+) -> dict[str, Variable]:
     """Everything measured in a history, as (dimensions, values, attributes), which `xarray.Dataset` takes.
 
     Over `snapshot`, `other`, `angle`; means over problems, where there are several with standard errors `…_error`. Two snapshots estimated from the
@@ -34,34 +36,59 @@ def repeated_variables(history: RepeatedHistory | ProblemHistory, level: float =
         "angles": _variable((*pair, "angle"), same.mean(2), "principal angles", "rad"),
     }
     independent: dict[str, Tensor] = {}
-    for name, units, function in (("overlap", "1", _overlap), ("geodesic", "rad", distance_from_angles)):
+    for name, units, function in (
+        ("overlap", "1", _overlap),
+        ("geodesic", "rad", distance_from_angles),
+    ):
         crossed = function(cross)
         independent[name] = (crossed + crossed.transpose(0, 1)) / 2
         result |= mean_and_error(name, pair, function(same), name, units)
         result |= mean_and_error(
-            f"{name}_independent", pair, independent[name], f"{name} of independent estimates", units
+            f"{name}_independent",
+            pair,
+            independent[name],
+            f"{name} of independent estimates",
+            units,
         )
         result[f"{name}_chance"] = _mean_band(n, p, count, name, level, units)
-    result |= mean_and_error("chordal", pair, distance_from_angles(same, "chordal"), "chordal distance", "1")
+    result |= mean_and_error(
+        "chordal", pair, distance_from_angles(same, "chordal"), "chordal distance", "1"
+    )
     result["geodesic_floor"] = _variable(
         pair, history.rounding_floor(), "geodesic distance from rounding in storage alone", "rad"
     )
     result |= mean_and_error(
-        "reliability", each, _diagonal(independent["overlap"]), "overlap with an independent repeat", "1"
+        "reliability",
+        each,
+        _diagonal(independent["overlap"]),
+        "overlap with an independent repeat",
+        "1",
     )
     result |= mean_and_error(
-        "geodesic_split_half", each, _diagonal(independent["geodesic"]), "distance from an independent repeat", "rad"
+        "geodesic_split_half",
+        each,
+        _diagonal(independent["geodesic"]),
+        "distance from an independent repeat",
+        "rad",
     )
     result |= _corrected(independent["overlap"], p / n) | _travel(history)
-    return result | _centre(history) if isinstance(history, RepeatedHistory) and len(history.labels) > 1 else result
+    return (
+        result | _centre(history)
+        if isinstance(history, RepeatedHistory) and len(history.labels) > 1
+        else result
+    )
 
 
-def mean_and_error(name: str, dims: tuple[str, ...], values: Tensor, long_name: str, units: str) -> dict[str, Variable]:
+def mean_and_error(
+    name: str, dims: tuple[str, ...], values: Tensor, long_name: str, units: str
+) -> dict[str, Variable]:
     """Mean over problems (last dimension); with several, also its standard error."""
     result = {name: _variable(dims, values.mean(-1), long_name, units)}
     if (count := values.shape[-1]) > 1:
         error = values.std(-1) / count**0.5
-        result[f"{name}_error"] = _variable(dims, error, f"standard error over problems: {long_name}", units)
+        result[f"{name}_error"] = _variable(
+            dims, error, f"standard error over problems: {long_name}", units
+        )
     return result
 
 
@@ -75,7 +102,9 @@ def _corrected(overlap: Tensor, chance: float) -> dict[str, Variable]:
     if (count := overlap.shape[-1]) > 1:
         without = correct((overlap.sum(-1, keepdim=True) - overlap) / (count - 1))
         error = ((count - 1) * without.var(-1, correction=0)).sqrt()
-        result["overlap_corrected_error"] = _variable(pair, error, f"standard error over problems: {name}", "1")
+        result["overlap_corrected_error"] = _variable(
+            pair, error, f"standard error over problems: {name}", "1"
+        )
     return result
 
 
@@ -92,10 +121,15 @@ def _travel(history: RepeatedHistory | ProblemHistory) -> dict[str, Variable]:
     each = ("snapshot",)
     return {
         "speed": _variable(
-            each, np.append(np.nan, way.speed), "geodesic speed, rounding removed", "rad per unit of label"
+            each,
+            np.append(np.nan, way.speed),
+            "geodesic speed, rounding removed",
+            "rad per unit of label",
         ),
         "path_length": _variable(each, way.length, "path length so far, rounding removed", "rad"),
-        "displacement": _variable(each, way.displacement, "distance from the first snapshot, rounding removed", "rad"),
+        "displacement": _variable(
+            each, way.displacement, "distance from the first snapshot, rounding removed", "rad"
+        ),
     }
 
 
@@ -108,7 +142,10 @@ def _centre(history: RepeatedHistory) -> dict[str, Variable]:
         distances, dispersion = torch.full((len(history.labels),), torch.nan), torch.nan
     return {
         "mean_distance": _variable(
-            ("snapshot",), distances, "geodesic distance from the Karcher mean of all snapshots", "rad"
+            ("snapshot",),
+            distances,
+            "geodesic distance from the Karcher mean of all snapshots",
+            "rad",
         ),
         "dispersion": _variable(
             (), dispersion, "Fréchet variance: mean squared distance from the Karcher mean", "rad²"
@@ -137,4 +174,8 @@ def _mean_band(n: int, p: int, count: int, metric: str, level: float, units: str
     band = _band(n, p, metric, level)
     low, high = (band.mean + (end - band.mean) / count**0.5 for end in (band.low, band.high))
     name = f"chance level (mean, {level:.0%} interval) of random subspaces, mean over {count}"
-    return ("bound",), np.array([band.mean, low, high]), {"long_name": name, "units": units, "ambient": n}
+    return (
+        ("bound",),
+        np.array([band.mean, low, high]),
+        {"long_name": name, "units": units, "ambient": n},
+    )

@@ -63,9 +63,15 @@ class CountSketch:
         sketch = torch.zeros(self.size, p, dtype=torch.float64, device=tensor.device)
         for chunk in row_slices(rows):
             hashed = _hash(np.arange(chunk.start, chunk.stop, dtype=np.uint64), self.seed)
-            bucket = torch.from_numpy(((hashed >> np.uint64(1)) % np.uint64(self.size)).astype(np.int64))
+            bucket = torch.from_numpy(
+                ((hashed >> np.uint64(1)) % np.uint64(self.size)).astype(np.int64)
+            )
             sign = torch.from_numpy(1.0 - 2.0 * (hashed & np.uint64(1)).astype(np.float64))
-            sketch.index_add_(0, bucket.to(tensor.device), tensor[chunk].double() * sign.to(tensor.device)[:, None])
+            sketch.index_add_(
+                0,
+                bucket.to(tensor.device),
+                tensor[chunk].double() * sign.to(tensor.device)[:, None],
+            )
         return sketch
 
 

@@ -36,7 +36,9 @@ class Subspace:
                 rows, columns = stored.shape
                 self.dtype = torch.from_numpy(np.empty(0, stored.dtype)).dtype
             except (OSError, ValueError, TypeError) as error:
-                raise InputError(f"the snapshot {data} cannot be read ({error}); restore the file.") from error
+                raise InputError(
+                    f"the snapshot {data} cannot be read ({error}); restore the file."
+                ) from error
             self.shape: tuple[int, int] = (rows, columns)
         else:
             self.shape = (data.shape[0], data.shape[1])
@@ -47,7 +49,9 @@ class Subspace:
         return f"Subspace(N={self.shape[0]}, p={self.shape[1]}, {self.dtype}, {place})"
 
     @classmethod
-    def from_basis(cls, basis: torch.Tensor | np.ndarray, dtype: torch.dtype = torch.float16) -> "Subspace":
+    def from_basis(
+        cls, basis: torch.Tensor | np.ndarray, dtype: torch.dtype = torch.float16
+    ) -> "Subspace":
         """Store the column span of ``basis``.
 
         Parameters
@@ -69,19 +73,29 @@ class Subspace:
         """
         (tensor,) = as_bases(basis)
         if tensor.ndim != 2:
-            raise InputError(f"the basis has shape {tuple(tensor.shape)}; a snapshot is one subspace: pass (N, p).")
+            raise InputError(
+                f"the basis has shape {tuple(tensor.shape)}; a snapshot is one subspace: pass (N, p)."
+            )
         if dtype not in STORAGE:
-            raise InputError(f"snapshots cannot be stored as {dtype}; choose float16, float32 or float64.")
+            raise InputError(
+                f"snapshots cannot be stored as {dtype}; choose float16, float32 or float64."
+            )
         rows, p = tensor.shape
-        norms = sum((tensor[chunk].double().square().sum(0) for chunk in row_slices(rows)), torch.zeros(())).sqrt()
+        norms = sum(
+            (tensor[chunk].double().square().sum(0) for chunk in row_slices(rows)), torch.zeros(())
+        ).sqrt()
         if not torch.isfinite(norms).all():
-            raise InputError("the basis holds NaN or infinite entries; a snapshot needs finite ones: look upstream.")
+            raise InputError(
+                "the basis holds NaN or infinite entries; a snapshot needs finite ones: look upstream."
+            )
         norms = torch.where(norms == 0, 1.0, norms)
         factor = streamed_r(rows, lambda chunk: tensor[chunk].double() / norms)
         check_rank(factor, tensor.dtype)
 
         def orthonormal(chunk: slice) -> torch.Tensor:
-            return torch.linalg.solve_triangular(factor, tensor[chunk].double() / norms, upper=True, left=False)
+            return torch.linalg.solve_triangular(
+                factor, tensor[chunk].double() / norms, upper=True, left=False
+            )
 
         stored = torch.empty(rows, p, dtype=dtype)
         error_gram = torch.zeros_like(factor)
@@ -111,7 +125,9 @@ class Subspace:
     def stored(self, rows: slice = slice(None)) -> torch.Tensor:
         """Stored columns in the storage precision, (rows, p), read from the file if there is one."""
         if isinstance(self._data, Path):
-            return torch.from_numpy(np.array(np.load(self._data, mmap_mode="r", allow_pickle=False)[rows]))
+            return torch.from_numpy(
+                np.array(np.load(self._data, mmap_mode="r", allow_pickle=False)[rows])
+            )
         return self._data[rows]
 
     def rows(self, rows: slice) -> torch.Tensor:

@@ -14,7 +14,9 @@ from ired_interp.geometry.trajectory import path
 Variable = tuple[tuple[str, ...], np.ndarray, dict[str, Any]]
 
 
-def drift_variables(history: DriftHistory, ambient: int | None = None, level: float = 0.95) -> dict[str, Variable]:
+def drift_variables(
+    history: DriftHistory, ambient: int | None = None, level: float = 0.95
+) -> dict[str, Variable]:
     """Everything measured in a drift history, as (dimensions, values, attributes), which ``xarray.Dataset`` takes.
 
     Parameters
@@ -40,8 +42,13 @@ def drift_variables(history: DriftHistory, ambient: int | None = None, level: fl
     angles, (n, p) = history.angles(), history.shape
     pair = ("snapshot", "other")
     geodesic = distance_from_angles(angles)
-    chance = {metric: chance_band(ambient or n, p, p, metric, level) for metric in ("overlap", "geodesic")}
-    band = {"long_name": f"chance level (mean, {level:.0%} interval) of random subspaces", "ambient": ambient or n}
+    chance = {
+        metric: chance_band(ambient or n, p, p, metric, level) for metric in ("overlap", "geodesic")
+    }
+    band = {
+        "long_name": f"chance level (mean, {level:.0%} interval) of random subspaces",
+        "ambient": ambient or n,
+    }
 
     def variable(dims: tuple[str, ...], values: Any, name: str, units: str) -> Variable:
         return dims, np.asarray(values), {"long_name": name, "units": units}
@@ -55,21 +62,40 @@ def drift_variables(history: DriftHistory, ambient: int | None = None, level: fl
         ),
         "geodesic": variable(pair, geodesic, "geodesic distance", "rad"),
         "chordal": variable(pair, distance_from_angles(angles, "chordal"), "chordal distance", "1"),
-        "geodesic_floor": variable(pair, history.floor(), "geodesic distance from rounding in storage alone", "rad"),
-        "reliability": variable(("snapshot",), history.reliability(), "overlap with an independent repeat", "1"),
+        "geodesic_floor": variable(
+            pair, history.floor(), "geodesic distance from rounding in storage alone", "rad"
+        ),
+        "reliability": variable(
+            ("snapshot",), history.reliability(), "overlap with an independent repeat", "1"
+        ),
         "geodesic_split_half": variable(
             ("snapshot",), history.split_half(), "distance from an independent repeat", "rad"
         ),
-        "overlap_chance": (("bound",), np.array(chance["overlap"])[[0, 2, 3]], {**band, "units": "1"}),
-        "geodesic_chance": (("bound",), np.array(chance["geodesic"])[[0, 2, 3]], {**band, "units": "rad"}),
+        "overlap_chance": (
+            ("bound",),
+            np.array(chance["overlap"])[[0, 2, 3]],
+            {**band, "units": "1"},
+        ),
+        "geodesic_chance": (
+            ("bound",),
+            np.array(chance["geodesic"])[[0, 2, 3]],
+            {**band, "units": "rad"},
+        ),
     }
     if _ordered(history.labels):
         travel = path(geodesic, torch.tensor(history.labels, dtype=torch.float64), history.floor())
         speed = np.append(np.nan, travel.speed)
-        result["speed"] = variable(("snapshot",), speed, "geodesic speed, rounding removed", "rad per unit of label")
-        result["path_length"] = variable(("snapshot",), travel.length, "path length so far, rounding removed", "rad")
+        result["speed"] = variable(
+            ("snapshot",), speed, "geodesic speed, rounding removed", "rad per unit of label"
+        )
+        result["path_length"] = variable(
+            ("snapshot",), travel.length, "path length so far, rounding removed", "rad"
+        )
         result["displacement"] = variable(
-            ("snapshot",), travel.displacement, "distance from the first snapshot, rounding removed", "rad"
+            ("snapshot",),
+            travel.displacement,
+            "distance from the first snapshot, rounding removed",
+            "rad",
         )
     return result
 

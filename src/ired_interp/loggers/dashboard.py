@@ -23,7 +23,11 @@ CURVES: dict[str, list[tuple[str, list[str], bool]]] = {
         ("gradient norm", ["gradient_statistics_training/norm_mean"], True),
         ("gradient signal to noise, of one problem", ["gradient_statistics_training/snr"], False),
         ("mean pairwise cosine of batches", ["gradient_statistics_training/mean_cosine"], False),
-        ("effective rank of the gradient covariance", ["gradient_statistics_training/participation"], False),
+        (
+            "effective rank of the gradient covariance",
+            ["gradient_statistics_training/participation"],
+            False,
+        ),
     ],
     "Spectra": [
         ("median eigenvalue in y by landscape", ["hessian_spectrum_y/lambda_median/k"], True),
@@ -31,7 +35,11 @@ CURVES: dict[str, list[tuple[str, list[str], bool]]] = {
         ("distance from theory (RMS of λ/λ_exact − 1)", ["hessian_spectrum_y/deviation/k"], False),
         ("share of negative eigenvalues in y", ["hessian_spectrum_y/negative_share/k"], False),
         ("trace of the Hessian in θ", ["hessian_spectrum_theta/trace/mixed"], True),
-        ("effective rank of the Hessian in θ", ["hessian_spectrum_theta/effective_rank/mixed"], False),
+        (
+            "effective rank of the Hessian in θ",
+            ["hessian_spectrum_theta/effective_rank/mixed"],
+            False,
+        ),
         ("eigenvalues in y, landscape 0", ["hessian_spectrum_y/eigenvalues/k0"], False),
     ],
     "Drift": [
@@ -54,7 +62,10 @@ FIGURES = {
     "Drift": ["subspace_drift_hessian_y_training/figure"],
     "Inference": ["inference_trajectory/figure"],
 }
-TABLES = {"Spectra": ["hessian_spectrum_y/table/landscape"], "Inference": ["inference_trajectory/table/landscape-move"]}
+TABLES = {
+    "Spectra": ["hessian_spectrum_y/table/landscape"],
+    "Inference": ["inference_trajectory/table/landscape-move"],
+}
 
 
 def dashboard(entity: str, project: str, name: str = "IRED landscapes") -> "ws.Workspace":
@@ -85,10 +96,17 @@ def dashboard(entity: str, project: str, name: str = "IRED landscapes") -> "ws.W
         ]
         panels += [wr.WeavePanelSummaryTable(table_name=key) for key in TABLES.get(title, [])]
         sections.append(
-            ws.Section(name=title, panels=panels, is_open=True, panel_settings=ws.SectionPanelSettings(x_axis=STEP))
+            ws.Section(
+                name=title,
+                panels=panels,
+                is_open=True,
+                panel_settings=ws.SectionPanelSettings(x_axis=STEP),
+            )
         )
     settings = ws.WorkspaceSettings(x_axis=STEP)
-    return ws.Workspace(entity=entity, project=project, name=name, sections=sections, settings=settings)
+    return ws.Workspace(
+        entity=entity, project=project, name=name, sections=sections, settings=settings
+    )
 
 
 def save_dashboard(entity: str, project: str) -> str:
@@ -110,7 +128,9 @@ def save_dashboard(entity: str, project: str) -> str:
     workspace = dashboard(entity, project)
     try:
         if not wandb.login(prompt=False):
-            raise InputError("this machine is not logged in to W&B; run `wandb login`, or set WANDB_API_KEY.")
+            raise InputError(
+                "this machine is not logged in to W&B; run `wandb login`, or set WANDB_API_KEY."
+            )
         workspace.save()
     except InputError:
         raise
@@ -124,7 +144,11 @@ def save_dashboard(entity: str, project: str) -> str:
 def metrics() -> list[str]:
     """Every name that the dashboard draws."""
     curves = [
-        name for section in CURVES.values() for _, stems, _ in section for stem in stems for name in _expanded(stem)
+        name
+        for section in CURVES.values()
+        for _, stems, _ in section
+        for stem in stems
+        for name in _expanded(stem)
     ]
     return curves + [key for keys in (*FIGURES.values(), *TABLES.values()) for key in keys]
 
@@ -135,4 +159,5 @@ def _expanded(stem: str) -> list[str]:
 
 def _plot(wr: "wr", title: str, stems: list[str], logarithmic: bool) -> "wr.LinePlot":  # type: ignore[valid-type]
     names = [name for stem in stems for name in _expanded(stem)]
-    return wr.LinePlot(title=title, x=STEP, y=names, log_y=logarithmic, title_x="step (updates done)")  # type: ignore[attr-defined]
+    axes = {"title_x": "step (updates done)", "log_y": logarithmic}
+    return wr.LinePlot(title=title, x=STEP, y=names, **axes)  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ import xarray as xr
 from lightning.pytorch.loggers import Logger
 
 from ired_interp.loggers.placed import RunMetrics
-from ired_interp.terminal import say
+from ired_interp.terminal import log
 
 _MOST_SCALARS = 40  # of one variable
 _LEAST_VALUES = 16  # in a histogram
@@ -23,7 +23,9 @@ class ResultLogger(Protocol):
         """Log the result of a probe, which lies in the file `path`."""
 
 
-def publish(loggers: Iterable[Logger], label: str, result: xr.Dataset, step: int, path: Path) -> None:
+def publish(
+    loggers: Iterable[Logger], label: str, result: xr.Dataset, step: int, path: Path
+) -> None:
     """Hand a result to all loggers of a Trainer.
 
     A logger that fails is named and passed over: the result itself is safe in the run's folder.
@@ -43,7 +45,7 @@ def publish(loggers: Iterable[Logger], label: str, result: xr.Dataset, step: int
             else:
                 logger.log_metrics(scalars(label, result), step)
         except Exception as error:
-            say(
+            log(
                 f"{type(logger).__name__} did not take {label} of step {step} ({type(error).__name__}: {error}); it lies in {path}"
             )
 
@@ -59,7 +61,11 @@ def scalars(label: str, result: xr.Dataset) -> dict[str, float]:
     for name, variable in _numeric(result).items():
         if variable.ndim == 0:
             found[f"{label}/{name}"] = float(variable)
-        elif variable.ndim == 1 and variable.size <= _MOST_SCALARS and variable.dims[0] in result.coords:
+        elif (
+            variable.ndim == 1
+            and variable.size <= _MOST_SCALARS
+            and variable.dims[0] in result.coords
+        ):
             (dimension,) = variable.dims
             for place, value in zip(result[dimension].values, variable.values, strict=True):
                 found[f"{label}/{name}/{_place(dimension, place)}"] = float(value)
@@ -88,11 +94,20 @@ def distributions(label: str, result: xr.Dataset) -> Mapping[str, np.ndarray]:
 
 
 def _numeric(result: xr.Dataset) -> dict[str, xr.DataArray]:
-    numeric = {str(name): v for name, v in result.data_vars.items() if np.issubdtype(v.dtype, np.number)}
+    numeric = {
+        str(name): v for name, v in result.data_vars.items() if np.issubdtype(v.dtype, np.number)
+    }
     for name, v in list(numeric.items()):
-        if {"snapshot", "other"} <= set(v.dims) and "angle" not in v.dims and v.sizes["snapshot"] > 1:
+        if (
+            {"snapshot", "other"} <= set(v.dims)
+            and "angle" not in v.dims
+            and v.sizes["snapshot"] > 1
+        ):
             numeric[f"{name}_to_first"] = v.isel(snapshot=-1, other=0, drop=True)
             numeric[f"{name}_to_previous"] = v.isel(snapshot=-1, other=-2, drop=True)
     if "layer" in result.coords and "all" in result["layer"].values:
-        return {name: v.sel(layer="all", drop=True) if "layer" in v.dims else v for name, v in numeric.items()}
+        return {
+            name: v.sel(layer="all", drop=True) if "layer" in v.dims else v
+            for name, v in numeric.items()
+        }
     return numeric

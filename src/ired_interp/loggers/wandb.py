@@ -18,7 +18,7 @@ from ired_interp.loggers.placed import PlacedLogger
 from ired_interp.loggers.publish import distributions, scalars
 from ired_interp.results import Run
 from ired_interp.results.export import tables
-from ired_interp.terminal import say
+from ired_interp.terminal import log
 
 RUN_ID_KEY = "wandb_run_id"  # in a checkpoint
 _RUN_ID_FILE = "wandb-run-id"
@@ -55,7 +55,9 @@ class WandB(WandbLogger, PlacedLogger):
         tags: list[str] | None = None,
     ) -> None:
         if mode not in ("auto", "offline", "online", "disabled"):
-            raise InputError(f"W&B has no mode {mode!r}; choose 'auto', 'offline', 'online' or 'disabled'.")
+            raise InputError(
+                f"W&B has no mode {mode!r}; choose 'auto', 'offline', 'online' or 'disabled'."
+            )
         super().__init__(project=project, entity=entity, tags=tags)
         del self._wandb_init["anonymous"]  # Lightning's, of which W&B warns
         self.mode = mode
@@ -92,7 +94,9 @@ class WandB(WandbLogger, PlacedLogger):
         import wandb
 
         self._wandb_init["mode"] = mode
-        self._wandb_init["settings"] = wandb.Settings(init_timeout=_SECONDS, finish_timeout=_SECONDS, silent=True)
+        self._wandb_init["settings"] = wandb.Settings(
+            init_timeout=_SECONDS, finish_timeout=_SECONDS, silent=True
+        )
         if self.run is not None:
             keep_run_id(self.run, str(self._id))
         try:
@@ -102,10 +106,10 @@ class WandB(WandbLogger, PlacedLogger):
                 raise RunError(
                     f"W&B cannot be reached ({error}); check the login, or train with mode: auto or offline."
                 ) from None
-            say(f"W&B cannot be reached ({error}); the run goes on offline")
+            log(f"W&B cannot be reached ({error}); the run goes on offline")
             self._begin("offline")
         else:
-            say(f"W&B {mode}: {begun.url if mode == 'online' else begun.dir}")
+            log(f"W&B {mode}: {begun.url if mode == 'online' else begun.dir}")
 
     @rank_zero_only
     def log_result(self, label: str, result: xr.Dataset, step: int, path: Path) -> None:
@@ -130,7 +134,9 @@ class WandB(WandbLogger, PlacedLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """As Lightning's, but a W&B that fails is said once and then left alone: training goes on."""
-        experiment = self.experiment  # a login that does not hold is an error; what comes later is not
+        experiment = (
+            self.experiment
+        )  # a login that does not hold is an error; what comes later is not
         if self._broken or experiment is None:
             return
         try:
@@ -152,7 +158,9 @@ class WandB(WandbLogger, PlacedLogger):
 
     def _break(self, error: Exception) -> None:
         self._broken = True
-        say(f"W&B stopped taking data ({type(error).__name__}: {error}); metrics and results stay in the run's folder")
+        log(
+            f"W&B stopped taking data ({type(error).__name__}: {error}); metrics and results stay in the run's folder"
+        )
 
 
 def chosen_mode(mode: Mode) -> str:
@@ -166,7 +174,7 @@ def chosen_mode(mode: Mode) -> str:
     try:
         return "online" if wandb.login(prompt=False) else "offline"
     except wandb.errors.Error as error:
-        say(f"W&B cannot be reached ({error}); the run goes on offline")
+        log(f"W&B cannot be reached ({error}); the run goes on offline")
         return "offline"
 
 

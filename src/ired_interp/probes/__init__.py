@@ -26,7 +26,8 @@ __all__ = [
 ]
 
 BY_NAME: dict[str, type[Probe]] = {
-    cls.name: cls for cls in (HessianSpectrum, GradientStatistics, SubspaceDrift, InferenceTrajectory)
+    cls.name: cls
+    for cls in (HessianSpectrum, GradientStatistics, SubspaceDrift, InferenceTrajectory)
 }
 
 

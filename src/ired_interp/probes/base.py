@@ -94,7 +94,9 @@ def measuring_point(snapshot: Snapshot, k: int, point: Point, seed: int) -> Tens
     ("solution"), or where `solve` stands at the end of landscape k ("trajectory")."""
     module, (x, y) = snapshot.module, snapshot.batch
     if point == "noised":
-        eps = torch.randn(y.shape, generator=stream(y.device, seed, "point", k), device=y.device, dtype=y.dtype)
+        eps = torch.randn(
+            y.shape, generator=stream(y.device, seed, "point", k), device=y.device, dtype=y.dtype
+        )
         return module.schedule.noised(y, torch.full((len(y),), k, device=y.device), eps)
     if point == "answer":
         return module.schedule.signal[k] * y
@@ -102,5 +104,10 @@ def measuring_point(snapshot: Snapshot, k: int, point: Point, seed: int) -> Tens
         generator = stream(y.device, seed, "start")
         start = torch.randn(y.shape, generator=generator, device=y.device, dtype=y.dtype)
         answers = module.solve(x, preset=module.inference, start=start).trajectory  # K − 1 first
-        return module.schedule.signal[k] * answers[-1 if point == "solution" else module.landscapes - 1 - k]
-    raise InputError(f"point {point!r} does not exist; choose 'noised', 'answer', 'solution' or 'trajectory'.")
+        return (
+            module.schedule.signal[k]
+            * answers[-1 if point == "solution" else module.landscapes - 1 - k]
+        )
+    raise InputError(
+        f"point {point!r} does not exist; choose 'noised', 'answer', 'solution' or 'trajectory'."
+    )

@@ -49,7 +49,12 @@ class GradientStatistics(Probe):
     ) -> None:
         if space not in ("y", "theta"):
             raise InputError(f"gradient_statistics has no space {space!r}; choose 'y' or 'theta'.")
-        self.space, self.landscapes, self.point, self.microbatch = space, landscapes, point, microbatch
+        self.space, self.landscapes, self.point, self.microbatch = (
+            space,
+            landscapes,
+            point,
+            microbatch,
+        )
         self.memory_gib, self.seed = memory_gib, seed
 
     @property
@@ -88,15 +93,31 @@ class GradientStatistics(Probe):
         return measure(snapshot, landscapes)
 
     def _in_y(self, snapshot: Snapshot, landscapes: list[int]) -> xr.Dataset:
-        per_landscape = [self._energy_gradient(snapshot, k) for k in track(landscapes, "gradients in y")]
-        found = {name: np.stack([values[name] for values in per_landscape]) for name in per_landscape[0]}
+        per_landscape = [
+            self._energy_gradient(snapshot, k) for k in track(landscapes, "gradients in y")
+        ]
+        found = {
+            name: np.stack([values[name] for values in per_landscape]) for name in per_landscape[0]
+        }
         count, d = snapshot.batch.y.shape
-        variables: dict[str, Any] = norm_variables(found["norm"], ("landscape", "problem"), "energy / y")
+        variables: dict[str, Any] = norm_variables(
+            found["norm"], ("landscape", "problem"), "energy / y"
+        )
         for name in ("norm_ratio", "alignment", "cosine"):
             variables[name] = ("landscape", found[name].mean(1), {"units": "1"})
-            variables[f"{name}_error"] = ("landscape", found[name].std(1, ddof=1) / np.sqrt(count), {"units": "1"})
-        variables["eigenvalues"] = (("landscape", "rank"), found["eigenvalues"], {"units": "(energy / y)²"})
-        variables |= {name: ("landscape", v) for name, v in effective_ranks(found["eigenvalues"]).items()}
+            variables[f"{name}_error"] = (
+                "landscape",
+                found[name].std(1, ddof=1) / np.sqrt(count),
+                {"units": "1"},
+            )
+        variables["eigenvalues"] = (
+            ("landscape", "rank"),
+            found["eigenvalues"],
+            {"units": "(energy / y)²"},
+        )
+        variables |= {
+            name: ("landscape", v) for name, v in effective_ranks(found["eigenvalues"]).items()
+        }
         variables["participation_isotropic"] = isotropic_participation(count, d)
         theory = self._theory(snapshot, landscapes)
         if theory is not None:
@@ -113,7 +134,9 @@ class GradientStatistics(Probe):
             raise RunError(
                 f"the energy gradient of landscape {k} is not finite; the weights or the point have diverged."
             )
-        eps = (y.double() - (module.schedule.signal[k] * answer).double()) / module.schedule.noise[k].double()
+        eps = (y.double() - (module.schedule.signal[k] * answer).double()) / module.schedule.noise[
+            k
+        ].double()
         inner, size, d = (g * eps).sum(1), g.norm(dim=1), g.shape[1]
         spread = torch.linalg.svdvals(g - g.mean(0)).square() / (len(g) - 1)
         values = {
@@ -127,18 +150,26 @@ class GradientStatistics(Probe):
 
     def _theory(self, snapshot: Snapshot, landscapes: list[int]) -> np.ndarray | None:
         """Eigenvalues (landscape, d) of the gradient covariance of a perfect model, σ²/(ᾱ s + σ²); their mean is E‖g‖²/d = E⟨g, ε⟩/d."""
-        posterior = snapshot.task.posterior(snapshot.batch.x[:1]) if snapshot.task and self.point == "noised" else None
+        posterior = (
+            snapshot.task.posterior(snapshot.batch.x[:1])
+            if snapshot.task and self.point == "noised"
+            else None
+        )
         if posterior is None:
             return None
         schedule = snapshot.module.schedule
         variances = posterior.variances.double()
-        signal, noise = (s[landscapes, None].double().square() for s in (schedule.signal, schedule.noise))
+        signal, noise = (
+            s[landscapes, None].double().square() for s in (schedule.signal, schedule.noise)
+        )
         return (noise / (signal * variances + noise)).sort(descending=True).values.cpu().numpy()
 
     def _in_theta(self, snapshot: Snapshot, landscapes: list[int]) -> xr.Dataset:
         grams, halves = [], []
         for k in track(landscapes, "gradients in theta"):
-            gradients = LossGradients(snapshot.module, snapshot.batch, k, self.seed, self.microbatch)
+            gradients = LossGradients(
+                snapshot.module, snapshot.batch, k, self.seed, self.microbatch
+            )
             gram, half_means = layer_grams(gradients, self.memory_gib * 2**30)
             grams.append(gram)
             halves.append(half_means)
@@ -151,15 +182,29 @@ class GradientStatistics(Probe):
             "weights": ("layer", sizes),
             "participation_isotropic": ("layer", isotropic),
             "landscape_cosine": (pair, cosine, {"long_name": "cosine of mean gradients"}),
-            "landscape_cosine_corrected": (pair, corrected, {"long_name": "cosine of mean gradients, freed of noise"}),
+            "landscape_cosine_corrected": (
+                pair,
+                corrected,
+                {"long_name": "cosine of mean gradients, freed of noise"},
+            ),
             "cosine_chance": gradients.size**-0.5,
         }
         layers = {"layer": [ALL, *gradients.layers], "quantile": list(QUANTILES)}
-        return xr.Dataset(variables, {"landscape": landscapes, "other_landscape": landscapes, **layers})
+        return xr.Dataset(
+            variables, {"landscape": landscapes, "other_landscape": landscapes, **layers}
+        )
 
     def summary(self, result: xr.Dataset) -> str:
         shown = {
-            "y": ["norm_mean", "norm_ratio", "theory_ratio", "alignment", "cosine", "participation", "entropy_rank"],
+            "y": [
+                "norm_mean",
+                "norm_ratio",
+                "theory_ratio",
+                "alignment",
+                "cosine",
+                "participation",
+                "entropy_rank",
+            ],
             "theta": [
                 "norm_mean",
                 "noise_scale",
@@ -170,7 +215,9 @@ class GradientStatistics(Probe):
                 "participation",
             ],
         }[self.space]
-        table = Table(title=f"Gradients in {self.space}, {result.sizes['problem']} of them per landscape")
+        table = Table(
+            title=f"Gradients in {self.space}, {result.sizes['problem']} of them per landscape"
+        )
         columns = [name for name in shown if name in result]
         for heading in ("k", *columns):
             table.add_column(heading.replace("_", " "), justify="right")

@@ -59,7 +59,12 @@ def landscape_cosines(halves: Tensor) -> tuple[np.ndarray, np.ndarray]:
     (K, K) of the means over all problems, and freed of their noise: ⟨G_k, G_l⟩ is estimated from different halves, which share no problem,
     so that noise does not enter its expectation; NaN where ‖G_k‖² is not above noise. It is not clipped and scatters beyond ±1.
     """
-    gram = (halves.double() @ halves.double().mT).cpu().numpy().reshape(len(halves) // 2, 2, len(halves) // 2, 2)
+    gram = (
+        (halves.double() @ halves.double().mT)
+        .cpu()
+        .numpy()
+        .reshape(len(halves) // 2, 2, len(halves) // 2, 2)
+    )
     together = gram.sum((1, 3))
     apart = (gram[:, 0, :, 1] + gram[:, 1, :, 0]) / 2
     size, signal = np.sqrt(np.diag(together)), np.diag(apart)

@@ -32,7 +32,12 @@ def gram_statistics(gram: Array, problems_each: int = 1) -> dict[str, Array]:
     count = gram.shape[-1]
     statistics["mean_cosine"] = _off_diagonal_mean(*value, count)
     statistics["mean_cosine_error"] = _jackknife(_off_diagonal_mean(*leave_one_out, count - 1))
-    centred = gram - gram.mean(-1, keepdims=True) - gram.mean(-2, keepdims=True) + gram.mean((-2, -1), keepdims=True)
+    centred = (
+        gram
+        - gram.mean(-1, keepdims=True)
+        - gram.mean(-2, keepdims=True)
+        + gram.mean((-2, -1), keepdims=True)
+    )
     eigenvalues = np.linalg.eigvalsh(centred)[..., :0:-1].clip(min=0) * problems_each / (count - 1)
     return statistics | {"eigenvalues": eigenvalues} | effective_ranks(eigenvalues)
 
@@ -41,7 +46,9 @@ def effective_ranks(eigenvalues: Array) -> dict[str, Array]:
     """Participation ratio and entropy rank of non-negative eigenvalues (..., r)."""
     with np.errstate(invalid="ignore", divide="ignore"):
         share = eigenvalues / eigenvalues.sum(-1, keepdims=True)
-        entropy = -np.where(share > 0, share * np.log(np.where(share > 0, share, 1)), 0 * share).sum(-1)
+        entropy = -np.where(
+            share > 0, share * np.log(np.where(share > 0, share, 1)), 0 * share
+        ).sum(-1)
         return {"participation": 1 / (share**2).sum(-1), "entropy_rank": np.exp(entropy)}
 
 

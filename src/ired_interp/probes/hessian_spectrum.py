@@ -12,7 +12,12 @@ from rich.table import Table
 from ired_interp.energy import Energy
 from ired_interp.errors import InputError, RunError
 from ired_interp.probes.base import Point, Probe, Snapshot, chosen_landscapes, measuring_point
-from ired_interp.probes.theta_spectrum import MIXED, ThetaObjective, measure_operator, theta_operator
+from ired_interp.probes.theta_spectrum import (
+    MIXED,
+    ThetaObjective,
+    measure_operator,
+    theta_operator,
+)
 from ired_interp.probes.y_hessian import hessians
 from ired_interp.terminal import render, track
 
@@ -91,14 +96,27 @@ class HessianSpectrum(Probe):
             ("dtype", dtype, ("float32", "float64")),
         ):
             if value not in known:
-                raise InputError(f"hessian_spectrum has no {setting} {value!r}; choose {' or '.join(known)}.")
+                raise InputError(
+                    f"hessian_spectrum has no {setting} {value!r}; choose {' or '.join(known)}."
+                )
         if landscapes == "mixed" and space == "y":
-            raise InputError("hessian_spectrum in y takes landscapes 'all' or a list; 'mixed' is for space theta.")
+            raise InputError(
+                "hessian_spectrum in y takes landscapes 'all' or a list; 'mixed' is for space theta."
+            )
         if not memory_gib > 0:
             raise InputError(f"hessian_spectrum has memory_gib={memory_gib}; it must be positive.")
-        self.space, self.landscapes, self.point, self.objective = space, landscapes, point, objective
+        self.space, self.landscapes, self.point, self.objective = (
+            space,
+            landscapes,
+            point,
+            objective,
+        )
         self.eigenpairs, self.which, self.tol = eigenpairs, which, tol
-        self.density_probes, self.density_steps, self.trace_matvecs = density_probes, density_steps, trace_matvecs
+        self.density_probes, self.density_steps, self.trace_matvecs = (
+            density_probes,
+            density_steps,
+            trace_matvecs,
+        )
         self.backend, self.dtype, self.memory_gib, self.seed = backend, dtype, memory_gib, seed
 
     @property
@@ -134,49 +152,90 @@ class HessianSpectrum(Probe):
         landscapes = [MIXED] if mixed else chosen_landscapes(snapshot.module, self.landscapes)  # type: ignore[arg-type]
         parts = []
         for k in track(landscapes, f"Hessian spectrum in θ, {self.objective}"):
-            half, dtype = self.memory_gib * 2**29, getattr(torch, self.dtype)  # the other half is for Lanczos vectors
+            half, dtype = (
+                self.memory_gib * 2**29,
+                getattr(torch, self.dtype),
+            )  # the other half is for Lanczos vectors
             operator = theta_operator(snapshot, self.objective, k, dtype, half, self.seed)
             if not operator.gradient().isfinite().all():
-                raise RunError(f"the gradient in θ of landscape {k} is not finite; the weights have diverged.")
+                raise RunError(
+                    f"the gradient in θ of landscape {k} is not finite; the weights have diverged."
+                )
             scratch = snapshot.scratch / f"landscape{k}" if snapshot.scratch else None
             parts.append(measure_operator(operator, self, half, scratch))
-        result = xr.concat(parts, "landscape", coords="minimal", compat="override", join="override", data_vars="all")
+        result = xr.concat(
+            parts,
+            "landscape",
+            coords="minimal",
+            compat="override",
+            join="override",
+            data_vars="all",
+        )
         return result.assign_coords(landscape=landscapes).assign_attrs(objective=self.objective)
 
     def _in_y(self, snapshot: Snapshot) -> xr.Dataset:
         module = snapshot.module
         landscapes = chosen_landscapes(module, self.landscapes)  # type: ignore[arg-type]
         energy = deepcopy(module.energy).to(getattr(torch, self.dtype)).requires_grad_(False)
-        found = np.stack([self._spectrum(energy, snapshot, k) for k in track(landscapes, "Hessian spectrum in y")])
-        coordinates = {"landscape": landscapes, "problem": np.arange(found.shape[1]), "rank": np.arange(found.shape[2])}
+        found = np.stack(
+            [
+                self._spectrum(energy, snapshot, k)
+                for k in track(landscapes, "Hessian spectrum in y")
+            ]
+        )
+        coordinates = {
+            "landscape": landscapes,
+            "problem": np.arange(found.shape[1]),
+            "rank": np.arange(found.shape[2]),
+        }
         result = xr.Dataset({"eigenvalues": (("landscape", "problem", "rank"), found)}, coordinates)
-        result["eigenvalues"].attrs = {"long_name": "eigenvalues of the Hessian of E in y", "units": "energy / y²"}
+        result["eigenvalues"].attrs = {
+            "long_name": "eigenvalues of the Hessian of E in y",
+            "units": "energy / y²",
+        }
         result = result.assign(_derived(found))
         theory = _theory(snapshot, landscapes)
         if theory is not None:
             deviation = np.sqrt(((found / theory[:, None, :] - 1) ** 2).mean((1, 2)))
-            result["theory"] = (("landscape", "rank"), theory, {"long_name": "spectrum of a perfectly trained model"})
+            result["theory"] = (
+                ("landscape", "rank"),
+                theory,
+                {"long_name": "spectrum of a perfectly trained model"},
+            )
             result["theory_median"] = ("landscape", np.median(theory, 1))
-            result["deviation"] = ("landscape", deviation, {"long_name": "root mean square of λ/theory − 1"})
+            result["deviation"] = (
+                "landscape",
+                deviation,
+                {"long_name": "root mean square of λ/theory − 1"},
+            )
         return result
 
     def _spectrum(self, energy: Energy, snapshot: Snapshot, k: int) -> np.ndarray:
         dtype = getattr(torch, self.dtype)
-        x, y = snapshot.batch.x.to(dtype), measuring_point(snapshot, k, self.point, self.seed).to(dtype)
+        x, y = (
+            snapshot.batch.x.to(dtype),
+            measuring_point(snapshot, k, self.point, self.seed).to(dtype),
+        )
         mine = snapshot.ranks.share(len(y))
         matrices = y.new_zeros(0, y.shape[1], y.shape[1])
         if mine.start < mine.stop:
             matrices = hessians(energy, x[mine], y[mine], k, self.memory_gib * 2**30)
-        if not all(snapshot.ranks.everyone(bool(matrices.isfinite().all()))):
-            raise RunError(f"the Hessian in y of landscape {k} is not finite; the weights or the point have diverged.")
+        if not all(snapshot.ranks.all_gather_object(bool(matrices.isfinite().all()))):
+            raise RunError(
+                f"the Hessian in y of landscape {k} is not finite; the weights or the point have diverged."
+            )
         return snapshot.ranks.gather(torch.linalg.eigvalsh(matrices.double()).cpu().numpy())
 
     def summary(self, result: xr.Dataset) -> str:
         if self.space == "y":
-            title = f"Hessian of E in y at the {self.point} point, {result.sizes['problem']} problems"
+            title = (
+                f"Hessian of E in y at the {self.point} point, {result.sizes['problem']} problems"
+            )
             columns = {name: heading for name, heading in _HEADINGS.items() if name in result}
         else:
-            title = f"Hessian of the {self.objective} in θ, {int(result['parameters'][0])} parameters"
+            title = (
+                f"Hessian of the {self.objective} in θ, {int(result['parameters'][0])} parameters"
+            )
             result = result.assign(
                 lambda_min=result["eigenvalues"].min("rank"),
                 lambda_max=result["eigenvalues"].max("rank"),
@@ -190,7 +249,8 @@ class HessianSpectrum(Probe):
             table.add_column(heading, justify="right")
         for i, k in enumerate(result["landscape"].values):
             table.add_row(
-                "mixed" if k == MIXED else str(k), *(_format(name, float(result[name][i])) for name in columns)
+                "mixed" if k == MIXED else str(k),
+                *(_format(name, float(result[name][i])) for name in columns),
             )
         return render(table)
 
@@ -214,8 +274,13 @@ def _theory(snapshot: Snapshot, landscapes: Sequence[int]) -> np.ndarray | None:
     if posterior is None:
         return None
     variances = posterior.variances.double().cpu().numpy()
-    signal, noise = (getattr(snapshot.module.schedule, name).double().cpu().numpy() for name in ("signal", "noise"))
-    return np.stack([np.sort(noise[k] / (signal[k] ** 2 * variances + noise[k] ** 2)) for k in landscapes])
+    signal, noise = (
+        getattr(snapshot.module.schedule, name).double().cpu().numpy()
+        for name in ("signal", "noise")
+    )
+    return np.stack(
+        [np.sort(noise[k] / (signal[k] ** 2 * variances + noise[k] ** 2)) for k in landscapes]
+    )
 
 
 _SHARES = ("negative_share", "deviation", "found", "in_gradient")
@@ -225,4 +290,10 @@ _SHORT = ("condition_number", "residual", "trace", "trace_low", "trace_high")
 def _format(name: str, value: float) -> str:
     if name in _SHARES:
         return f"{value:.1%}"
-    return f"{value:.1f}" if name == "effective_rank" else f"{value:.3g}" if name in _SHORT else f"{value:.3f}"
+    return (
+        f"{value:.1f}"
+        if name == "effective_rank"
+        else f"{value:.3g}"
+        if name in _SHORT
+        else f"{value:.3f}"
+    )

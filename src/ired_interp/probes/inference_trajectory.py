@@ -11,7 +11,7 @@ from rich.table import Table
 from torch import Tensor
 
 from ired_interp.diffusion import Inference, anneal
-from ired_interp.diffusion.inference import Landscape
+from ired_interp.diffusion.inference import LandscapeMinimisation
 from ired_interp.energy import Energy
 from ired_interp.errors import InputError, RunError
 from ired_interp.probes.base import Probe, Snapshot
@@ -42,7 +42,9 @@ class InferenceTrajectory(Probe):
 
     name = "inference_trajectory"
 
-    def __init__(self, steps: int | None = None, rank: int | None = None, candidates: int = 24, seed: int = 0) -> None:
+    def __init__(
+        self, steps: int | None = None, rank: int | None = None, candidates: int = 24, seed: int = 0
+    ) -> None:
         if candidates < 3 or (steps is not None and steps < 1):
             raise InputError(
                 f"inference_trajectory got steps={steps} and candidates={candidates}; give at least 1 step and 3 candidates."
@@ -74,13 +76,17 @@ class InferenceTrajectory(Probe):
             If an energy is not finite.
         """
         module, (x, y) = snapshot.module, snapshot.batch
-        settings = module.inference if self.steps is None else replace(module.inference, steps=self.steps)
+        settings = (
+            module.inference if self.steps is None else replace(module.inference, steps=self.steps)
+        )
         settings = settings.within(module.value_range)
         if not settings.gradient_descent or settings.steps < 1:
             raise InputError(
                 "inference_trajectory follows gradient descent; this model's inference takes no gradient steps."
             )
-        start = torch.randn(y.shape, generator=stream(y.device, self.seed, "start"), device=y.device, dtype=y.dtype)
+        start = torch.randn(
+            y.shape, generator=stream(y.device, self.seed, "start"), device=y.device, dtype=y.dtype
+        )
         rank = known_rank(snapshot.task, self.rank)
         found: dict[str, list[np.ndarray]] = {}
         visited = []
@@ -89,12 +95,17 @@ class InferenceTrajectory(Probe):
             for place in track(list(steps), "inference"):
                 visited.append(place.k)
                 for name, values in (
-                    self._along(snapshot, place, settings) | self._on_manifold(snapshot, place, rank)
+                    self._along(snapshot, place, settings)
+                    | self._on_manifold(snapshot, place, rank)
                 ).items():
                     found.setdefault(name, []).append(values)
-        return self._dataset({name: np.stack(values) for name, values in found.items()}, visited, snapshot, rank)
+        return self._dataset(
+            {name: np.stack(values) for name, values in found.items()}, visited, snapshot, rank
+        )
 
-    def _along(self, snapshot: Snapshot, place: Landscape, settings: Inference) -> dict[str, np.ndarray]:
+    def _along(
+        self, snapshot: Snapshot, place: LandscapeMinimisation, settings: Inference
+    ) -> dict[str, np.ndarray]:
         module, (x, answer), k = snapshot.module, snapshot.batch, place.k
         signal, eta = module.schedule.signal[k], module.schedule.step[k]
         points = torch.stack([iterate.y for iterate in place.iterates])
@@ -102,10 +113,16 @@ class InferenceTrajectory(Probe):
         curved = _curvature_along(module.energy, x, points[:-1], gradients[:-1], k)
         energies = torch.stack([iterate.energy for iterate in place.iterates])
         if not energies.isfinite().all():
-            raise RunError(f"the energy of landscape {k} is not finite along inference; the weights have diverged.")
+            raise RunError(
+                f"the energy of landscape {k} is not finite along inference; the weights have diverged."
+            )
         posterior = snapshot.task.posterior(x) if snapshot.task else None
         centre = signal * (answer if posterior is None else posterior.mean)
-        moves: dict[str, list[float]] = {"contraction": [], "gradient_contraction": [], "predicted_contraction": []}
+        moves: dict[str, list[float]] = {
+            "contraction": [],
+            "gradient_contraction": [],
+            "predicted_contraction": [],
+        }
         for i, iterate in enumerate(place.iterates[1:]):
             rows = iterate.accepted
             before, after = (points[j][rows] - centre[rows] for j in (i, i + 1))
@@ -113,12 +130,18 @@ class InferenceTrajectory(Probe):
             size = eta * (1 if i == 0 else settings.descent.later_factor)
             floor = _ROUNDING * torch.finfo(answer.dtype).eps * points[i][rows].norm()
             moves["contraction"].append(_ratio(after.norm(), before.norm(), floor))
-            moves["gradient_contraction"].append(_ratio((g_after * g).sum(), g.square().sum(), (floor / eta).square()))
+            moves["gradient_contraction"].append(
+                _ratio((g_after * g).sum(), g.square().sum(), (floor / eta).square())
+            )
             moves["predicted_contraction"].append(
-                1 - float(size) * _ratio(curved[i][rows].sum(), g.square().sum(), (floor / eta).square())
+                1
+                - float(size)
+                * _ratio(curved[i][rows].sum(), g.square().sum(), (floor / eta).square())
             )
         values: dict[str, Any] = {name: np.array(value) for name, value in moves.items()}
-        values["accepted"] = torch.stack([iterate.accepted for iterate in place.iterates[1:]]).cpu().numpy()
+        values["accepted"] = (
+            torch.stack([iterate.accepted for iterate in place.iterates[1:]]).cpu().numpy()
+        )
         values["energy"] = energies.double().cpu().numpy()
         values["gradient_norm"] = gradients.double().norm(dim=2).cpu().numpy()
         values["error"] = (points / signal - answer).double().square().mean(2).cpu().numpy()
@@ -127,7 +150,9 @@ class InferenceTrajectory(Probe):
             values["effective_rank"] = effective_ranks(spectrum)["participation"]
         return values
 
-    def _on_manifold(self, snapshot: Snapshot, place: Landscape, rank: int | None) -> dict[str, np.ndarray]:
+    def _on_manifold(
+        self, snapshot: Snapshot, place: LandscapeMinimisation, rank: int | None
+    ) -> dict[str, np.ndarray]:
         if rank is None:
             return {}
         module, (x, answer), k = snapshot.module, snapshot.batch, place.k
@@ -152,7 +177,11 @@ class InferenceTrajectory(Probe):
     ) -> xr.Dataset:
         count = len(snapshot.batch.y)
         steps = found["energy"].shape[1]
-        coordinates = {"landscape": visited, "inner_step": np.arange(steps), "move": np.arange(1, steps)}
+        coordinates = {
+            "landscape": visited,
+            "inner_step": np.arange(steps),
+            "move": np.arange(1, steps),
+        }
         variables: dict[str, Any] = {}
         units = {"energy": "energy", "gradient_norm": "energy / y", "error": "y² per entry"}
         for name in ("energy", "gradient_norm", "error", "effective_rank", "normal_ratio"):
@@ -160,7 +189,9 @@ class InferenceTrajectory(Probe):
                 unit = {"units": units.get(name, "1")}
                 variables[name] = (("landscape", "inner_step", "problem"), found[name], unit)
                 variables |= _mean(f"{name}_mean", ("landscape", "inner_step"), found[name], unit)
-        variables |= _mean("acceptance", ("landscape", "move"), found["accepted"].astype(float), {"units": "1"})
+        variables |= _mean(
+            "acceptance", ("landscape", "move"), found["accepted"].astype(float), {"units": "1"}
+        )
         for name in ("contraction", "gradient_contraction", "predicted_contraction"):
             variables[name] = (("landscape", "move"), found[name], {"units": "1"})
         for name in ("normal_ratio_answer", "energy_distance_correlation"):
@@ -224,9 +255,15 @@ def _ratio(above: Tensor, below: Tensor, floor: Tensor) -> float:
     return float(above / below) if below > floor else math.nan
 
 
-def _mean(name: str, dims: tuple[str, ...], values: np.ndarray, unit: dict[str, str]) -> dict[str, Any]:
+def _mean(
+    name: str, dims: tuple[str, ...], values: np.ndarray, unit: dict[str, str]
+) -> dict[str, Any]:
     count = values.shape[-1]
-    error = values.std(-1, ddof=1) / math.sqrt(count) if count > 1 else np.full(values.shape[:-1], np.nan)
+    error = (
+        values.std(-1, ddof=1) / math.sqrt(count)
+        if count > 1
+        else np.full(values.shape[:-1], np.nan)
+    )
     return {name: (dims, values.mean(-1), unit), f"{name}_error": (dims, error, unit)}
 
 
@@ -235,6 +272,8 @@ def _theory(snapshot: Snapshot, visited: list[int]) -> np.ndarray | None:
     if posterior is None:
         return None
     schedule = snapshot.module.schedule
-    signal, noise, step = (s[visited, None].double() for s in (schedule.signal, schedule.noise, schedule.step))
+    signal, noise, step = (
+        s[visited, None].double() for s in (schedule.signal, schedule.noise, schedule.step)
+    )
     factors = 1 - step * noise / (signal.square() * posterior.variances.double() + noise.square())
     return torch.stack([factors.min(1).values, factors.max(1).values], dim=1).cpu().numpy()

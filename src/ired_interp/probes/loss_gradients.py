@@ -29,29 +29,42 @@ class LossGradients:
     size : N, weights in all. count : number of rows.
     """
 
-    def __init__(self, module: IREDModule, problems: Problems, k: int, seed: int, microbatch: int = 1) -> None:
+    def __init__(
+        self, module: IREDModule, problems: Problems, k: int, seed: int, microbatch: int = 1
+    ) -> None:
         x, y = problems
         if microbatch < 1 or len(y) % microbatch:
-            raise InputError(f"{len(y)} problems cannot be cut into microbatches of {microbatch}; choose a divisor.")
+            raise InputError(
+                f"{len(y)} problems cannot be cut into microbatches of {microbatch}; choose a divisor."
+            )
         generator = stream(y.device, seed, "loss", k)
-        eps, contrast_eps = torch.randn(2, *y.shape, generator=generator, device=y.device, dtype=y.dtype)
+        eps, contrast_eps = torch.randn(
+            2, *y.shape, generator=generator, device=y.device, dtype=y.dtype
+        )
         self._data = [tensor.unflatten(0, (-1, microbatch)) for tensor in (x, y, eps, contrast_eps)]
         self._k = torch.full((microbatch,), k, device=y.device)
         self._loss = TrainingLoss(module)
         self._weights = {n: p.detach() for n, p in self._loss.named_parameters() if p.requires_grad}
         if not self._weights:
-            raise InputError(f"{type(module.energy).__name__} has no weights; measure it in space 'y'.")
+            raise InputError(
+                f"{type(module.energy).__name__} has no weights; measure it in space 'y'."
+            )
         self._names: dict[str, list[str]] = {}
         for name in self._weights:
             self._names.setdefault(layer_of(name.removeprefix("energy.")), []).append(name)
-        self.layers = {layer: sum(self._weights[n].numel() for n in names) for layer, names in self._names.items()}
+        self.layers = {
+            layer: sum(self._weights[n].numel() for n in names)
+            for layer, names in self._names.items()
+        }
         self.size, self.count = sum(self.layers.values()), len(y) // microbatch
 
     def __getitem__(self, rows: slice) -> dict[str, Tensor]:
         """{layer: (rows, N_l)}."""
 
         def loss(weights: dict[str, Tensor], x: Tensor, y: Tensor, *noise: Tensor) -> Tensor:
-            value: Tensor = torch.func.functional_call(self._loss, weights, (x, y, Noise(self._k, *noise)))
+            value: Tensor = torch.func.functional_call(
+                self._loss, weights, (x, y, Noise(self._k, *noise))
+            )
             return value
 
         every = torch.func.vmap(torch.func.grad(loss), in_dims=(None, *([0] * len(self._data))))
@@ -59,12 +72,15 @@ class LossGradients:
         if not all(g.isfinite().all() for g in found.values()):
             raise RunError("a gradient of the loss is not finite; the weights have diverged.")
         return {
-            layer: torch.cat([found[name].flatten(1) for name in names], dim=1) for layer, names in self._names.items()
+            layer: torch.cat([found[name].flatten(1) for name in names], dim=1)
+            for layer, names in self._names.items()
         }
 
     def chunks(self, memory: float) -> Iterator[slice]:
         """Slices of rows whose computation takes about `memory` bytes."""
-        at_once = max(1, int(memory / (4 * self.size * next(iter(self._weights.values())).element_size())))
+        at_once = max(
+            1, int(memory / (4 * self.size * next(iter(self._weights.values())).element_size()))
+        )
         for start in range(0, self.count, at_once):
             yield slice(start, min(start + at_once, self.count))
 
@@ -74,7 +90,11 @@ class TrainingLoss(nn.Module):
 
     def __init__(self, module: IREDModule) -> None:
         super().__init__()
-        self.energy, self.schedule, self.objective = module.energy, module.schedule, module.objective
+        self.energy, self.schedule, self.objective = (
+            module.energy,
+            module.schedule,
+            module.objective,
+        )
 
     def forward(self, x: Tensor, y: Tensor, noise: Noise) -> Tensor:
         return self.objective(self.energy, self.schedule, x, y, noise).total

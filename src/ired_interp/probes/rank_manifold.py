@@ -29,17 +29,23 @@ def square_matrices(y: Tensor) -> Tensor:
     """`as_matrices`, or an InputError."""
     matrices = as_matrices(y)
     if matrices is None:
-        raise InputError(f"answers of {y.shape[-1]} entries are no square matrices and have no rank; leave rank out.")
+        raise InputError(
+            f"answers of {y.shape[-1]} entries are no square matrices and have no rank; leave rank out."
+        )
     return matrices
 
 
 def normal_ratio(gradient: Tensor, answer: Tensor, rank: int) -> tuple[np.ndarray, float]:
     """‖normal‖/‖tangent‖ (B,) of gradients (B, n²) on the rank-r manifold at answers (B, n²), and what a gradient without direction gives."""
-    split = tangent_normal_split(square_matrices(gradient.double()), square_matrices(answer.double()), rank)
+    split = tangent_normal_split(
+        square_matrices(gradient.double()), square_matrices(answer.double()), rank
+    )
     return split.ratio.cpu().numpy(), split.chance_ratio
 
 
-def rotated_answers(answer: Tensor, rank: int, angles: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def rotated_answers(
+    answer: Tensor, rank: int, angles: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """Answers whose column space is turned, with singular values and row space as they were.
 
     Parameters
@@ -59,12 +65,19 @@ def rotated_answers(answer: Tensor, rank: int, angles: Tensor, generator: torch.
     inside, outside, q = u[..., :rank], u[..., rank:], min(rank, n - rank)
 
     def mixed(size: int) -> Tensor:
-        return torch.linalg.qr(torch.randn(count, size, size, generator=generator, dtype=u.dtype, device=u.device)).Q
+        return torch.linalg.qr(
+            torch.randn(count, size, size, generator=generator, dtype=u.dtype, device=u.device)
+        ).Q
 
     mix = mixed(rank)
     inside, outside = inside @ mix, (outside @ mixed(n - rank))[..., :q]
-    cos, sin = (part[:, None, None, None] for part in (angles.cos().double(), angles.sin().double()))
-    turned = torch.cat([cos * inside[..., :q] + sin * outside, inside[..., q:].expand(len(angles), -1, -1, -1)], dim=-1)
+    cos, sin = (
+        part[:, None, None, None] for part in (angles.cos().double(), angles.sin().double())
+    )
+    turned = torch.cat(
+        [cos * inside[..., :q] + sin * outside, inside[..., q:].expand(len(angles), -1, -1, -1)],
+        dim=-1,
+    )
     rows = mix.mT @ (s[..., :rank, None] * vt[..., :rank, :])
     return (turned @ rows).flatten(-2).to(answer.dtype), q**0.5 * angles
 

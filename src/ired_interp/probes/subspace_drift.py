@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -68,15 +68,23 @@ class SubspaceDrift(Probe):
             ("space", space, Literal["y", "theta"]),
             ("axis", axis, Axis),
         ):
-            if value not in known.__args__:  # type: ignore[attr-defined]
-                raise InputError(f"subspace_drift has no {what} {value!r}; choose one of {', '.join(known.__args__)}.")  # type: ignore[attr-defined]
+            if value not in get_args(known):
+                raise InputError(
+                    f"subspace_drift has no {what} {value!r}; choose one of {', '.join(get_args(known))}."
+                )
         if space == "theta" and (source not in ("hessian", "gradients") or axis == "inference"):
             raise InputError(
                 f"subspace_drift cannot follow {source!r} along {axis!r} in theta; choose space 'y', or hessian or gradients."
             )
         if p < 1:
             raise InputError(f"subspace_drift got p={p}; a subspace needs at least 1 dimension.")
-        self.source, self.space, self.axis, self.p, self.landscapes = source, space, axis, p, landscapes
+        self.source, self.space, self.axis, self.p, self.landscapes = (
+            source,
+            space,
+            axis,
+            p,
+            landscapes,
+        )
         self.layer, self.point, self.memory_gib, self.seed = layer, point, memory_gib, seed
         self.folder: Path | None = None  # where snapshots of training are kept; in memory if None
         self.histories: dict[int, History] = {}
@@ -89,7 +97,11 @@ class SubspaceDrift(Probe):
     def settings(self) -> dict[str, Any]:
         """Its arguments and, over training, the snapshots (label, checkpoint) that the result compares."""
         own = super().settings()
-        return own | {"snapshots": [list(origin) for origin in self.origins]} if self.axis == "training" else own
+        return (
+            own | {"snapshots": [list(origin) for origin in self.origins]}
+            if self.axis == "training"
+            else own
+        )
 
     def __call__(self, snapshot: Snapshot) -> xr.Dataset:
         """Measure; over training, add a snapshot and compare all so far.
@@ -113,7 +125,9 @@ class SubspaceDrift(Probe):
         if self.axis == "inference":
             return self._along_inference(snapshot, landscapes)
         history: History | None = None
-        for k in track(sorted(landscapes, reverse=True), f"subspaces: {self.source} in {self.space}"):
+        for k in track(
+            sorted(landscapes, reverse=True), f"subspaces: {self.source} in {self.space}"
+        ):
             estimate = self._estimate(snapshot, k)
             history = history if history is not None else _history_for(estimate[0], None)
             history.append(k, *estimate)
@@ -127,18 +141,28 @@ class SubspaceDrift(Probe):
             if label in labels:
                 label = f"{snapshot.step}:{snapshot.checkpoint}"
             found = {
-                k: self._estimate(snapshot, k) for k in track(landscapes, f"subspaces: {self.source} in {self.space}")
+                k: self._estimate(snapshot, k)
+                for k in track(landscapes, f"subspaces: {self.source} in {self.space}")
             }
             for k, estimate in found.items():
                 if k not in self.histories:
-                    self.histories[k] = _history_for(estimate[0], self.folder and self.folder / f"landscape-{k}")
+                    self.histories[k] = _history_for(
+                        estimate[0], self.folder and self.folder / f"landscape-{k}"
+                    )
                 self.histories[k].append(label, *estimate)
             self.origins.append((label, snapshot.checkpoint))
-        every = [xr.Dataset(repeated_variables(h) | self._beside_answer(h, snapshot)) for h in self.histories.values()]
+        every = [
+            xr.Dataset(repeated_variables(h) | self._beside_answer(h, snapshot))
+            for h in self.histories.values()
+        ]
         return _stack(every, list(self.histories))
 
     def _along_inference(self, snapshot: Snapshot, landscapes: list[int]) -> xr.Dataset:
-        walks = zip(self._iterates(snapshot, self.seed), self._iterates(snapshot, self.seed + 1), strict=True)
+        walks = zip(
+            self._iterates(snapshot, self.seed),
+            self._iterates(snapshot, self.seed + 1),
+            strict=True,
+        )
         history: History | None = None
         places = []
         for position, ((k, inner, y), (_, _, other)) in enumerate(walks):
@@ -151,22 +175,35 @@ class SubspaceDrift(Probe):
         assert history is not None
         result = xr.Dataset(repeated_variables(history) | self._beside_answer(history, snapshot))
         return result.assign(
-            landscape=("snapshot", [k for k, _ in places]), inner_step=("snapshot", [i for _, i in places])
+            landscape=("snapshot", [k for k, _ in places]),
+            inner_step=("snapshot", [i for _, i in places]),
         )
 
     @torch.no_grad()
     def _iterates(self, snapshot: Snapshot, seed: int) -> list[tuple[int, int, Tensor]]:
         module, (x, y) = snapshot.module, snapshot.batch
-        start = torch.randn(y.shape, generator=stream(y.device, seed, "start"), device=y.device, dtype=y.dtype)
-        visited = anneal(module.energy, module.schedule, x, start, module.inference.within(module.value_range))
-        return [(place.k, inner, iterate.y) for place in visited for inner, iterate in enumerate(place.iterates)]
+        start = torch.randn(
+            y.shape, generator=stream(y.device, seed, "start"), device=y.device, dtype=y.dtype
+        )
+        visited = anneal(
+            module.energy, module.schedule, x, start, module.inference.within(module.value_range)
+        )
+        return [
+            (place.k, inner, iterate.y)
+            for place in visited
+            for inner, iterate in enumerate(place.iterates)
+        ]
 
     def _estimate(self, snapshot: Snapshot, k: int) -> Estimate:
         if self.space == "theta":
-            first, second = (self._in_theta(half, k, self.seed + i) for i, half in enumerate(_halves(snapshot)))
+            first, second = (
+                self._in_theta(half, k, self.seed + i) for i, half in enumerate(_halves(snapshot))
+            )
             return first, second
         point = "trajectory" if self.source == "solution" else self.point
-        y, other = (measuring_point(snapshot, k, point, seed) for seed in (self.seed, self.seed + 1))
+        y, other = (
+            measuring_point(snapshot, k, point, seed) for seed in (self.seed, self.seed + 1)
+        )
         return self._estimate_at(snapshot, k, y, None if point == "answer" else other)
 
     def _estimate_at(self, snapshot: Snapshot, k: int, y: Tensor, other: Tensor | None) -> Estimate:
@@ -175,23 +212,34 @@ class SubspaceDrift(Probe):
         self._check_dimension(round(y.shape[1] ** 0.5) if self.source == "solution" else y.shape[1])
         if self.source == "hessian":
             points, same = (y, x) if other is None else (torch.cat([y, other]), torch.cat([x, x]))
-            found = sources.hessian_directions(energy, same, points, k, self.p, self.memory_gib * 2**30)
+            found = sources.hessian_directions(
+                energy, same, points, k, self.p, self.memory_gib * 2**30
+            )
             return found[: len(y)], None if other is None else found[len(y) :]
         if self.source == "solution":
-            return sources.solution_columns(y, self.p), None if other is None else sources.solution_columns(
-                other, self.p
-            )
+            return sources.solution_columns(
+                y, self.p
+            ), None if other is None else sources.solution_columns(other, self.p)
         if self.source == "gradients":
-            first, second = (sources.energy_gradient_span(energy, x[i::2], y[i::2], k, self.p) for i in (0, 1))
+            first, second = (
+                sources.energy_gradient_span(energy, x[i::2], y[i::2], k, self.p) for i in (0, 1)
+            )
         else:
-            first, second = (sources.activation_span(energy, x[i::2], y[i::2], k, self.p, self.layer) for i in (0, 1))
+            first, second = (
+                sources.activation_span(energy, x[i::2], y[i::2], k, self.p, self.layer)
+                for i in (0, 1)
+            )
         return first, second
 
     def _in_theta(self, snapshot: Snapshot, k: int, seed: int) -> Tensor:
         if self.source == "hessian":
-            return sources.loss_hessian_directions(snapshot.module, snapshot.batch, k, self.p, self.layer, seed)
+            return sources.loss_hessian_directions(
+                snapshot.module, snapshot.batch, k, self.p, self.layer, seed
+            )
         memory = self.memory_gib * 2**30
-        return sources.loss_gradient_span(snapshot.module, snapshot.batch, k, self.p, self.layer, seed, memory)
+        return sources.loss_gradient_span(
+            snapshot.module, snapshot.batch, k, self.p, self.layer, seed, memory
+        )
 
     def _check_dimension(self, ambient: int) -> None:
         if self.source != "activations" and self.p >= ambient:
@@ -226,7 +274,9 @@ class SubspaceDrift(Probe):
         self.histories = {}
         for k, saved in state["histories"].items():
             folder = self.folder and self.folder / f"landscape-{k}"
-            history: History = RepeatedHistory(folder) if "both" in saved else ProblemHistory(folder)
+            history: History = (
+                RepeatedHistory(folder) if "both" in saved else ProblemHistory(folder)
+            )
             history.load_state_dict(saved)
             self.histories[int(k)] = history
 
@@ -248,12 +298,21 @@ class SubspaceDrift(Probe):
         for heading in columns:
             table.add_column(heading, justify="right")
         for part in (
-            [result.sel(landscape=k) for k in result["landscape"].values] if self.axis == "training" else [result]
+            [result.sel(landscape=k) for k in result["landscape"].values]
+            if self.axis == "training"
+            else [result]
         ):
             for i, label in enumerate(part["label"].values):
                 before = max(i - 1, 0)
-                name = f"k = {int(part['landscape'])}, step {label}" if self.axis == "training" else str(label)
-                cells = [part[v][i, before] for v in ("overlap", "overlap_independent", "overlap_corrected")]
+                name = (
+                    f"k = {int(part['landscape'])}, step {label}"
+                    if self.axis == "training"
+                    else str(label)
+                )
+                cells = [
+                    part[v][i, before]
+                    for v in ("overlap", "overlap_independent", "overlap_corrected")
+                ]
                 cells += [
                     part["overlap_corrected"][i, 0],
                     part["reliability"][i],
@@ -276,4 +335,6 @@ def _stack(parts: list[xr.Dataset], landscapes: list[int]) -> xr.Dataset:
 
 def _halves(snapshot: Snapshot) -> tuple[Snapshot, Snapshot]:
     x, y = snapshot.batch
-    return replace(snapshot, batch=Problems(x[0::2], y[0::2])), replace(snapshot, batch=Problems(x[1::2], y[1::2]))
+    return replace(snapshot, batch=Problems(x[0::2], y[0::2])), replace(
+        snapshot, batch=Problems(x[1::2], y[1::2])
+    )

@@ -17,11 +17,15 @@ from ired_interp.tasks.base import Problems
 
 
 @torch.no_grad()
-def hessian_directions(energy: Energy, x: Tensor, y: Tensor, k: int, p: int, memory: float) -> Tensor:
+def hessian_directions(
+    energy: Energy, x: Tensor, y: Tensor, k: int, p: int, memory: float
+) -> Tensor:
     """Eigenvectors of the p largest eigenvalues of ∇²_y E for each problem, (B, d_y, p)."""
     matrices = hessians(energy, x, y, k, memory)
     if not matrices.isfinite().all():
-        raise RunError(f"the Hessian in y of landscape {k} is not finite; the weights or the point have diverged.")
+        raise RunError(
+            f"the Hessian in y of landscape {k} is not finite; the weights or the point have diverged."
+        )
     return torch.linalg.eigh(matrices.double()).eigenvectors[..., -p:].flip(-1)
 
 
@@ -42,7 +46,9 @@ def energy_gradient_span(energy: Energy, x: Tensor, y: Tensor, k: int, p: int) -
 
 
 @torch.no_grad()
-def activation_span(energy: Energy, x: Tensor, y: Tensor, k: int, p: int, layer: str | None) -> Tensor:
+def activation_span(
+    energy: Energy, x: Tensor, y: Tensor, k: int, p: int, layer: str | None
+) -> Tensor:
     """Leading p directions of a layer's output over all problems, (width, p)."""
     seen: dict[str, Tensor] = {}
 
@@ -53,24 +59,36 @@ def activation_span(energy: Energy, x: Tensor, y: Tensor, k: int, p: int, layer:
 
         return hook
 
-    hooks = [module.register_forward_hook(keep(name)) for name, module in energy.named_modules() if name]
+    hooks = [
+        module.register_forward_hook(keep(name)) for name, module in energy.named_modules() if name
+    ]
     try:
         energy(x, y, k)
     finally:
         for handle in hooks:
             handle.remove()
     if layer not in seen:
-        raise InputError(f"layer {layer!r} has no activations per problem; choose one of {', '.join(seen) or 'none'}.")
+        raise InputError(
+            f"layer {layer!r} has no activations per problem; choose one of {', '.join(seen) or 'none'}."
+        )
     return _span(seen[layer], p, f"activations of {layer}")
 
 
 def loss_gradient_span(
-    module: IREDModule, problems: Problems, k: int, p: int, layer: str | None, seed: int, memory: float
+    module: IREDModule,
+    problems: Problems,
+    k: int,
+    p: int,
+    layer: str | None,
+    seed: int,
+    memory: float,
 ) -> Tensor:
     """Leading p directions of the loss gradients of single problems, (N, p), in all weights or one layer's."""
     gradients = LossGradients(module, problems, k, seed)
     if layer is not None and layer not in gradients.layers:
-        raise InputError(f"there is no layer {layer!r} with weights; choose one of {', '.join(gradients.layers)}.")
+        raise InputError(
+            f"there is no layer {layer!r} with weights; choose one of {', '.join(gradients.layers)}."
+        )
     size = gradients.layers[layer] if layer else gradients.size
     if 4 * size * gradients.count > memory:
         raise InputError(
@@ -94,7 +112,9 @@ def loss_hessian_directions(
     loss = TrainingLoss(module)
     generator = stream(y.device, seed, "loss", k)
     rows = torch.full((len(y),), k, device=y.device)
-    noise = Noise(rows, *torch.randn(2, *y.shape, generator=generator, device=y.device, dtype=y.dtype))
+    noise = Noise(
+        rows, *torch.randn(2, *y.shape, generator=generator, device=y.device, dtype=y.dtype)
+    )
     named = {name: w for name, w in module.energy.named_parameters() if w.requires_grad}
     chosen = {name: w for name, w in named.items() if layer in (None, layer_of(name))}
     if not chosen:
@@ -102,7 +122,14 @@ def loss_hessian_directions(
         raise InputError(
             f"there is no layer {layer!r} with weights; choose one of {', '.join(layers) or 'none: it has no weights'}."
         )
-    spectrum = lanczos(HessianOperator(lambda: loss(x, y, noise), chosen), p, "LA", tol=1e-4, seed=seed, progress=False)
+    spectrum = lanczos(
+        HessianOperator(lambda: loss(x, y, noise), chosen),
+        p,
+        "LA",
+        tol=1e-4,
+        seed=seed,
+        progress=False,
+    )
     if not spectrum.converged.all():
         raise RunError(
             f"{int((~spectrum.converged).sum())} of {p} eigenvectors of landscape {k} did not converge ({spectrum.stopped})."

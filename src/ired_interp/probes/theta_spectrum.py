@@ -34,7 +34,12 @@ _NEARLY_ZERO = 1e-3  # of the largest eigenvalue in magnitude
 
 
 def theta_operator(
-    snapshot: Snapshot, objective: ThetaObjective, k: int, dtype: torch.dtype, memory: float, seed: int
+    snapshot: Snapshot,
+    objective: ThetaObjective,
+    k: int,
+    dtype: torch.dtype,
+    memory: float,
+    seed: int,
 ) -> HessianOperator:
     """Hessian in θ of an objective in landscape k (or MIXED), on the snapshot's problems with noise drawn once, shared out over its ranks.
 
@@ -62,11 +67,19 @@ def theta_operator(
     function, data = _objective(objective, module.objective, energy, schedule, x, y, noise)
     mine = snapshot.ranks.share(len(y))
     share = [tuple(part[mine] for part in data)] if mine.start < mine.stop else []
-    return HessianOperator(function, energy, share, memory=int(memory), group=snapshot.ranks.group(y.device))
+    return HessianOperator(
+        function, energy, share, memory=int(memory), group=snapshot.ranks.group(y.device)
+    )
 
 
 def _objective(
-    name: ThetaObjective, training: Objective, energy: Energy, schedule: Schedule, x: Tensor, y: Tensor, noise: Noise
+    name: ThetaObjective,
+    training: Objective,
+    energy: Energy,
+    schedule: Schedule,
+    x: Tensor,
+    y: Tensor,
+    noise: Noise,
 ) -> tuple[Callable[[Any], Tensor], tuple[Tensor, ...]]:
     noised = schedule.noised(y, noise.k, noise.eps)
     if name == "energy":
@@ -84,7 +97,9 @@ def _objective(
     def loss(rows: tuple[Tensor, ...]) -> Tensor:
         x, k, noised, eps, positive, negative = rows
         context = energy.condition(x, k)
-        contrast = F.softplus(energy.evaluate(context, positive) - energy.evaluate(context, negative)).mean()
+        contrast = F.softplus(
+            energy.evaluate(context, positive) - energy.evaluate(context, negative)
+        ).mean()
         return score(x, k, noised, eps) + training.contrast_weight * contrast
 
     return loss, (x, noise.k, noised, noise.eps, positive, negative)
@@ -103,7 +118,9 @@ class Settings(Protocol):
     seed: int
 
 
-def measure_operator(operator: HessianOperator, settings: Settings, memory: float, scratch: Path | None) -> xr.Dataset:
+def measure_operator(
+    operator: HessianOperator, settings: Settings, memory: float, scratch: Path | None
+) -> xr.Dataset:
     """Eigenpairs, density and trace of a Hessian.
 
     Parameters
@@ -152,7 +169,11 @@ def measure_operator(operator: HessianOperator, settings: Settings, memory: floa
             seed=settings.seed,
             checkpoint=file,
         )
-        result["density_grid"] = ("bin", curve.grid, {"long_name": "eigenvalue", "units": "objective / θ²"})
+        result["density_grid"] = (
+            "bin",
+            curve.grid,
+            {"long_name": "eigenvalue", "units": "objective / θ²"},
+        )
         for name in ("values", "low", "high"):
             label = "density" if name == "values" else f"density_{name}"
             result[label] = (
@@ -162,9 +183,14 @@ def measure_operator(operator: HessianOperator, settings: Settings, memory: floa
             )
         # Most eigenvalues are nearly 0, where their sign says nothing.
         share = curve.share(high=-_NEARLY_ZERO * float(found.eigenvalues.abs().max()))
-        for name, estimate in (("negative_share", share), ("effective_rank", effective_rank(curve))):
+        for name, estimate in (
+            ("negative_share", share),
+            ("effective_rank", effective_rank(curve)),
+        ):
             result[name], result[f"{name}_error"] = estimate.value, estimate.error
-        result["negative_share"].attrs["long_name"] = f"share of eigenvalues below −{_NEARLY_ZERO:g} of the largest"
+        result["negative_share"].attrs["long_name"] = (
+            f"share of eigenvalues below −{_NEARLY_ZERO:g} of the largest"
+        )
     if settings.trace_matvecs:
         estimate = trace(operator, settings.trace_matvecs, seed=settings.seed)
         for part in ("value", "low", "high"):
@@ -173,9 +199,19 @@ def measure_operator(operator: HessianOperator, settings: Settings, memory: floa
     return result
 
 
-def _eigenpairs(operator: HessianOperator, settings: Settings, memory: int, scratch: Path | None) -> Spectrum:
+def _eigenpairs(
+    operator: HessianOperator, settings: Settings, memory: int, scratch: Path | None
+) -> Spectrum:
     count = min(settings.eigenpairs, operator.shape[0])
     if settings.backend == "pyhessian":
         return pyhessian_eigenvalues(operator, count, settings.tol, seed=settings.seed)
     folder = scratch / "lanczos" if scratch else None
-    return lanczos(operator, count, settings.which, settings.tol, memory=memory, seed=settings.seed, checkpoint=folder)
+    return lanczos(
+        operator,
+        count,
+        settings.which,
+        settings.tol,
+        memory=memory,
+        seed=settings.seed,
+        checkpoint=folder,
+    )

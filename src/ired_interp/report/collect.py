@@ -72,7 +72,9 @@ class Section:
         return found
 
     def _joined(self, series: Series, names: Sequence[str]) -> xr.Dataset | None:
-        parts = {step: r for step in series.steps if (r := self._read(series, step, names)) is not None}
+        parts = {
+            step: r for step in series.steps if (r := self._read(series, step, names)) is not None
+        }
         parts = {step: r for step, r in parts.items() if any(name in r for name in names)}
         if not parts:
             return None
@@ -87,7 +89,9 @@ class Section:
             combine_attrs="override",
         )
 
-    def _read(self, series: Series, step: int, names: Sequence[str] | None = None) -> xr.Dataset | None:
+    def _read(
+        self, series: Series, step: int, names: Sequence[str] | None = None
+    ) -> xr.Dataset | None:
         try:
             return series.at(step, names)
         except InputError as error:
@@ -106,7 +110,9 @@ class Section:
             }
             parts.append(f"at {named.get(str(point), point)}")
         if problems := self.settings.get("problems"):
-            parts.append(f"on {problems} problems of the {self.settings.get('variant', 'same')} distribution")
+            parts.append(
+                f"on {problems} problems of the {self.settings.get('variant', 'same')} distribution"
+            )
         return ", ".join([*parts, f"{self.weights} weights"])
 
 
@@ -128,7 +134,9 @@ def group_runs(runs: Sequence[OpenedRun]) -> list[Group]:
     names = [group.name for group in found]
     for group in found:
         if names.count(group.name) > 1:
-            group.name += " " + ", ".join(f"{k.rsplit('.', 1)[-1]}={v}" for k, v in group.differences.items())
+            group.name += " " + ", ".join(
+                f"{k.rsplit('.', 1)[-1]}={v}" for k, v in group.differences.items()
+            )
     return found
 
 
@@ -153,7 +161,11 @@ def sections(groups: Sequence[Group], notes: list[str]) -> list[Section]:
 
 
 def _irrelevant(key: str) -> bool:
-    return key.startswith(_IRRELEVANT) or key.startswith(_IRRELEVANT_TRAINER) or key.rsplit(".", 1)[-1] == "seed"
+    return (
+        key.startswith(_IRRELEVANT)
+        or key.startswith(_IRRELEVANT_TRAINER)
+        or key.rsplit(".", 1)[-1] == "seed"
+    )
 
 
 def _name(names: list[str]) -> str:

@@ -50,7 +50,10 @@ class Figure:
 
     def svgs(self) -> list[str]:
         """Each panel as an SVG element, sized by its container."""
-        return [_as_element(_draw([panel]), f"{self.name}-{i}", panel.title) for i, panel in enumerate(self.panels)]
+        return [
+            _as_element(_draw([panel]), f"{self.name}-{i}", panel.title)
+            for i, panel in enumerate(self.panels)
+        ]
 
     def save(self, folder: Path) -> list[Path]:
         """All panels side by side as PNG (300 dpi), SVG and PDF, and the numbers as CSV."""
@@ -82,7 +85,9 @@ def _draw(panels: Sequence[Panel]) -> Canvas:
     with matplotlib.rc_context(RC):
         columns = min(len(panels), 3) if len(panels) != 4 else 2
         rows = ceil(len(panels) / columns)
-        canvas = Canvas(figsize=(WIDTH * columns, HEIGHT * rows * max(panel.height for panel in panels)))
+        canvas = Canvas(
+            figsize=(WIDTH * columns, HEIGHT * rows * max(panel.height for panel in panels))
+        )
         for index, panel in enumerate(panels):
             axes = canvas.add_subplot(rows, columns, index + 1)
             axes.set_title(panel.title)

@@ -65,20 +65,30 @@ def write_page(report: Report, path: Path) -> Path:
     -------
     Its path.
     """
-    drawn = [(figure, figure.svgs(), _html(figure.table)) for figure in track(report.figures, "page")]
+    drawn = [
+        (figure, figure.svgs(), _html(figure.table)) for figure in track(report.figures, "page")
+    ]
     colours = on_dark(
-        "".join(svg for _, svgs, _ in drawn for svg in svgs) + "".join(series_colour(g.index) for g in report.groups)
+        "".join(svg for _, svgs, _ in drawn for svg in svgs)
+        + "".join(series_colour(g.index) for g in report.groups)
     )
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
+    template = environment.from_string(
+        files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+    )
     text = template.render(
         title=" · ".join(group.name for group in report.groups),
         report=report,
-        figures=[(figure, [_recoloured(svg, colours) for svg in svgs], table) for figure, svgs, table in drawn],
+        figures=[
+            (figure, [_recoloured(svg, colours) for svg in svgs], table)
+            for figure, svgs, table in drawn
+        ],
         colours=colours,
         swatch={group.index: series_colour(group.index) for group in report.groups},
         runs=[_facts(run, group) for group in report.groups for run in group.runs],
-        configs=[(run.name, run.run.config.read_text()) for group in report.groups for run in group.runs],
+        configs=[
+            (run.name, run.run.config.read_text()) for group in report.groups for run in group.runs
+        ],
         written=time.strftime("%Y-%m-%d %H:%M"),
     )
     with atomic(path) as temporary:
@@ -92,7 +102,8 @@ def save_figures(report: Report, folder: Path) -> list[Path]:
     captions = folder / "captions.md"
     with atomic(captions) as temporary:
         temporary.write_text(
-            "\n".join(f"**{f.title}** (`{f.name}`). {f.caption}\n" for f in report.figures), encoding="utf-8"
+            "\n".join(f"**{f.title}** (`{f.name}`). {f.caption}\n" for f in report.figures),
+            encoding="utf-8",
         )
     return [*paths, captions]
 
@@ -118,7 +129,9 @@ def _recoloured(svg: str, colours: dict[str, str]) -> str:
 def _html(table: pd.DataFrame | None) -> str | None:
     if table is None:
         return None
-    return table.to_html(index=False, border=0, na_rep="–", float_format=lambda value: f"{value:.4g}")
+    return table.to_html(
+        index=False, border=0, na_rep="–", float_format=lambda value: f"{value:.4g}"
+    )
 
 
 def _facts(run: OpenedRun, group: Group) -> dict[str, Any]:
@@ -129,7 +142,9 @@ def _facts(run: OpenedRun, group: Group) -> dict[str, Any]:
     source: dict[str, Any] = {}
     for series in run.series:
         attributes = series.last.attrs
-        source = json.loads(attributes.get("source", "{}")) | json.loads(attributes.get("versions", "{}"))
+        source = json.loads(attributes.get("source", "{}")) | json.loads(
+            attributes.get("versions", "{}")
+        )
         break
     size = ", ".join(f"{k}={v}" for k, v in (task.get("init_args") or {}).items() if v is not None)
     return {
@@ -139,7 +154,9 @@ def _facts(run: OpenedRun, group: Group) -> dict[str, Any]:
         "model": _short((model.get("init_args") or {}).get("energy") or model),
         "steps": f"{int(steps[-1]) if steps.size else 0} of {(config.get('trainer') or {}).get('max_steps', '?')}",
         "seed": config.get("seed_everything"),
-        "differs": ", ".join(f"{k.replace('init_args.', '')} = {v}" for k, v in group.differences.items()),
+        "differs": ", ".join(
+            f"{k.replace('init_args.', '')} = {v}" for k, v in group.differences.items()
+        ),
         "commit": str(source.pop("commit", "–"))[:10],
         "versions": ", ".join(f"{k} {v}" for k, v in source.items()),
     }

@@ -81,12 +81,18 @@ def landscape_colour(k: int, landscapes: int) -> str:
 
 def on_dark(svg: str) -> dict[str, str]:
     """The colours that an SVG uses, each with its counterpart on dark ground."""
-    return {colour: _DARK[colour] for colour in sorted(set(re.findall(r"#[0-9a-f]{6}\b", svg))) if colour in _DARK}
+    return {
+        colour: _DARK[colour]
+        for colour in sorted(set(re.findall(r"#[0-9a-f]{6}\b", svg)))
+        if colour in _DARK
+    }
 
 
 def _ramp() -> dict[str, str]:
     return {
-        landscape_colour(k, count): to_hex(colormaps["viridis"](0.36 + 0.64 * k / max(1, count - 1)))
+        landscape_colour(k, count): to_hex(
+            colormaps["viridis"](0.36 + 0.64 * k / max(1, count - 1))
+        )
         for count in range(1, 33)
         for k in range(count)
     }
@@ -97,7 +103,9 @@ _DARK = _SERIES | _INKS | _ramp()
 
 def log_if_positive(axes: Axes, axis: str, *values: Any) -> None:
     """Make an axis logarithmic where all finite values are positive and span more than a factor of five."""
-    joined = np.concatenate([np.ravel(np.asarray(v, float)) for v in values]) if values else np.array([])
+    joined = (
+        np.concatenate([np.ravel(np.asarray(v, float)) for v in values]) if values else np.array([])
+    )
     joined = joined[np.isfinite(joined)]
     if joined.size and joined.min() > 0 and joined.max() / joined.min() > 5:
         getattr(axes, f"set_{axis}scale")("log")
@@ -109,7 +117,11 @@ def plain_log_ticks(axes: Axes, axis: str) -> None:
     target = getattr(axes, f"{axis}axis")
     low, high = sorted(getattr(axes, f"get_{axis}lim")())
     reach = high / low if low > 0 else np.inf
-    subs = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if reach < 12 else (1.0, 2.0, 5.0) if reach < 300 else (1.0,)
+    subs = (
+        (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if reach < 12 else (1.0, 2.0, 5.0) if reach < 300 else (1.0,)
+    )
     target.set_major_locator(LogLocator(subs=subs, numticks=9))
-    target.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if 1e-4 <= value < 1e5 else f"{value:.0e}"))
+    target.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:g}" if 1e-4 <= value < 1e5 else f"{value:.0e}")
+    )
     target.set_minor_formatter(NullFormatter())

@@ -34,14 +34,20 @@ def answers(groups: Sequence[Group], found: Sequence[Section]) -> list[Answer]:
             [(g, s) for g in groups if (s := _learned(g))],
             "No validation error was logged; was the run trained with ired fit?",
         ),
-        Answer("Is it better than trivial?", _each(errors, _against_floors), "Not tested yet: ired test --ckpt RUN."),
+        Answer(
+            "Is it better than trivial?",
+            _each(errors, _against_floors),
+            "Not tested yet: ired test --ckpt RUN.",
+        ),
         Answer(
             "What do the landscapes look like?",
             _each(hessian, _landscapes),
             "Not measured yet: ired probe --ckpt RUN --probes hessian_spectrum.",
         ),
         Answer(
-            "What drifted?", _each(drift, _drifted), "Not measured: train with --config callbacks/subspace_drift.yaml."
+            "What drifted?",
+            _each(drift, _drifted),
+            "Not measured: train with --config callbacks/subspace_drift.yaml.",
         ),
     ]
 
@@ -61,20 +67,28 @@ def _pick(found: Sequence[Section], label: str) -> Section | None:
     return next((section for section in found if section.probe.startswith(label)), None)
 
 
-def _each(section: Section | None, say: Callable[[Sequence[xr.Dataset]], str]) -> list[tuple[Group, str]]:
-    return [(g, sentence) for g, results in section.last() if (sentence := say(results))] if section else []
+def _each(
+    section: Section | None, say: Callable[[Sequence[xr.Dataset]], str]
+) -> list[tuple[Group, str]]:
+    return (
+        [(g, sentence) for g, results in section.last() if (sentence := say(results))]
+        if section
+        else []
+    )
 
 
 def _learned(group: Group) -> str:
     sentences = []
     for variant in ("same", "harder"):
-        curves = [r.metrics[name].dropna("step") for r in group.runs if (name := f"val/error/{variant}") in r.metrics]
+        curves = [
+            r.metrics[name].dropna("step")
+            for r in group.runs
+            if (name := f"val/error/{variant}") in r.metrics
+        ]
         if curves:
             first, last = (np.mean([float(c[i]) for c in curves]) for i in (0, -1))
             steps = int(curves[0]["step"][0]), int(curves[0]["step"][-1])
-            change = (
-                f"fell {first / last:.2g}-fold, from {first:.3g} at step {steps[0]} to {last:.3g} at step {steps[1]}"
-            )
+            change = f"fell {first / last:.2g}-fold, from {first:.3g} at step {steps[0]} to {last:.3g} at step {steps[1]}"
             change = (
                 change
                 if last < first
@@ -94,7 +108,11 @@ def _against_floors(results: Sequence[xr.Dataset]) -> str:
             continue
         errors = [float(r["error"].sel(variant=variant).min()) for r in results]
         error, (name, floor) = float(np.mean(errors)), best
-        spread = f" (lowest {min(errors):.3g}, highest {max(errors):.3g})" if len(set(errors)) > 1 else ""
+        spread = (
+            f" (lowest {min(errors):.3g}, highest {max(errors):.3g})"
+            if len(set(errors)) > 1
+            else ""
+        )
         ratio = floor / error
         verdict = (
             f"{ratio:.2g} times lower than"
@@ -103,21 +121,30 @@ def _against_floors(results: Sequence[xr.Dataset]) -> str:
             if ratio > 1.005
             else "no better than"
         )
-        sentence = f"{variant.capitalize()}: error {error:.3g}{spread}, {verdict} “{name}” ({floor:.3g})"
+        sentence = (
+            f"{variant.capitalize()}: error {error:.3g}{spread}, {verdict} “{name}” ({floor:.3g})"
+        )
         perfect = (
             results[0]["floor"].sel(variant=variant, predictor=PERFECT).item()
             if PERFECT in results[0]["predictor"]
             else np.nan
         )
-        sentences.append(sentence + (f"; a perfect energy scores {perfect:.2g}." if np.isfinite(perfect) else "."))
+        sentences.append(
+            sentence
+            + (f"; a perfect energy scores {perfect:.2g}." if np.isfinite(perfect) else ".")
+        )
     return " ".join(sentences)
 
 
 def _trivial(result: xr.Dataset, variant: str) -> tuple[str, float] | None:
     floor = result["floor"].sel(variant=variant)
-    named = {str(n): float(v) for n, v in zip(result["predictor"].values, floor.values, strict=True)}
     named = {
-        n: v for n, v in named.items() if np.isfinite(v) and "perfect" not in n.lower() and "optimum" not in n.lower()
+        str(n): float(v) for n, v in zip(result["predictor"].values, floor.values, strict=True)
+    }
+    named = {
+        n: v
+        for n, v in named.items()
+        if np.isfinite(v) and "perfect" not in n.lower() and "optimum" not in n.lower()
     }
     return min(named.items(), key=lambda item: item[1]) if named else None
 
@@ -128,13 +155,15 @@ def _landscapes(results: Sequence[xr.Dataset]) -> str:
 
     median, negative = mean("lambda_median"), float(mean("negative_share").mean())
     first, last = int(median["landscape"][0]), int(median["landscape"][-1])
-    shape = (
-        f"Median curvature {float(median[0]):.3g} in landscape {first} and {float(median[-1]):.3g} in landscape {last}"
-    )
+    shape = f"Median curvature {float(median[0]):.3g} in landscape {first} and {float(median[-1]):.3g} in landscape {last}"
     if "theory_median" in results[0]:
         exact = results[0]["theory_median"]
         shape += f", where a perfect model has {float(exact[0]):.3g} and {float(exact[-1]):.3g}"
-    curved = f"{negative:.1%} of all eigenvalues are negative" if negative else "no eigenvalue is negative"
+    curved = (
+        f"{negative:.1%} of all eigenvalues are negative"
+        if negative
+        else "no eigenvalue is negative"
+    )
     if "deviation" in results[0]:
         deviation = mean("deviation")
         worst = int(deviation["landscape"][int(deviation.argmax("landscape"))])
@@ -154,10 +183,8 @@ def _drifted(results: Sequence[xr.Dataset]) -> str:
         "training": f"Over training, from step {names[0]} to {names[-1]},",
         "landscapes": f"From landscape {names[0]} to {names[-1]}",
     }
-    what = (
-        f"the subspace of the {source.replace('hessian', 'Hessian')} in {'θ' if space == 'theta' else space}".replace(
-            "  ", " "
-        )
+    what = f"the subspace of the {source.replace('hessian', 'Hessian')} in {'θ' if space == 'theta' else space}".replace(
+        "  ", " "
     )
     sentence = f"{over.get(axis, f'From snapshot {names[0]} to {names[-1]}')} {what} keeps an overlap of {kept:.2f}"
     marks = []

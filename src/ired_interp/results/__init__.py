@@ -4,11 +4,11 @@ from ired_interp.results.export import export, tables
 from ired_interp.results.opened import OpenedRun, open_results
 from ired_interp.results.run import Run, find_runs, open_run
 from ired_interp.results.series import Series
-from ired_interp.results.store import Label, failed_result, read_result, write_result
+from ired_interp.results.store import ResultKey, failed_result, read_result, write_result
 
 __all__ = [
-    "Label",
     "OpenedRun",
+    "ResultKey",
     "Run",
     "Series",
     "export",

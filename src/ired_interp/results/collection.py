@@ -29,7 +29,9 @@ class Collection:
         If there is no collection to open, or the existing one has another layout or capacity.
     """
 
-    def __init__(self, folder: Path, layout: dict[str, int] | None = None, capacity: int = 0) -> None:
+    def __init__(
+        self, folder: Path, layout: dict[str, int] | None = None, capacity: int = 0
+    ) -> None:
         self.folder, description = folder, folder / "layout.json"
         mode = "r"
         if layout is not None:
@@ -37,7 +39,9 @@ class Collection:
             if not description.exists():
                 self._create(layout, capacity)
         if not description.exists():
-            raise InputError(f"{folder} holds no collection of vectors (no layout.json); check the path.")
+            raise InputError(
+                f"{folder} holds no collection of vectors (no layout.json); check the path."
+            )
         self.layout: dict[str, int] = json.loads(description.read_text())
         self._vectors = np.load(folder / "vectors.npy", mmap_mode=mode, allow_pickle=False)  # type: ignore[arg-type]
         self._scales = np.load(folder / "scales.npy", mmap_mode=mode, allow_pickle=False)  # type: ignore[arg-type]
@@ -49,7 +53,10 @@ class Collection:
 
     def _create(self, layout: dict[str, int], capacity: int) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        shapes = {"vectors": ((capacity, sum(layout.values())), np.float16), "scales": ((capacity,), np.float32)}
+        shapes = {
+            "vectors": ((capacity, sum(layout.values())), np.float16),
+            "scales": ((capacity,), np.float32),
+        }
         for name, (shape, dtype) in shapes.items():
             np.lib.format.open_memmap(self.folder / f"{name}.npy", "w+", dtype, shape).flush()
         np.save(self.folder / "steps.npy", np.full(capacity, _EMPTY, np.int64))

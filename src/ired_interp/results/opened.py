@@ -13,7 +13,10 @@ from ired_interp.errors import InputError
 from ired_interp.results.run import Run, open_run
 from ired_interp.results.series import Series, flat
 
-_CHANGING = ("checkpoint", "probe.snapshots")  # settings that differ from step to step of one series
+_CHANGING = (
+    "checkpoint",
+    "probe.snapshots",
+)  # settings that differ from step to step of one series
 
 
 class OpenedRun:
@@ -49,7 +52,9 @@ class OpenedRun:
         """Logged metrics over `step` (updates done), NaN where a step did not log one."""
         logged = self.run.metrics()
         names = sorted({name for values in logged.values() for name in values})
-        columns = {n: ("step", np.array([logged[s].get(n, np.nan) for s in sorted(logged)])) for n in names}
+        columns = {
+            n: ("step", np.array([logged[s].get(n, np.nan) for s in sorted(logged)])) for n in names
+        }
         return xr.Dataset(columns, {"step": sorted(logged)})
 
     @cached_property
@@ -59,13 +64,20 @@ class OpenedRun:
         for path, head in self._heads.items():
             if "failed" in head:
                 continue
-            settings = {k: v for k, v in flat(json.loads(head["settings"])).items() if k not in _CHANGING}
+            settings = {
+                k: v for k, v in flat(json.loads(head["settings"])).items() if k not in _CHANGING
+            }
             key = json.dumps([head["probe"], head["weights"], settings], sort_keys=True)
-            files = found.setdefault(key, Series(head["probe"], head["weights"], settings, {})).files
+            files = found.setdefault(
+                key, Series(head["probe"], head["weights"], settings, {})
+            ).files
             step = int(head["step"])
             if step not in files or files[step].stat().st_mtime_ns < path.stat().st_mtime_ns:
                 files[step] = path
-        return [Series(s.probe, s.weights, s.settings, dict(sorted(s.files.items()))) for s in found.values()]
+        return [
+            Series(s.probe, s.weights, s.settings, dict(sorted(s.files.items())))
+            for s in found.values()
+        ]
 
     @property
     def probes(self) -> list[str]:
@@ -75,7 +87,9 @@ class OpenedRun:
     @property
     def landscapes(self) -> list[int]:
         """Landscape indices k that results speak of."""
-        return sorted({int(k) for s in self.series for k in np.atleast_1d(s.last.get("landscape", []))})
+        return sorted(
+            {int(k) for s in self.series for k in np.atleast_1d(s.last.get("landscape", []))}
+        )
 
     @cached_property
     def checkpoints(self) -> xr.Dataset:
@@ -84,19 +98,35 @@ class OpenedRun:
 
         files, steps = sorted(self.run.checkpoints.glob("*.ckpt")), []
         for file in files:
-            steps.append(int(torch.load(file, map_location="cpu", weights_only=True, mmap=True)["global_step"]))
+            steps.append(
+                int(
+                    torch.load(file, map_location="cpu", weights_only=True, mmap=True)[
+                        "global_step"
+                    ]
+                )
+            )
         sizes = [file.stat().st_size for file in files]
-        variables = {"step": ("file", np.array(steps, int)), "size": ("file", np.array(sizes, int), {"units": "bytes"})}
+        variables = {
+            "step": ("file", np.array(steps, int)),
+            "size": ("file", np.array(sizes, int), {"units": "bytes"}),
+        }
         return xr.Dataset(variables, {"file": [str(file) for file in files]})
 
     @cached_property
     def skipped(self) -> list[str]:
         """A sentence for every result that is damaged, or whose measurement failed."""
         sentences = [
-            f"{path} is damaged ({reason}); remove it and measure again." for path, reason in self._scan[1].items()
+            f"{path} is damaged ({reason}); remove it and measure again."
+            for path, reason in self._scan[1].items()
         ]
-        failed = [(head["probe"], head["step"], head["failed"]) for head in self._heads.values() if "failed" in head]
-        return sentences + [f"{probe} at step {step} failed: {reason}" for probe, step, reason in failed]
+        failed = [
+            (head["probe"], head["step"], head["failed"])
+            for head in self._heads.values()
+            if "failed" in head
+        ]
+        return sentences + [
+            f"{probe} at step {step} failed: {reason}" for probe, step, reason in failed
+        ]
 
     def find(self, probe: str, weights: str | None = None, **settings: Any) -> Series:
         """The series of a probe.
@@ -135,7 +165,9 @@ class OpenedRun:
         lines = [f"run {self.name} ({self.path})"]
         metrics = self.metrics
         if metrics.sizes["step"]:
-            lines.append(f"  metrics, to step {int(metrics['step'][-1])}: {', '.join(map(str, metrics))}")
+            lines.append(
+                f"  metrics, to step {int(metrics['step'][-1])}: {', '.join(map(str, metrics))}"
+            )
         lines += [f"  {series!r}: {_shape(series.last)}" for series in self.series]
         lines.append(
             f"  checkpoints: {', '.join(p.name for p in sorted(self.run.checkpoints.glob('*.ckpt'))) or 'none'}"
@@ -181,7 +213,10 @@ def describe(series: Series, among: list[Series]) -> str:
     """What sets a series apart from others of the same probe."""
     parts = {"weights": series.weights} | series.settings
     others = [{"weights": s.weights} | s.settings for s in among]
-    return ", ".join(f"{k}={v}" for k, v in parts.items() if any(o.get(k) != v for o in others)) or "the only one"
+    return (
+        ", ".join(f"{k}={v}" for k, v in parts.items() if any(o.get(k) != v for o in others))
+        or "the only one"
+    )
 
 
 def _head(path: Path) -> dict[str, Any]:

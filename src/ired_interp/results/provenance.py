@@ -26,6 +26,8 @@ def _commit() -> str | None:
     try:
         if Path(__file__).name not in git("ls-files", Path(__file__).name):
             return None  # installed inside somebody else's repository
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+        return git("rev-parse", "HEAD") + (
+            "+changes" if git("status", "--porcelain", "--untracked-files=no") else ""
+        )
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -38,7 +38,9 @@ class Run:
     @property
     def begun(self) -> bool:
         """Whether training has left anything: a checkpoint, which is there from before the first step, or, without it, metrics or results."""
-        return (self.checkpoints / LAST).is_file() or bool(self.metrics()) or bool(self.result_files())
+        return (
+            (self.checkpoints / LAST).is_file() or bool(self.metrics()) or bool(self.result_files())
+        )
 
     def last_checkpoint(self) -> Path:
         """The newest checkpoint, preferring last.ckpt.
@@ -64,7 +66,8 @@ class Run:
         """Logged metrics by step (updates done). Where a resumed run logged a step again, the later value holds."""
         merged: dict[int, dict[str, float]] = {}
         versions = sorted(
-            self.path.glob("metrics/version_*/metrics.csv"), key=lambda p: int(p.parent.name.split("_")[1])
+            self.path.glob("metrics/version_*/metrics.csv"),
+            key=lambda p: int(p.parent.name.split("_")[1]),
         )
         for file in versions:
             with file.open(newline="") as lines:
@@ -74,7 +77,9 @@ class Run:
                 merged = {step: values for step, values in merged.items() if step < first}
             for row in rows:
                 values = {
-                    key: float(value) for key, value in row.items() if key and key not in ("step", "epoch") and value
+                    key: float(value)
+                    for key, value in row.items()
+                    if key and key not in ("step", "epoch") and value
                 }
                 merged.setdefault(int(row["step"]), {}).update(values)
         return merged
@@ -96,11 +101,15 @@ def open_run(path: str | Path) -> Run:
     """
     run = Run(Path(path))
     if not run.config.is_file():
-        raise InputError(f"{path} is not a run folder (it has no config.yaml); `ired runs` lists the runs there are.")
+        raise InputError(
+            f"{path} is not a run folder (it has no config.yaml); `ired runs` lists the runs there are."
+        )
     return run
 
 
 def find_runs(root: Path) -> list[Run]:
     """Runs below a folder, oldest configuration first."""
-    files = [p for p in root.glob("**/config.yaml") if not p.parent.name.startswith(".")]  # hidden: still being made
+    files = [
+        p for p in root.glob("**/config.yaml") if not p.parent.name.startswith(".")
+    ]  # hidden: still being made
     return [Run(p.parent) for p in sorted(files, key=lambda p: p.stat().st_mtime)]

@@ -43,7 +43,9 @@ class Series:
             If there is none, or its file cannot be read.
         """
         if step not in self.files:
-            raise InputError(f"{self.probe} was not measured at step {step}; there are {_listed(self.steps)}.")
+            raise InputError(
+                f"{self.probe} was not measured at step {step}; there are {_listed(self.steps)}."
+            )
         return read_result(self.files[step], names)
 
     @property
@@ -96,4 +98,8 @@ def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _listed(steps: list[int]) -> str:
     shown = [str(step) for step in steps]
-    return ", ".join(shown) if len(shown) <= 6 else f"{', '.join(shown[:3])}, …, {shown[-1]} ({len(shown)} of them)"
+    return (
+        ", ".join(shown)
+        if len(shown) <= 6
+        else f"{', '.join(shown[:3])}, …, {shown[-1]} ({len(shown)} of them)"
+    )

@@ -46,7 +46,13 @@ def state(run: Run) -> str:
 
 
 def _write(run: Run, word: str, reason: str = "") -> None:
-    content = {"state": word, "reason": reason, "host": socket.gethostname(), "pid": os.getpid(), "time": time.time()}
+    content = {
+        "state": word,
+        "reason": reason,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "time": time.time(),
+    }
     with atomic(run.path / _FILE) as temporary:
         temporary.write_text(json.dumps(content))
 
@@ -62,5 +68,9 @@ def _alive(pid: int) -> bool:
 
 
 def _last_sign(run: Run) -> float:
-    files: list[Path] = [*run.path.glob("metrics/*/metrics.csv"), *run.checkpoints.glob("*.ckpt"), run.path / _FILE]
+    files: list[Path] = [
+        *run.path.glob("metrics/*/metrics.csv"),
+        *run.checkpoints.glob("*.ckpt"),
+        run.path / _FILE,
+    ]
     return max(file.stat().st_mtime for file in files)

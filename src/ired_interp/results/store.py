@@ -16,7 +16,7 @@ from ired_interp.files import atomic
 
 
 @dataclass(frozen=True)
-class Label:
+class ResultKey:
     """What a result is of: the probe's name, the number of updates done, the weights, and everything else that set it (JSON values)."""
 
     name: str
@@ -35,7 +35,9 @@ class Label:
         return folder / self.name / self.filename
 
 
-def write_result(folder: Path, label: Label, result: xr.Dataset, provenance: dict[str, Any]) -> Path:
+def write_result(
+    folder: Path, label: ResultKey, result: xr.Dataset, provenance: dict[str, Any]
+) -> Path:
     """Write a result below `folder`, atomically.
 
     Returns
@@ -47,7 +49,9 @@ def write_result(folder: Path, label: Label, result: xr.Dataset, provenance: dic
         return path
     attributes = {"probe": label.name, "step": label.step, "weights": label.weights}
     record = {"settings": label.settings, **provenance}
-    result = result.assign_attrs(**attributes, **{key: json.dumps(value) for key, value in record.items()})
+    result = result.assign_attrs(
+        **attributes, **{key: json.dumps(value) for key, value in record.items()}
+    )
     with atomic(path) as temporary:
         result.to_netcdf(temporary, engine="h5netcdf")
     return path
@@ -67,11 +71,17 @@ def read_result(path: Path, names: Sequence[str] | None = None) -> xr.Dataset:
         If the file is missing or is no netCDF file.
     """
     try:
-        return xr.load_dataset(path, engine="h5netcdf") if names is None else _read_some(path, names)
+        return (
+            xr.load_dataset(path, engine="h5netcdf") if names is None else _read_some(path, names)
+        )
     except FileNotFoundError:
-        raise InputError(f"result {path} does not exist; `ired runs` lists what there is.") from None
+        raise InputError(
+            f"result {path} does not exist; `ired runs` lists what there is."
+        ) from None
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise InputError(f"{path} is not a readable result ({error}); remove it and measure again.") from None
+        raise InputError(
+            f"{path} is not a readable result ({error}); remove it and measure again."
+        ) from None
 
 
 def _read_some(path: Path, names: Sequence[str]) -> xr.Dataset:
@@ -84,13 +94,19 @@ def _read_some(path: Path, names: Sequence[str]) -> xr.Dataset:
             dims = tuple(scale.name.lstrip("/") for scale in scales)
             variables[name] = (dims, _values(file[name]))
             labels |= {d: _values(s) for d, s in zip(dims, scales, strict=True) if not _is_bare(s)}
-        attributes = {name: np.asarray(value).ravel()[0].item() for name, value in file.attrs.items() if name[0] != "_"}
+        attributes = {
+            name: np.asarray(value).ravel()[0].item()
+            for name, value in file.attrs.items()
+            if name[0] != "_"
+        }
     return xr.Dataset(variables, labels, attributes)
 
 
 def _is_bare(scale: h5py.Dataset) -> bool:
     """Whether a dimension has a length but no labels."""
-    return bytes(scale.attrs.get("NAME", b"")).startswith(b"This is a netCDF dimension but not a netCDF variable")
+    return bytes(scale.attrs.get("NAME", b"")).startswith(
+        b"This is a netCDF dimension but not a netCDF variable"
+    )
 
 
 def _values(data: h5py.Dataset) -> np.ndarray:

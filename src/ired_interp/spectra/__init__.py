@@ -2,7 +2,13 @@
 
 from ired_interp.spectra.dense import batched_hessian
 from ired_interp.spectra.density import Density, density
-from ired_interp.spectra.derived import condition_number, effective_rank, gaps, overlap, spectral_gap
+from ired_interp.spectra.derived import (
+    condition_number,
+    effective_rank,
+    gaps,
+    overlap,
+    spectral_gap,
+)
 from ired_interp.spectra.estimate import Estimate
 from ired_interp.spectra.gauss_newton import GaussNewtonOperator, empirical_fisher
 from ired_interp.spectra.hessian import HessianOperator

@@ -18,7 +18,9 @@ class Basis:
     storage : where the basis lives; "cpu" beside a GPU trades transfers of one vector for the GPU's memory
     """
 
-    def __init__(self, size: int, dtype: torch.dtype, device: torch.device, storage: torch.device) -> None:
+    def __init__(
+        self, size: int, dtype: torch.dtype, device: torch.device, storage: torch.device
+    ) -> None:
         self.size, self.dtype, self.device, self.storage = size, dtype, device, storage
         self._blocks: list[Tensor] = []
         self._rows = 0
@@ -32,12 +34,18 @@ class Basis:
 
     def append(self, vector: Tensor) -> None:
         if self._rows == len(self._blocks) * _ROWS:
-            self._blocks.append(torch.empty(_ROWS, self.size, dtype=self.dtype, device=self.storage))
+            self._blocks.append(
+                torch.empty(_ROWS, self.size, dtype=self.dtype, device=self.storage)
+            )
         self._blocks[self._rows // _ROWS][self._rows % _ROWS] = vector
         self._rows += 1
 
     def _filled(self) -> list[Tensor]:
-        return [block[: self._rows - i * _ROWS] for i, block in enumerate(self._blocks) if self._rows > i * _ROWS]
+        return [
+            block[: self._rows - i * _ROWS]
+            for i, block in enumerate(self._blocks)
+            if self._rows > i * _ROWS
+        ]
 
     def coefficients(self, vector: Tensor) -> Tensor:
         """Scalar products (m,) in float64, on the CPU, of all rows with a vector (N,)."""
@@ -71,7 +79,9 @@ class Basis:
         kept = weights.shape[1]
         for start in range(0, self.size, _COLUMNS):
             columns = slice(start, start + _COLUMNS)
-            rotated = torch.zeros(kept, min(_COLUMNS, self.size - start), dtype=self.dtype, device=self.storage)
+            rotated = torch.zeros(
+                kept, min(_COLUMNS, self.size - start), dtype=self.dtype, device=self.storage
+            )
             for i, block in enumerate(blocks):
                 rotated.addmm_(local[i * _ROWS : i * _ROWS + len(block)].T, block[:, columns])
             for i in range(0, kept, _ROWS):

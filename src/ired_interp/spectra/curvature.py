@@ -22,7 +22,9 @@ from ired_interp.spectra.vectors import dot, format_bytes, gaussian, norm, parse
 Parameters = nn.Module | Tensor | Mapping[str, Tensor] | Iterable[Tensor]
 Graph = tuple[list[Tensor], ...]
 
-_ALLOCATOR = 1.4  # resident memory over the live storages: 355 MiB measured where the meter said 256
+_ALLOCATOR = (
+    1.4  # resident memory over the live storages: 355 MiB measured where the meter said 256
+)
 
 
 def named_tensors(parameters: Parameters) -> dict[str, Tensor]:
@@ -37,7 +39,9 @@ def named_tensors(parameters: Parameters) -> dict[str, Tensor]:
     else:
         named = {str(i): p for i, p in enumerate(parameters)}
     if not named:
-        raise InputError("no parameter to differentiate in; give a module with trainable parameters or some tensors")
+        raise InputError(
+            "no parameter to differentiate in; give a module with trainable parameters or some tensors"
+        )
     for name, p in named.items():
         if not isinstance(p, Tensor):
             raise InputError(f"parameter {name} is a {type(p).__name__}; expected a tensor")
@@ -46,19 +50,31 @@ def named_tensors(parameters: Parameters) -> dict[str, Tensor]:
                 f"parameter {name} does not require gradients; call .requires_grad_() on it or leave it out"
             )
         if type(p).__name__ == "DTensor":
-            raise InputError(f"parameter {name} is sharded (DTensor); gather the weights on every rank first")
+            raise InputError(
+                f"parameter {name} is sharded (DTensor); gather the weights on every rank first"
+            )
     kinds = {(p.dtype, p.device) for p in named.values()}
     if len(kinds) > 1:
-        raise InputError(f"parameters of several kinds {sorted(map(str, kinds))}; expected one dtype on one device")
+        raise InputError(
+            f"parameters of several kinds {sorted(map(str, kinds))}; expected one dtype on one device"
+        )
     return named
 
 
 def rows(chunk: Any) -> int:
     """Number of rows (length of the first dimension) of a tensor, tuple, list or dict of tensors."""
-    parts = chunk.values() if isinstance(chunk, Mapping) else chunk if isinstance(chunk, list | tuple) else [chunk]
+    parts = (
+        chunk.values()
+        if isinstance(chunk, Mapping)
+        else chunk
+        if isinstance(chunk, list | tuple)
+        else [chunk]
+    )
     lengths = {len(part) for part in parts if isinstance(part, Tensor) and part.ndim}
     if len(lengths) != 1:
-        raise InputError(f"a chunk of data has tensors of {sorted(lengths)} rows; expected one common number of rows")
+        raise InputError(
+            f"a chunk of data has tensors of {sorted(lengths)} rows; expected one common number of rows"
+        )
     return lengths.pop()
 
 
@@ -128,7 +144,9 @@ class CurvatureOperator(SymmetricOperator):
         if refusal := self._anyones(refusal):
             raise InputError(refusal)
         counts = [1] if self.without_data else [rows(chunk) for chunk in self.chunks]
-        total = self._sum(torch.tensor([float(sum(counts))], device=self.device, dtype=torch.float64)).item()
+        total = self._sum(
+            torch.tensor([float(sum(counts))], device=self.device, dtype=torch.float64)
+        ).item()
         self.weights = [count / total if reduction == "mean" else 1.0 for count in counts]
         self._kept: dict[int, Graph] = {}
         self._versions: list[int] = []
@@ -146,7 +164,9 @@ class CurvatureOperator(SymmetricOperator):
     def _graph(self, index: int) -> Graph:
         versions = [p._version for p in self.parameters]
         if self._kept and versions != self._versions:
-            raise InputError("the parameters changed after the first product; make a new operator for the new values")
+            raise InputError(
+                "the parameters changed after the first product; make a new operator for the new values"
+            )
         self._versions = versions
         if index in self._kept:
             return self._kept[index]
@@ -159,7 +179,10 @@ class CurvatureOperator(SymmetricOperator):
     def _product(self, v: Tensor) -> Tensor:
         v = v.clone() if v.is_inference() else v
         sizes = [p.numel() for p in self.parameters]
-        parts = [part.view_as(p) for part, p in zip(v.contiguous().split(sizes), self.parameters, strict=True)]
+        parts = [
+            part.view_as(p)
+            for part, p in zip(v.contiguous().split(sizes), self.parameters, strict=True)
+        ]
         total: Tensor | None = None
         for index, weight in enumerate(self.weights):
             product = self.flatten(self._apply(self._graph(index), parts))
@@ -174,7 +197,10 @@ class CurvatureOperator(SymmetricOperator):
     def unflatten(self, v: Tensor) -> dict[str, Tensor]:
         """Parameter name → the piece of the vector (N,) that belongs to it."""
         sizes = [p.numel() for p in self.parameters]
-        return {n: part.view_as(p) for (n, p), part in zip(self.named.items(), v.split(sizes), strict=True)}
+        return {
+            n: part.view_as(p)
+            for (n, p), part in zip(self.named.items(), v.split(sizes), strict=True)
+        }
 
     # ---- ranks
 
@@ -233,7 +259,10 @@ class CurvatureOperator(SymmetricOperator):
             count = rows(batch)
             few = max(1, min(8, count // 2))
             several = min(2 * few, count)
-            small, large = self._cost(take(batch, 0, few))[1], self._cost(take(batch, 0, several))[1]
+            small, large = (
+                self._cost(take(batch, 0, few))[1],
+                self._cost(take(batch, 0, several))[1],
+            )
             per_row = max(1.0, (large - small) / (several - few)) if several > few else float(small)
             fixed = max(0.0, small - per_row * few)
             size = int((memory - fixed) / per_row)
@@ -243,7 +272,9 @@ class CurvatureOperator(SymmetricOperator):
                     f"{format_bytes(memory)} allowed; raise memory, use a smaller model or a block of its parameters"
                 )
             size = -(-count // -(-count // size))
-            chunks += [take(batch, start, min(start + size, count)) for start in range(0, count, size)]
+            chunks += [
+                take(batch, start, min(start + size, count)) for start in range(0, count, size)
+            ]
         return chunks
 
     def _affordable(self) -> int:
@@ -251,7 +282,9 @@ class CurvatureOperator(SymmetricOperator):
         if self.memory is None or self.without_data or not self.chunks:
             return len(self.weights)
         held, peak = self._cost(self.chunks[0])
-        return min(len(self.chunks), int((self.memory - peak) / max(1, held)) + (len(self.chunks) == 1))
+        return min(
+            len(self.chunks), int((self.memory - peak) / max(1, held)) + (len(self.chunks) == 1)
+        )
 
     @property
     def plan(self) -> str:
@@ -314,16 +347,16 @@ class CurvatureOperator(SymmetricOperator):
             and ("Drop" in type(layer).__name__ or "Norm" in type(layer).__name__)
         ]
         if draws and layers:
-            return (
-                f"the objective draws random numbers ({', '.join(sorted(draws))}): call .eval() on {', '.join(layers)}"
-            )
+            return f"the objective draws random numbers ({', '.join(sorted(draws))}): call .eval() on {', '.join(layers)}"
         if draws:
             return (
                 f"the objective draws random numbers ({', '.join(sorted(draws))}): draw the noise once, outside it, or "
                 "call .eval() on the model"
             )
         if layers:
-            return f"layers in training mode change between calls: call .eval() on {', '.join(layers)}"
+            return (
+                f"layers in training mode change between calls: call .eval() on {', '.join(layers)}"
+            )
         return (
             "it draws no random numbers itself: look for data that change between calls, or set "
             "torch.use_deterministic_algorithms(True)"

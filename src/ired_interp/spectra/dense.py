@@ -13,7 +13,9 @@ from ired_interp.spectra.meter import MemoryMeter
 from ired_interp.spectra.vectors import format_bytes, parse_bytes
 
 
-def batched_hessian(energy: Callable[..., Tensor], y: Tensor, *context: Tensor, memory: int | str = "256MiB") -> Tensor:
+def batched_hessian(
+    energy: Callable[..., Tensor], y: Tensor, *context: Tensor, memory: int | str = "256MiB"
+) -> Tensor:
     """Hessian of every row's energy in its own y.
 
     The gradient's graph is built once for some rows, and unit vectors go backward through it together. On a CPU this
@@ -62,7 +64,9 @@ def batched_hessian(energy: Callable[..., Tensor], y: Tensor, *context: Tensor, 
             slope, point = gradient(0, 1)
             if slope.requires_grad:
                 torch.autograd.grad(slope, point, units[:2, None], is_grads_batched=True)
-        pair = meter.peak / min(2, d)  # of one row and one direction; a share of the graph in each overestimates it
+        pair = meter.peak / min(
+            2, d
+        )  # of one row and one direction; a share of the graph in each overestimates it
         together = int(limit / max(pair, 1.0))
         if together < 1:
             raise InputError(
@@ -79,7 +83,9 @@ def batched_hessian(energy: Callable[..., Tensor], y: Tensor, *context: Tensor, 
                 continue
             for first in range(0, d, directions):
                 several = units[first : first + directions, None].expand(-1, stop - start, -1)
-                (columns,) = torch.autograd.grad(slope, point, several, is_grads_batched=True, retain_graph=True)
+                (columns,) = torch.autograd.grad(
+                    slope, point, several, is_grads_batched=True, retain_graph=True
+                )
                 result[start:stop, first : first + directions] = columns.transpose(0, 1)
             block = result[start:stop]
             result[start:stop] = (block + block.mT) / 2

@@ -63,7 +63,9 @@ class Density:
         return self.mean((self.nodes >= low) & (self.nodes < high))
 
 
-def _quadrature(operator: SymmetricOperator, start: Tensor, steps: int) -> tuple[np.ndarray, np.ndarray]:
+def _quadrature(
+    operator: SymmetricOperator, start: Tensor, steps: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Nodes and weights of the Gauss quadrature of the start vector's spectral measure, by three-term Lanczos.
 
     Nothing is reorthogonalised: the ghosts that arise share the weight of the eigenvalue they copy.
@@ -79,7 +81,9 @@ def _quadrature(operator: SymmetricOperator, start: Tensor, steps: int) -> tuple
         w.sub_(q, alpha=diagonal[-1])
         length = norm(w)
         if not np.isfinite(length):
-            raise InputError("a product is not finite; check the objective for NaN or exploding values")
+            raise InputError(
+                "a product is not finite; check the objective for NaN or exploding values"
+            )
         scale = max(map(abs, [*diagonal, *off, 0.0]))
         if step + 1 == steps or operator.agree(length <= 50 * torch.finfo(w.dtype).eps * scale):
             break
@@ -122,7 +126,9 @@ def density(
     Lin, Saad, Yang, SIAM Review 58 (2016); Ubaru, Chen, Saad, SIAM J. Matrix Anal. Appl. 38 (2017).
     """
     if probes < 2 or steps < 1:
-        raise InputError(f"got probes={probes}, steps={steps}; expected at least 2 probes (for a band) and 1 step")
+        raise InputError(
+            f"got probes={probes}, steps={steps}; expected at least 2 probes (for a band) and 1 step"
+        )
     size, first = operator.shape[0], operator.matvecs
     steps = min(steps, size)
     operator.check()
@@ -132,7 +138,9 @@ def density(
     bar = Progress(progress and operator.main())
     try:
         for probe in range(len(done), probes):
-            start = gaussian(size, operator.dtype, operator.device, stream("cpu", seed, "density", probe))
+            start = gaussian(
+                size, operator.dtype, operator.device, stream("cpu", seed, "density", probe)
+            )
             done.append(_quadrature(operator, start, steps))
             if file is not None and operator.main():
                 _save(file, key, done)
@@ -162,11 +170,17 @@ def _save(file: Path, key: str, done: list[tuple[np.ndarray, np.ndarray]]) -> No
         np.savez(stream_, key=np.array(key), quadratures=np.array(done))
 
 
-def _continue(operator: SymmetricOperator, file: Path, key: str) -> list[tuple[np.ndarray, np.ndarray]]:
+def _continue(
+    operator: SymmetricOperator, file: Path, key: str
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """What the main rank's file holds, on every rank."""
-    found, done = operator.from_main(_load(file) if operator.main() and file.exists() else (key, []))
+    found, done = operator.from_main(
+        _load(file) if operator.main() and file.exists() else (key, [])
+    )
     if found != key:
-        raise InputError(f"{file} holds a density for {found}; expected {key}; give another file or delete it")
+        raise InputError(
+            f"{file} holds a density for {found}; expected {key}; give another file or delete it"
+        )
     return done
 
 

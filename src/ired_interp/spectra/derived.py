@@ -76,7 +76,9 @@ def spectral_gap(spectrum: Spectrum) -> tuple[int, Estimate]:
     i = int(ratios.argmax())
     low = max(0.0, sizes[i] - residuals[i]) / (sizes[i + 1] + residuals[i + 1])
     high = (sizes[i] + residuals[i]) / max(sizes[i + 1] - residuals[i + 1], tiny)
-    error = ratios[i] * np.hypot(residuals[i] / sizes[i], residuals[i + 1] / max(sizes[i + 1], tiny))
+    error = ratios[i] * np.hypot(
+        residuals[i] / sizes[i], residuals[i + 1] / max(sizes[i + 1], tiny)
+    )
     return i + 1, Estimate(float(ratios[i]), float(error), float(low), float(high))
 
 
@@ -90,4 +92,7 @@ def overlap(spectrum: Spectrum, vector: Tensor) -> Tensor:
     """cos² (k,) of the angles between a vector (N,), a gradient say, and the eigenvectors; they add to its share."""
     vectors = spectrum.eigenvectors
     aligned = vectors.T @ vector.to(vectors.device, vectors.dtype)
-    return (aligned.double() ** 2 / torch.linalg.vector_norm(vector, dtype=torch.float64).to(vectors.device) ** 2).cpu()
+    return (
+        aligned.double() ** 2
+        / torch.linalg.vector_norm(vector, dtype=torch.float64).to(vectors.device) ** 2
+    ).cpu()

@@ -56,7 +56,9 @@ class GaussNewtonOperator(CurvatureOperator):
         (slope,) = torch.autograd.grad(value.sum(), point, create_graph=True)
         # J v by differentiating the vector-Jacobian product, which is linear in u (Townsend's double-backward trick).
         u = torch.zeros_like(z).requires_grad_()
-        pulled = torch.autograd.grad(z, self.parameters, u, create_graph=True, materialize_grads=True)
+        pulled = torch.autograd.grad(
+            z, self.parameters, u, create_graph=True, materialize_grads=True
+        )
         return list(pulled), [u], [point], [slope], [z]
 
     def _apply(self, graph: Graph, parts: list[Tensor]) -> list[Tensor]:
@@ -67,7 +69,9 @@ class GaussNewtonOperator(CurvatureOperator):
         if not slope.requires_grad:
             return [torch.zeros_like(p) for p in self.parameters]
         (hjv,) = torch.autograd.grad(slope, point, grad_outputs=jv, retain_graph=True)
-        return list(torch.autograd.grad(z, self.parameters, hjv, retain_graph=True, materialize_grads=True))
+        return list(
+            torch.autograd.grad(z, self.parameters, hjv, retain_graph=True, materialize_grads=True)
+        )
 
 
 def empirical_fisher(

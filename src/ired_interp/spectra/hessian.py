@@ -60,12 +60,16 @@ class HessianOperator(CurvatureOperator):
         value = self.objective() if self.without_data else self.objective(chunk)
         if not isinstance(value, Tensor) or value.numel() != 1:
             found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise InputError(f"the objective returned {found}; expected a scalar: take the mean or the sum over rows")
+            raise InputError(
+                f"the objective returned {found}; expected a scalar: take the mean or the sum over rows"
+            )
         if not value.requires_grad:
             raise InputError(
                 "the objective does not depend on the parameters; is it computed under no_grad or detached?"
             )
-        gradients = torch.autograd.grad(value.sum(), self.parameters, create_graph=True, materialize_grads=True)
+        gradients = torch.autograd.grad(
+            value.sum(), self.parameters, create_graph=True, materialize_grads=True
+        )
         return (list(gradients),)
 
     def _apply(self, graph: Graph, parts: list[Tensor]) -> list[Tensor]:
@@ -75,7 +79,11 @@ class HessianOperator(CurvatureOperator):
         gradients, directions = zip(*curved, strict=True)
         return list(
             torch.autograd.grad(
-                gradients, self.parameters, grad_outputs=directions, retain_graph=True, materialize_grads=True
+                gradients,
+                self.parameters,
+                grad_outputs=directions,
+                retain_graph=True,
+                materialize_grads=True,
             )
         )
 
@@ -97,7 +105,9 @@ class HessianOperator(CurvatureOperator):
         """Operator of the diagonal block of the parameters whose names begin with one of the prefixes ("fc2.", say)."""
         chosen = [name for name in self.named if name.startswith(prefixes)]
         if not chosen:
-            raise InputError(f"no parameter begins with {prefixes}; there are {', '.join(self.named)}")
+            raise InputError(
+                f"no parameter begins with {prefixes}; there are {', '.join(self.named)}"
+            )
         return self._of(chosen)
 
     def layers(self) -> dict[str, HessianOperator]:
@@ -110,5 +120,10 @@ class HessianOperator(CurvatureOperator):
     def _of(self, names: list[str]) -> HessianOperator:
         chosen = {name: self.named[name] for name in names}
         return HessianOperator(
-            self.objective, chosen, self._data, memory=self.memory, reduction=self.reduction, group=self.group
+            self.objective,
+            chosen,
+            self._data,
+            memory=self.memory,
+            reduction=self.reduction,
+            group=self.group,
         )

@@ -51,7 +51,9 @@ class Krylov:
         )  # loss of orthogonality that is let be; its user may raise it
         self.basis = Basis(self.size, operator.dtype, operator.device, storage)
         self.projection = np.zeros((0, 0))
-        self.drift = np.zeros(0)  # of each row, the length of what A Qᵀ = QᵀH + … neglects of its image
+        self.drift = np.zeros(
+            0
+        )  # of each row, the length of what A Qᵀ = QᵀH + … neglects of its image
         self.pending: list[Pending] = []
         self.scale = 0.0  # largest |entry| of the projection seen: an estimate of ‖A‖ from below
         self.sweeps = 0
@@ -70,7 +72,11 @@ class Krylov:
             return False
         operator = self.operator
         for _ in range(5):
-            v = gaussian(self.size, operator.dtype, operator.device, self._source) if start is None else start.clone()
+            v = (
+                gaussian(self.size, operator.dtype, operator.device, self._source)
+                if start is None
+                else start.clone()
+            )
             start, length = None, norm(v)
             if not 0 < length < float("inf"):
                 continue
@@ -94,7 +100,9 @@ class Krylov:
         w = self.operator @ q
         image = norm(w)
         if not np.isfinite(image):
-            raise InputError("a product is not finite; check the objective for NaN or exploding values")
+            raise InputError(
+                "a product is not finite; check the objective for NaN or exploding values"
+            )
         nonzero = np.flatnonzero(known)
         if len(nonzero) <= _FEW:
             for i in nonzero:
@@ -125,7 +133,9 @@ class Krylov:
         self.projection = grown
         self.scale = max(self.scale, abs(grown[rows, rows]), length)
         room = rows + 1 + len(self.pending) < self.size
-        if room and self.operator.agree(length > 50 * torch.finfo(w.dtype).eps * max(self.scale, image)):
+        if room and self.operator.agree(
+            length > 50 * torch.finfo(w.dtype).eps * max(self.scale, image)
+        ):
             coupling = np.zeros(rows + 1)
             coupling[rows] = length
             self.pending.append(Pending(w.div_(length), coupling, clean))
@@ -156,7 +166,9 @@ class Krylov:
     def ritz(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Ritz values (m,) ascending, their coordinates (m, m) in columns, and residual norms (m,), all float64."""
         values, coordinates = np.linalg.eigh(self.projection)
-        squares = sum(((p.coupling @ coordinates) ** 2 for p in self.pending), np.zeros(len(values)))
+        squares = sum(
+            ((p.coupling @ coordinates) ** 2 for p in self.pending), np.zeros(len(values))
+        )
         return values, coordinates, np.sqrt(squares)
 
     def drifts(self, coordinates: np.ndarray) -> np.ndarray:
@@ -235,7 +247,11 @@ class Krylov:
             )
         self.projection, self.drift = stored["projection"], stored["drift"]
         device = self.operator.device
-        self._generation, self.scale, self.sweeps = meta["generation"], meta["scale"], meta["sweeps"]
+        self._generation, self.scale, self.sweeps = (
+            meta["generation"],
+            meta["scale"],
+            meta["sweeps"],
+        )
         self._signs.bit_generator.state = meta["signs"]
         self._source.set_state(torch.from_numpy(stored["source"]))
         self._sketch = torch.from_numpy(stored["sketch"]).to(device)
@@ -244,9 +260,13 @@ class Krylov:
             for v, c in zip(stored["pending"], stored["coupling"], strict=True)
         ]
         kind = stored["sketch"].dtype
-        with open(folder / f"basis-{self._generation}.bin", "rb") if main else nullcontext() as file:
+        with (
+            open(folder / f"basis-{self._generation}.bin", "rb") if main else nullcontext() as file
+        ):
             for _ in range(len(self.projection)):
-                row = np.empty(0) if file is None else np.fromfile(file, dtype=kind, count=self.size)
+                row = (
+                    np.empty(0) if file is None else np.fromfile(file, dtype=kind, count=self.size)
+                )
                 self.basis.append(torch.from_numpy(self.operator.from_main(row)))
         self._saved_rows = len(self.basis)
         self._belongs(folder)

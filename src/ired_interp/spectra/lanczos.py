@@ -79,11 +79,16 @@ def _ranked(values: np.ndarray, which: str) -> np.ndarray:
     return ends
 
 
-def residual_norms(operator: SymmetricOperator, eigenvalues: Tensor, eigenvectors: Tensor) -> Tensor:
+def residual_norms(
+    operator: SymmetricOperator, eigenvalues: Tensor, eigenvectors: Tensor
+) -> Tensor:
     """True residuals ‖A v_i − λ_i v_i‖ (k,) in float64, by one product for each pair."""
     pairs = zip(eigenvalues.tolist(), eigenvectors.unbind(1), strict=True)
     return torch.tensor(
-        [norm((operator @ v.to(operator.device)).sub_(v.to(operator.device), alpha=value)) for value, v in pairs],
+        [
+            norm((operator @ v.to(operator.device)).sub_(v.to(operator.device), alpha=value))
+            for value, v in pairs
+        ],
         dtype=torch.float64,
     )
 
@@ -118,17 +123,25 @@ class _Run:
         """Ritz pairs of the present basis, most wanted first."""
         values, coordinates, residuals = self.krylov.ritz()
         order = _ranked(values, self.which)
-        self.values, self.coordinates, self.residuals = values[order], coordinates[:, order], residuals[order]
+        self.values, self.coordinates, self.residuals = (
+            values[order],
+            coordinates[:, order],
+            residuals[order],
+        )
         sizes, scale = np.abs(self.values), np.abs(self.values).max()
         self.rounding = 20 * self.eps * scale
-        self.limits = np.maximum(self.tol * np.maximum(sizes, self.eps ** (2 / 3) * scale), self.rounding)
+        self.limits = np.maximum(
+            self.tol * np.maximum(sizes, self.eps ** (2 / 3) * scale), self.rounding
+        )
         # A Ritz pair amid close neighbours may stand for two eigenvalues; a smaller residual tells them apart.
         order = np.argsort(self.values)
         gaps = np.diff(self.values[order], prepend=-np.inf, append=np.inf)
         nearest = np.empty_like(gaps[1:])
         nearest[order] = np.minimum(gaps[1:], gaps[:-1])
         demanded = np.where(
-            nearest < _CLOSE * self.limits, np.maximum(self.limits / _CLOSE, self.rounding), self.limits
+            nearest < _CLOSE * self.limits,
+            np.maximum(self.limits / _CLOSE, self.rounding),
+            self.limits,
         )
         self.converged = (self.residuals <= demanded)[: self.k]
         loss = _LOSS * float(self.limits[: self.k].min()) / scale if scale else 0.0
@@ -136,7 +149,9 @@ class _Run:
 
     @property
     def excess(self) -> float:
-        return float((self.residuals / np.maximum(self.limits, np.finfo(float).tiny))[: self.k].max())
+        return float(
+            (self.residuals / np.maximum(self.limits, np.finfo(float).tiny))[: self.k].max()
+        )
 
     def settled(self) -> bool:
         """All wanted pairs converged, and a verification from a fresh direction changed none of them.
@@ -249,7 +264,9 @@ def lanczos(
         raise InputError(f"k is {k}; expected at least 1")
     eps = torch.finfo(operator.dtype).eps
     if not 10 * eps <= tol < 1:
-        raise InputError(f"tol is {tol:g}; {operator.dtype} allows {10 * eps:.1g} to 1, use float64 for less")
+        raise InputError(
+            f"tol is {tol:g}; {operator.dtype} allows {10 * eps:.1g} to 1, use float64 for less"
+        )
     if start is not None and start.shape != (size,):
         raise InputError(f"start has shape {tuple(start.shape)}; expected ({size},)")
     k = min(k, size)
@@ -278,7 +295,9 @@ def lanczos(
                 spent = run.used - before
                 if max_matvecs is not None and spent >= max_matvecs:
                     stopped = "product budget"
-                elif max_seconds is not None and operator.agree(time.monotonic() - begin >= max_seconds):
+                elif max_seconds is not None and operator.agree(
+                    time.monotonic() - begin >= max_seconds
+                ):
                     stopped = "time budget"
                 due = run.used - last_look >= max(1, len(run.krylov) // 25) or run.used == run.until
                 if stopped or exhausted or (due and len(run.krylov) >= k):
@@ -303,7 +322,12 @@ def lanczos(
 
 def _save(run: _Run, folder: Path, stopped: str | None) -> None:
     settings = {"k": run.k, "which": run.which, "tol": run.tol}
-    position = {"used": run.used, "restarts": run.restarts, "until": run.until, "baseline": run.baseline}
+    position = {
+        "used": run.used,
+        "restarts": run.restarts,
+        "until": run.until,
+        "baseline": run.baseline,
+    }
     run.krylov.save(folder, {**settings, **position, "stopped": stopped})
 
 
@@ -325,7 +349,9 @@ def _continue(run: _Run, folder: Path) -> str | None:
     return "converged" if saved["stopped"] == "converged" else None
 
 
-def _finish(run: _Run, operator: SymmetricOperator, stopped: str, first: int, begin: float, plan: str) -> Spectrum:
+def _finish(
+    run: _Run, operator: SymmetricOperator, stopped: str, first: int, begin: float, plan: str
+) -> Spectrum:
     """Ritz vectors, and a check of the residuals by two products with random-signed sums of all pairs."""
     run.k = k = min(run.k, len(run.values))
     order = np.arange(k) if run.which != "BE" else np.argsort(-run.values[:k])
@@ -336,11 +362,19 @@ def _finish(run: _Run, operator: SymmetricOperator, stopped: str, first: int, be
     vectors = run.krylov.basis.take(torch.from_numpy(coordinates))
     eigenvalues = torch.from_numpy(values)
 
-    signs = torch.randint(0, 2, (2, k), generator=stream("cpu", k, "residual check"), dtype=torch.float64) * 2 - 1
+    signs = (
+        torch.randint(
+            0, 2, (2, k), generator=stream("cpu", k, "residual check"), dtype=torch.float64
+        )
+        * 2
+        - 1
+    )
     total = 0.0
     for sign in signs:
         combined = (vectors @ sign.to(vectors.device, vectors.dtype)).to(operator.device)
-        scaled = (vectors @ (sign * eigenvalues).to(vectors.device, vectors.dtype)).to(operator.device)
+        scaled = (vectors @ (sign * eigenvalues).to(vectors.device, vectors.dtype)).to(
+            operator.device
+        )
         total += norm((operator @ combined).sub_(scaled)) ** 2 / len(signs)
     doubtful = total > 4 * float((np.maximum(residuals, run.rounding) ** 2).sum())
     if operator.agree(doubtful or (stopped == "converged" and bool((residuals > limits).any()))):

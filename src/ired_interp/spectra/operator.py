@@ -29,9 +29,13 @@ class SymmetricOperator:
 
     def __matmul__(self, v: Tensor) -> Tensor:
         if v.ndim not in (1, 2) or v.shape[0] != self.shape[0]:
-            raise InputError(f"vector of shape {tuple(v.shape)}; expected ({self.shape[0]},) or ({self.shape[0]}, b)")
+            raise InputError(
+                f"vector of shape {tuple(v.shape)}; expected ({self.shape[0]},) or ({self.shape[0]}, b)"
+            )
         if v.dtype != self.dtype or v.device != self.device:
-            raise InputError(f"vector is {v.dtype} on {v.device}; expected {self.dtype} on {self.device}")
+            raise InputError(
+                f"vector is {v.dtype} on {v.device}; expected {self.dtype} on {self.device}"
+            )
         columns = [v] if v.ndim == 1 else list(v.unbind(1))
         self.matvecs += len(columns)
         products = [self._product(column) for column in columns]

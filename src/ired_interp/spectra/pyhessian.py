@@ -24,7 +24,9 @@ class _Objective(nn.Module):
 
     def __init__(self, operator: HessianOperator, parameters: list[Tensor]) -> None:
         super().__init__()
-        self._operator = [operator]  # in a list, so that no module in it becomes a submodule and is put into eval mode
+        self._operator = [
+            operator
+        ]  # in a list, so that no module in it becomes a submodule and is put into eval mode
         for i, p in enumerate(parameters):
             self.register_parameter(f"p{i}", cast(nn.Parameter, p))
 
@@ -32,7 +34,10 @@ class _Objective(nn.Module):
         operator = self._operator[0]
         if operator.without_data:
             return operator.objective()
-        values = [operator.objective(chunk) * w for chunk, w in zip(operator.chunks, operator.weights, strict=True)]
+        values = [
+            operator.objective(chunk) * w
+            for chunk, w in zip(operator.chunks, operator.weights, strict=True)
+        ]
         return torch.stack(values).sum()
 
 
@@ -42,9 +47,13 @@ def _prepared(operator: HessianOperator, seed: int) -> Iterator[Any]:
     from pyhessian import hessian
 
     if operator.group is not None:
-        raise InputError("PyHessian knows no process groups; make the operator without one or use the native backend")
+        raise InputError(
+            "PyHessian knows no process groups; make the operator without one or use the native backend"
+        )
     if operator.device.type not in ("cpu", "cuda"):
-        raise InputError(f"PyHessian runs on cpu or cuda, not on {operator.device}; use the native backend")
+        raise InputError(
+            f"PyHessian runs on cpu or cuda, not on {operator.device}; use the native backend"
+        )
     foreign = [name for name, p in operator.named.items() if not isinstance(p, nn.Parameter)]
     if foreign:
         raise InputError(
@@ -73,7 +82,12 @@ def _prepared(operator: HessianOperator, seed: int) -> Iterator[Any]:
 
 
 def pyhessian_eigenvalues(
-    operator: HessianOperator, k: int = 20, tol: float = 1e-3, *, iterations: int = 100, seed: int = 0
+    operator: HessianOperator,
+    k: int = 20,
+    tol: float = 1e-3,
+    *,
+    iterations: int = 100,
+    seed: int = 0,
 ) -> Spectrum:
     """The k eigenvalues of largest magnitude by PyHessian's power iteration with deflation.
 
@@ -105,7 +119,9 @@ def pyhessian_eigenvalues(
 
         curved = next((g for g in library.gradsH if g.requires_grad), None)
         if curved is None:
-            raise InputError("PyHessian needs an objective with curvature, and the gradient of this one is constant")
+            raise InputError(
+                "PyHessian needs an objective with curvature, and the gradient of this one is constant"
+            )
         hook = curved.register_hook(count)
         values, vectors = library.eigenvalues(maxIter=iterations, tol=tol, top_n=k)
         hook.remove()
@@ -114,7 +130,10 @@ def pyhessian_eigenvalues(
             parts = {id(p): v for p, v in zip(library.params, vector, strict=True)}
             columns.append(
                 operator.flatten(
-                    [parts[id(p)] if id(p) in reached else torch.zeros_like(p) for p in operator.parameters]
+                    [
+                        parts[id(p)] if id(p) in reached else torch.zeros_like(p)
+                        for p in operator.parameters
+                    ]
                 )
             )
         del library, curved, vectors
@@ -133,11 +152,23 @@ def pyhessian_eigenvalues(
     plan = "PyHessian: k + 3 vectors and the graph"
     seconds = time.monotonic() - begin
     return Spectrum(
-        eigenvalues, eigenvectors, residuals, converged, spent, "PyHessian's rule", notes, seconds, 0, 0, plan
+        eigenvalues,
+        eigenvectors,
+        residuals,
+        converged,
+        spent,
+        "PyHessian's rule",
+        notes,
+        seconds,
+        0,
+        0,
+        plan,
     )
 
 
-def pyhessian_trace(operator: HessianOperator, tol: float = 1e-3, *, iterations: int = 100, seed: int = 0) -> Estimate:
+def pyhessian_trace(
+    operator: HessianOperator, tol: float = 1e-3, *, iterations: int = 100, seed: int = 0
+) -> Estimate:
     """PyHessian's Hutchinson trace: the mean of the samples at which its own rule stopped, with their standard error.
 
     The rule compares successive means; it ends early (after two samples where the trace is negative), so that the

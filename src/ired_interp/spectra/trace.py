@@ -61,7 +61,9 @@ def trace(
         return operator @ v
 
     try:
-        images = [product(gaussian(size, operator.dtype, operator.device, source)) for _ in range(quarter)]
+        images = [
+            product(gaussian(size, operator.dtype, operator.device, source)) for _ in range(quarter)
+        ]
         basis = torch.linalg.qr(torch.stack(images, 1))[0]
         del images
         inside = sum(dot(q, product(q)) for q in basis.unbind(1))

@@ -8,7 +8,16 @@ from torch import Tensor
 from ired_interp.errors import InputError
 
 _BLOCK = 1 << 15
-_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_UNITS = {
+    "": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": 2**30,
+}
 
 
 def dot(a: Tensor, b: Tensor) -> float:
@@ -26,7 +35,9 @@ def norm(a: Tensor) -> float:
     return dot(a, a) ** 0.5
 
 
-def gaussian(size: int, dtype: torch.dtype, device: torch.device, source: torch.Generator) -> Tensor:
+def gaussian(
+    size: int, dtype: torch.dtype, device: torch.device, source: torch.Generator
+) -> Tensor:
     """Standard normal vector (size,), drawn on the CPU so that every device and every rank gets the same one."""
     return torch.randn(size, dtype=dtype, generator=source).to(device)
 
@@ -37,7 +48,9 @@ def parse_bytes(memory: int | str) -> int:
         return memory
     match = re.fullmatch(r"\s*([0-9.]+)\s*([KMGT]?I?B?)\s*", memory.upper())
     if not match or match[2] not in _UNITS:
-        raise InputError(f"memory is {memory!r}; expected a number of bytes or a text like '512MiB' or '2GB'")
+        raise InputError(
+            f"memory is {memory!r}; expected a number of bytes or a text like '512MiB' or '2GB'"
+        )
     return int(float(match[1]) * _UNITS[match[2]])
 
 

@@ -71,7 +71,9 @@ class MatrixTask(Task):
 def check_variant(variant: str) -> None:
     """Raise an InputError unless `variant` is "same" or "harder"."""
     if variant not in VARIANTS:
-        raise InputError(f"data variant {variant!r} does not exist; choose from {', '.join(VARIANTS)}.")
+        raise InputError(
+            f"data variant {variant!r} does not exist; choose from {', '.join(VARIANTS)}."
+        )
 
 
 def point(mean: Tensor) -> Posterior:

@@ -26,7 +26,9 @@ class Completion(MatrixTask):
     def __init__(self, n: int = 20, rank: int = 10, noise: float = 0.1) -> None:
         super().__init__(n)
         if not 1 <= rank <= n:
-            raise InputError(f"task completion got rank={rank} for {n} × {n} matrices; the rank must be 1 to {n}.")
+            raise InputError(
+                f"task completion got rank={rank} for {n} × {n} matrices; the rank must be 1 to {n}."
+            )
         if noise < 0:
             raise InputError(f"task completion got noise={noise}; it must be 0 or more.")
         self.rank, self.noise = rank, noise

@@ -38,8 +38,16 @@ class TrainingStream:
     Its length is the run's number of steps, so that one epoch is one run.
     """
 
-    def __init__(self, data: "TaskData", device: torch.device, length: int, part: int, parts: int) -> None:
-        self._data, self._device, self._length, self._part, self._parts = data, device, length, part, parts
+    def __init__(
+        self, data: "TaskData", device: torch.device, length: int, part: int, parts: int
+    ) -> None:
+        self._data, self._device, self._length, self._part, self._parts = (
+            data,
+            device,
+            length,
+            part,
+            parts,
+        )
         self.position = 0
 
     def __len__(self) -> int:
@@ -79,9 +87,13 @@ class EvaluationSet:
 
     def __iter__(self) -> Iterator[Batch]:
         for number, size in enumerate(self._sizes):
-            x, y, *_ = self._data.evaluation_batch(self._split, self._variant, number, size, self._device)
+            x, y, *_ = self._data.evaluation_batch(
+                self._split, self._variant, number, size, self._device
+            )
             rows = slice(self._part, None, self._parts)
-            yield Batch(x[rows], y[rows], self._split, self._variant, number, size, self._part, self._parts)
+            yield Batch(
+                x[rows], y[rows], self._split, self._variant, number, size, self._part, self._parts
+            )
 
 
 class TaskData(LightningDataModule):
@@ -159,17 +171,25 @@ class TaskData(LightningDataModule):
                 )
         return problems
 
-    def training_batch(self, index: int, device: torch.device, part: int = 0, parts: int = 1) -> Batch:
+    def training_batch(
+        self, index: int, device: torch.device, part: int = 0, parts: int = 1
+    ) -> Batch:
         """Batch `index` of the training stream, or this rank's share of it."""
         finite = index % _FINITE_EVERY == 0  # the look at the values waits for the device
-        x, y = self.draw(self.batch_size, device, self.seed, self.train_variant, "train", index, finite=finite)
-        return Batch(x[part::parts], y[part::parts], "train", self.train_variant, index, len(x), part, parts)
+        x, y = self.draw(
+            self.batch_size, device, self.seed, self.train_variant, "train", index, finite=finite
+        )
+        return Batch(
+            x[part::parts], y[part::parts], "train", self.train_variant, index, len(x), part, parts
+        )
 
     def evaluation_batch(
         self, split: str, variant: Variant, index: int, size: int, device: torch.device | str
     ) -> Batch:
         """`size` problems, number `index` of the set `split` ("validation", "test", "probe"), the same for every run."""
-        return Batch(*self.draw(size, device, 0, variant, split, index), split, variant, index, size)
+        return Batch(
+            *self.draw(size, device, 0, variant, split, index), split, variant, index, size
+        )
 
     def train_dataloader(self) -> TrainingStream:
         trainer = self._running_trainer()
@@ -181,7 +201,9 @@ class TaskData(LightningDataModule):
         length = trainer.max_steps * trainer.accumulate_grad_batches
         if length < 0:
             raise InputError("trainer.max_steps is not set; give the number of training steps.")
-        return TrainingStream(self, trainer.strategy.root_device, length, trainer.global_rank, parts)
+        return TrainingStream(
+            self, trainer.strategy.root_device, length, trainer.global_rank, parts
+        )
 
     def val_dataloader(self) -> list[EvaluationSet]:
         return self._evaluation("validation", self.validation_problems)
@@ -195,7 +217,9 @@ class TaskData(LightningDataModule):
         return [EvaluationSet(self, split, variant, count, *place) for variant in self.variants]
 
     def _running_trainer(self) -> Any:
-        assert self.trainer is not None, "a TaskData's loaders belong to a Trainer; use draw() without one"
+        assert self.trainer is not None, (
+            "a TaskData's loaders belong to a Trainer; use draw() without one"
+        )
         return self.trainer
 
 

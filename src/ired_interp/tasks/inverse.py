@@ -24,7 +24,9 @@ class Inverse(MatrixTask):
     def __init__(self, n: int = 20, condition_number: float | None = None) -> None:
         super().__init__(n)
         if condition_number is not None and not condition_number > 1:
-            raise InputError(f"task inverse got condition_number={condition_number}; it must be larger than 1.")
+            raise InputError(
+                f"task inverse got condition_number={condition_number}; it must be larger than 1."
+            )
         if condition_number is not None and n < 2:
             raise InputError(
                 "task inverse got a condition_number for 1 × 1 matrices, whose condition number is 1; raise n."
@@ -41,7 +43,9 @@ class Inverse(MatrixTask):
         else:
             eigenvalues = torch.linalg.eigvalsh(gram.double())
             smallest, largest = eigenvalues[:, 0], eigenvalues[:, -1]
-            floor = (largest - smallest) / (self.condition_number - 1)  # λ_min of the shifted matrix
+            floor = (largest - smallest) / (
+                self.condition_number - 1
+            )  # λ_min of the shifted matrix
             shifted = gram.double() + (floor - smallest)[:, None, None] * identity
             s = (shifted * (_SHIFT[variant] / floor)[:, None, None]).float()
         return Problems(s.flatten(1), self._answer(s))

@@ -22,7 +22,9 @@ class LinearGaussian(Task):
 
     name = "linear_gaussian"
 
-    def __init__(self, n: int = 16, variance_min: float = 0.01, variance_max: float = 1.0, seed: int = 0) -> None:
+    def __init__(
+        self, n: int = 16, variance_min: float = 0.01, variance_max: float = 1.0, seed: int = 0
+    ) -> None:
         if n < 1:
             raise InputError(f"task linear_gaussian got n={n}; it must be at least 1.")
         if not 0 < variance_min <= variance_max:
@@ -35,7 +37,10 @@ class LinearGaussian(Task):
         self._map = torch.randn(n, n, generator=generator, dtype=torch.float64) / n**0.5
         self._basis = torch.linalg.qr(torch.randn(n, n, generator=generator, dtype=torch.float64)).Q
         self._variances = torch.logspace(
-            torch.log10(torch.tensor(variance_min)), torch.log10(torch.tensor(variance_max)), n, dtype=torch.float64
+            torch.log10(torch.tensor(variance_min)),
+            torch.log10(torch.tensor(variance_max)),
+            n,
+            dtype=torch.float64,
         )
 
     def sample(self, count: int, generator: torch.Generator, variant: Variant = "same") -> Problems:
@@ -46,7 +51,9 @@ class LinearGaussian(Task):
         return Problems(x, mean + (z * variances.sqrt()) @ basis.mT)
 
     def value_range(self, variant: Variant) -> float:
-        largest = float(torch.linalg.vector_norm(self._map, dim=1).max()) * (1.0 if variant == "same" else 2.5)
+        largest = float(torch.linalg.vector_norm(self._map, dim=1).max()) * (
+            1.0 if variant == "same" else 2.5
+        )
         return 6 * math.sqrt(largest**2 + self.variance_max)
 
     def posterior(self, x: Tensor) -> Posterior:

@@ -26,10 +26,18 @@ def figures(section: Section) -> list[Figure]:
     by_variant = {str(variant): _rows(data, str(variant)) for variant in first["variant"].values}
     most = max(map(len, by_variant.values()))
     panels = [
-        Panel(f"{split} set, {variant} distribution", _drawer(rows, most), height=max(0.6, 0.3 + 0.13 * most))
+        Panel(
+            f"{split} set, {variant} distribution",
+            _drawer(rows, most),
+            height=max(0.6, 0.3 + 0.13 * most),
+        )
         for variant, rows in by_variant.items()
     ]
-    table = [(variant, label, value, half) for variant, rows in by_variant.items() for label, value, half, *_ in rows]
+    table = [
+        (variant, label, value, half)
+        for variant, rows in by_variant.items()
+        for label, value, half, *_ in rows
+    ]
     several = any(len(results) > 1 for _, results in data)
     bars = "the range from the lowest to the highest seed" if several else "two standard errors"
     caption = (
@@ -38,13 +46,21 @@ def figures(section: Section) -> list[Figure]:
         f"{bars}. Open: predictors that need no learning, and the exact energy where it is known (an arrow: farther left). "
         f"Trained on the {first.attrs.get('trained_on', 'same')} distribution; {section.weights} weights."
     )
-    numbers = pd.DataFrame(table, columns=["distribution", "predictor", "mean squared error", "half width of bar"])
-    return [Figure(section.probe, f"{split.capitalize()} error beside its floors", caption, panels, numbers)]
+    numbers = pd.DataFrame(
+        table, columns=["distribution", "predictor", "mean squared error", "half width of bar"]
+    )
+    return [
+        Figure(
+            section.probe, f"{split.capitalize()} error beside its floors", caption, panels, numbers
+        )
+    ]
 
 
 def _rows(data: Sequence[tuple[Group, list[xr.Dataset]]], variant: str) -> list[Row]:
     rows: list[Row] = []
-    steps = sorted({int(s) for _, results in data for r in results for s in r["inner_steps"].values})
+    steps = sorted(
+        {int(s) for _, results in data for r in results for s in r["inner_steps"].values}
+    )
     for group, results in data:
         for count in steps:
             here = [
@@ -55,17 +71,29 @@ def _rows(data: Sequence[tuple[Group, list[xr.Dataset]]], variant: str) -> list[
             if not here:
                 continue
             errors = [float(r["error"]) for r in here]
-            half = float(np.ptp(errors)) / 2 if len(here) > 1 else 2 * float(here[0]["standard_error"])
+            half = (
+                float(np.ptp(errors)) / 2 if len(here) > 1 else 2 * float(here[0]["standard_error"])
+            )
             middle = (min(errors) + max(errors)) / 2 if len(here) > 1 else errors[0]
             name = group.name if len(data) > 1 or len(group.runs) > 1 else "model"
             label = f"{name}, {count} inner steps" if count else name
-            rows.append((label, middle, half, series_colour(group.index), MARKERS[group.index % len(MARKERS)]))
+            rows.append(
+                (
+                    label,
+                    middle,
+                    half,
+                    series_colour(group.index),
+                    MARKERS[group.index % len(MARKERS)],
+                )
+            )
     floors: dict[str, list[float]] = {}
     for _, results in data:
         for result in results:
             if variant in result["variant"]:
                 for name in result["predictor"].values:
-                    floors.setdefault(str(name), []).append(float(result["floor"].sel(variant=variant, predictor=name)))
+                    floors.setdefault(str(name), []).append(
+                        float(result["floor"].sel(variant=variant, predictor=name))
+                    )
     for name, values in floors.items():
         if np.isfinite(values).any():
             rows.append((name, float(np.nanmean(values)), 0.0, MUTED, "o"))
@@ -75,18 +103,37 @@ def _rows(data: Sequence[tuple[Group, list[xr.Dataset]]], variant: str) -> list[
 def _drawer(rows: list[Row], most: int) -> Callable[[Axes], None]:
     def draw(axes: Axes) -> None:
         learned = [value for _, value, _, colour, _ in rows if colour != MUTED]
-        shown = [value for _, value, *_ in rows if value >= min(learned) / _REACH]  # a perfect energy may lie at 1e-16
+        shown = [
+            value for _, value, *_ in rows if value >= min(learned) / _REACH
+        ]  # a perfect energy may lie at 1e-16
         low, high = min(shown) / 2, max(shown) * 1.5
         axes.set_xscale("log")
         axes.set_xlim(low, high)
         for place, (label, value, half, colour, marker) in enumerate(rows):
             y, floor = most - place, colour == MUTED
             if value < low:
-                axes.plot(low * (high / low) ** 0.015, y, color=colour, marker="<", markerfacecolor="none")
+                axes.plot(
+                    low * (high / low) ** 0.015, y, color=colour, marker="<", markerfacecolor="none"
+                )
             else:
-                axes.plot([low, value], [y, y], color=colour, linewidth=0.9, alpha=0.8, linestyle=":" if floor else "-")
+                axes.plot(
+                    [low, value],
+                    [y, y],
+                    color=colour,
+                    linewidth=0.9,
+                    alpha=0.8,
+                    linestyle=":" if floor else "-",
+                )
                 face = "none" if floor else colour
-                axes.errorbar(value, y, xerr=half or None, color=colour, marker=marker, markerfacecolor=face, capsize=2)
+                axes.errorbar(
+                    value,
+                    y,
+                    xerr=half or None,
+                    color=colour,
+                    marker=marker,
+                    markerfacecolor=face,
+                    capsize=2,
+                )
             for x, shift, text, side in ((0, 2, label, "left"), (1, 0, f"{value:.3g}", "right")):
                 axes.annotate(
                     text,

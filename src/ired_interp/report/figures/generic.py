@@ -15,15 +15,21 @@ def figures(section: Section) -> list[Figure]:
     rows = []
     for group, results in section.last():
         for result in results:
-            rows += [{"runs": group.name, "step": result.attrs["step"], **row} for row in _rows(result)]
+            rows += [
+                {"runs": group.name, "step": result.attrs["step"], **row} for row in _rows(result)
+            ]
     if not rows:
         return []
     table = pd.DataFrame(rows)
-    more = f" The first {_MOST_ROWS} of {len(table)} rows; `ired export` writes all." if len(table) > _MOST_ROWS else ""
-    caption = (
-        f"Measured {section.points()}. Variables with further dimensions are given as mean and range over these.{more}"
+    more = (
+        f" The first {_MOST_ROWS} of {len(table)} rows; `ired export` writes all."
+        if len(table) > _MOST_ROWS
+        else ""
     )
-    return [Figure(section.probe, section.probe.replace("_", " "), caption, (), table.head(_MOST_ROWS))]
+    caption = f"Measured {section.points()}. Variables with further dimensions are given as mean and range over these.{more}"
+    return [
+        Figure(section.probe, section.probe.replace("_", " "), caption, (), table.head(_MOST_ROWS))
+    ]
 
 
 def _rows(result: xr.Dataset) -> list[dict[str, object]]:

@@ -22,9 +22,18 @@ def by_problem(section: Section) -> list[Figure]:
         return []
     first = data[0][1][0]
     panels = [
-        Panel("gradient noise scale", lambda axes: _logarithmic(axes, data, "noise_scale", "tr Σ / ‖G‖² (problems)")),
-        Panel("agreement of problems", lambda axes: by_landscape(axes, data, "mean_cosine", "mean pairwise cosine")),
-        Panel("effective rank", lambda axes: by_landscape(axes, data, "participation", "participation ratio")),
+        Panel(
+            "gradient noise scale",
+            lambda axes: _logarithmic(axes, data, "noise_scale", "tr Σ / ‖G‖² (problems)"),
+        ),
+        Panel(
+            "agreement of problems",
+            lambda axes: by_landscape(axes, data, "mean_cosine", "mean pairwise cosine"),
+        ),
+        Panel(
+            "effective rank",
+            lambda axes: by_landscape(axes, data, "participation", "participation ratio"),
+        ),
     ]
     if "landscape_cosine" in first:
         cosines = np.mean([r["landscape_cosine"].values for r in data[0][1]], 0)
@@ -48,9 +57,17 @@ def over_training(section: Section) -> list[Figure]:
     if not over:
         return []
     panels = [
-        Panel("gradient norm", lambda axes: _over(axes, over, "norm_mean", "mean ‖g‖ (loss / weight)")),
-        Panel("gradient noise scale", lambda axes: _over(axes, over, "noise_scale", "tr Σ / ‖G‖² (problems)")),
-        Panel("agreement of batches", lambda axes: _over(axes, over, "mean_cosine", "mean pairwise cosine")),
+        Panel(
+            "gradient norm", lambda axes: _over(axes, over, "norm_mean", "mean ‖g‖ (loss / weight)")
+        ),
+        Panel(
+            "gradient noise scale",
+            lambda axes: _over(axes, over, "noise_scale", "tr Σ / ‖G‖² (problems)"),
+        ),
+        Panel(
+            "agreement of batches",
+            lambda axes: _over(axes, over, "mean_cosine", "mean pairwise cosine"),
+        ),
         Panel("signal to noise by layer, at the end", lambda axes: _layers(axes, over)),
     ]
     batch = section.settings.get("batch", "?")
@@ -65,7 +82,10 @@ def over_training(section: Section) -> list[Figure]:
 
 
 def _logarithmic(axes: Axes, data: Data, name: str, label: str) -> None:
-    finite = [(g, [r.assign({name: r[name].where(np.isfinite(r[name]))}) for r in results]) for g, results in data]
+    finite = [
+        (g, [r.assign({name: r[name].where(np.isfinite(r[name]))}) for r in results])
+        for g, results in data
+    ]
     by_landscape(axes, finite, name, label)
     log_if_positive(axes, "y", *[r[name].values for _, results in finite for r in results])
 
@@ -73,7 +93,9 @@ def _logarithmic(axes: Axes, data: Data, name: str, label: str) -> None:
 def _over(axes: Axes, over: Data, name: str, label: str) -> None:
     values = []
     for group, results in over:
-        curves = [c.where(np.isfinite(c)) for r in results for c in [r[name].sel(layer="all", drop=True)]]
+        curves = [
+            c.where(np.isfinite(c)) for r in results for c in [r[name].sel(layer="all", drop=True)]
+        ]
         spread_line(axes, group, curves, marked=True)
         values += [c.values for c in curves]
     axes.set_xlabel("step (updates done)")
@@ -101,7 +123,16 @@ def _layers(axes: Axes, over: Data) -> None:
         mean = last.mean(0)
         bars = np.stack([mean - last.min(0), last.max(0) - mean])
         colour, marker = series_colour(group.index), MARKERS[group.index % len(MARKERS)]
-        axes.errorbar(mean, y, xerr=bars, color=colour, marker=marker, linestyle="", capsize=2, label=group.name)
+        axes.errorbar(
+            mean,
+            y,
+            xerr=bars,
+            color=colour,
+            marker=marker,
+            linestyle="",
+            capsize=2,
+            label=group.name,
+        )
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_xlim(left=0)

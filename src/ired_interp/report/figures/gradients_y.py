@@ -19,19 +19,33 @@ def figures(section: Section) -> list[Figure]:
         by_landscape(axes, data, "participation", "participation ratio")
         if isotropic is not None:
             axes.axhline(
-                float(isotropic), color=INK, linewidth=1, linestyle="--", label="isotropic noise, as many problems"
+                float(isotropic),
+                color=INK,
+                linewidth=1,
+                linestyle="--",
+                label="isotropic noise, as many problems",
             )
         axes.legend(loc="lower right")
         axes.set_ylim(bottom=0)
 
     panels = [
-        Panel("size", lambda axes: by_landscape(axes, data, "norm_ratio", "mean ‖g‖² / d", "theory_ratio")),
-        Panel("along the noise", lambda axes: by_landscape(axes, data, "alignment", "mean ⟨g, ε⟩ / d", "theory_ratio")),
-        Panel("angle to the noise", lambda axes: by_landscape(axes, data, "cosine", "mean cos(g, ε)")),
+        Panel(
+            "size",
+            lambda axes: by_landscape(axes, data, "norm_ratio", "mean ‖g‖² / d", "theory_ratio"),
+        ),
+        Panel(
+            "along the noise",
+            lambda axes: by_landscape(axes, data, "alignment", "mean ⟨g, ε⟩ / d", "theory_ratio"),
+        ),
+        Panel(
+            "angle to the noise", lambda axes: by_landscape(axes, data, "cosine", "mean cos(g, ε)")
+        ),
         Panel("effective rank over problems", rank),
     ]
     bars = (
-        "the range over seeds" if any(len(results) > 1 for _, results in data) else "two standard errors over problems"
+        "the range over seeds"
+        if any(len(results) > 1 for _, results in data)
+        else "two standard errors over problems"
     )
     caption = (
         f"The gradient g = ∂E/∂y, measured {section.points()}. A perfect model's g is the mean of the noise ε "

@@ -10,7 +10,14 @@ from matplotlib.axes import Axes
 from ired_interp.report.collect import Group, Section
 from ired_interp.report.figure import Figure, Panel
 from ired_interp.report.figures.lines import legend
-from ired_interp.report.style import INK, MARKERS, MUTED, landscape_colour, plain_log_ticks, series_colour
+from ired_interp.report.style import (
+    INK,
+    MARKERS,
+    MUTED,
+    landscape_colour,
+    plain_log_ticks,
+    series_colour,
+)
 
 Data = Sequence[tuple[Group, list[xr.Dataset]]]
 Curve = tuple[str, str, xr.Dataset]  # name, colour, one landscape of one run
@@ -36,8 +43,14 @@ def figures(section: Section) -> list[Figure]:
         panels.append(Panel("trace", lambda axes: _trace(axes, data)))
     over = section.over_steps(["eigenvalues"])
     if max(r.sizes["step"] for _, results in over for r in results) > 1:
-        panels.append(Panel("extreme eigenvalues over training", lambda axes: _over_training(axes, over)))
-    shown = "" if len(data) == 1 or len(first["landscape"]) == 1 else f" Landscapes are shown for {data[0][0].name}."
+        panels.append(
+            Panel("extreme eigenvalues over training", lambda axes: _over_training(axes, over))
+        )
+    shown = (
+        ""
+        if len(data) == 1 or len(first["landscape"]) == 1
+        else f" Landscapes are shown for {data[0][0].name}."
+    )
     caption = (
         f"Hessian of the {objective} in all {int(first['parameters'].values.ravel()[0])} weights θ, "
         f"{section.settings.get('problems', '?')} problems of the {section.settings.get('variant', 'same')} distribution, "
@@ -57,7 +70,9 @@ def _curves(data: Data) -> list[Curve]:
     count = first.sizes["landscape"]
     if count > 1:
         names = [f"k = {k}" for k in first["landscape"].values]
-        return [(names[i], landscape_colour(i, count), first.isel(landscape=i)) for i in range(count)]
+        return [
+            (names[i], landscape_colour(i, count), first.isel(landscape=i)) for i in range(count)
+        ]
     return [
         (group.name if i == 0 else "", series_colour(group.index), result.isel(landscape=0))
         for group, results in data
@@ -72,14 +87,25 @@ def _density(curves: Sequence[Curve]) -> Callable[[Axes], None]:
             grid = result["density_grid"].values
             axes.plot(grid, result["density"], color=colour, linewidth=1.1, label=name)
             axes.fill_between(
-                grid, result["density_low"].clip(min=0), result["density_high"], color=colour, alpha=0.2, linewidth=0
+                grid,
+                result["density_low"].clip(min=0),
+                result["density_high"],
+                color=colour,
+                alpha=0.2,
+                linewidth=0,
             )
         axes.set_yscale("log")
         axes.set_ylim(highest * 10.0**-_DECADES, highest * 3)
         plain_log_ticks(axes, "y")
         for _, colour, result in curves:
             found = result["eigenvalues"].values
-            axes.plot(found, np.full(len(found), highest * 10.0 ** (0.2 - _DECADES)), "|", color=colour, markersize=7)
+            axes.plot(
+                found,
+                np.full(len(found), highest * 10.0 ** (0.2 - _DECADES)),
+                "|",
+                color=colour,
+                markersize=7,
+            )
         axes.set_xlabel("eigenvalue λ (objective / θ²)")
         axes.set_ylabel("density")
         _legend(axes, curves)
@@ -115,7 +141,14 @@ def _gradient(curves: Sequence[Curve]) -> Callable[[Axes], None]:
         for name, colour, result in curves:
             ordered = np.argsort(result["eigenvalues"].values)[::-1]
             share = result["gradient_share"].values[ordered]
-            axes.plot(np.arange(1, len(share) + 1), share.cumsum(), color=colour, marker="o", markersize=3, label=name)
+            axes.plot(
+                np.arange(1, len(share) + 1),
+                share.cumsum(),
+                color=colour,
+                marker="o",
+                markersize=3,
+                label=name,
+            )
         axes.set_ylim(0, None)
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
         axes.set_xlabel("eigenvectors, from the largest λ found")
@@ -133,7 +166,9 @@ def _trace(axes: Axes, data: Data) -> None:
         for i, result in enumerate(results):
             x = np.arange(len(names)) + (place - (count - 1) / 2) * 0.12
             value = result["trace"].values
-            bars = np.stack([value - result["trace_low"].values, result["trace_high"].values - value])
+            bars = np.stack(
+                [value - result["trace_low"].values, result["trace_high"].values - value]
+            )
             axes.errorbar(
                 x,
                 value,
@@ -162,7 +197,8 @@ def _over_training(axes: Axes, over: Data) -> None:
             ):
                 named = (
                     group.name
-                    if i == 0 and float(extreme[-1]) == float(result["eigenvalues"].isel(step=-1).max())
+                    if i == 0
+                    and float(extreme[-1]) == float(result["eigenvalues"].isel(step=-1).max())
                     else None
                 )
                 axes.plot(extreme["step"], extreme, color=colour, marker=marker, label=named)

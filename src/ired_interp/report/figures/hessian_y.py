@@ -50,7 +50,11 @@ def _quantiles(axes: Axes, data: Sequence[tuple[Group, list[xr.Dataset]]]) -> No
         colour, marker = series_colour(group.index), MARKERS[group.index % len(MARKERS)]
         for k in results[0]["landscape"].values:
             pooled = np.concatenate(
-                [np.ravel(r["eigenvalues"].sel(landscape=k)) for r in results if k in r["landscape"]]
+                [
+                    np.ravel(r["eigenvalues"].sel(landscape=k))
+                    for r in results
+                    if k in r["landscape"]
+                ]
             )
             low, lower, median, upper, high = np.quantile(pooled, [0.05, 0.25, 0.5, 0.75, 0.95])
             x = k + (place - (len(data) - 1) / 2) * width
@@ -86,17 +90,35 @@ def _ridges(results: Sequence[xr.Dataset]) -> Callable[[Axes], None]:
             low, high = min(low, float(theory.min())), max(high, float(theory.max()))
         logarithmic = low > 0 and high / low > 5
         pad = (high / low) ** 0.04 if logarithmic else 0.04 * (high - low or 1)
-        edges = np.geomspace(low / pad, high * pad, _BINS) if logarithmic else np.linspace(low - pad, high + pad, _BINS)
+        edges = (
+            np.geomspace(low / pad, high * pad, _BINS)
+            if logarithmic
+            else np.linspace(low - pad, high + pad, _BINS)
+        )
         for k in landscapes:
             here = eigenvalues.sel(landscape=k).values.ravel()
             counts, _ = np.histogram(here[np.isfinite(here)], edges)
             heights = 0.92 * counts / max(1, counts.max())
             colour = landscape_colour(list(landscapes).index(k), len(landscapes))
-            axes.stairs(heights + k, edges, baseline=float(k), fill=True, color=colour, alpha=0.55, linewidth=0)
+            axes.stairs(
+                heights + k,
+                edges,
+                baseline=float(k),
+                fill=True,
+                color=colour,
+                alpha=0.55,
+                linewidth=0,
+            )
             axes.stairs(heights + k, edges, baseline=float(k), color=colour, linewidth=0.9)
             if theory is not None:
                 exact = np.unique(theory.sel(landscape=k).values.round(6))
-                axes.vlines(exact if len(exact) <= 6 else exact[[0, -1]], k, k + 0.92, color=INK, linewidth=1.3)
+                axes.vlines(
+                    exact if len(exact) <= 6 else exact[[0, -1]],
+                    k,
+                    k + 0.92,
+                    color=INK,
+                    linewidth=1.3,
+                )
         axes.set_yticks(landscapes)
         axes.set_ylim(landscapes.min() - 0.15, landscapes.max() + 1.1)
         axes.set_xlabel(_UNIT)
@@ -117,19 +139,27 @@ def _evolution(section: Section) -> list[Figure]:
         panels.append(
             Panel(
                 "distance from theory",
-                lambda axes: by_landscape(axes, ends, "deviation", "RMS of λ/λ_exact − 1", percent=True),
+                lambda axes: by_landscape(
+                    axes, ends, "deviation", "RMS of λ/λ_exact − 1", percent=True
+                ),
             )
         )
-    curved = any(float(r["negative_share"].isel(step=-1).max()) > 0 for _, results in over for r in results)
+    curved = any(
+        float(r["negative_share"].isel(step=-1).max()) > 0 for _, results in over for r in results
+    )
     if curved:
         panels.append(
             Panel(
                 "negative curvature",
-                lambda axes: by_landscape(axes, ends, "negative_share", "share of λ < 0", percent=True),
+                lambda axes: by_landscape(
+                    axes, ends, "negative_share", "share of λ < 0", percent=True
+                ),
             )
         )
     negative = (
-        ", and the share of negative eigenvalues (0 for a perfect model)" if curved else "; no eigenvalue is negative"
+        ", and the share of negative eigenvalues (0 for a perfect model)"
+        if curved
+        else "; no eigenvalue is negative"
     )
     caption = (
         f"Measured {section.points()}. Median over problems and ranks of the eigenvalues of ∂²E/∂y² against "
@@ -137,7 +167,9 @@ def _evolution(section: Section) -> list[Figure]:
         "bars at the right edge: its exact value for a perfect model. Then, at the last step, by landscape: the root mean square of λ/λ_exact − 1, "
         f"eigenvalue by eigenvalue{negative}. Units of λ: energy / y²."
     )
-    return [Figure(f"{section.probe}_over_training", "How the landscapes took shape", caption, panels)]
+    return [
+        Figure(f"{section.probe}_over_training", "How the landscapes took shape", caption, panels)
+    ]
 
 
 def _medians(results: Sequence[xr.Dataset]) -> Callable[[Axes], None]:
@@ -150,7 +182,14 @@ def _medians(results: Sequence[xr.Dataset]) -> Callable[[Axes], None]:
             colour = landscape_colour(i, len(landscapes))
             axes.plot(here["step"], here.mean("run"), color=colour, marker="o", markersize=3)
             if len(results) > 1:
-                axes.fill_between(here["step"], here.min("run"), here.max("run"), color=colour, alpha=0.2, linewidth=0)
+                axes.fill_between(
+                    here["step"],
+                    here.min("run"),
+                    here.max("run"),
+                    color=colour,
+                    alpha=0.2,
+                    linewidth=0,
+                )
         last = float(joined["step"].max())
         span = last - float(joined["step"].min())
         ends = joined.isel(step=-1).mean("run")
@@ -159,7 +198,12 @@ def _medians(results: Sequence[xr.Dataset]) -> Callable[[Axes], None]:
             axes.hlines(ends, last + 0.03 * span, last + 0.12 * span, color=INK, linewidth=1.3)
             values.append(ends.values)
         for i in (0, len(landscapes) - 1):
-            axes.annotate(f"k = {landscapes[i]}", (last + 0.15 * span, float(ends[i])), va="center", fontsize=7.5)
+            axes.annotate(
+                f"k = {landscapes[i]}",
+                (last + 0.15 * span, float(ends[i])),
+                va="center",
+                fontsize=7.5,
+            )
         axes.set_xlim(right=last + 0.32 * span)
         axes.set_xlabel("step (updates done)")
         axes.set_ylabel("median λ (energy / y²)")
@@ -186,7 +230,9 @@ def _table(data: Sequence[tuple[Group, list[xr.Dataset]]]) -> pd.DataFrame:
         for k in results[0]["landscape"].values:
             here = [r.sel(landscape=k) for r in results if k in r["landscape"]]
             means = {
-                title: np.mean([float(r[name]) for r in here]) for name, title in columns.items() if name in here[0]
+                title: np.mean([float(r[name]) for r in here])
+                for name, title in columns.items()
+                if name in here[0]
             }
             rows.append({"runs": group.name, "k": int(k), **means})
     return pd.DataFrame(rows)

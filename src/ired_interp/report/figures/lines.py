@@ -14,10 +14,16 @@ _MOST_POINTS = 400
 
 
 def spread_line(
-    axes: Axes, group: Group, curves: Sequence[xr.DataArray], along: str = "step", marked: bool = False
+    axes: Axes,
+    group: Group,
+    curves: Sequence[xr.DataArray],
+    along: str = "step",
+    marked: bool = False,
 ) -> None:
     """The mean of a group's curves over `along`, and where they are several, a band from the lowest to the highest."""
-    joined = xr.concat([c.dropna(along) for c in curves], "run", join="outer", coords="minimal", compat="override")
+    joined = xr.concat(
+        [c.dropna(along) for c in curves], "run", join="outer", coords="minimal", compat="override"
+    )
     if joined.sizes[along] == 0:
         return
     joined = thinned(joined, along)
@@ -29,7 +35,9 @@ def spread_line(
     axes.plot(x[complete], mean[complete], color=colour, marker=marker, label=group.name)
     if len(curves) > 1:
         low, high = joined.min("run").values, joined.max("run").values
-        axes.fill_between(x[complete], low[complete], high[complete], color=colour, alpha=0.2, linewidth=0)
+        axes.fill_between(
+            x[complete], low[complete], high[complete], color=colour, alpha=0.2, linewidth=0
+        )
 
 
 def by_landscape(
@@ -58,12 +66,28 @@ def by_landscape(
             bars = np.zeros((2, len(mean))) if error is None else np.stack([2 * error.values] * 2)
         x = joined["landscape"].values + (place - (len(data) - 1) / 2) * 0.14
         colour, marker = series_colour(group.index), MARKERS[group.index % len(MARKERS)]
-        axes.errorbar(x, mean, yerr=bars, color=colour, marker=marker, capsize=2, linewidth=1, label=group.name)
+        axes.errorbar(
+            x,
+            mean,
+            yerr=bars,
+            color=colour,
+            marker=marker,
+            capsize=2,
+            linewidth=1,
+            label=group.name,
+        )
         values += [mean - bars[0], mean + bars[1]]
     theory = next((r for _, results in data for r in results if exact and exact in r), None)
     if theory is not None and exact:
         k = theory["landscape"].values
-        axes.hlines(theory[exact].values, k - 0.4, k + 0.4, color=INK, linewidth=1.3, label="exact (perfect model)")
+        axes.hlines(
+            theory[exact].values,
+            k - 0.4,
+            k + 0.4,
+            color=INK,
+            linewidth=1.3,
+            label="exact (perfect model)",
+        )
     axes.set_xticks(data[0][1][0]["landscape"].values)
     axes.grid(axis="x", visible=False)
     axes.set_xlabel("landscape k (0: sharpest)")
@@ -75,10 +99,21 @@ def by_landscape(
 
 
 def matrix(
-    axes: Axes, values: np.ndarray, names: Sequence[Any] | np.ndarray, low: float, high: float, label: str
+    axes: Axes,
+    values: np.ndarray,
+    names: Sequence[Any] | np.ndarray,
+    low: float,
+    high: float,
+    label: str,
 ) -> None:
     """A square matrix with its scale: cividis from 0, or blue to red around 0."""
-    image = axes.imshow(values, vmin=low, vmax=high, cmap="cividis" if low == 0 else "RdBu_r", interpolation="nearest")
+    image = axes.imshow(
+        values,
+        vmin=low,
+        vmax=high,
+        cmap="cividis" if low == 0 else "RdBu_r",
+        interpolation="nearest",
+    )
     most = 12 if max(len(str(name)) for name in names) < 3 else 5
     places = np.unique(np.linspace(0, len(names) - 1, min(len(names), most)).round().astype(int))
     axes.set_xticks(places, [str(names[i]) for i in places])

@@ -20,7 +20,11 @@ _SOURCES = {
     "solution": "leading columns of the answer as a matrix",
     "activations": "leading directions of a layer's output",
 }
-_AXES = {"training": "training step", "landscapes": "landscape k", "inference": "position along inference"}
+_AXES = {
+    "training": "training step",
+    "landscapes": "landscape k",
+    "inference": "position along inference",
+}
 _OVER = {"training": "training", "landscapes": "landscapes", "inference": "inference"}
 _MEASURES = {"overlap": "overlap ‖UᵀV‖²/p", "geodesic": "geodesic distance (rad)"}
 
@@ -28,7 +32,9 @@ _MEASURES = {"overlap": "overlap ‖UᵀV‖²/p", "geodesic": "geodesic distanc
 def figures(section: Section) -> list[Figure]:
     """Matrices of overlaps, and overlap with and distance from the first snapshot."""
     data = [
-        (g, kept) for g, results in section.last() if (kept := [r for r in results if r.sizes.get("snapshot", 0) > 1])
+        (g, kept)
+        for g, results in section.last()
+        if (kept := [r for r in results if r.sizes.get("snapshot", 0) > 1])
     ]
     if not data:
         return []
@@ -37,13 +43,15 @@ def figures(section: Section) -> list[Figure]:
     first = data[0][1][0]
     per_landscape = "landscape" in first["overlap"].dims
     panels = [
-        Panel(f"overlap of all pairs{suffix}", _matrix(part, along)) for suffix, part in _matrices(data, per_landscape)
+        Panel(f"overlap of all pairs{suffix}", _matrix(part, along))
+        for suffix, part in _matrices(data, per_landscape)
     ]
     for name, label in _MEASURES.items():
         title = f"{label.split()[0]} to the first"
         if per_landscape:
             panels += [
-                Panel(f"{title}, {g.name}", _by_landscape(results, name, label, along)) for g, results in data[:2]
+                Panel(f"{title}, {g.name}", _by_landscape(results, name, label, along))
+                for g, results in data[:2]
             ]
         else:
             panels.append(Panel(title, _by_group(data, name, label, along)))
@@ -70,13 +78,19 @@ def described(label: str) -> tuple[str, str, str]:
 
 def labels(result: xr.Dataset) -> np.ndarray:
     """Names of the snapshots, in order."""
-    return np.asarray(result["label"].values if "label" in result else np.arange(result.sizes["snapshot"]))
+    return np.asarray(
+        result["label"].values if "label" in result else np.arange(result.sizes["snapshot"])
+    )
 
 
 def compared(result: xr.Dataset, name: str) -> xr.DataArray:
     """ "overlap" or "geodesic" of all pairs by independent estimates, where the snapshots have any."""
     independent = result.get(f"{name}_independent")
-    return independent if independent is not None and bool(np.isfinite(independent).any()) else result[name]
+    return (
+        independent
+        if independent is not None and bool(np.isfinite(independent).any())
+        else result[name]
+    )
 
 
 def itself(result: xr.Dataset, name: str) -> xr.DataArray | None:
@@ -94,14 +108,18 @@ def _matrices(data: Data, per_landscape: bool) -> list[tuple[str, xr.Dataset]]:
 
 
 def _matrix(result: xr.Dataset, along: str) -> Callable[[Axes], None]:
-    return lambda axes: matrix(axes, compared(result, "overlap").values, labels(result), 0, 1, along)
+    return lambda axes: matrix(
+        axes, compared(result, "overlap").values, labels(result), 0, 1, along
+    )
 
 
 def _positions(names: np.ndarray) -> np.ndarray:
     return names.astype(float) if np.issubdtype(names.dtype, np.number) else np.arange(len(names))
 
 
-def _by_landscape(results: Sequence[xr.Dataset], name: str, label: str, along: str) -> Callable[[Axes], None]:
+def _by_landscape(
+    results: Sequence[xr.Dataset], name: str, label: str, along: str
+) -> Callable[[Axes], None]:
     def draw(axes: Axes) -> None:
         first = results[0]
         landscapes = first["landscape"].values
@@ -129,7 +147,9 @@ def _by_group(data: Data, name: str, label: str, along: str) -> Callable[[Axes],
             for i, result in enumerate(results):
                 x = _positions(labels(result))
                 shown, named = marker if len(x) <= 20 else "", group.name if i == 0 else None
-                axes.plot(x, compared(result, name).values[0], color=colour, marker=shown, label=named)
+                axes.plot(
+                    x, compared(result, name).values[0], color=colour, marker=shown, label=named
+                )
                 noise = itself(result, name)
                 if noise is not None:
                     axes.plot(x, noise, ":", color=colour, label="split half" if i == 0 else None)
@@ -190,7 +210,11 @@ def _table(data: Data) -> pd.DataFrame:
                 row: dict[str, object] = {"runs": group.name}
                 if "landscape" in result["overlap"].dims:
                     row["k"] = int(part["landscape"])
-                row |= {"from": names[0], "to": names[-1], "overlap": compared(part, "overlap").values[0, -1]}
+                row |= {
+                    "from": names[0],
+                    "to": names[-1],
+                    "overlap": compared(part, "overlap").values[0, -1],
+                }
                 row["geodesic distance (rad)"] = compared(part, "geodesic").values[0, -1]
                 if "overlap_corrected" in part:
                     row["overlap freed of noise"] = part["overlap_corrected"].values[0, -1]

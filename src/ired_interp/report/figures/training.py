@@ -26,7 +26,9 @@ def figures(groups: Sequence[Group], floors: Floors) -> list[Figure]:
     names = sorted({str(name) for m in metrics.values() for name in m}, key=_order)
 
     def curves(name: str) -> list[tuple[Group, list[xr.DataArray]]]:
-        found = [(g, [metrics[id(r)][name] for r in g.runs if name in metrics[id(r)]]) for g in groups]
+        found = [
+            (g, [metrics[id(r)][name] for r in g.runs if name in metrics[id(r)]]) for g in groups
+        ]
         return [(group, arrays) for group, arrays in found if arrays]
 
     panels = []
@@ -79,7 +81,10 @@ def _drawer(
 
 
 def _order(name: str) -> tuple[int, str]:
-    return (list(_TITLES).index(name) if name in _TITLES else len(_TITLES), "" if name.endswith("/same") else name)
+    return (
+        list(_TITLES).index(name) if name in _TITLES else len(_TITLES),
+        "" if name.endswith("/same") else name,
+    )
 
 
 def _several(groups: Sequence[Group]) -> bool:

@@ -22,12 +22,19 @@ def figures(section: Section) -> list[Figure]:
         return []
     first = data[0][1][0]
     panels = [
-        Panel("error along inference", lambda axes: _along(axes, data, "error_mean", "mean squared error per entry")),
-        Panel("gradient", lambda axes: _along(axes, data, "gradient_norm_mean", "mean ‖∂E/∂y‖ (energy / y)")),
+        Panel(
+            "error along inference",
+            lambda axes: _along(axes, data, "error_mean", "mean squared error per entry"),
+        ),
+        Panel(
+            "gradient",
+            lambda axes: _along(axes, data, "gradient_norm_mean", "mean ‖∂E/∂y‖ (energy / y)"),
+        ),
         Panel("energy", lambda axes: _along(axes, data, "energy_mean", "mean E")),
         Panel("accepted steps", lambda axes: _acceptance(axes, data)),
         Panel(
-            "contraction of the error", lambda axes: _contraction(axes, data, "contraction", "‖e after‖ / ‖e before‖")
+            "contraction of the error",
+            lambda axes: _contraction(axes, data, "contraction", "‖e after‖ / ‖e before‖"),
         ),
         Panel(
             "contraction of the gradient",
@@ -36,17 +43,26 @@ def figures(section: Section) -> list[Figure]:
     ]
     if "effective_rank_mean" in first:
         panels.append(
-            Panel("effective rank of y", lambda axes: _along(axes, data, "effective_rank_mean", "participation ratio"))
+            Panel(
+                "effective rank of y",
+                lambda axes: _along(axes, data, "effective_rank_mean", "participation ratio"),
+            )
         )
     if "normal_ratio_answer" in first:
         panels.append(
             Panel(
                 "gradient off the rank-r manifold",
-                lambda axes: by_landscape(axes, data, "normal_ratio_answer", "‖normal‖ / ‖tangent‖"),
+                lambda axes: by_landscape(
+                    axes, data, "normal_ratio_answer", "‖normal‖ / ‖tangent‖"
+                ),
             )
         )
         title, label = "energy against distance", "Spearman correlation"
-        panels.append(Panel(title, lambda axes: by_landscape(axes, data, "energy_distance_correlation", label)))
+        panels.append(
+            Panel(
+                title, lambda axes: by_landscape(axes, data, "energy_distance_correlation", label)
+            )
+        )
     inner = first.sizes["inner_step"] - 1
     caption = (
         f"Inference from noise through landscapes k = {int(first['landscape'][0])} … "
@@ -68,7 +84,9 @@ def _along(axes: Axes, data: Data, name: str, label: str) -> None:
         x, colour = np.arange(stacked.shape[1]), series_colour(group.index)
         axes.plot(x, stacked.mean(0), color=colour, label=group.name)
         if len(stacked) > 1:
-            axes.fill_between(x, stacked.min(0), stacked.max(0), color=colour, alpha=0.2, linewidth=0)
+            axes.fill_between(
+                x, stacked.min(0), stacked.max(0), color=colour, alpha=0.2, linewidth=0
+            )
         values.append(stacked)
     first = data[0][1][0]
     each = first.sizes["inner_step"]
@@ -85,18 +103,33 @@ def _along(axes: Axes, data: Data, name: str, label: str) -> None:
 
 
 def _acceptance(axes: Axes, data: Data) -> None:
-    shown = [(g, [xr.Dataset({"acceptance": r["acceptance"].mean("move")}) for r in results]) for g, results in data]
+    shown = [
+        (g, [xr.Dataset({"acceptance": r["acceptance"].mean("move")}) for r in results])
+        for g, results in data
+    ]
     by_landscape(axes, shown, "acceptance", "share of steps accepted", percent=True)
 
 
 def _contraction(axes: Axes, data: Data, name: str, label: str) -> None:
-    theory = next((r["theory_contraction"] for _, results in data for r in results if "theory_contraction" in r), None)
+    theory = next(
+        (
+            r["theory_contraction"]
+            for _, results in data
+            for r in results
+            if "theory_contraction" in r
+        ),
+        None,
+    )
     if theory is not None:
         k, (low, high) = theory["landscape"].values, theory.values.T
         if np.allclose(low, high):
-            axes.hlines(low, k - 0.4, k + 0.4, color=INK, linewidth=1.3, label="exact (perfect model)")
+            axes.hlines(
+                low, k - 0.4, k + 0.4, color=INK, linewidth=1.3, label="exact (perfect model)"
+            )
         else:
-            axes.bar(k, high - low, 0.8, low, color=MUTED, alpha=0.4, label="exact range (perfect model)")
+            axes.bar(
+                k, high - low, 0.8, low, color=MUTED, alpha=0.4, label="exact range (perfect model)"
+            )
     lines = {name: "-"} if name == "contraction" else {name: "-", "predicted_contraction": "--"}
     for group, results in data:
         colour, marker = series_colour(group.index), MARKERS[group.index % len(MARKERS)]
@@ -104,7 +137,12 @@ def _contraction(axes: Axes, data: Data, name: str, label: str) -> None:
             mean = np.mean([r[variable].isel(move=0).values for r in results], 0)
             shown = group.name if line == "-" else f"{group.name}: 1 − ηλ"
             axes.plot(
-                results[0]["landscape"], mean, line, color=colour, marker=marker if line == "-" else None, label=shown
+                results[0]["landscape"],
+                mean,
+                line,
+                color=colour,
+                marker=marker if line == "-" else None,
+                label=shown,
             )
     axes.set_xticks(data[0][1][0]["landscape"].values)
     axes.axhline(0, color=MUTED, linewidth=0.8)

@@ -9,12 +9,14 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from ired_interp.cluster.rehearsal.fault import Fault
+from ired_interp.rehearsal.fault import Fault
 
 WARM_UP = 10  # evaluations before memory is looked at: allocators, optimiser state and caches are filled by then
 REPEATED = 30  # evaluations over which it must be flat
 _KEPT = 8 * 2**20  # bytes that keeping every batch shall take, so that it stands out from
-_NOISE = 2 * 2**20  # what the allocator lets memory that does not grow vary by: less than 0.1 MiB was measured
+_NOISE = (
+    2 * 2**20
+)  # what the allocator lets memory that does not grow vary by: less than 0.1 MiB was measured
 _MOST_ROWS = 2048
 
 
@@ -69,5 +71,7 @@ def judge(grown: int, rows: int, entries: int, what: str) -> str:
         f"would take {kept / 2**20:.1f} MiB and its graph more (allowed {allowed / 2**20:.1f} MiB)"
     )
     if grown > allowed:
-        raise Fault(text, "detach() or drop what a callback, a loss or an energy keeps from step to step")
+        raise Fault(
+            text, "detach() or drop what a callback, a loss or an energy keeps from step to step"
+        )
     return text

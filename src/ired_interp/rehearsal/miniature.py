@@ -8,7 +8,6 @@ from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.strategies import StrategyRegistry
 
 from ired_interp.callbacks import ProbeCallback
-from ired_interp.cluster.rehearsal.contract import FEW
 from ired_interp.commands.evaluate import EvaluateCLI
 from ired_interp.commands.fit import FitCLI
 from ired_interp.errors import InputError
@@ -16,15 +15,26 @@ from ired_interp.lightning_cli import IREDCLI
 from ired_interp.loggers import WandB
 from ired_interp.module import IREDModule
 from ired_interp.probes import Probe
+from ired_interp.rehearsal.contract import FEW
 from ired_interp.results import Run
 
 STEPS = 3  # training steps: the least with which GradientStatistics has gradients to compare
-_AT_MOST = {"eigenpairs": 2, "density_probes": 2, "density_steps": 5, "trace_matvecs": 8, "candidates": 4}
+_AT_MOST = {
+    "eigenpairs": 2,
+    "density_probes": 2,
+    "density_steps": 5,
+    "trace_matvecs": 8,
+    "candidates": 4,
+}
 _AT_LEAST = {"tol": 0.3}
 _NEVER = 10**9
 _OFFLINE = {"offline": True, "online": False, "log_model": False}  # settings of loggers
 _PLACES = ("dirpath", "save_dir", "root_dir", "dir")  # where callbacks, loggers and profilers write
-_CPU_PRECISION = ("16-true", "transformer-engine", "transformer-engine-float16")  # those that only GPUs have
+_CPU_PRECISION = (
+    "16-true",
+    "transformer-engine",
+    "transformer-engine-float16",
+)  # those that only GPUs have
 
 
 class _Miniature(IREDCLI):
@@ -49,7 +59,9 @@ class _Miniature(IREDCLI):
             precision = "32-true"
         folder = {"default_root_dir": str(self.folder)}
         here = {"accelerator": self.accelerator, "devices": 1, "num_nodes": 1, "strategy": "auto"}
-        return super().instantiate_trainer(**here, **folder, precision=precision, enable_progress_bar=False, **kwargs)
+        return super().instantiate_trainer(
+            **here, **folder, precision=precision, enable_progress_bar=False, **kwargs
+        )
 
 
 class MiniatureFit(_Miniature, FitCLI):
@@ -98,7 +110,9 @@ class MiniatureFit(_Miniature, FitCLI):
             min_steps=None,
             max_time=None,
             val_check_interval=self.steps * self.settings.trainer.accumulate_grad_batches,
-            limit_val_batches=1.0 if self.probing and self.settings.trainer.limit_val_batches != 0 else 0,
+            limit_val_batches=1.0
+            if self.probing and self.settings.trainer.limit_val_batches != 0
+            else 0,
             log_every_n_steps=1 if self.probing else self.settings.trainer.log_every_n_steps,
             **kwargs,
         )
@@ -126,7 +140,9 @@ class MiniatureFit(_Miniature, FitCLI):
             **{name: trainer[name] for name in ("num_nodes", "accelerator", "max_steps")},
             "devices": int(devices) if str(devices).isdecimal() else devices,
             "batch_size": self.datamodule.batch_size,
-            "trainable_parameters": sum(p.numel() for p in self.model.parameters() if p.requires_grad),
+            "trainable_parameters": sum(
+                p.numel() for p in self.model.parameters() if p.requires_grad
+            ),
             "dimensions": [self.model.condition_dim, self.model.solution_dim],
         }
 
@@ -138,8 +154,14 @@ class MiniatureFit(_Miniature, FitCLI):
         for name in ("every_n_steps", "update_every_n_steps", "window", "collect"):
             if isinstance(vars(callback).get(name), int):
                 setattr(callback, name, min(getattr(callback, name), STEPS))
-        remembers = self.resumed and callback.state_dict()  # of measurements with the configured settings
-        if isinstance(callback, ProbeCallback) and isinstance(self.model, IREDModule) and not remembers:
+        remembers = (
+            self.resumed and callback.state_dict()
+        )  # of measurements with the configured settings
+        if (
+            isinstance(callback, ProbeCallback)
+            and isinstance(self.model, IREDModule)
+            and not remembers
+        ):
             few = min(callback.problems, self.problems or callback.problems)
             self.reduced |= few < callback.problems
             callback.problems = few

@@ -6,9 +6,16 @@ import sys
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from ired_interp.cluster.rehearsal.rehearse import rehearse
+from ired_interp.rehearsal.rehearse import rehearse
 
-_RANKS = ("RANK", "LOCAL_RANK", "GLOBAL_RANK", "WORLD_SIZE", "NODE_RANK", "GROUP_RANK")  # variables of launchers
+_RANKS = (
+    "RANK",
+    "LOCAL_RANK",
+    "GLOBAL_RANK",
+    "WORLD_SIZE",
+    "NODE_RANK",
+    "GROUP_RANK",
+)  # variables of launchers
 
 
 def main() -> int:

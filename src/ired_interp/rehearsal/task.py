@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ired_interp.checkpoint import Checkpoint
-from ired_interp.cluster.rehearsal.contract import check_energy, check_gradient, check_problems
 from ired_interp.module import IREDModule, SolverModule
+from ired_interp.rehearsal.contract import check_energy, check_gradient, check_problems
 from ired_interp.tasks.base import Problems, Variant
 from ired_interp.tasks.data import TaskData
 
 
-class Check(NamedTuple):
+class Trial(NamedTuple):
     """A name, and what returns the sentence on what was found, or raises."""
 
     name: str
@@ -30,7 +30,7 @@ class TaskRehearsal:
         self.command, self.arguments, self.folder, self.ranks = command, arguments, folder, ranks
         self.facts: dict[str, Any] = {}
 
-    def checks(self, thorough: bool) -> Iterator[Check]:
+    def checks(self, thorough: bool) -> Iterator[Trial]:
         """In order; each is made when those before it went well."""
         raise NotImplementedError
 
@@ -39,21 +39,21 @@ class TaskRehearsal:
         facts, self.facts = self.facts, {}
         return facts
 
-    def contract(self, variants: list[Variant]) -> Iterator[Check]:
+    def contract(self, variants: list[Variant]) -> Iterator[Trial]:
         """The checks of the task's problems and of the model's energy, if it has one."""
         yield self.problems_check(variants)
         if isinstance(self.module, IREDModule):
-            yield Check("energy", lambda: check_energy(self._copy(), self.problems))
-            yield Check("gradient", lambda: check_gradient(self._copy(), self.problems))
+            yield Trial("energy", lambda: check_energy(self._copy(), self.problems))
+            yield Trial("gradient", lambda: check_gradient(self._copy(), self.problems))
 
-    def problems_check(self, variants: list[Variant]) -> Check:
+    def problems_check(self, variants: list[Variant]) -> Trial:
         """The check of the task's problems, which leaves a few of them in `problems`."""
 
         def check() -> str:
             self.problems, found = check_problems(self.data, self.module, variants)
             return found
 
-        return Check("problems", check)
+        return Trial("problems", check)
 
     def checkpoint_facts(self, checkpoint: Checkpoint | None) -> dict[str, Any]:
         """The facts of a task that starts from a checkpoint, or from an energy that needs none."""

@@ -9,32 +9,34 @@ import torch
 
 from ired_interp.callbacks import ProbeCallback
 from ired_interp.checkpoint import load, read_checkpoint
-from ired_interp.cluster.rehearsal import gpu, memory
-from ired_interp.cluster.rehearsal.fault import Fault
-from ired_interp.cluster.rehearsal.imports import import_named
-from ired_interp.cluster.rehearsal.miniature import STEPS, MiniatureFit
-from ired_interp.cluster.rehearsal.probe import measured
-from ired_interp.cluster.rehearsal.task import Check, TaskRehearsal
 from ired_interp.commands import probe as probe_command
 from ired_interp.commands.fit import resuming
 from ired_interp.commands.options import take_option
 from ired_interp.errors import InputError
+from ired_interp.rehearsal import gpu, memory
+from ired_interp.rehearsal.fault import Fault
+from ired_interp.rehearsal.imports import import_named
+from ired_interp.rehearsal.miniature import STEPS, MiniatureFit
+from ired_interp.rehearsal.probe import measured
+from ired_interp.rehearsal.task import TaskRehearsal, Trial
 from ired_interp.results import Run, open_run
 from ired_interp.results.store import read_result
 
 
 class FitRehearsal(TaskRehearsal):
-    def checks(self, thorough: bool) -> Iterator[Check]:
-        yield Check("configuration", self.configuration)
+    def checks(self, thorough: bool) -> Iterator[Trial]:
+        yield Trial("configuration", self.configuration)
         if self.resumed is not None:
-            yield Check("checkpoint", self.checkpoint)
-        yield from self.contract(list(dict.fromkeys([*self.data.variants, self.data.train_variant])))
-        yield Check("training", self.training)
+            yield Trial("checkpoint", self.checkpoint)
+        yield from self.contract(
+            list(dict.fromkeys([*self.data.variants, self.data.train_variant]))
+        )
+        yield Trial("training", self.training)
         if any(isinstance(callback, ProbeCallback) for callback in self.cli.trainer.callbacks):  # type: ignore[attr-defined]
-            yield Check("probe", self.probe)
+            yield Trial("probe", self.probe)
         if thorough:
-            yield Check("memory", self.memory)
-            yield Check("gpu", self.gpu)
+            yield Trial("memory", self.memory)
+            yield Trial("gpu", self.gpu)
 
     def configuration(self) -> str:
         resumed, self.options = take_option(self.arguments, "--resume")
@@ -47,7 +49,9 @@ class FitRehearsal(TaskRehearsal):
         except (InputError, SystemExit) as error:
             refused = error
         if refused is not None:
-            import_named(self.options)  # not while handling the refusal, which would become the context of its error
+            import_named(
+                self.options
+            )  # not while handling the refusal, which would become the context of its error
             raise refused
         self.facts = facts = self.cli.facts
         self.module, self.data = self.cli.model, self.cli.datamodule
@@ -66,7 +70,9 @@ class FitRehearsal(TaskRehearsal):
     def made(self, place: str, batch: int | None = None, **settings: Any) -> MiniatureFit:
         """The command, made small, in a folder of its own."""
         run = Run(self.folder / place / "run")
-        return MiniatureFit(self.options, run, self.resumed is not None, batch or 2 * self.ranks, **settings)
+        return MiniatureFit(
+            self.options, run, self.resumed is not None, batch or 2 * self.ranks, **settings
+        )
 
     def checkpoint(self) -> str:
         assert self.resumed is not None
@@ -79,13 +85,16 @@ class FitRehearsal(TaskRehearsal):
         self.step, most = checkpoint.step, int(self.cli.settings.trainer.max_steps)
         if self.step >= most:
             raise Fault(
-                f"{self.resumed.path} has done {self.step} of {most} steps", "give a larger --trainer.max_steps"
+                f"{self.resumed.path} has done {self.step} of {most} steps",
+                "give a larger --trainer.max_steps",
             )
         return f"{checkpoint.path} of step {self.step} loads weights-only and fits"
 
     def training(self) -> str:
         failures = self.trained(self.cli)
-        if failures and self.cli.reduced:  # a probe may refuse so few problems, and take as many as are configured
+        if (
+            failures and self.cli.reduced
+        ):  # a probe may refuse so few problems, and take as many as are configured
             self.cli = self.made("training-on-all", problems=None)
             failures = self.trained(self.cli)
         if failures:
@@ -105,7 +114,9 @@ class FitRehearsal(TaskRehearsal):
         reasons = []
         for file in cli.run.result_files():
             if "failed" in (attributes := read_result(file).attrs):
-                reasons.append(f"{file.parent.name} at step {attributes['step']} failed: {attributes['failed']}")
+                reasons.append(
+                    f"{file.parent.name} at step {attributes['step']} failed: {attributes['failed']}"
+                )
         return [InputError(reason) for reason in reasons]
 
     def prepare(self, cli: MiniatureFit) -> None:

@@ -3,20 +3,24 @@
 import torch
 from torch import Tensor
 
-from ired_interp.cluster.rehearsal.fault import Fault
 from ired_interp.module import IREDModule, SolverModule
 from ired_interp.random import stream
+from ired_interp.rehearsal.fault import Fault
 from ired_interp.tasks.base import Problems, Variant
 from ired_interp.tasks.data import TaskData
 
 FEW = 4  # problems that a rehearsal looks at: some probes compare halves, or at least three
 _STEP = 1e-2  # of the finite difference, as a share of ‖y‖
 _AUTOGRAD = 1e-3  # share of ‖∇E‖; single precision in another order of operations differs by 1e-5
-_DIFFERENCE = 0.02  # share of ‖∇E‖; a central difference of this step is off by its third derivative
+_DIFFERENCE = (
+    0.02  # share of ‖∇E‖; a central difference of this step is off by its third derivative
+)
 _ROWS = 1e-3  # share of the largest energy; a row computed alone or among others differs by rounding, 1e-6
 
 
-def check_problems(data: TaskData, module: SolverModule, variants: list[Variant]) -> tuple[Problems, str]:
+def check_problems(
+    data: TaskData, module: SolverModule, variants: list[Variant]
+) -> tuple[Problems, str]:
     """A few problems, the last variant's, and what they are; raises where they are not what the model takes."""
     weights = [p.dtype for p in module.parameters() if p.is_floating_point()]
     for variant in variants:
@@ -24,9 +28,14 @@ def check_problems(data: TaskData, module: SolverModule, variants: list[Variant]
         for name, values in zip(("x", "y"), drawn, strict=True):
             if not isinstance(values, Tensor):
                 kind = f"{type(values).__module__}.{type(values).__name__}"
-                raise Fault(f"{data.task.name} draws {name} as {kind}", "return torch tensors from its sample()")
+                raise Fault(
+                    f"{data.task.name} draws {name} as {kind}",
+                    "return torch tensors from its sample()",
+                )
         problems = data.draw(FEW, "cpu", data.seed, variant, "rehearsal")
-        for name, values, width in zip(("x", "y"), problems, (module.condition_dim, module.solution_dim), strict=True):
+        for name, values, width in zip(
+            ("x", "y"), problems, (module.condition_dim, module.solution_dim), strict=True
+        ):
             if values.shape[1] != width:
                 raise Fault(
                     f"{data.task.name} draws {name} of {values.shape[1]} entries, but the model takes {width}",
@@ -38,7 +47,10 @@ def check_problems(data: TaskData, module: SolverModule, variants: list[Variant]
                     f"return {weights[0]} from its sample()",
                 )
     dimensions = f"x of {module.condition_dim} and y of {module.solution_dim} entries"
-    return problems, f"{data.task.name} draws finite {dimensions}, as the model takes them ({', '.join(variants)})"
+    return (
+        problems,
+        f"{data.task.name} draws finite {dimensions}, as the model takes them ({', '.join(variants)})",
+    )
 
 
 def check_energy(module: IREDModule, problems: Problems) -> str:
@@ -102,7 +114,9 @@ def _against_difference(module: IREDModule, x: Tensor, y: Tensor, k: int, gradie
     )
 
 
-def _compare(off: Tensor, allowed: Tensor, size: Tensor, module: IREDModule, k: int, truth: str) -> None:
+def _compare(
+    off: Tensor, allowed: Tensor, size: Tensor, module: IREDModule, k: int, truth: str
+) -> None:
     if (off > allowed).any():
         row = int((off - allowed).argmax())
         raise Fault(
@@ -116,7 +130,10 @@ def _energy(module: IREDModule, x: Tensor, y: Tensor, k: int) -> Tensor:
     energy = module.energy(x, y, k)
     if not isinstance(energy, Tensor):
         kind = f"{type(energy).__module__}.{type(energy).__name__}"
-        raise Fault(f"{_name(module)} returned an energy as {kind}", "return a torch tensor, without NumPy on the way")
+        raise Fault(
+            f"{_name(module)} returned an energy as {kind}",
+            "return a torch tensor, without NumPy on the way",
+        )
     energy = energy.detach()
     if energy.shape != (len(y),):
         raise Fault(

@@ -7,7 +7,7 @@ from pathlib import Path
 from traceback import walk_tb
 
 import ired_interp
-from ired_interp.config import sentence
+from ired_interp.config import one_line
 from ired_interp.errors import InputError, RunError, underlying
 
 _LIBRARIES = {"site-packages", "dist-packages"}
@@ -23,7 +23,7 @@ class Fault(Exception):
         self.found, self.remedy = found, remedy
 
 
-def told(error: BaseException) -> tuple[str, str]:
+def explain(error: BaseException) -> tuple[str, str]:
     """What was found and what to do, for any exception.
 
     The sentence of an InputError or RunError says both. Any other error is named with the innermost line of the user's own code that it went
@@ -32,13 +32,19 @@ def told(error: BaseException) -> tuple[str, str]:
     if isinstance(error, Fault):
         return error.found, error.remedy
     if isinstance(error, SystemExit) and not _own_line(error):
-        return "the arguments only print help or a configuration", "leave out --help and --print_config"
+        return (
+            "the arguments only print help or a configuration",
+            "leave out --help and --print_config",
+        )
     known = underlying(error)
     if isinstance(known, InputError | RunError):
         return str(known), ""
     own = [(cause, place) for cause in _behind(error) if (place := _own_line(cause))]
     cause, place = own[-1] if own else (error, _last_line(error))
-    return f"{type(cause).__name__}: {sentence(str(cause))}{place}", "correct this line, or what it was given"
+    return (
+        f"{type(cause).__name__}: {one_line(str(cause))}{place}",
+        "correct this line, or what it was given",
+    )
 
 
 def _behind(error: BaseException) -> Iterator[BaseException]:
@@ -53,7 +59,9 @@ def _own_line(error: BaseException) -> str:
     """The innermost line outside of libraries and of this package; "" where there is none."""
     places = _places(error)
     own = [
-        p for p in places if not p[0].startswith((_STANDARD, _OURS, "<")) and _LIBRARIES.isdisjoint(Path(p[0]).parts)
+        p
+        for p in places
+        if not p[0].startswith((_STANDARD, _OURS, "<")) and _LIBRARIES.isdisjoint(Path(p[0]).parts)
     ]
     return _shown(*own[-1]) if own else ""
 

@@ -3,22 +3,22 @@
 from collections.abc import Iterator
 from functools import partial
 
-from ired_interp.cluster.rehearsal.contract import FEW
-from ired_interp.cluster.rehearsal.miniature import MiniatureEvaluation
-from ired_interp.cluster.rehearsal.task import Check, TaskRehearsal
 from ired_interp.commands.evaluate import start
 from ired_interp.commands.options import take_option
 from ired_interp.config import check_order
 from ired_interp.errors import InputError
 from ired_interp.lightning_cli import option_values
+from ired_interp.rehearsal.contract import FEW
+from ired_interp.rehearsal.miniature import MiniatureEvaluation
+from ired_interp.rehearsal.task import TaskRehearsal, Trial
 
 
 class EvaluationRehearsal(TaskRehearsal):
-    def checks(self, thorough: bool) -> Iterator[Check]:
-        yield Check("arguments", self.read_arguments)
-        yield Check("checkpoint", self.checkpoint)
+    def checks(self, thorough: bool) -> Iterator[Trial]:
+        yield Trial("arguments", self.read_arguments)
+        yield Trial("checkpoint", self.checkpoint)
         yield self.problems_check(self.data.variants)
-        yield Check("evaluation", self.evaluation)
+        yield Trial("evaluation", self.evaluation)
 
     def read_arguments(self) -> str:
         self.path, rest = take_option(self.arguments, "--ckpt")
@@ -29,7 +29,9 @@ class EvaluationRehearsal(TaskRehearsal):
         return f"{weights or 'average'} weights of {self.path}" if self.path else "no --ckpt"
 
     def checkpoint(self) -> str:
-        self.cli = cli = start(self.command, self.arguments, partial(MiniatureEvaluation, self.folder / "evaluation"))
+        self.cli = cli = start(
+            self.command, self.arguments, partial(MiniatureEvaluation, self.folder / "evaluation")
+        )
         self.module, self.data = cli.model, cli.datamodule
         cli.load_weights()
         checkpoint = cli.checkpoint

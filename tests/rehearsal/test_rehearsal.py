@@ -13,14 +13,14 @@ import pytest
 import torch
 
 from conftest import ROOT, TINY, Ired
-from ired_interp.cluster.rehearsal.contract import check_energy, check_gradient
-from ired_interp.cluster.rehearsal.fault import Fault, told
-from ired_interp.cluster.rehearsal.gpu import covered
-from ired_interp.cluster.rehearsal.memory import repeated
-from ired_interp.cluster.rehearsal.rehearse import rehearse
 from ired_interp.energy import Energy, MLPEnergy
 from ired_interp.loggers import WandB
 from ired_interp.module import IREDModule
+from ired_interp.rehearsal.contract import check_energy, check_gradient
+from ired_interp.rehearsal.fault import Fault, explain
+from ired_interp.rehearsal.gpu import covered
+from ired_interp.rehearsal.memory import repeated
+from ired_interp.rehearsal.rehearse import rehearse
 from ired_interp.tasks.base import Problems
 
 SMALL = ["--config", "configs/quickstart.yaml", "--model.energy.width", "16", "--data.task.n", "2"]
@@ -86,13 +86,17 @@ def failure(*task: str, **request: Any) -> tuple[str, str]:
 
 
 def passed(lines: list[dict[str, Any]]) -> list[str]:
-    assert all(line.get("ok", True) for line in lines), [line for line in lines if not line.get("ok", True)]
+    assert all(line.get("ok", True) for line in lines), [
+        line for line in lines if not line.get("ok", True)
+    ]
     return [line["check"] for line in lines if "check" in line]
 
 
 def test_a_right_job_passes_every_check_and_writes_nothing(own, tmp_path: Path):
     more = [
-        word for name in ("hessian_spectrum", "gradient_statistics") for word in ("--config", f"callbacks/{name}.yaml")
+        word
+        for name in ("hessian_spectrum", "gradient_statistics")
+        for word in ("--config", f"callbacks/{name}.yaml")
     ]
     before = set(tmp_path.rglob("*"))
     lines = checks(["fit", *SMALL, *more, "--name", "first"], ranks=2)
@@ -105,7 +109,17 @@ def test_a_right_job_passes_every_check_and_writes_nothing(own, tmp_path: Path):
 
 def test_facts_are_those_of_the_job_and_not_of_its_rehearsal(own):
     lines = checks(
-        ["fit", *SMALL, "--trainer.devices", "4", "--trainer.num_nodes", "2", "--trainer.accelerator", "gpu"], ranks=8
+        [
+            "fit",
+            *SMALL,
+            "--trainer.devices",
+            "4",
+            "--trainer.num_nodes",
+            "2",
+            "--trainer.accelerator",
+            "gpu",
+        ],
+        ranks=8,
     )
     passed(lines)
     (facts,) = [line["facts"] for line in lines if "facts" in line]
@@ -119,12 +133,27 @@ def test_facts_are_those_of_the_job_and_not_of_its_rehearsal(own):
             "batch_size": 256,
             "max_steps": 1700,
         },
-        **{"devices": 4, "num_nodes": 2, "accelerator": "gpu", "trainable_parameters": weights, "dimensions": [4, 4]},
+        **{
+            "devices": 4,
+            "num_nodes": 2,
+            "accelerator": "gpu",
+            "trainable_parameters": weights,
+            "dimensions": [4, 4],
+        },
     }
 
 
 def test_baselines_have_no_energy_to_check(own):
-    lines = checks(["fit", *SMALL[:2], "--config", "configs/baselines/feed_forward.yaml", "--model.width", "16"])
+    lines = checks(
+        [
+            "fit",
+            *SMALL[:2],
+            "--config",
+            "configs/baselines/feed_forward.yaml",
+            "--model.width",
+            "16",
+        ]
+    )
     assert passed(lines) == ["configuration", "problems", "training"]
 
 
@@ -143,7 +172,10 @@ def test_loggers_write_into_the_temporary_folder(own, tmp_path: Path):
     [
         ("nowhere.Bowl", "No module named 'nowhere'"),
         ("ired_interp.tasks.MLPEnergy", "module 'ired_interp.tasks' has no attribute 'MLPEnergy'"),
-        ("ired_interp.energy.MLPEnergie", "module 'ired_interp.energy' has no attribute 'MLPEnergie'"),
+        (
+            "ired_interp.energy.MLPEnergie",
+            "module 'ired_interp.energy' has no attribute 'MLPEnergie'",
+        ),
         ("importing.Bowl", "cannot import name 'NoEnergy' from 'ired_interp.energy'"),
         ("importing.Bowl", "importing.py:12: from ired_interp.energy import NoEnergy"),
     ],
@@ -166,7 +198,8 @@ def test_an_error_in_a_constructor_is_shown_at_its_line(own):
 
 
 @pytest.mark.parametrize(
-    ("place", "check"), [("import", "configuration"), ("constructor", "configuration"), ("evaluate", "energy")]
+    ("place", "check"),
+    [("import", "configuration"), ("constructor", "configuration"), ("evaluate", "energy")],
 )
 def test_an_exit_is_a_failed_check_at_its_line(own, place: str, check: str):
     leave = "raise SystemExit(3)"
@@ -206,8 +239,18 @@ def test_a_task_that_draws_another_type_or_values_that_are_no_numbers(own):
 
 
 WRONG = {
-    "numpy": ("return away.square().sum(1).detach().numpy()", "", "energy", "returned an energy as numpy.ndarray"),
-    "column": ("return away.square().sum(1, keepdim=True)", "", "energy", "energy of shape (4, 1) for 4 rows"),
+    "numpy": (
+        "return away.square().sum(1).detach().numpy()",
+        "",
+        "energy",
+        "returned an energy as numpy.ndarray",
+    ),
+    "column": (
+        "return away.square().sum(1, keepdim=True)",
+        "",
+        "energy",
+        "energy of shape (4, 1) for 4 rows",
+    ),
     "scalar": ("return away.square().sum()", "", "energy", "energy of shape () for 4 rows"),
     "nan": ("return away.square().sum(1) / 0", "", "energy", "not finite in landscape 0"),
     "mixed": ("return away.square().sum(1) * y.sum()", "", "energy", "among others"),
@@ -223,7 +266,12 @@ WRONG = {
         "gradient",
         "returned a gradient of shape (16, 4) for y of (4, 16)",
     ),
-    "detached": ("return (away.detach() * away).sum(1)", "", "gradient", "from a central difference of its energy"),
+    "detached": (
+        "return (away.detach() * away).sum(1)",
+        "",
+        "gradient",
+        "from a central difference of its energy",
+    ),
 }
 
 
@@ -268,7 +316,10 @@ def test_the_gradient_is_held_against_its_stated_tolerance():
 def test_a_batch_that_ranks_cannot_share(own):
     check, said = failure("fit", *SMALL, "--data.batch_size", "250", ranks=4)
     assert check == "configuration"
-    assert "data.batch_size is 250, which 4 processes cannot share evenly | make it a multiple of 4" in said
+    assert (
+        "data.batch_size is 250, which 4 processes cannot share evenly | make it a multiple of 4"
+        in said
+    )
 
 
 @pytest.mark.parametrize(
@@ -334,8 +385,12 @@ class OddCallback(ProbeCallback):
 
 def test_a_probe_that_needs_more_problems_gets_those_it_is_configured_with(own, tmp_path: Path):
     own("needing", OWN_PROBE.replace("BODY", "pass"))
-    passed(checks(["fit", *SMALL, *probes_file(tmp_path, "needing.OddCallback", least=9, problems=9)]))
-    check, said = failure("fit", *SMALL, *probes_file(tmp_path, "needing.OddCallback", least=9, problems=8))
+    passed(
+        checks(["fit", *SMALL, *probes_file(tmp_path, "needing.OddCallback", least=9, problems=9)])
+    )
+    check, said = failure(
+        "fit", *SMALL, *probes_file(tmp_path, "needing.OddCallback", least=9, problems=8)
+    )
     assert check == "training"
     assert "odd at step 3 failed: odd needs 9 problems" in said
 
@@ -354,14 +409,21 @@ def test_a_probe_that_fails(own, tmp_path: Path):
 def test_a_task_that_fails_does_not_end_the_others(own):
     bad = ["fit", *SMALL, "--model.lr", "-1"]
     lines = checks(bad, ["report", "runs"], ["fit", *SMALL])
-    outcome = {task: [line["ok"] for line in lines if line["task"] == task and "ok" in line] for task in range(3)}
+    outcome = {
+        task: [line["ok"] for line in lines if line["task"] == task and "ok" in line]
+        for task in range(3)
+    }
     assert outcome[0] == outcome[1] == [False]
-    assert [line["found"] for line in lines if line["task"] == 1] == ["'report' is no command of a job"]
+    assert [line["found"] for line in lines if line["task"] == 1] == [
+        "'report' is no command of a job"
+    ]
     assert len(outcome[2]) == 5
     assert all(outcome[2])
 
 
-def test_trained_runs_pass_and_are_left_as_they_are(own, ired: Ired, tiny_run: Path, tmp_path: Path):
+def test_trained_runs_pass_and_are_left_as_they_are(
+    own, ired: Ired, tiny_run: Path, tmp_path: Path
+):
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     ckpt = ["--ckpt", str(tiny_run)]
     more = ["--resume", str(tiny_run), "--trainer.max_steps", "20"]
@@ -384,11 +446,15 @@ def test_trained_runs_pass_and_are_left_as_they_are(own, ired: Ired, tiny_run: P
     assert "checkpoint" in passed([line for line in lines if line["task"] == 3])
     facts = next(line["facts"] for line in lines if "facts" in line)
     assert (facts["step"], facts["run"]) == (12, str(tiny_run))
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert {
+        path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()
+    } == before
 
 
 def test_a_run_whose_subspaces_are_followed_goes_on(own, ired: Ired, tmp_path: Path):
-    code, _, err = ired("fit", *TINY, "--config", "callbacks/subspace_drift.yaml", "--name", "drift")
+    code, _, err = ired(
+        "fit", *TINY, "--config", "callbacks/subspace_drift.yaml", "--name", "drift"
+    )
     assert code == 0, err
     run = tmp_path / "runs" / "quickstart" / "drift"
     before = sorted(run.rglob("*"))
@@ -400,10 +466,14 @@ def test_a_run_whose_subspaces_are_followed_goes_on(own, ired: Ired, tmp_path: P
 
 
 @pytest.mark.parametrize("command", ["probe", "test", "validate"])
-def test_checkpoints_that_cannot_be_used(own, ired: Ired, tiny_run: Path, tmp_path: Path, command: str):
+def test_checkpoints_that_cannot_be_used(
+    own, ired: Ired, tiny_run: Path, tmp_path: Path, command: str
+):
     good = (tiny_run / "checkpoints" / "last.ckpt").read_bytes()
     (tmp_path / "truncated.ckpt").write_bytes(good[: len(good) // 2])
-    (tmp_path / "code.ckpt").write_bytes(pickle.dumps({"state_dict": os.getcwd, "global_step": 1, "ired_config": ""}))
+    (tmp_path / "code.ckpt").write_bytes(
+        pickle.dumps({"state_dict": os.getcwd, "global_step": 1, "ired_config": ""})
+    )
     for name, words in (
         ("missing.ckpt", "cannot be read (No such file or directory)"),
         ("truncated.ckpt", "is truncated or damaged"),
@@ -425,7 +495,10 @@ def test_a_model_for_other_sizes_than_the_data(own, ired: Ired, tiny_run: Path, 
     data.write_text("data: {task: {class_path: Inverse, init_args: {n: 2}}}\n")
     check, said = failure("probe", "--ckpt", str(tiny_run), "--config", str(data))
     assert check == "checkpoint"
-    assert "takes problems of 16 and answers of 16 entries, but the task of --config has 4 and 4" in said
+    assert (
+        "takes problems of 16 and answers of 16 entries, but the task of --config has 4 and 4"
+        in said
+    )
 
 
 def test_resuming_a_run_without_a_checkpoint(own, ired: Ired, tiny_run: Path):
@@ -441,7 +514,9 @@ def test_resuming_a_run_that_never_began_starts_it(own, ired: Ired, tiny_run: Pa
     (run / "config.yaml").write_text((tiny_run / "config.yaml").read_text())
     lines = checks(["fit", "--resume", str(run)])
     assert "training" in passed(lines)
-    assert "never began: from step 0" in next(line["found"] for line in lines if line.get("check") == "checkpoint")
+    assert "never began: from step 0" in next(
+        line["found"] for line in lines if line.get("check") == "checkpoint"
+    )
     assert [path.name for path in run.iterdir()] == ["config.yaml"]
 
 
@@ -473,15 +548,23 @@ def test_repetitions_that_keep_a_batch_grow_and_others_do_not():
     assert grown == pytest.approx(30 * size * 8, rel=0.1)  # pages, and what else the process does
 
 
-def test_wandb_is_offline_whatever_is_configured(own, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_wandb_is_offline_whatever_is_configured(
+    own, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     modes = []
     begin = WandB._begin
-    monkeypatch.setattr(WandB, "_begin", lambda self, mode: (modes.append((mode, self.save_dir)), begin(self, mode))[1])
+    monkeypatch.setattr(
+        WandB,
+        "_begin",
+        lambda self, mode: (modes.append((mode, self.save_dir)), begin(self, mode))[1],
+    )
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # where nobody listens
     file = tmp_path / "online.yaml"
-    file.write_text((ROOT / "loggers" / "wandb.yaml").read_text().replace("mode: auto", "mode: online"))
+    file.write_text(
+        (ROOT / "loggers" / "wandb.yaml").read_text().replace("mode: auto", "mode: online")
+    )
     before = set(tmp_path.rglob("*"))
     for config in ("loggers/wandb.yaml", str(file)):
         passed(checks(["fit", *SMALL, "--config", config]))
@@ -501,7 +584,7 @@ def test_an_error_names_the_users_line_behind_a_librarys():
         except ValueError as error:
             raise KeyError("wrapped") from error
     except KeyError as error:
-        found, remedy = told(error)
+        found, remedy = explain(error)
     assert found.startswith("JSONDecodeError")
     assert f"{__file__}:" in found
     assert 'json.loads("{")' in found
@@ -516,7 +599,7 @@ def test_the_subprocess_speaks_json_lines_alone(tmp_path: Path):
     request |= {"ranks": 2, "thorough": False}
     environment = {**os.environ, "SLURM_NTASKS": "2", "SLURM_JOB_NAME": "job", "RANK": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", "ired_interp.cluster.rehearsal"],
+        [sys.executable, "-m", "ired_interp.rehearsal"],
         input=json.dumps(request),
         capture_output=True,
         text=True,

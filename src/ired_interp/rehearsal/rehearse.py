@@ -1,6 +1,6 @@
 """The dry run of a job: its very commands, made small, on a CPU, before anything is queued.
 
-    python -m ired_interp.cluster.rehearsal < request.json
+    python -m ired_interp.rehearsal < request.json
 
 reads {"tasks": [["fit", "--config", …], …], "ranks": 2, "thorough": false}, each task being the arguments of one `ired` command, and prints one JSON
 object a line: {"check", "task", "ok", "found", "remedy"}, and once a task is configured {"facts", "task"}. A check that fails ends its task. The exit
@@ -30,12 +30,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ired_interp.cluster.rehearsal.evaluation import EvaluationRehearsal
-from ired_interp.cluster.rehearsal.fault import told
-from ired_interp.cluster.rehearsal.fit import FitRehearsal
-from ired_interp.cluster.rehearsal.probe import ProbeRehearsal
-from ired_interp.cluster.rehearsal.task import TaskRehearsal
 from ired_interp.lightning_cli import quiet
+from ired_interp.rehearsal.evaluation import EvaluationRehearsal
+from ired_interp.rehearsal.fault import explain
+from ired_interp.rehearsal.fit import FitRehearsal
+from ired_interp.rehearsal.probe import ProbeRehearsal
+from ired_interp.rehearsal.task import TaskRehearsal
 
 _KINDS: dict[str, type[TaskRehearsal]] = {
     "fit": FitRehearsal,
@@ -63,17 +63,24 @@ def rehearse(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 yield {**line, "task": number}
 
 
-def _task(command: str, arguments: list[str], folder: Path, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _task(
+    command: str, arguments: list[str], folder: Path, request: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
     if command not in _KINDS:
         found = f"{command!r} is no command of a job"
-        yield {"check": "arguments", "ok": False, "found": found, "remedy": f"choose one of {', '.join(_KINDS)}"}
+        yield {
+            "check": "arguments",
+            "ok": False,
+            "found": found,
+            "remedy": f"choose one of {', '.join(_KINDS)}",
+        }
         return
     rehearsal = _KINDS[command](command, arguments, folder, request["ranks"])
     for check in rehearsal.checks(request["thorough"]):
         try:
             found = check.run()
         except (Exception, SystemExit) as error:
-            found, remedy = told(error)
+            found, remedy = explain(error)
             yield {"check": check.name, "ok": False, "found": found, "remedy": remedy}
             return
         yield {"check": check.name, "ok": True, "found": found, "remedy": ""}

@@ -8,29 +8,29 @@ from pathlib import Path
 import torch
 
 from ired_interp.checkpoint import Checkpoint, read_checkpoint
-from ired_interp.cluster.rehearsal import memory
-from ired_interp.cluster.rehearsal.contract import FEW
-from ired_interp.cluster.rehearsal.fault import Fault
-from ired_interp.cluster.rehearsal.miniature import shrink_probe
-from ired_interp.cluster.rehearsal.task import Check, TaskRehearsal
 from ired_interp.commands import probe as probe_command
 from ired_interp.config import check_order
 from ired_interp.errors import InputError
 from ired_interp.measure import measure
 from ired_interp.module import IREDModule
 from ired_interp.probes import Probe, Snapshot
+from ired_interp.rehearsal import memory
+from ired_interp.rehearsal.contract import FEW
+from ired_interp.rehearsal.fault import Fault
+from ired_interp.rehearsal.miniature import shrink_probe
+from ired_interp.rehearsal.task import TaskRehearsal, Trial
 from ired_interp.tasks.base import Problems
 
 
 class ProbeRehearsal(TaskRehearsal):
-    def checks(self, thorough: bool) -> Iterator[Check]:
-        yield Check("arguments", self.read_arguments)
-        yield Check("checkpoint", self.checkpoint)
+    def checks(self, thorough: bool) -> Iterator[Trial]:
+        yield Trial("arguments", self.read_arguments)
+        yield Trial("checkpoint", self.checkpoint)
         yield from self.contract([self.options.variant])
-        yield Check("probes", self.probes)
+        yield Trial("probes", self.probes)
         if thorough:
-            yield Check("memory", self.memory)
-            yield Check("gpu", lambda: "a probe's share of a GPU is not measured beforehand")
+            yield Trial("memory", self.memory)
+            yield Trial("gpu", lambda: "a probe's share of a GPU is not measured beforehand")
 
     def read_arguments(self) -> str:
         self.options = options = probe_command.parse(self.arguments)
@@ -38,7 +38,9 @@ class ProbeRehearsal(TaskRehearsal):
         try:
             device = torch.device("cpu" if options.device == "auto" else options.device)
         except RuntimeError:
-            raise Fault(f"--device {options.device} does not exist", "choose auto, cpu or cuda") from None
+            raise Fault(
+                f"--device {options.device} does not exist", "choose auto, cpu or cuda"
+            ) from None
         probe_command.chosen_probes(None, options)
         return f"{options.problems} {options.variant} problems on device {device.type}"
 
@@ -51,7 +53,9 @@ class ProbeRehearsal(TaskRehearsal):
         self.facts = self.checkpoint_facts(last)
         files = ", ".join(f"{c.path} of step {c.step}" for c in self.checkpoints if c)
         return (
-            f"{files} loads weights-only and fits" if files else "an energy without weights, which needs no checkpoint"
+            f"{files} loads weights-only and fits"
+            if files
+            else "an energy without weights, which needs no checkpoint"
         )
 
     def probes(self) -> str:
@@ -67,7 +71,9 @@ class ProbeRehearsal(TaskRehearsal):
         return memory.judge(grown, rows, entries, "evaluations of energy and gradient")
 
 
-def measured(checkpoints: Sequence[Checkpoint | None], options: argparse.Namespace, folder: Path) -> str:
+def measured(
+    checkpoints: Sequence[Checkpoint | None], options: argparse.Namespace, folder: Path
+) -> str:
     """Let the chosen probes measure every checkpoint as `ired probe` does, on a few problems."""
     shared: dict[str, Probe] = {}
     labels = []
@@ -75,12 +81,16 @@ def measured(checkpoints: Sequence[Checkpoint | None], options: argparse.Namespa
         module, data = probe_command.restore(checkpoint, options)
         for probe in probe_command.chosen_probes(checkpoint, options):
             shrink_probe(probe, module)
-            probe = shared.setdefault(json.dumps([probe.label, probe.settings()], sort_keys=True), probe)
+            probe = shared.setdefault(
+                json.dumps([probe.label, probe.settings()], sort_keys=True), probe
+            )
             for count in dict.fromkeys([min(FEW, options.problems), options.problems]):
                 x, y, *_ = data.evaluation_batch("probe", options.variant, 0, count, "cpu")
                 step = checkpoint.step if checkpoint else 0
                 digest = checkpoint.digest if checkpoint else None
-                snapshot = Snapshot(module.eval(), Problems(x, y), data.task, step, options.weights, digest)
+                snapshot = Snapshot(
+                    module.eval(), Problems(x, y), data.task, step, options.weights, digest
+                )
                 _, result = measure(probe, snapshot, folder, {"problems": count}, survive=True)
                 if "failed" not in result.attrs:
                     break  # else it may take as many problems as were asked for
