@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Bring into a cache what jobs need; does nothing where it is there already, and several may run at once.
 #   prepare.sh source REMOTE COMMIT FOLDER       the repository at a commit, without history
-#   prepare.sh environment SOURCE FOLDER PYTHON  a virtual environment with what SOURCE's lock file names
+#   prepare.sh environment SOURCE FOLDER PYTHON  a virtual environment with what SOURCE's requirements.txt names; without that
+#                                                file, with SOURCE itself and the dependencies of its pyproject.toml. In both
+#                                                cases the versions are those of its constraints.txt, if it has one.
 set -euo pipefail
 
 source_at() {
@@ -22,9 +24,15 @@ environment_for() {
     echo "making the environment $folder, once for this lock file" >&2
     rm -rf "$folder"
     "$python" -m venv "$folder"
-    local constraints=()
-    [[ -f $source/constraints.txt ]] && constraints=(--constraint "$source/constraints.txt")
-    "$folder/bin/python" -m pip install --disable-pip-version-check --progress-bar off "${constraints[@]}" "$source" >&2
+    cd "$source"
+    local what=(.)
+    [[ -f requirements.txt ]] && what=(--requirement requirements.txt)
+    [[ -f constraints.txt ]] && what+=(--constraint constraints.txt)
+    "$folder/bin/python" -m pip install --disable-pip-version-check --progress-bar off "${what[@]}" >&2
+    if [[ ! -x $folder/bin/ired ]]; then
+        echo "${what[*]} installs no ired: add ired-interp to requirements.txt, or to the dependencies in pyproject.toml" >&2
+        exit 1
+    fi
     touch "$folder/ready"
 }
 

@@ -93,7 +93,7 @@ def test_every_fragment_adds_its_callback(ired: Ired, fragment: Path):
 BAD = [
     (["fit"], "model"),
     (["nothing"], "'nothing' is no command"),
-    (["fit", "--config", "missing.yaml"], "missing.yaml cannot be read"),
+    (["fit", "--config", "missing.yaml"], "missing.yaml is no file here"),
     (["fit", *TINY, "--modl", "3"], "modl"),
     (["fit", *TINY, "--model.energy.landscapes", "0"], "landscapes=0"),
     (["fit", *TINY, "--model.lr", "-1"], "model.lr is -1"),

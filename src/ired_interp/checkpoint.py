@@ -17,6 +17,7 @@ from ired_interp.errors import InputError
 from ired_interp.module import IREDModule, SolverModule
 from ired_interp.results import Run, open_run
 from ired_interp.tasks.data import TaskData
+from ired_interp.user_modules import look_in
 
 CONFIG_KEY = "ired_config"
 _PUBLISHED = {"average": ("ema", "ema_model.model.ebm."), "raw": ("model", "model.ebm.")}
@@ -67,8 +68,14 @@ class Checkpoint:
         }
         return {f"energy.{name}": value for name, value in state.items()}
 
+    def find_modules(self) -> None:
+        """Import modules from where the run imported them whose folder this file lies in, too."""
+        if self.run is not None:
+            look_in(self.run.module_folders())
+
     def build(self) -> tuple[SolverModule, TaskData | None]:
         """The module, with weights still to be loaded, and its data where the file knows them."""
+        self.find_modules()
         if self.config is not None:
             return build(self.config)
         state = self.state("raw")

@@ -19,6 +19,10 @@ COMMANDS = {
     "fit": Command(
         "ired_interp.commands.fit", "train a model: ired fit --config configs/inverse.yaml"
     ),
+    "configs": Command(
+        "ired_interp.commands.configs",
+        "the configurations that come with the program: ired configs [copy NAME]",
+    ),
     "validate": Command(
         "ired_interp.commands.evaluate", "error on the validation set: ired validate --ckpt RUN"
     ),
@@ -33,6 +37,9 @@ COMMANDS = {
     "watch": Command("ired_interp.commands.watch", "follow a run in the terminal: ired watch RUN"),
     "report": Command(
         "ired_interp.commands.report", "one page about one or more runs: ired report RUN [RUN …]"
+    ),
+    "init": Command(
+        "ired_interp.commands.init", "bring what cluster jobs need into a project: ired init slurm"
     ),
     "check": Command(
         "ired_interp.commands.submit",

@@ -10,7 +10,9 @@ from jsonargparse import ArgumentParser
 import ired_interp.baselines  # noqa: F401  (its classes can be named in configurations)
 from ired_interp.errors import InputError, underlying
 from ired_interp.module import SolverModule
+from ired_interp.shipped import find_configuration
 from ired_interp.tasks.data import TaskData
+from ired_interp.terminal import log
 
 
 def one_line(message: str) -> str:
@@ -80,15 +82,15 @@ def _instantiate(parser: ArgumentParser, config: dict[str, Any], *keys: str) -> 
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """A configuration file as a mapping.
+    """A configuration file, or the shipped one of that name, as a mapping.
 
     Raises
     ------
     InputError
-        If it is missing or is no YAML mapping.
+        If there is none of that name, it cannot be read or is no YAML mapping.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text())
+        content = yaml.safe_load(find_configuration(path).read_text())
     except OSError as error:
         raise InputError(
             f"configuration {path} cannot be read ({error.strerror}); check the path."
@@ -100,6 +102,20 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
             f"configuration {path} holds {type(content).__name__}; expected a mapping of settings."
         )
     return content
+
+
+def configuration_file(name: str) -> str:
+    """The file that the name of a configuration means; says which where it is not that path.
+
+    Raises
+    ------
+    InputError
+        If it means none.
+    """
+    found = str(find_configuration(name))
+    if Path(found) != Path(name):
+        log(f"configuration {name}: {found}")
+    return found
 
 
 def check_order(files: list[str]) -> None:

@@ -24,3 +24,14 @@ def atomic(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def copy_new(source: Path, copy: Path) -> bool:
+    """Copy a file to where nothing is yet, and say whether that was so."""
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with copy.open("xb") as file:
+            file.write(source.read_bytes())
+    except FileExistsError:
+        return False
+    return True

@@ -10,11 +10,12 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 import ired_interp.callbacks  # noqa: F401  (its classes can be named in configurations)
 from ired_interp.callbacks import PlainProgress, WeightAveraging
-from ired_interp.config import SentenceParser, check_order, link_model_to_data
+from ired_interp.config import SentenceParser, check_order, configuration_file, link_model_to_data
 from ired_interp.module import SolverModule
 from ired_interp.tasks.data import TaskData
 from ired_interp.terminal import is_terminal
 
+_CONFIG = ("--config", "-c")
 _TRAINER_DEFAULTS: dict[str, Any] = {
     "max_steps": 50_000,
     "gradient_clip_val": 1.0,
@@ -36,7 +37,8 @@ class IREDCLI(LightningCLI):
     def __init__(self, command: str, arguments: list[str]) -> None:
         self.command = command
         quiet()
-        check_order(option_values(arguments, "--config", "-c"))
+        arguments = with_files(arguments)
+        check_order(configuration_names(arguments))
         super().__init__(
             SolverModule,
             TaskData,
@@ -125,14 +127,34 @@ class IREDCLI(LightningCLI):
         return {"logger": False, "enable_checkpointing": False}
 
 
-def option_values(arguments: list[str], *names: str) -> list[str]:
-    """The values that an option is given, as `--name value` or `--name=value`, in order."""
+def configuration_names(arguments: list[str]) -> list[str]:
+    """The values of `--config value` or `--config=value`, in order."""
     values = []
     for position, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
-        if name in names:
+        if name in _CONFIG:
             values += [value] if equals else arguments[position + 1 : position + 2]
     return values
+
+
+def with_files(arguments: list[str]) -> list[str]:
+    """The arguments with each configuration's name replaced by the file that it means.
+
+    Raises
+    ------
+    InputError
+        If a name means none.
+    """
+    replaced: list[str] = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if replaced and replaced[-1] in _CONFIG:
+            replaced.append(configuration_file(argument))
+        elif equals and name in _CONFIG:
+            replaced.append(f"{name}={configuration_file(value)}")
+        else:
+            replaced.append(argument)
+    return replaced
 
 
 def _as_list(value: Any) -> list[Any]:

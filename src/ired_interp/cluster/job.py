@@ -12,10 +12,14 @@ import jinja2
 from ired_interp.cluster.profile import Profile
 from ired_interp.cluster.tasks import Task
 from ired_interp.errors import InputError
+from ired_interp.shipped import shipped
 
-TEMPLATE = Path("slurm") / "job.sbatch"
-PREPARE = Path("slurm") / "prepare.sh"
-LOCK = ("constraints.txt", "pyproject.toml")
+TEMPLATE = "slurm/job.sbatch"
+PREPARE = "slurm/prepare.sh"
+# What decides what is in an environment: prepare.sh installs what the first of these names that
+# the repository has, in the versions of constraints.txt.
+REQUIREMENTS = ("requirements.txt", "pyproject.toml")
+LOCK = (*REQUIREMENTS, "constraints.txt")
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,12 @@ class Job:
         )
 
     def script(self, root: Path) -> str:
-        """The script, from the template of the repository at `root`.
+        """The script, from the template of the repository at `root` or else the shipped one.
 
         Raises
         ------
         InputError
-            If the template is missing or not valid.
+            If the template is not valid.
         """
         environment = jinja2.Environment(
             trim_blocks=True,
@@ -102,17 +106,12 @@ def lock_digest(root: Path, profile: Profile) -> str:
     return digest.hexdigest()[:16]
 
 
-def read_part(root: Path, path: Path) -> str:
-    """A file of the repository's slurm/ folder.
+def read_part(root: Path, path: str) -> str:
+    """A file of the slurm/ folder: the repository's own, else the shipped one."""
+    own = root / path
+    return (own if own.is_file() else shipped(path)).read_text()
 
-    Raises
-    ------
-    InputError
-        If it is missing.
-    """
-    try:
-        return (root / path).read_text()
-    except OSError:
-        raise InputError(
-            f"{root / path} does not exist; copy the folder slurm/ of ired-interp into the repository."
-        ) from None
+
+def requirements(root: Path) -> str | None:
+    """The file that says what jobs of the repository at `root` install; None if there is none."""
+    return next((name for name in REQUIREMENTS if (root / name).is_file()), None)

@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from ired_interp.cluster.host import Host, last_line
-from ired_interp.cluster.job import PREPARE, Job, lock_digest, read_part, trainer_options
+from ired_interp.cluster.job import (
+    PREPARE,
+    REQUIREMENTS,
+    Job,
+    lock_digest,
+    read_part,
+    requirements,
+    trainer_options,
+)
 from ired_interp.cluster.profile import Profile
 from ired_interp.cluster.repository import Repository
 from ired_interp.cluster.slurm import partition_limit, test_request
@@ -392,6 +400,15 @@ class Preflight:
             return Check("environment", True, f"{self.environment} has {done.stdout.strip()}")
         if self.host.exists(f"{self.environment}/ready"):
             return Check("environment", True, f"{self.environment} is ready for this lock file")
+        source = requirements(self.repository.root)
+        if source is None:
+            return Check(
+                "environment",
+                False,
+                f"{self.repository.root} has neither {' nor '.join(REQUIREMENTS)} to make one from",
+                "write requirements.txt with the line that installs ired-interp, or set "
+                "environment in the profile",
+            )
         asked = f'{profile.python} -c "import ensurepip, sys; sys.exit(sys.version_info < (3, 10))"'
         done = self.host.run(*self._with_modules(asked))
         if done.returncode:
@@ -403,7 +420,7 @@ class Preflight:
                 "correct python or modules in the profile",
             )
         return Check(
-            "environment", True, f"{self.environment} will be made, once for this lock file"
+            "environment", True, f"{self.environment} will be made of {source}, once for this lock"
         )
 
     def _folder_check(self) -> Check:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, get_type_hints
 
 import yaml
 
 from ired_interp.errors import InputError
+from ired_interp.shipped import shipped
 
 _OURS = {
     *(
@@ -36,7 +37,7 @@ _OURS = {
         "--mem",
     ),
 }
-PROFILES = Path("slurm") / "profiles"
+PROFILES = "slurm/profiles"
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,8 @@ class Profile:
 def load_profile(root: Path, name: str, overrides: dict[str, str]) -> Profile:
     """The profile `name` of the repository at `root`, with single settings replaced.
 
+    Without a file of its own the profile `default` is the shipped one.
+
     Raises
     ------
     InputError
@@ -102,10 +105,12 @@ def load_profile(root: Path, name: str, overrides: dict[str, str]) -> Profile:
     """
     path = root / PROFILES / f"{name}.yaml"
     known = sorted(p.stem for p in (root / PROFILES).glob("*.yaml"))
+    if not path.is_file() and name == "default":
+        path = shipped(PurePosixPath(PROFILES, path.name))
     if not path.is_file():
         there = f"there are {', '.join(known)}" if known else "there is none"
         raise InputError(
-            f"profile {name!r} was looked for in {path}, but {there}; write one (ired-interp's slurm/ has examples)."
+            f"profile {name!r} was looked for in {path}, but {there}; write one; `ired init slurm` brings examples."
         )
     try:
         content = (

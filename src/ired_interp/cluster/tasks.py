@@ -114,7 +114,7 @@ def _split(values: str) -> list[str]:
 
 def _short(key: str, value: str) -> str:
     """A part of a run's name: rank=2, or the name of a file."""
-    if value.endswith((".yaml", ".yml")):
+    if key == "config" or value.endswith((".yaml", ".yml")):
         return PurePosixPath(value).stem
     safe = "".join(c if c.isalnum() or c in "._+" else "-" for c in value).strip("-")
     return f"{key.rpartition('.')[2]}={safe}"

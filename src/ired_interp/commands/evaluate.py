@@ -11,11 +11,12 @@ from ired_interp.checkpoint import CONFIG_KEY, Checkpoint, read_checkpoint
 from ired_interp.commands.options import take_option
 from ired_interp.errors import InputError
 from ired_interp.evaluation import error_table, evaluation_result
-from ired_interp.lightning_cli import IREDCLI, option_values
+from ired_interp.lightning_cli import IREDCLI, configuration_names, with_files
 from ired_interp.results import ResultKey, Run, write_result
 from ired_interp.results.provenance import provenance
 from ired_interp.results.run import default_name
 from ired_interp.terminal import log
+from ired_interp.user_modules import look_beside
 
 CLI = TypeVar("CLI", bound="EvaluateCLI")
 
@@ -36,12 +37,15 @@ def start(command: str, arguments: list[str], cli: Callable[..., CLI]) -> CLI:
     path, arguments = take_option(arguments, "--ckpt")
     weights, arguments = take_option(arguments, "--weights")
     checkpoint = read_checkpoint(path) if path else None
+    arguments = with_files(arguments)
+    look_beside(configuration_names(arguments))
     if checkpoint is None or checkpoint.config is None:
-        if path and not option_values(arguments, "--config", "-c"):
+        if path and not configuration_names(arguments):
             raise InputError(
                 f"{path} is a published checkpoint, which names no data; add --config with its task."
             )
         return cli(command, arguments, checkpoint, weights or "average")
+    checkpoint.find_modules()
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "config.yaml"
         config.write_text(checkpoint.content[CONFIG_KEY])

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from ired_interp.checkpoint import CONFIG_KEY, read_checkpoint
 from ired_interp.checkpoint_io import AtomicCheckpointIO
 from ired_interp.commands.options import take_option
 from ired_interp.errors import InputError, Interrupted
-from ired_interp.lightning_cli import IREDCLI
+from ired_interp.lightning_cli import IREDCLI, configuration_names, with_files
 from ired_interp.loggers import PlacedLogger, RunMetrics, WandB
 from ired_interp.loggers.wandb import RUN_ID_KEY, keep_run_id
 from ired_interp.results import Run, open_run
@@ -24,6 +25,7 @@ from ired_interp.results.run import default_name
 from ired_interp.results.state import recorded
 from ired_interp.stopping import defer_signals
 from ired_interp.terminal import log
+from ired_interp.user_modules import imported_from, look_beside
 
 _NAME_VARIABLE = "IRED_RUN_NAME"  # tells further processes of the same run its name
 
@@ -64,6 +66,8 @@ class FitCLI(IREDCLI):
 
     def __init__(self, arguments: list[str], resumed: Run | None = None) -> None:
         self.resumed = resumed
+        arguments = with_files(arguments)
+        self._folders = look_beside(configuration_names(arguments))
         super().__init__("fit", arguments)
 
     @property
@@ -118,7 +122,7 @@ class FitCLI(IREDCLI):
         self.datamodule.draw(2, "cpu", self.datamodule.seed, self.datamodule.train_variant, "check")
         run, trainer = self.run, self.trainer
         if self.resumed is None:
-            _claim(run, self.dump())
+            _claim(run, self.dump(), imported_from(self._folders))
         checkpoint = run.last_checkpoint() if self.resumed and run.begun else None
         how = (
             f", resumed from {checkpoint.name}"
@@ -166,10 +170,11 @@ def _place(callback: Callback) -> int:
 
 
 @rank_zero_only
-def _claim(run: Run, config: str) -> None:
-    """Make the run's folder, at once with its configuration: from then on the run can be resumed."""
+def _claim(run: Run, config: str, folders: Sequence[Path]) -> None:
+    """Make the run's folder with what resuming takes: its configuration and modules' folders."""
     made = Run(run.path.with_name(f".{run.path.name}.{os.getpid()}"))
     made.write_config(config)
+    made.write_module_folders(folders)
     try:
         made.path.rename(run.path)
     except OSError:

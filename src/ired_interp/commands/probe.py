@@ -11,7 +11,15 @@ import torch
 from ired_interp.callbacks import ProbeCallback
 from ired_interp.checkpoint import Checkpoint, read_checkpoint
 from ired_interp.commands.options import CommandParser
-from ired_interp.config import SentenceParser, build, build_data, check_order, one_line, read_yaml
+from ired_interp.config import (
+    SentenceParser,
+    build,
+    build_data,
+    check_order,
+    configuration_file,
+    one_line,
+    read_yaml,
+)
 from ired_interp.errors import InputError
 from ired_interp.lightning_cli import quiet
 from ired_interp.measure import measure
@@ -23,6 +31,7 @@ from ired_interp.stopping import defer_signals, interruptible
 from ired_interp.tasks.base import VARIANTS, Problems
 from ired_interp.tasks.data import TaskData
 from ired_interp.terminal import log
+from ired_interp.user_modules import look_beside
 
 _DESCRIPTION = """Measure a trained model's landscapes. Which probes: those named by --probes; else those of --config files (a list
 `probes:`, or callbacks as in callbacks/*.yaml); else those that ran during training; else hessian_spectrum. The tasks of an srun or torchrun
@@ -86,6 +95,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         raise InputError(f"--problems is {options.problems}; it must be at least 1.")
     if not options.ckpt and not options.config:
         raise InputError("nothing to probe: give --ckpt with a checkpoint or a run folder.")
+    options.config = [configuration_file(name) for name in options.config]
+    look_beside(options.config)
     return options
 
 

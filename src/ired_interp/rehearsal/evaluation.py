@@ -7,7 +7,7 @@ from ired_interp.commands.evaluate import start
 from ired_interp.commands.options import take_option
 from ired_interp.config import check_order
 from ired_interp.errors import InputError
-from ired_interp.lightning_cli import option_values
+from ired_interp.lightning_cli import configuration_names
 from ired_interp.rehearsal.contract import FEW
 from ired_interp.rehearsal.miniature import MiniatureEvaluation
 from ired_interp.rehearsal.task import TaskRehearsal, Trial
@@ -25,7 +25,7 @@ class EvaluationRehearsal(TaskRehearsal):
         weights, rest = take_option(rest, "--weights")
         if weights not in (None, "average", "raw"):
             raise InputError(f"weights {weights!r} do not exist; choose 'average' or 'raw'.")
-        check_order(option_values(rest, "--config", "-c"))
+        check_order(configuration_names(rest))
         return f"{weights or 'average'} weights of {self.path}" if self.path else "no --ckpt"
 
     def checkpoint(self) -> str:

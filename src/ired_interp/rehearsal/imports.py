@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from ired_interp.config import read_yaml
-from ired_interp.lightning_cli import option_values
+from ired_interp.lightning_cli import configuration_names
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
@@ -19,7 +19,7 @@ def import_named(arguments: list[str]) -> None:
     the parser, which names them.
     """
     given = [value for argument in arguments for value in argument.split("=")[-1:]]
-    for file in option_values(arguments, "--config", "-c"):
+    for file in configuration_names(arguments):
         given += _class_paths(read_yaml(file))
     for path in given:
         if _DOTTED.fullmatch(path) and _exists(module := path.rpartition(".")[0]):

@@ -3,6 +3,7 @@
 import csv
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,11 @@ LAST = "last.ckpt"
 
 @dataclass(frozen=True)
 class Run:
-    """runs/<experiment>/<name>/ with config.yaml, checkpoints/, metrics/version_<n>/metrics.csv and results/<probe>/*.nc."""
+    """A folder runs/<experiment>/<name>/.
+
+    It holds config.yaml, checkpoints/, metrics/version_<n>/metrics.csv and results/<probe>/*.nc;
+    where training imported modules of the user's own, modules.txt says from which folders.
+    """
 
     path: Path
 
@@ -29,6 +34,29 @@ class Run:
     @property
     def results(self) -> Path:
         return self.path / "results"
+
+    @property
+    def modules(self) -> Path:
+        return self.path / "modules.txt"
+
+    def write_module_folders(self, folders: Sequence[Path]) -> None:
+        """Keep the folders of the user's own modules; nothing where there are none."""
+        if folders:
+            with atomic(self.modules) as temporary:
+                temporary.write_text("".join(f"{folder.resolve()}\n" for folder in folders))
+
+    def module_folders(self) -> list[Path]:
+        """The folders kept, as far as they exist on this machine and outside of the run."""
+        if not self.modules.is_file():
+            return []
+        folders = [Path(line) for line in self.modules.read_text().splitlines()]
+        return [
+            folder
+            for folder in folders
+            if folder.is_absolute()
+            and folder.is_dir()
+            and not folder.resolve().is_relative_to(self.path.resolve())
+        ]
 
     def write_config(self, text: str) -> None:
         """Keep the resolved configuration."""
