@@ -17,7 +17,7 @@ def main(command: str, arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
     if options.action is None:
         for path in configurations():
-            print(f"{str(path):<38}{_first_comment(shipped(path))}")
+            print(f"{path!s:<38}{_first_comment(shipped(path))}")
         return 0
     path = shipped_configuration(options.name)
     copy = _destination(path, options.destination)
