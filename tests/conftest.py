@@ -1,6 +1,7 @@
 """What all tests share: one thread, small models, and the program run in this process."""
 
 import os
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -62,6 +63,7 @@ def ired(
 ) -> Ired:
     """Run the program in an empty folder: ired("fit", "--config", …) → (exit code, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])  # commands add the folders of the user's modules
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     (tmp_path / "callbacks").symlink_to(ROOT / "callbacks")
 
