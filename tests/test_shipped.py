@@ -72,14 +72,18 @@ def test_a_name_of_two_configurations_is_refused(tmp_path: Path, monkeypatch: py
         (tmp_path / path).touch()
     monkeypatch.setattr(shipped, "__file__", str(tmp_path / "shipped.py"))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=r"one could be configs/a/one\.yaml or configs/b/one\.yaml"):
+    with pytest.raises(
+        InputError, match=r"one could be configs/a/one\.yaml or configs/b/one\.yaml"
+    ):
         find_configuration("one")
     assert find_configuration("b/one") == tmp_path / "share/configs/b/one.yaml"
 
 
 def test_every_command_with_a_configuration_takes_a_name(ired: Ired, elsewhere: Path):
     by_name = printed(ired, "--config", "quickstart", "--config=subspace_drift")
-    by_path = [f"--config={ROOT}/{p}" for p in ("configs/quickstart.yaml", "callbacks/subspace_drift.yaml")]
+    by_path = [
+        f"--config={ROOT}/{p}" for p in ("configs/quickstart.yaml", "callbacks/subspace_drift.yaml")
+    ]
     assert by_name == printed(ired, *by_path)
     for command, few in (("test", "--data.test_problems"), ("probe", "--problems")):
         code, _, err = ired(command, "--config", "linear_gaussian", few, 3)

@@ -27,7 +27,13 @@ class SentenceParser(ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if ex is not None and isinstance(found := underlying(ex), InputError):
             raise found
-        raise InputError(f"the configuration is not valid: {one_line(message)}")
+        where = (
+            "; modules are looked for among what is installed, beside each --config file and in the "
+            "current folder"
+            if "No module named" in message
+            else ""
+        )
+        raise InputError(f"the configuration is not valid: {one_line(message)}{where}")
 
 
 def link_model_to_data(parser: ArgumentParser) -> None:

@@ -44,7 +44,9 @@ def look_beside(configurations: Iterable[str | Path]) -> list[Path]:
 
 def look_in(folders: Iterable[Path]) -> None:
     """Import modules from these folders, too, where nothing installed has their name."""
-    sys.path += [str(folder) for folder in folders if str(folder) not in sys.path]
+    for folder in map(str, folders):
+        if folder not in sys.path:
+            sys.path.append(folder)
 
 
 def imported_from(folders: Iterable[Path]) -> list[Path]:

@@ -100,7 +100,9 @@ def test_a_run_by_name_is_trained_probed_and_reported_in_an_empty_folder(here: I
     )
     assert module.stdout.startswith(str(here.environment)), module.stderr
     run = "runs/quickstart/tiny"
-    here.ired("fit", "--config", "quickstart", "--config", "hessian_spectrum", "--name", "tiny", *_TINY)
+    here.ired(
+        "fit", "--config", "quickstart", "--config", "hessian_spectrum", "--name", "tiny", *_TINY
+    )
     assert "Hessian" in here.ired("probe", "--ckpt", run, "--problems", "3")
     here.ired("report", run)
     assert list((here.folder / run).rglob("*.html"))

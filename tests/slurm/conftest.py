@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,25 +38,34 @@ def cluster(_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clus
 
 
 @pytest.fixture
-def project(
+def repository(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Project:
-    """A project with the source under test, all of it committed and on its remote."""
+    """An empty repository with a remote, which is the current folder."""
     monkeypatch.setenv("GIT_CONFIG_COUNT", str(len(_GIT)))
     for index, (key, value) in enumerate(_GIT.items()):
         monkeypatch.setenv(f"GIT_CONFIG_KEY_{index}", key)
         monkeypatch.setenv(f"GIT_CONFIG_VALUE_{index}", value)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(sys, "path", [*sys.path])  # commands add the folders of the user's modules
     root = tmp_path / "project"
-    for folder in _FOLDERS:
-        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in _FILES:
-        shutil.copy(ROOT / file, root)
-    (root / ".gitignore").write_text("/runs/\n/jobs/\n__pycache__/\n")
+    root.mkdir()
     monkeypatch.chdir(root)
     made = Project(root, capsys)
     subprocess.run(["git", "init", "--quiet", "--bare", str(tmp_path / "remote.git")], check=True)
     made.git("init", "--quiet")
     made.git("remote", "add", "origin", str(tmp_path / "remote.git"))
-    made.profile()
     return made
+
+
+@pytest.fixture
+def project(repository: Project) -> Project:
+    """A project with the source under test, all of it committed and on its remote."""
+    root = repository.root
+    for folder in _FOLDERS:
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in _FILES:
+        shutil.copy(ROOT / file, root)
+    (root / ".gitignore").write_text("/runs/\n/jobs/\n__pycache__/\n")
+    repository.profile()
+    return repository

@@ -1,0 +1,115 @@
+"""Modules of the user's own: found beside the configuration, found again by the run, never through a bare checkpoint."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import Ired
+from ired_interp.user_modules import imported_from, look_in
+from own_energy import CONFIG, ENERGY, SMALL
+
+
+@pytest.fixture
+def own(ired: Ired, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with an energy and the configuration that names it, which is not the current one."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "own_bowl.py").write_text(ENERGY)
+    (folder / "bowl.yaml").write_text(CONFIG)
+    monkeypatch.delitem(sys.modules, "own_bowl", raising=False)
+    return folder
+
+
+@pytest.fixture
+def run(ired: Ired, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The run of that energy; then a new process, in which nothing of it is imported."""
+    path = list(sys.path)
+    code, _, err = ired("fit", "--config", "own/bowl.yaml", *SMALL, "--name", "bowl")
+    assert code == 0, err
+    monkeypatch.delitem(sys.modules, "own_bowl")
+    sys.path[:] = path
+    return tmp_path / "runs" / "default" / "bowl"
+
+
+def test_the_run_remembers_the_folder_and_every_command_finds_the_module_again(
+    ired: Ired, own: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+):
+    assert (run / "modules.txt").read_text() == f"{own}\n"
+    path = list(sys.path)
+    few = ["--data.test_problems", 20]
+    for command in (
+        ["probe", "--ckpt", run, "--problems", 3],
+        ["test", "--ckpt", run / "checkpoints" / "last.ckpt", *few],
+        ["fit", "--resume", run, "--trainer.max_steps", 14],
+        ["fit", "--config", run / "config.yaml", "--name", "again"],
+    ):
+        code, _, err = ired(*command)
+        assert code == 0, (command, err)
+        assert str(own) in sys.path[len(path) :], command
+        monkeypatch.delitem(sys.modules, "own_bowl")
+        sys.path[:] = path
+    assert (run.with_name("again") / "modules.txt").read_text() == f"{own}\n"
+
+
+def test_a_module_in_the_current_folder_is_found(
+    ired: Ired, own: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(own)
+    named = ["--config", "quickstart", "--model.energy", "own_bowl.Bowl"]
+    code, _, err = ired("fit", *named, *SMALL, "--name", "here")
+    assert code == 0, err
+    assert (own / "runs" / "quickstart" / "here" / "modules.txt").read_text() == f"{own}\n"
+
+
+def test_a_run_of_shipped_classes_alone_remembers_no_folder(tiny_run: Path):
+    assert not (tiny_run / "modules.txt").exists()
+
+
+def test_a_bare_checkpoint_finds_only_what_lies_in_the_current_folder_or_beside_a_configuration(
+    ired: Ired, own: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    bare = tmp_path / "sent" / "bare.ckpt"
+    bare.parent.mkdir()
+    (run / "checkpoints" / "last.ckpt").rename(bare)
+    for command in ("probe", "test", "validate"):
+        code, _, err = ired(command, "--ckpt", bare)
+        assert code == 2, command
+        assert "own_bowl" in err
+    code, _, err = ired("probe", "--ckpt", bare, "--config", "own/bowl.yaml", "--problems", 3)
+    assert code == 0, err
+    monkeypatch.delitem(sys.modules, "own_bowl")
+    sys.path.remove(str(own))
+    monkeypatch.chdir(own)
+    code, _, err = ired("test", "--ckpt", bare, "--data.test_problems", 20)
+    assert code == 0, err
+
+
+def test_a_run_that_was_handed_over_brings_no_code_along(ired: Ired, own: Path, run: Path):
+    (own / "own_bowl.py").rename(run / "own_bowl.py")
+    (run / "modules.txt").write_text(f"{run}\n.\n/does/not/exist\n")
+    for command in (["probe", "--ckpt", run], ["test", "--ckpt", run], ["fit", "--resume", run]):
+        code, _, err = ired(*command)
+        assert code == 2, command
+        assert "own_bowl" in err
+    assert "own_bowl" not in sys.modules
+
+
+def test_what_is_installed_comes_before_the_users_modules(own: Path):
+    (own / "yaml.py").write_text("raise AssertionError\n")
+    look_in([own, own])
+    assert sys.path[-1] == str(own)
+    assert sys.path.count(str(own)) == 1
+    assert imported_from([own]) == []
+
+
+def test_a_package_counts_for_the_folder_it_lies_in(own: Path, monkeypatch: pytest.MonkeyPatch):
+    package = own / "own_package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "part.py").touch()
+    look_in([own])
+    __import__("own_package.part")
+    assert imported_from([own, package]) == [own]
+    for name in ("own_package", "own_package.part"):
+        monkeypatch.delitem(sys.modules, name)
