@@ -30,7 +30,7 @@ environment_for() {
     [[ -f constraints.txt ]] && what+=(--constraint constraints.txt)
     "$folder/bin/python" -m pip install --disable-pip-version-check --progress-bar off "${what[@]}" >&2
     if [[ ! -x $folder/bin/ired ]]; then
-        echo "${what[*]} installs no ired: add ired-interp to requirements.txt, or to the dependencies in pyproject.toml" >&2
+        echo "the environment has no ired: add ired-interp to requirements.txt, or to the dependencies in pyproject.toml" >&2
         exit 1
     fi
     touch "$folder/ready"

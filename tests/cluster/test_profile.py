@@ -62,5 +62,12 @@ def test_mistakes(tmp_path: Path, text: str, words: str):
 def test_a_profile_that_does_not_exist(tmp_path: Path):
     with pytest.raises(InputError, match="there are default, gpu, laptop"):
         load_profile(ROOT, "none", {})
-    with pytest.raises(InputError, match="there is none; write one"):
-        load_profile(tmp_path, "none", {})
+    with pytest.raises(InputError, match="there is none; write one; `ired init slurm`"):
+        load_profile(tmp_path, "gpu", {})
+
+
+def test_without_a_file_of_its_own_a_project_has_the_shipped_default(tmp_path: Path):
+    assert load_profile(tmp_path, "default", {}) == load_profile(ROOT, "default", {})
+    (tmp_path / "slurm" / "profiles").mkdir(parents=True)
+    (tmp_path / "slurm" / "profiles" / "default.yaml").write_text("cpus: 3")
+    assert load_profile(tmp_path, "default", {}).cpus == 3

@@ -25,11 +25,12 @@ def finished(process: subprocess.Popen[str], well: bool = True) -> str:
 
 @pytest.fixture
 def remote(tmp_path: Path) -> Path:
-    """A package without requirements in a git repository, with two commits."""
+    """A package with a program `ired`, in a git repository with two commits."""
     root = tmp_path / "package"
     (root / "src" / "nothing").mkdir(parents=True)
     (root / "pyproject.toml").write_text(
-        '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n[project]\nname = "nothing"\nversion = "1"\n'
+        '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
+        '[project]\nname = "nothing"\nversion = "1"\nscripts = {ired = "nothing:main"}\n'
     )
     (root / "constraints.txt").write_text("")
     (root / "src" / "nothing" / "__init__.py").write_text("value = 1\n")
@@ -97,3 +98,27 @@ def test_an_environment_that_cannot_be_made_is_not_taken_for_ready(remote: Path,
     (remote / "constraints.txt").write_text("hatchling==0.0.0.0\nnothing==2\n")
     finished(prepare("environment", remote, tmp_path / "environment", "python3"), well=False)
     assert not (tmp_path / "environment" / "ready").exists()
+
+
+def test_requirements_are_installed_instead_of_the_project_where_it_names_them(
+    remote: Path, tmp_path: Path
+):
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "pyproject.toml").write_text("[tool.ruff]\nline-length = 100\n")
+    (project / "requirements.txt").write_text(f"nothing @ file://{remote}\n")
+    environment = tmp_path / "environment"
+    finished(prepare("environment", project, environment, "python3"))
+    assert (environment / "ready").exists()
+    assert (environment / "bin" / "ired").exists()
+
+
+def test_an_environment_without_ired_is_refused_with_what_to_write(remote: Path, tmp_path: Path):
+    (remote / "requirements.txt").write_text("")
+    environment = tmp_path / "environment"
+    output = finished(prepare("environment", remote, environment, "python3"), well=False)
+    assert output.endswith(
+        "the environment has no ired: add ired-interp to requirements.txt, or to the dependencies in "
+        "pyproject.toml\n"
+    )
+    assert not (environment / "ready").exists()
