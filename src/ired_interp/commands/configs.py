@@ -13,7 +13,13 @@ names (quickstart, ablation/one_step, hessian_spectrum). `copy` brings one out t
 
 
 def main(command: str, arguments: list[str]) -> int:
-    """Run the command."""
+    """Run the command.
+
+    Raises
+    ------
+    InputError
+        If a copy would overwrite a file, or there is nothing of the name to copy.
+    """
     options = _parser().parse_args(arguments)
     if options.action is None:
         for path in configurations():

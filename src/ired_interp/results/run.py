@@ -37,6 +37,7 @@ class Run:
 
     @property
     def modules(self) -> Path:
+        """Where it keeps from which folders training imported the user's own modules."""
         return self.path / "modules.txt"
 
     def write_module_folders(self, folders: Sequence[Path]) -> None:
