@@ -68,7 +68,7 @@ def make_tasks(arguments: Sequence[str], arrays: Sequence[str], folder: str) -> 
     for index, choice in enumerate(itertools.product(*axes)):
         extra = [text for key, value in choice for text in (f"--{key}", value)]
         label = "-".join(_short(key, value) for key, value in choice)
-        tasks.append(Task(index, label, tuple(_placed([*arguments, *extra], folder))))
+        tasks.append(Task(index, label, tuple(_absolute_places([*arguments, *extra], folder))))
     labels = [task.label for task in tasks]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
         raise InputError(f"--array makes two tasks of the same name, {twice[0]}; leave one out.")
@@ -120,18 +120,16 @@ def _short(key: str, value: str) -> str:
     return f"{key.rpartition('.')[2]}={safe}"
 
 
-def _placed(arguments: list[str], folder: str) -> list[str]:
-    """Make the values of options that name places absolute, below `folder`."""
-    placed = []
+def _absolute_places(arguments: list[str], folder: str) -> list[str]:
+    """The arguments with the values of options that name places made absolute, below `folder`."""
+    resolved = []
     current = None
     for argument in arguments:
         if argument.startswith("--"):
             current, equals, value = argument.partition("=")
-            placed.append(
-                f"{current}={posixpath.join(folder, value)}"
-                if equals and current in PLACES
-                else argument
-            )
-        else:
-            placed.append(posixpath.join(folder, argument) if current in PLACES else argument)
-    return placed
+            if equals and current in PLACES:
+                argument = f"{current}={posixpath.join(folder, value)}"
+        elif current in PLACES:
+            argument = posixpath.join(folder, argument)
+        resolved.append(argument)
+    return resolved
