@@ -6,11 +6,12 @@ from typing import Any
 
 import torch.distributed as dist
 from lightning.pytorch import Trainer
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser
 
 import ired_interp.callbacks  # noqa: F401  (its classes can be named in configurations)
 from ired_interp.callbacks import PlainProgress, WeightAveraging
 from ired_interp.config import SentenceParser, check_order, link_model_to_data
+from ired_interp.lightning_private import HookedCLI
 from ired_interp.module import SolverModule
 from ired_interp.tasks.data import TaskData
 from ired_interp.terminal import is_terminal
@@ -30,7 +31,7 @@ class Parser(SentenceParser, LightningArgumentParser):
     """Lightning's parser, with errors of one sentence."""
 
 
-class IREDCLI(LightningCLI):
+class IREDCLI(HookedCLI):
     """Parse the arguments of one command, build model and data, then the trainer, and run the method of the command's name."""
 
     def __init__(self, command: str, arguments: list[str]) -> None:
@@ -101,10 +102,9 @@ class IREDCLI(LightningCLI):
         settings = self.settings.clone()
         for name, value in trainer.items():
             settings.trainer[name] = value
-        text: str = self._parser(self.command).dump(settings, skip_unset=False)
-        return text
+        return self.dump_command(self.command, settings)
 
-    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
+    def make_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
         watched = is_terminal() and config.get("enable_progress_bar") is not False
         config["enable_progress_bar"] = watched
         progress = [] if watched else [PlainProgress()]

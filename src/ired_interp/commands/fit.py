@@ -8,7 +8,6 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.utilities import rank_zero_only
 
 from ired_interp.callbacks import FiniteLoss, ProbeCallback, SaveLast
@@ -17,6 +16,7 @@ from ired_interp.checkpoint_io import AtomicCheckpointIO
 from ired_interp.commands.options import take_option
 from ired_interp.errors import InputError, Interrupted
 from ired_interp.lightning_cli import IREDCLI
+from ired_interp.lightning_private import leave_signals_alone, never_skip_fit
 from ired_interp.loggers import PlacedLogger, RunMetrics, WandB
 from ired_interp.loggers.wandb import RUN_ID_KEY, keep_run_id
 from ired_interp.results import Run, open_run
@@ -104,12 +104,11 @@ class FitCLI(IREDCLI):
             "plugins": [AtomicCheckpointIO()],
         }
 
-    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
-        trainer = super()._instantiate_trainer(config, callbacks)
+    def make_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
+        trainer = super().make_trainer(config, callbacks)
         trainer.callbacks.sort(key=_place)  # type: ignore[attr-defined]
-        trainer.fit_loop.__class__ = _Loop
-        # Its handlers would save and communicate from inside a signal handler, wherever the signal finds each rank.
-        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+        never_skip_fit(trainer)  # a run that was stopped in its last measurements makes them
+        leave_signals_alone(trainer)
         return trainer
 
     def fit(self, **kwargs: Any) -> None:
@@ -150,14 +149,6 @@ class _Config(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, WandB):
                 checkpoint[RUN_ID_KEY] = logger.version
-
-
-class _Loop(_FitLoop):
-    """A run whose steps are all made still begins and ends, so that it makes those last measurements which it was stopped in."""
-
-    @property
-    def skip(self) -> bool:
-        return False
 
 
 def _place(callback: Callback) -> int:

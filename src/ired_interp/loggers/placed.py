@@ -5,6 +5,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
+from ired_interp.lightning_private import set_tensorboard_folder
 from ired_interp.results import Run
 
 
@@ -35,4 +36,4 @@ class TensorBoard(TensorBoardLogger, PlacedLogger):
         super().__init__(".", name="", version="tensorboard", **kwargs)
 
     def place(self, run: Run, config: str) -> None:
-        self._root_dir = str(run.path)
+        set_tensorboard_folder(self, str(run.path))

@@ -14,6 +14,12 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from ired_interp.errors import InputError, RunError
 from ired_interp.files import atomic
+from ired_interp.lightning_private import (
+    name_wandb_run,
+    open_wandb_run,
+    release_wandb_run,
+    wandb_arguments,
+)
 from ired_interp.loggers.placed import PlacedLogger
 from ired_interp.loggers.publish import distributions, scalars
 from ired_interp.results import Run
@@ -59,7 +65,7 @@ class WandB(WandbLogger, PlacedLogger):
                 f"W&B has no mode {mode!r}; choose 'auto', 'offline', 'online' or 'disabled'."
             )
         super().__init__(project=project, entity=entity, tags=tags)
-        del self._wandb_init["anonymous"]  # Lightning's, of which W&B warns
+        del wandb_arguments(self)["anonymous"]  # Lightning's, of which W&B warns
         self.mode = mode
         self.run: Run | None = None
         self._broken = False
@@ -67,15 +73,8 @@ class WandB(WandbLogger, PlacedLogger):
     def place(self, run: Run, config: str) -> None:
         self.run = run
         name = "/".join(run.path.absolute().parts[-2:])
-        self._name, self._save_dir, self._id = name, str(run.path), run_id(run)
-        own = {
-            "name": name,
-            "group": run.path.parent.name,
-            "dir": str(run.path),
-            "id": self._id,
-            "config": yaml.safe_load(config),
-        }
-        self._wandb_init.update(own)
+        name_wandb_run(self, name, str(run.path), run_id(run))
+        wandb_arguments(self).update(group=run.path.parent.name, config=yaml.safe_load(config))
 
     @property
     def experiment(self) -> Any:
@@ -86,19 +85,17 @@ class WandB(WandbLogger, PlacedLogger):
         RunError
             If W&B does not answer and mode "online" insists on it.
         """
-        if self._experiment is None and int(getattr(rank_zero_only, "rank", 0)) == 0:
+        if open_wandb_run(self) is None and int(getattr(rank_zero_only, "rank", 0)) == 0:
             self._begin(chosen_mode(self.mode))
         return super().experiment
 
     def _begin(self, mode: str) -> None:
         import wandb
 
-        self._wandb_init["mode"] = mode
-        self._wandb_init["settings"] = wandb.Settings(
-            init_timeout=_SECONDS, finish_timeout=_SECONDS, silent=True
-        )
+        settings = wandb.Settings(init_timeout=_SECONDS, finish_timeout=_SECONDS, silent=True)
+        wandb_arguments(self).update(mode=mode, settings=settings)
         if self.run is not None:
-            keep_run_id(self.run, str(self._id))
+            keep_run_id(self.run, str(self.version))
         try:
             begun = super().experiment
         except wandb.errors.Error as error:
@@ -147,14 +144,12 @@ class WandB(WandbLogger, PlacedLogger):
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """End the W&B run; a later use of this logger continues it."""
-        if self._experiment is None:
+        if (run := release_wandb_run(self)) is None:
             return
-        self._id = self._experiment.id or self._id
         try:
-            self._experiment.finish(exit_code=0 if status == "success" else 1)
+            run.finish(exit_code=0 if status == "success" else 1)
         except Exception as error:
             self._break(error)
-        self._experiment = None
 
     def _break(self, error: Exception) -> None:
         self._broken = True

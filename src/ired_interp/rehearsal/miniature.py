@@ -47,7 +47,7 @@ class _Miniature(IREDCLI):
         for part in ("logger", "callbacks", "profiler"):
             _place(self.settings.trainer.get(part), self.folder)
 
-    def _run_subcommand(self, subcommand: str) -> None:
+    def run_command(self, name: str) -> None:
         """Nothing yet."""
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
