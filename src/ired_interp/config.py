@@ -1,22 +1,14 @@
 """What configuration files say: the model, the data, and how they fit together."""
 
-import re
-from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
 from jsonargparse import ArgumentParser
 
 import ired_interp.baselines  # noqa: F401  (its classes can be named in configurations)
-from ired_interp.errors import InputError, underlying
+from ired_interp.errors import InputError, one_line, underlying
+from ired_interp.files import read_yaml
 from ired_interp.module import SolverModule
 from ired_interp.tasks.data import TaskData
-
-
-def one_line(message: str) -> str:
-    """A parser's message of several lines, as one."""
-    text = re.sub(r"\s+", " ", message).strip()
-    return text if len(text) <= 600 else text[:597] + "…"
 
 
 class SentenceParser(ArgumentParser):
@@ -77,29 +69,6 @@ def _instantiate(parser: ArgumentParser, config: dict[str, Any], *keys: str) -> 
         )
     except Exception as error:
         raise underlying(error) from None
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """A configuration file as a mapping.
-
-    Raises
-    ------
-    InputError
-        If it is missing or is no YAML mapping.
-    """
-    try:
-        content = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise InputError(
-            f"configuration {path} cannot be read ({error.strerror}); check the path."
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"configuration {path} is no valid YAML: {one_line(str(error))}") from None
-    if not isinstance(content, dict):
-        raise InputError(
-            f"configuration {path} holds {type(content).__name__}; expected a mapping of settings."
-        )
-    return content
 
 
 def check_order(files: list[str]) -> None:

@@ -1,5 +1,7 @@
 """Errors meant for the person at the keyboard: one sentence with what was found, what was expected and what to do."""
 
+import re
+
 
 class InputError(Exception):
     """Bad input (configuration, file, shape). The program prints its sentence and ends with exit code 2."""
@@ -28,3 +30,9 @@ def underlying(error: BaseException) -> BaseException:
             return link
         link = link.__cause__ or link.__context__
     return error
+
+
+def one_line(message: str) -> str:
+    """A message of several lines, as one of at most 600 characters."""
+    text = re.sub(r"\s+", " ", message).strip()
+    return text if len(text) <= 600 else text[:597] + "…"

@@ -11,13 +11,13 @@ from torch import Tensor
 from ired_interp.metrics import ProblemError
 from ired_interp.module import IREDModule, SolverModule
 from ired_interp.random import stream
+from ired_interp.results.names import PERFECT
 from ired_interp.tasks import ExactEnergy, TaskData, Variant
 from ired_interp.tasks.data import EvaluationSet
 from ired_interp.tasks.floors import constant_answers
 from ired_interp.terminal import render
 
 Estimate = tuple[float, float]  # value, standard error
-PERFECT = "perfect energy, same inference"
 
 
 def floors(

@@ -1,10 +1,15 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and settings read from YAML."""
 
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ired_interp.errors import InputError, one_line
 
 
 @contextmanager
@@ -24,3 +29,26 @@ def atomic(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """A configuration file as a mapping.
+
+    Raises
+    ------
+    InputError
+        If it is missing or is no YAML mapping.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise InputError(
+            f"configuration {path} cannot be read ({error.strerror}); check the path."
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"configuration {path} is no valid YAML: {one_line(str(error))}") from None
+    if not isinstance(content, dict):
+        raise InputError(
+            f"configuration {path} holds {type(content).__name__}; expected a mapping of settings."
+        )
+    return content

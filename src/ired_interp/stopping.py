@@ -68,7 +68,7 @@ def interruptible() -> Iterator[None]:
 
 
 @contextmanager
-def unbroken() -> Iterator[Callable[[], int | None]]:
+def uninterruptible() -> Iterator[Callable[[], int | None]]:
     """Inside `interruptible`, a part that a signal does not break: Interrupted is raised at its end."""
     if not _request.at_once:
         yield lambda: None

@@ -11,8 +11,9 @@ import torch
 from ired_interp.callbacks import ProbeCallback
 from ired_interp.checkpoint import Checkpoint, read_checkpoint
 from ired_interp.commands.options import CommandParser
-from ired_interp.config import SentenceParser, build, build_data, check_order, one_line, read_yaml
-from ired_interp.errors import InputError
+from ired_interp.config import SentenceParser, build, build_data, check_order
+from ired_interp.errors import InputError, one_line
+from ired_interp.files import read_yaml
 from ired_interp.lightning_cli import quiet
 from ired_interp.measure import measure
 from ired_interp.module import IREDModule, SolverModule

@@ -7,8 +7,7 @@ from pathlib import Path
 from traceback import walk_tb
 
 import ired_interp
-from ired_interp.config import one_line
-from ired_interp.errors import InputError, RunError, underlying
+from ired_interp.errors import InputError, RunError, one_line, underlying
 
 _LIBRARIES = {"site-packages", "dist-packages"}
 _STANDARD = sysconfig.get_path("stdlib")

@@ -6,7 +6,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from ired_interp.config import read_yaml
+from ired_interp.files import read_yaml
 from ired_interp.lightning_cli import option_values
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")

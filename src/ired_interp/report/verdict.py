@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from ired_interp.evaluation import PERFECT
 from ired_interp.report.collect import Group, Section
 from ired_interp.report.figures.subspace_drift import compared, described, itself, labels
+from ired_interp.results.names import PERFECT
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from ired_interp.errors import InputError
+from ired_interp.files import read_yaml
 from ired_interp.results.run import Run, open_run
 from ired_interp.results.series import Series, flat
 
@@ -43,8 +44,6 @@ class OpenedRun:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The resolved configuration."""
-        from ired_interp.config import read_yaml
-
         return read_yaml(self.run.config)
 
     @cached_property
