@@ -14,7 +14,7 @@ from ired_interp.errors import InputError, one_line
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` to write to; renamed to `path` when the block ends well, removed when it does not."""
+    """Yield a temporary name beside `path`, renamed to it if the block ends well, else removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
@@ -32,7 +32,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """A configuration file as a mapping.
+    """Return a configuration file as a mapping.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The LightningCLI behind `ired fit`, `validate` and `test`: one parser for trainer, model, data and run."""
+"""The LightningCLI of `ired fit`, `validate` and `test`: one parser for all they configure."""
 
 import logging
 import warnings
@@ -32,7 +32,7 @@ class Parser(SentenceParser, LightningArgumentParser):
 
 
 class IREDCLI(HookedCLI):
-    """Parse the arguments of one command, build model and data, then the trainer, and run the method of the command's name."""
+    """Parse one command's arguments, build model, data and trainer, and run its method."""
 
     def __init__(self, command: str, arguments: list[str]) -> None:
         self.command = command
@@ -55,6 +55,7 @@ class IREDCLI(HookedCLI):
             dist.destroy_process_group()
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """Name the command alone, and what of its method is no option."""
         taken = {
             "model",
             "datamodule",
@@ -67,6 +68,7 @@ class IREDCLI(HookedCLI):
         return {self.command: taken | {"verbose"}}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add where runs lie, how they are saved, and the averaging of weights."""
         parser.add_argument(
             "--experiment",
             type=str,
@@ -98,13 +100,17 @@ class IREDCLI(HookedCLI):
         return self.config[self.command]
 
     def dump(self, **trainer: Any) -> str:
-        """The resolved configuration as YAML, from which the same run can be started; with other values of settings of the trainer, if given."""
+        """Return the resolved configuration as YAML, from which the same run can be started.
+
+        Settings of the trainer are replaced by those given.
+        """
         settings = self.settings.clone()
         for name, value in trainer.items():
             settings.trainer[name] = value
         return self.dump_command(self.command, settings)
 
     def make_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
+        """Build the Trainer, with the command's own callbacks and places."""
         watched = is_terminal() and config.get("enable_progress_bar") is not False
         config["enable_progress_bar"] = watched
         progress = [] if watched else [PlainProgress()]
@@ -126,7 +132,7 @@ class IREDCLI(HookedCLI):
 
 
 def option_values(arguments: list[str], *names: str) -> list[str]:
-    """The values that an option is given, as `--name value` or `--name=value`, in order."""
+    """Return the values that an option is given, as `--name value` or `--name=value`, in order."""
     values = []
     for position, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")

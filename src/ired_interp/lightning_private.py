@@ -1,4 +1,4 @@
-"""All that this package uses of Lightning's private parts, seen alike in Lightning 2.6.4, 2.6.5 and 2.6.6.
+"""Lightning's private parts in use, seen alike in Lightning 2.6.4, 2.6.5 and 2.6.6.
 
 A private part may change with any version: pyproject.toml admits those that the tests of this
 module were run with, and no other module names an underscored part of a Lightning object.
@@ -47,7 +47,7 @@ def leave_signals_alone(trainer: Trainer) -> None:
 
 
 def averaged_module(averaging: WeightAveraging) -> LightningModule | None:
-    """The copy of the module that holds the averaged weights; None before training.
+    """Return the copy of the module that holds the averaged weights; None before training.
 
     Reaches for the AveragedModel, which the callback hands out nowhere.
     """
@@ -72,7 +72,7 @@ def set_tensorboard_folder(logger: TensorBoardLogger, folder: str) -> None:
 
 
 def wandb_arguments(logger: WandbLogger) -> dict[str, Any]:
-    """The keywords with which the logger will call `wandb.init`, to be changed before it does.
+    """Return the keywords of the logger's call of `wandb.init`, to be changed before it.
 
     Reaches for the mapping that the constructor makes, which comes before the run's folder and
     W&B's mode are known.
@@ -87,7 +87,7 @@ def name_wandb_run(logger: WandbLogger, name: str, folder: str, identity: str) -
 
 
 def open_wandb_run(logger: WandbLogger) -> Any:
-    """The W&B run that the logger has begun; None if it has begun none.
+    """Return the W&B run that the logger has begun; None if it has begun none.
 
     Reaches for the attribute behind `experiment`, which begins a run where there is none.
     """
@@ -113,7 +113,7 @@ class HookedCLI(LightningCLI):
     """
 
     def make_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
-        """The Trainer of a configuration, with callbacks besides those configured."""
+        """Return the Trainer of a configuration, with callbacks besides those configured."""
         return super()._instantiate_trainer(config, callbacks)
 
     def run_command(self, name: str) -> None:
@@ -121,7 +121,7 @@ class HookedCLI(LightningCLI):
         super()._run_subcommand(name)
 
     def dump_command(self, name: str, settings: Any) -> str:
-        """Settings of a command as YAML; reaches for the command's own parser."""
+        """Write settings of a command as YAML; reaches for the command's own parser."""
         text: str = self._parser(name).dump(settings, skip_unset=False)
         return text
 

@@ -1,4 +1,4 @@
-"""What only the job knows of its tasks: the run of each, its name, and how many processes it has."""
+"""What only the job knows of its tasks: their runs and names, and how many processes it has."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def assign_runs(
     name: str,
     profile: Profile,
 ) -> list[Task]:
-    """The tasks with their runs, and with the options that say so to the command.
+    """Return the tasks with their runs, and with the options that say so to the command.
 
     Parameters
     ----------

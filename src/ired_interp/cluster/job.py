@@ -24,9 +24,18 @@ class Job:
 
     Attributes
     ----------
-    name : experiment and run. tasks : its commands. profile : its request.
-    folder : where its script, record and logs lie. remote, commit, prefix : what it clones, and the folder in it where it runs.
-    source, environment : where the clone and the virtual environment are cached for later jobs.
+    name : str
+        Experiment and run.
+    tasks : tuple[Task, ...]
+        Its commands.
+    profile : Profile
+        Its request.
+    folder : str
+        Where its script, record and logs lie.
+    remote, commit, prefix : str
+        What it clones, and the folder in it where it runs.
+    source, environment : str
+        Where the clone and the virtual environment are cached for later jobs.
     """
 
     name: str
@@ -48,7 +57,7 @@ class Job:
         )
 
     def script(self, root: Path) -> str:
-        """The script, from the template of the repository at `root`.
+        """Return the script, from the template of the repository at `root`.
 
         Raises
         ------
@@ -82,19 +91,22 @@ class Job:
 
 
 def trainer_options(profile: Profile) -> tuple[str, ...]:
-    """What tells Lightning how many processes the job has."""
+    """Return what tells Lightning how many processes the job has."""
     return ("--trainer.devices", str(profile.tasks), "--trainer.num_nodes", str(profile.nodes))
 
 
 def resumed(task: Task, profile: Profile) -> tuple[str, ...]:
-    """The command that goes on with a task's training after a requeue."""
+    """Return the command that goes on with a task's training after a requeue."""
     if task.option("--resume"):
         return task.arguments
     return ("fit", "--resume", task.run or "", *trainer_options(profile))
 
 
 def lock_digest(root: Path, profile: Profile) -> str:
-    """Names an environment by all that decides what is in it: the lock file, the package's own requirements, the interpreter."""
+    """Name an environment by all that decides what is in it.
+
+    That is the lock file, the package's own requirements and the interpreter.
+    """
     digest = hashlib.sha256(repr((profile.python, profile.modules)).encode())
     for name in LOCK:
         if (root / name).is_file():
@@ -103,7 +115,7 @@ def lock_digest(root: Path, profile: Profile) -> str:
 
 
 def read_part(root: Path, path: Path) -> str:
-    """A file of the repository's slurm/ folder.
+    """Return a file of the repository's slurm/ folder.
 
     Raises
     ------
@@ -114,5 +126,6 @@ def read_part(root: Path, path: Path) -> str:
         return (root / path).read_text()
     except OSError:
         raise InputError(
-            f"{root / path} does not exist; copy the folder slurm/ of ired-interp into the repository."
+            f"{root / path} does not exist; copy the folder slurm/ of ired-interp into the "
+            "repository."
         ) from None

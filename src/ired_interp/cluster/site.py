@@ -1,4 +1,4 @@
-"""What a job of a repository uses on its cluster: its folder, and its cached source and environment."""
+"""What a job uses on its cluster: its folder, and its cached source and environment."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ class Site:
         return self.profile.remote or self.repository.remote()
 
     def prepare_command(self, *arguments: str) -> list[str]:
-        """The command that runs slurm/prepare.sh on the host."""
+        """Return the command that runs slurm/prepare.sh on the host."""
         script = read_part(self.repository.root, PREPARE)
         return [*self.shell_command(script), "prepare.sh", *arguments]
 
     def shell_command(self, script: str) -> list[str]:
-        """The command that runs a script on the host with the profile's modules loaded."""
+        """Return the command that runs a script on the host with the profile's modules loaded."""
         modules = "".join(f"module load {module}\n" for module in self.profile.modules)
         return ["bash", "-lc" if modules else "-c", modules + script]

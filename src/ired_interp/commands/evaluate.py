@@ -24,7 +24,8 @@ def main(command: str, arguments: list[str]) -> int:
     """Run the command."""
     if "--help" in arguments or "-h" in arguments:
         print(
-            f"ired {command} --ckpt FILE|RUN [--weights average|raw] restores model and data from a checkpoint; its configuration "
+            f"ired {command} --ckpt FILE|RUN [--weights average|raw] restores model and data from "
+            "a checkpoint; its configuration "
             "stands before every other option, which override it:\n"
         )
     start(command, arguments, EvaluateCLI)
@@ -32,14 +33,21 @@ def main(command: str, arguments: list[str]) -> int:
 
 
 def start(command: str, arguments: list[str], cli: Callable[..., CLI]) -> CLI:
-    """The command line interface of this class on the checkpoint and the other arguments."""
+    """Return the command line interface of this class on the checkpoint and the other arguments.
+
+    Raises
+    ------
+    InputError
+        If nothing names the data.
+    """
     path, arguments = take_option(arguments, "--ckpt")
     weights, arguments = take_option(arguments, "--weights")
     checkpoint = read_checkpoint(path) if path else None
     if checkpoint is None or checkpoint.config is None:
         if path and not option_values(arguments, "--config", "-c"):
             raise InputError(
-                f"{path} is a published checkpoint, which names no data; add --config with its task."
+                f"{path} is a published checkpoint, which names no data; add --config with its "
+                "task."
             )
         return cli(command, arguments, checkpoint, weights or "average")
     with tempfile.TemporaryDirectory() as folder:
@@ -66,12 +74,19 @@ class EvaluateCLI(IREDCLI):
         self._evaluate("test", self.datamodule.test_problems)
 
     def load_weights(self) -> None:
-        """Put the checkpoint's weights into the model."""
+        """Put the checkpoint's weights into the model.
+
+        Raises
+        ------
+        InputError
+            If there is no checkpoint, but weights to load.
+        """
         if self.checkpoint is not None:
             self.checkpoint.load_into(self.model, self.weights)
         elif any(p.requires_grad for p in self.model.parameters()):
             raise InputError(
-                f"ired {self.command} needs trained weights, but got no --ckpt; name a checkpoint or a run."
+                f"ired {self.command} needs trained weights, but got no --ckpt; name a checkpoint "
+                "or a run."
             )
 
     def _evaluate(self, split: str, problems: int) -> None:

@@ -33,7 +33,8 @@ def main(command: str, arguments: list[str]) -> int:
     resumed, arguments = take_option(arguments, "--resume")
     if "--help" in arguments or "-h" in arguments:
         print(
-            "ired fit --resume RUN [--trainer.KEY VALUE …] goes on with a run that was stopped; otherwise:\n"
+            "ired fit --resume RUN [--trainer.KEY VALUE …] goes on with a run that was stopped; "
+            "otherwise:\n"
         )
     if resumed is None:
         FitCLI(arguments)
@@ -49,11 +50,18 @@ def main(command: str, arguments: list[str]) -> int:
 
 
 def resuming(run: Run, arguments: list[str]) -> list[str]:
-    """The arguments that go on with a run: its configuration, and what may change of it."""
+    """Return the arguments that go on with a run: its configuration, and what may change of it.
+
+    Raises
+    ------
+    InputError
+        If an argument would change more than the trainer.
+    """
     wrong = [a for a in arguments if a.startswith("--") and not a.startswith("--trainer.")]
     if wrong:
         raise InputError(
-            f"--resume goes on with the run as it was configured, but {wrong[0]} was given too; only --trainer.* may change "
+            f"--resume goes on with the run as it was configured, but {wrong[0]} was given too; "
+            "only --trainer.* may change "
             "(start a new run for anything else)."
         )
     return ["--config", str(run.config), *arguments]
@@ -68,12 +76,14 @@ class FitCLI(IREDCLI):
 
     @property
     def run(self) -> Run:
+        """The run that is trained."""
         if self.resumed:
             return self.resumed
         name = self.settings.name or os.environ.setdefault(_NAME_VARIABLE, default_name())
         return Run(Path(self.settings.runs).absolute() / self.settings.experiment / name)
 
     def own_callbacks(self) -> list[Any]:
+        """Guard, save and keep the best; the configuration goes into every checkpoint."""
         run = self.run
         return [
             FiniteLoss(),
@@ -89,6 +99,7 @@ class FitCLI(IREDCLI):
         ]
 
     def trainer_places(self, logger: Any) -> dict[str, Any]:
+        """Place checkpoints, metrics and loggers in the run's folder."""
         more = (
             []
             if logger in (None, True, False)
@@ -105,6 +116,7 @@ class FitCLI(IREDCLI):
         }
 
     def make_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
+        """Build the Trainer; this program's own handling of signals is the only one."""
         trainer = super().make_trainer(config, callbacks)
         trainer.callbacks.sort(key=_place)  # type: ignore[attr-defined]
         never_skip_fit(trainer)  # a run that was stopped in its last measurements makes them
@@ -112,7 +124,13 @@ class FitCLI(IREDCLI):
         return trainer
 
     def fit(self, **kwargs: Any) -> None:
-        """Check everything that can be checked, then make the folder and train."""
+        """Check everything that can be checked, then make the folder and train.
+
+        Raises
+        ------
+        Interrupted
+            If a signal asked the run to stop, after it saved its state.
+        """
         self.model.weights()
         self.datamodule.draw(2, "cpu", self.datamodule.seed, self.datamodule.train_variant, "check")
         run, trainer = self.run, self.trainer
@@ -130,14 +148,15 @@ class FitCLI(IREDCLI):
                 trainer.fit(self.model, self.datamodule, ckpt_path=checkpoint, weights_only=True)
             except Interrupted:
                 log(
-                    f"stopped at step {trainer.global_step}; go on with: ired fit --resume {run.path}"
+                    f"stopped at step {trainer.global_step}; go on with: ired fit --resume "
+                    f"{run.path}"
                 )
                 raise
         log(f"done: {self.trainer.global_step} steps; results in {run.path}")
 
 
 class _Config(Callback):
-    """Put the resolved configuration into every checkpoint, so that it can be read without any other file."""
+    """Put the resolved configuration into every checkpoint, which needs no other file then."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -158,7 +177,15 @@ def _place(callback: Callback) -> int:
 
 @rank_zero_only
 def _claim(run: Run, config: str) -> None:
-    """Make the run's folder, at once with its configuration: from then on the run can be resumed."""
+    """Make the run's folder, at once with its configuration, so that the run can be resumed.
+
+    Raises
+    ------
+    InputError
+        If the run exists.
+    OSError
+        If its folder cannot be made.
+    """
     made = Run(run.path.with_name(f".{run.path.name}.{os.getpid()}"))
     made.write_config(config)
     try:
@@ -168,6 +195,7 @@ def _claim(run: Run, config: str) -> None:
         if not run.path.exists():
             raise
         raise InputError(
-            f"run {run.path} exists, and results are never overwritten; choose another --name, or go on with it: "
+            f"run {run.path} exists, and results are never overwritten; choose another --name, or "
+            "go on with it: "
             f"ired fit --resume {run.path}."
         ) from None

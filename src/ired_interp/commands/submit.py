@@ -1,4 +1,4 @@
-"""`ired submit` and `ired check`: queue an `ired` command on a cluster, after everything that can fail has been tried."""
+"""`ired submit` and `ired check`: queue an `ired` command on a cluster, after every check."""
 
 import argparse
 import subprocess
@@ -52,11 +52,18 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _parser(command: str) -> argparse.ArgumentParser:
-    checks = "Check what could fail in a job: what is committed, the remote, the configuration, a dry run of the very job, the request"
+    checks = (
+        "Check what could fail in a job: what is committed, the remote, the configuration, a dry "
+        "run of the very job, the request"
+    )
+    then = {
+        "submit": "then queue it and follow it until it works",
+        "check": "and measure memory and GPU use",
+    }
     parser = CommandParser(
         prog=f"ired {command}",
         usage=f"ired {command} [options] -- fit|probe|test|validate …",
-        description=f"{checks}; {'then queue it and follow it until it works' if command == 'submit' else 'and measure memory and GPU use'}.",
+        description=f"{checks}; {then[command]}.",
     )
     parser.add_argument(
         "--profile",
@@ -69,7 +76,10 @@ def _parser(command: str) -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="KEY=V1,V2",
-        help="one task for each value of an option of the command, as in data.task.rank=1,2,5 or config=a.yaml,b.yaml; again: every combination",
+        help=(
+            "one task for each value of an option of the command, as in data.task.rank=1,2,5 or "
+            "config=a.yaml,b.yaml; again: every combination"
+        ),
     )
     if command == "submit":
         parser.add_argument(

@@ -1,4 +1,4 @@
-"""Weights & Biases: offline without an account, online when logged in; a view of the run, whose folder stays the record."""
+"""Weights & Biases: a view of the run, whose folder stays the record."""
 
 import io
 import os
@@ -37,15 +37,21 @@ Mode = Literal["auto", "offline", "online", "disabled"]
 class WandB(WandbLogger, PlacedLogger):
     """Log metrics, and the results of probes as tables, histograms, images and scalars.
 
-    Names are stable: `<result>/<variable>/k<landscape>` for scalars and histograms, `<result>/table/<dimensions>`, `<result>/figure`. All are
-    plotted against `trainer/global_step`, updates done. Offline runs lie in wandb/ of the run's folder; send them with `wandb sync`.
+    Names are stable: `<result>/<variable>/k<landscape>` for scalars and histograms,
+    `<result>/table/<dimensions>`, `<result>/figure`. All are plotted against `trainer/global_step`,
+    updates done. Offline runs lie in wandb/ of the run's folder; send them with `wandb sync`.
 
     Parameters
     ----------
-    project : W&B project. entity : team or user; the account's default if None.
-    mode : "auto" is online when this machine is logged in to W&B and offline otherwise (the variable WANDB_MODE decides where it is set);
-        "offline", "online"; "disabled" does nothing.
-    tags : of the W&B run.
+    project : str
+        W&B project.
+    entity : str | None
+        Team or user; the account's default if None.
+    mode : Mode
+        "auto" is online when this machine is logged in to W&B and offline otherwise (the variable
+        WANDB_MODE decides where it is set); "offline", "online"; "disabled" does nothing.
+    tags : list[str] | None
+        Of the W&B run.
 
     Raises
     ------
@@ -71,6 +77,7 @@ class WandB(WandbLogger, PlacedLogger):
         self._broken = False
 
     def place(self, run: Run, config: str) -> None:
+        """Name the W&B run by the run's folder, and keep its files there."""
         self.run = run
         name = "/".join(run.path.absolute().parts[-2:])
         name_wandb_run(self, name, str(run.path), run_id(run))
@@ -101,7 +108,8 @@ class WandB(WandbLogger, PlacedLogger):
         except wandb.errors.Error as error:
             if self.mode == "online":
                 raise RunError(
-                    f"W&B cannot be reached ({error}); check the login, or train with mode: auto or offline."
+                    f"W&B cannot be reached ({error}); check the login, or train with mode: auto "
+                    "or offline."
                 ) from None
             log(f"W&B cannot be reached ({error}); the run goes on offline")
             self._begin("offline")
@@ -130,7 +138,7 @@ class WandB(WandbLogger, PlacedLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """As Lightning's, but a W&B that fails is said once and then left alone: training goes on."""
+        """Log as Lightning does; a W&B that fails is said once and left alone."""
         experiment = (
             self.experiment
         )  # a login that does not hold is an error; what comes later is not
@@ -154,12 +162,13 @@ class WandB(WandbLogger, PlacedLogger):
     def _break(self, error: Exception) -> None:
         self._broken = True
         log(
-            f"W&B stopped taking data ({type(error).__name__}: {error}); metrics and results stay in the run's folder"
+            f"W&B stopped taking data ({type(error).__name__}: {error}); metrics and results stay "
+            "in the run's folder"
         )
 
 
 def chosen_mode(mode: Mode) -> str:
-    """What "auto" means here."""
+    """Return what "auto" means here."""
     import wandb
 
     if mode != "auto":
@@ -174,7 +183,7 @@ def chosen_mode(mode: Mode) -> str:
 
 
 def run_id(run: Run) -> str:
-    """The id of this run at W&B, made at first use and kept in its folder, so that a run that goes on stays one run."""
+    """Return the id of this run at W&B, kept in its folder so that a run that goes on stays one."""
     file = run.path / _RUN_ID_FILE
     return file.read_text().strip() if file.is_file() else secrets.token_hex(6)
 

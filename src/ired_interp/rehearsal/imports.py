@@ -15,8 +15,8 @@ _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 def import_named(arguments: list[str]) -> None:
     """Import the modules of the classes that the arguments or their configuration files name.
 
-    The parser only quotes an error in a module; imported here, it is raised as it is, with its line. Modules that do not exist are left to
-    the parser, which names them.
+    The parser only quotes an error in a module; imported here, it is raised as it is, with its
+    line. Modules that do not exist are left to the parser, which names them.
     """
     given = [value for argument in arguments for value in argument.split("=")[-1:]]
     for file in option_values(arguments, "--config", "-c"):

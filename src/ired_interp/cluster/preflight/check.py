@@ -18,5 +18,5 @@ class Check:
 
 
 def check_name(check: str, task: Task) -> str:
-    """The name of a check of one task of an array."""
+    """Return the name of a check of one task of an array."""
     return f"{check} [{task.label}]" if task.label else check

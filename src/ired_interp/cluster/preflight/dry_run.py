@@ -67,7 +67,13 @@ def dry_run_checks(
 
 
 def _with_local_checkpoints(host: Host, task: Task, temporary: Path) -> Task:
-    """Find a task's checkpoints on the host, and copy them here if that is another machine."""
+    """Find a task's checkpoints on the host, and copy them here if that is another machine.
+
+    Raises
+    ------
+    InputError
+        If a checkpoint does not exist there.
+    """
     arguments = list(task.arguments)
     for name, value in options(task.arguments):
         if name not in ("--ckpt", "--resume"):

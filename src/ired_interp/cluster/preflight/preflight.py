@@ -67,7 +67,7 @@ class Preflight:
         yield slurm_check(self.site, job)
 
     def job(self) -> Job:
-        """The job that was checked."""
+        """Return the job that was checked."""
         site = self.site
         tasks = assign_runs(self.tasks, self.facts, site.folder, self.name, site.profile)
         return Job(
