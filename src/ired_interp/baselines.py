@@ -13,13 +13,18 @@ from ired_interp.module import SolverModule
 
 
 class DiffusionModule(SolverModule):
-    """Conditional diffusion: the energy's network predicts the noise itself, and answers are drawn by ancestral sampling.
+    """Conditional diffusion, of which the energy's network predicts the noise itself.
+
+    Solutions are drawn by ancestral sampling.
 
     Parameters
     ----------
-    condition_dim, solution_dim : from the task.
-    width, landscapes : of the network and the schedule.
-    lr, betas, lr_schedule, compile, seed : as in `SolverModule`.
+    condition_dim, solution_dim : int
+        From the task.
+    width, landscapes : int
+        Of the network and the schedule.
+    lr, betas, lr_schedule, compile, seed
+        As in `SolverModule`.
     """
 
     def __init__(
@@ -39,6 +44,7 @@ class DiffusionModule(SolverModule):
         self.schedule = Schedule(landscapes)
 
     def noise(self, count: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Draw a landscape k and the noise ε of each problem."""
         k = torch.randint(
             self.schedule.landscapes, (count,), generator=generator, device=generator.device
         )
@@ -47,6 +53,7 @@ class DiffusionModule(SolverModule):
         )
 
     def loss(self, x: Tensor, y: Tensor, *noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean squared error of the predicted noise."""
         k, eps = noise
         loss = (self._predict(x, self.schedule.noised(y, k, eps), k) - eps).square().mean()
         return loss, {"loss": loss.detach()}
@@ -55,6 +62,8 @@ class DiffusionModule(SolverModule):
     def answer(
         self, x: Tensor, start: Tensor, steps: int, value_range: float, generator: torch.Generator
     ) -> Tensor:
+        """Sample solutions; `steps` is not used, as there is one a landscape."""
+
         def predict_noise(y: Tensor, k: int) -> Tensor:
             return self._predict(x, y, torch.full((len(y),), k, device=y.device))
 
@@ -69,9 +78,12 @@ class FeedForwardModule(SolverModule):
 
     Parameters
     ----------
-    condition_dim, solution_dim : from the task.
-    width : hidden units of each layer.
-    lr, betas, lr_schedule, compile, seed : as in `SolverModule`.
+    condition_dim, solution_dim : int
+        From the task.
+    width : int
+        Hidden units of each layer.
+    lr, betas, lr_schedule, compile, seed
+        As in `SolverModule`.
     """
 
     def __init__(
@@ -97,9 +109,11 @@ class FeedForwardModule(SolverModule):
         )
 
     def noise(self, count: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Draw nothing: training is deterministic."""
         return ()
 
     def loss(self, x: Tensor, y: Tensor, *noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean squared error of the solution."""
         loss = F.mse_loss(self.network(x), y)
         return loss, {"loss": loss.detach()}
 
@@ -107,4 +121,6 @@ class FeedForwardModule(SolverModule):
     def answer(
         self, x: Tensor, start: Tensor, steps: int, value_range: float, generator: torch.Generator
     ) -> Tensor:
-        return self.network(x)
+        """Solve in one pass; start and steps are not used."""
+        solution: Tensor = self.network(x)
+        return solution

@@ -1,4 +1,4 @@
-"""Read checkpoints: ours, and the published implementation's model-*.pt. Weights only, never code."""
+"""Read our checkpoints and the published implementation's model-*.pt: weights only, never code."""
 
 import hashlib
 import pickle
@@ -55,13 +55,19 @@ class Checkpoint:
         return int(self.content["step" if self.published else "global_step"])
 
     def state(self, weights: Weights) -> dict[str, Tensor]:
-        """The weights asked for, under the module's names."""
+        """Return the weights asked for, under the module's names.
+
+        Raises
+        ------
+        InputError
+            If there are no such weights.
+        """
         if weights not in _PUBLISHED:
             raise InputError(f"weights {weights!r} do not exist; choose 'average' or 'raw'.")
         if not self.published:
-            content = self.content
-            raw = content.get("current_model_state", content["state_dict"])
-            return raw if weights == "raw" else content["state_dict"]
+            average: dict[str, Tensor] = self.content["state_dict"]
+            raw: dict[str, Tensor] = self.content.get("current_model_state", average)
+            return raw if weights == "raw" else average
         key, prefix = _PUBLISHED[weights]
         state = {
             k.removeprefix(prefix): v for k, v in self.content[key].items() if k.startswith(prefix)
@@ -74,7 +80,13 @@ class Checkpoint:
             look_in(self.run.module_folders())
 
     def build(self) -> tuple[SolverModule, TaskData | None]:
-        """The module, with weights still to be loaded, and its data where the file knows them."""
+        """Build the module, its weights still to be loaded, and its data where they are known.
+
+        Raises
+        ------
+        InputError
+            If it is a published checkpoint of another energy.
+        """
         self.find_modules()
         if self.config is not None:
             return build(self.config)
@@ -86,7 +98,8 @@ class Checkpoint:
             )
         except KeyError:
             raise InputError(
-                f"{self.path} looks like a published checkpoint but holds no MLP energy (fc1 … fc4); only the continuous "
+                f"{self.path} looks like a published checkpoint but holds no MLP energy (fc1 … "
+                "fc4); only the continuous "
                 "tasks' energies are supported."
             ) from None
         landscapes = len(self.content["model"]["betas"])
@@ -107,20 +120,23 @@ class Checkpoint:
         if different:
             name = different[0]
             raise InputError(
-                f"{self.path} does not fit the model: {name} has shape {tuple(state[name].shape)} in the checkpoint and "
-                f"{tuple(own[name].shape)} in the model; use the configuration of the run that wrote it."
+                f"{self.path} does not fit the model: {name} has shape {tuple(state[name].shape)} "
+                "in the checkpoint and "
+                f"{tuple(own[name].shape)} in the model; use the configuration of the run that "
+                "wrote it."
             )
         if own.keys() != state.keys():
             name = sorted(own.keys() ^ state.keys())[0]
             where = "the model lacks it" if name in state else "the checkpoint lacks it"
             raise InputError(
-                f"{self.path} does not fit the model: {where}: {name}; use the configuration of its run."
+                f"{self.path} does not fit the model: {where}: {name}; use the configuration of "
+                "its run."
             )
         module.load_state_dict(state)
 
 
 def checkpoint_path(path: str | Path) -> Path:
-    """The checkpoint file that a path means: a file, or a run folder's newest."""
+    """Return the checkpoint file that a path means: a file, or a run folder's newest."""
     path = Path(path)
     return open_run(path).last_checkpoint() if path.is_dir() else path
 
@@ -144,7 +160,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise InputError(
-            f"checkpoint {path} is not a file of weights, or holds code beside them; only files that load weights-only are read."
+            f"checkpoint {path} is not a file of weights, or holds code beside them; only files "
+            "that load weights-only are read."
         ) from None
     except (
         RuntimeError,
@@ -163,7 +180,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     published = isinstance(content, dict) and {"step", "model", "ema"} <= content.keys()
     if not ours and not published:
         raise InputError(
-            f"{path} is no IRED checkpoint; expected one that `ired fit` wrote, or a published model-*.pt."
+            f"{path} is no IRED checkpoint; expected one that `ired fit` wrote, or a published "
+            "model-*.pt."
         )
     return Checkpoint(path, content, hashlib.sha256(blob).hexdigest()[:16])
 
@@ -171,17 +189,21 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 def load(
     path: str | Path, weights: Weights = "average", device: torch.device | str = "cpu"
 ) -> SolverModule:
-    """A trained model.
+    """Load a trained model.
 
     Parameters
     ----------
-    path : a checkpoint of `ired fit`, a run folder, or a published model-*.pt.
-    weights : "average" or "raw".
-    device : where to put it.
+    path : str | Path
+        A checkpoint of `ired fit`, a run folder, or a published model-*.pt.
+    weights : Weights
+        "average" or "raw".
+    device : torch.device | str
+        Where to put it.
 
     Returns
     -------
-    The module (an IREDModule unless a baseline was trained), in evaluation mode.
+    SolverModule
+        The module (an IREDModule unless a baseline was trained), in evaluation mode.
 
     Raises
     ------

@@ -15,5 +15,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
+        """Write a checkpoint, whole or not at all."""
         with atomic(Path(path)) as temporary:
             torch.save(checkpoint, temporary)

@@ -1,4 +1,7 @@
-"""The `ired` program. A command's code is imported only when it is chosen, so that --help and completion are immediate."""
+"""The `ired` program.
+
+A command's code is imported only when it is chosen, so that --help and completion are immediate.
+"""
 
 import os
 import sys
@@ -9,7 +12,7 @@ from ired_interp.errors import InputError, Interrupted, RunError, underlying
 
 
 class Command(NamedTuple):
-    """A row of the program's table: the module whose main(arguments) runs it, and one line of help."""
+    """A row of the table: the module whose main(arguments) runs a command, and one line of help."""
 
     module: str
     help: str
@@ -69,12 +72,14 @@ COMMANDS = {
 
 
 def usage() -> str:
-    """The text of `ired --help`."""
+    """Return the text of `ired --help`."""
     rows = "\n".join(f"  {name:<11}{command.help}" for name, command in COMMANDS.items())
     return (
-        "usage: ired COMMAND [options]\n\nTrain IRED energy models and measure the geometry of their landscapes.\n\n"
+        "usage: ired COMMAND [options]\n\nTrain IRED energy models and measure the geometry of "
+        "their landscapes.\n\n"
         f"commands:\n{rows}\n\n"
-        "options:\n  --debug    show the traceback of an error\n  --version  print the version\n  -h, --help print this\n\n"
+        "options:\n  --debug    show the traceback of an error\n  --version  print the version\n  "
+        "-h, --help print this\n\n"
         "`ired COMMAND --help` explains a command. Exit code: 0 done, 1 failed, 2 bad input.\n"
     )
 
@@ -112,7 +117,8 @@ def _run(name: str, arguments: list[str]) -> int:
         raise InputError(f"{name!r} is no command; there are {', '.join(COMMANDS)}.")
     # An idle thread that spins takes the core from a busy one when the machine is shared.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    return import_module(COMMANDS[name].module).main(name, arguments)
+    code: int = import_module(COMMANDS[name].module).main(name, arguments)
+    return code
 
 
 def _explain(error: BaseException) -> int:

@@ -1,24 +1,17 @@
 """What configuration files say: the model, the data, and how they fit together."""
 
-import re
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
 from jsonargparse import ArgumentParser
 
 import ired_interp.baselines  # noqa: F401  (its classes can be named in configurations)
-from ired_interp.errors import InputError, underlying
+from ired_interp.errors import InputError, one_line, underlying
+from ired_interp.files import read_yaml
 from ired_interp.module import SolverModule
 from ired_interp.shipped import find_configuration
 from ired_interp.tasks.data import TaskData
 from ired_interp.terminal import log
-
-
-def one_line(message: str) -> str:
-    """A parser's message of several lines, as one."""
-    text = re.sub(r"\s+", " ", message).strip()
-    return text if len(text) <= 600 else text[:597] + "…"
 
 
 class SentenceParser(ArgumentParser):
@@ -87,31 +80,8 @@ def _instantiate(parser: ArgumentParser, config: dict[str, Any], *keys: str) -> 
         raise underlying(error) from None
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """A configuration file, or the shipped one of that name, as a mapping.
-
-    Raises
-    ------
-    InputError
-        If there is none of that name, it cannot be read or is no YAML mapping.
-    """
-    try:
-        content = yaml.safe_load(find_configuration(path).read_text())
-    except OSError as error:
-        raise InputError(
-            f"configuration {path} cannot be read ({error.strerror}); check the path."
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"configuration {path} is no valid YAML: {one_line(str(error))}") from None
-    if not isinstance(content, dict):
-        raise InputError(
-            f"configuration {path} holds {type(content).__name__}; expected a mapping of settings."
-        )
-    return content
-
-
 def configuration_file(name: str) -> str:
-    """The file that the name of a configuration means; says which where it is not that path.
+    """Return the file that the name of a configuration means; say which if not that very path.
 
     Raises
     ------

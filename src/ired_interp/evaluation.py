@@ -11,22 +11,23 @@ from torch import Tensor
 from ired_interp.metrics import ProblemError
 from ired_interp.module import IREDModule, SolverModule
 from ired_interp.random import stream
+from ired_interp.results.names import PERFECT
 from ired_interp.tasks import ExactEnergy, TaskData, Variant
 from ired_interp.tasks.data import EvaluationSet
 from ired_interp.tasks.floors import constant_answers
 from ired_interp.terminal import render
 
 Estimate = tuple[float, float]  # value, standard error
-PERFECT = "perfect energy, same inference"
 
 
 def floors(
     data: TaskData, model: SolverModule, split: str, variant: Variant, count: int
 ) -> dict[str, Estimate]:
-    """What trivial and perfect predictors score on a set: (error, standard error) by name.
+    """Return what trivial and perfect predictors score on a set: (error, standard error) by name.
 
-    Trivial: the best constant, and what the task names. Perfect: the exact energy, where the posterior is known, answering with the model's own
-    inference settings. Values known from elsewhere have no standard error (NaN).
+    Trivial: the best constant, and what the task names. Perfect: the exact energy, where the
+    posterior is known, answering with the model's own inference settings. Values known from
+    elsewhere have no standard error (NaN).
     """
     device = model.device
     constants = constant_answers(data.task, device, data.train_variant, variant)
@@ -70,8 +71,10 @@ def evaluation_result(
 
     Returns
     -------
-    `error` and `standard_error` (variant, inner_steps); `floor` and `floor_standard_error` (variant, predictor), NaN where a predictor does not
-    apply. All are elementwise mean squared errors over `problems` problems.
+    xr.Dataset
+        `error` and `standard_error` (variant, inner_steps); `floor` and `floor_standard_error`
+        (variant, predictor), NaN where a predictor does not apply. All are elementwise mean squared
+        errors over `problems` problems.
     """
     variants, steps = data.variants, list(dict.fromkeys(count for _, count in errors))
     known = {variant: floors(data, model, split, variant, problems) for variant in variants}
@@ -98,8 +101,9 @@ def evaluation_result(
 
 
 def error_table(result: xr.Dataset) -> str:
-    """An evaluation as a table for the terminal: the model's rows first, then the floors."""
-    title = f"{result.attrs['task']}: mean squared error ± standard error on {result.attrs['problems']} {result.attrs['split']} problems"
+    """Return an evaluation as a table for the terminal: the model's rows first, then the floors."""
+    task, count, split = (result.attrs[name] for name in ("task", "problems", "split"))
+    title = f"{task}: mean squared error ± standard error on {count} {split} problems"
     table = Table(title=title)
     table.add_column("")
     for variant in result["variant"].values:

@@ -1,4 +1,4 @@
-"""The LightningCLI behind `ired fit`, `validate` and `test`: one parser for trainer, model, data and run."""
+"""The LightningCLI of `ired fit`, `validate` and `test`: one parser for all they configure."""
 
 import logging
 import warnings
@@ -6,11 +6,12 @@ from typing import Any
 
 import torch.distributed as dist
 from lightning.pytorch import Trainer
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser
 
 import ired_interp.callbacks  # noqa: F401  (its classes can be named in configurations)
 from ired_interp.callbacks import PlainProgress, WeightAveraging
 from ired_interp.config import SentenceParser, check_order, configuration_file, link_model_to_data
+from ired_interp.lightning_private import HookedCLI
 from ired_interp.module import SolverModule
 from ired_interp.tasks.data import TaskData
 from ired_interp.terminal import is_terminal
@@ -31,8 +32,8 @@ class Parser(SentenceParser, LightningArgumentParser):
     """Lightning's parser, with errors of one sentence."""
 
 
-class IREDCLI(LightningCLI):
-    """Parse the arguments of one command, build model and data, then the trainer, and run the method of the command's name."""
+class IREDCLI(HookedCLI):
+    """Parse one command's arguments, build model, data and trainer, and run its method."""
 
     def __init__(self, command: str, arguments: list[str]) -> None:
         self.command = command
@@ -56,6 +57,7 @@ class IREDCLI(LightningCLI):
             dist.destroy_process_group()
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """Name the command alone, and what of its method is no option."""
         taken = {
             "model",
             "datamodule",
@@ -68,6 +70,7 @@ class IREDCLI(LightningCLI):
         return {self.command: taken | {"verbose"}}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add where runs lie, how they are saved, and the averaging of weights."""
         parser.add_argument(
             "--experiment",
             type=str,
@@ -99,14 +102,17 @@ class IREDCLI(LightningCLI):
         return self.config[self.command]
 
     def dump(self, **trainer: Any) -> str:
-        """The resolved configuration as YAML, from which the same run can be started; with other values of settings of the trainer, if given."""
+        """Return the resolved configuration as YAML, from which the same run can be started.
+
+        Settings of the trainer are replaced by those given.
+        """
         settings = self.settings.clone()
         for name, value in trainer.items():
             settings.trainer[name] = value
-        text: str = self._parser(self.command).dump(settings, skip_unset=False)
-        return text
+        return self.dump_command(self.command, settings)
 
-    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
+    def make_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
+        """Build the Trainer, with the command's own callbacks and places."""
         watched = is_terminal() and config.get("enable_progress_bar") is not False
         config["enable_progress_bar"] = watched
         progress = [] if watched else [PlainProgress()]
@@ -128,7 +134,7 @@ class IREDCLI(LightningCLI):
 
 
 def configuration_names(arguments: list[str]) -> list[str]:
-    """The values of `--config value` or `--config=value`, in order."""
+    """Return the values of `--config value` or `--config=value`, in order."""
     values = []
     for position, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
@@ -138,7 +144,7 @@ def configuration_names(arguments: list[str]) -> list[str]:
 
 
 def with_files(arguments: list[str]) -> list[str]:
-    """The arguments with each configuration's name replaced by the file that it means.
+    """Return the arguments with each configuration's name replaced by the file that it means.
 
     Raises
     ------

@@ -24,11 +24,17 @@ class SolverModule(LightningModule, ABC):
 
     Parameters
     ----------
-    condition_dim, solution_dim : d_x and d_y.
-    lr, betas : of Adam.
-    lr_schedule : "constant", or "linear" decay to 0 over the run's steps.
-    compile : compile the loss with torch.compile (20 to 60 s at the start; on a GPU the step is captured as a CUDA graph).
-    seed : of the noise drawn in training; the noise of batch i depends on (seed, i) alone.
+    condition_dim, solution_dim : int
+        d_x and d_y.
+    lr, betas : float, tuple[float, float]
+        Of Adam.
+    lr_schedule : {"constant", "linear"}
+        "constant", or "linear" decay to 0 over the run's steps.
+    compile : bool
+        Compile the loss with torch.compile (20 to 60 s at the start; on a GPU the step is captured
+        as a CUDA graph).
+    seed : int
+        Of the noise drawn in training; the noise of batch i depends on (seed, i) alone.
     """
 
     def __init__(
@@ -57,17 +63,20 @@ class SolverModule(LightningModule, ABC):
 
     @abstractmethod
     def noise(self, count: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """The random tensors of a training step on `count` problems."""
+        """Return the random tensors of a training step on `count` problems."""
 
     @abstractmethod
     def loss(self, x: Tensor, y: Tensor, *noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The scalar to minimise, and what to log of it."""
+        """Return the scalar to minimise, and what to log of it."""
 
     @abstractmethod
     def answer(
         self, x: Tensor, start: Tensor, steps: int, value_range: float, generator: torch.Generator
     ) -> Tensor:
-        """Answers (B, d_y), whose entries lie within ±value_range, to problems x (B, d_x): from a start (B, d_y), by `steps` inner steps."""
+        """Solve problems x (B, d_x) from a start (B, d_y), by `steps` inner steps.
+
+        Entries of the solutions (B, d_y) lie within ±value_range.
+        """
 
     @property
     def step_counts(self) -> list[int]:
@@ -75,13 +84,15 @@ class SolverModule(LightningModule, ABC):
         return [0]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of a batch; its parts are logged where a step's logs are due."""
         noise = self.noise(batch.whole, stream(self.device, self.seed, "noise", batch.number))
         if self._loss is None:
             self._loss = self._compiled() if self.compile_loss else self.loss
         total, parts = self._loss(batch.x, batch.y, *(batch.share(tensor) for tensor in noise))
         updates = self.trainer.global_step + 1
         if updates % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            # Not by self.log, which reaches the loggers after the step's end, where the run is saved: what ended it there would lose this.
+            # Not by self.log, which reaches the loggers after the step's end, where the run is
+            # saved: what ended it there would lose this.
             values = {
                 f"train/{name}": self.trainer.strategy.reduce(value, reduce_op="mean")
                 for name, value in parts.items()
@@ -97,13 +108,13 @@ class SolverModule(LightningModule, ABC):
         captured = torch.compile(self.loss, dynamic=False, mode="reduce-overhead")
 
         def step(*tensors: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-            torch.compiler.cudagraph_mark_step_begin()
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
             return captured(*tensors)
 
         return step
 
     def weights(self) -> Sequence[Tensor]:
-        """The parameters to train.
+        """Return the parameters to train.
 
         Raises
         ------
@@ -113,11 +124,13 @@ class SolverModule(LightningModule, ABC):
         weights = [p for p in self.parameters() if p.requires_grad]
         if not weights:
             raise InputError(
-                f"this {type(self).__name__} has no weights to train; use `ired test` or `ired probe` with its configuration."
+                f"this {type(self).__name__} has no weights to train; use `ired test` or `ired "
+                "probe` with its configuration."
             )
         return weights
 
     def configure_optimizers(self) -> Any:
+        """Return Adam, with the schedule of its learning rate."""
         optimizer = torch.optim.Adam(self.weights(), lr=self.lr, betas=self.betas)
         if self.lr_schedule == "constant":
             return optimizer
@@ -131,21 +144,26 @@ class SolverModule(LightningModule, ABC):
         }
 
     def on_validation_epoch_start(self) -> None:
+        """Begin the errors of a validation."""
         self._start_errors(self.step_counts[:1])
 
     def on_test_epoch_start(self) -> None:
+        """Begin the errors of a test."""
         self._start_errors(self.step_counts)
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Score a batch with the first inner step count."""
         self._score(batch, self.step_counts[:1])
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Score a batch with every inner step count."""
         self._score(batch, self.step_counts)
 
     def on_validation_epoch_end(self) -> None:
+        """Log the errors, over the problems of all ranks."""
         for (variant, _), error in self.errors.items():
             self.log(f"val/error/{variant}", error.compute()[0], sync_dist=True)
-        # Loggers take the value "step" as the place of what is logged with it: updates done, here and everywhere.
+        # Loggers take the value "step" as the place of what is logged with it: updates done.
         self.log("step", float(self.trainer.global_step), sync_dist=True)
 
     def _start_errors(self, step_counts: list[int]) -> None:
@@ -170,16 +188,24 @@ class IREDModule(SolverModule):
 
     Parameters
     ----------
-    energy : E_θ; its dimensions come from the task.
-    objective : the training loss (`contrast_weight: 0` leaves the contrastive term out).
-    inference : how answers are found (`steps: 1` and `gradient_descent: false` are the paper's ablations).
-    test_steps : inner step counts that `ired test` compares, besides `inference.steps`.
-    lr, betas, lr_schedule, compile, seed : as in `SolverModule`.
-    value_range : bound on the entries of the answers it was trained on, within which `solve` keeps its own; comes from the task.
+    energy : Energy
+        E_θ; its dimensions come from the task.
+    objective : Objective
+        The training loss (`contrast_weight: 0` leaves the contrastive term out).
+    inference : Inference
+        How answers are found (`steps: 1` and `gradient_descent: false` are the paper's ablations).
+    test_steps : list[int]
+        Inner step counts that `ired test` compares, besides `inference.steps`.
+    lr, betas, lr_schedule, compile, seed
+        As in `SolverModule`.
+    value_range : float | None
+        Bound on the entries of the answers it was trained on, within which `solve` keeps its own;
+        comes from the task.
 
     References
     ----------
-    Du, Mao, Tenenbaum, "Learning Iterative Reasoning through Energy Diffusion", ICML 2024 (arXiv 2406.11179).
+    Du, Mao, Tenenbaum, "Learning Iterative Reasoning through Energy Diffusion", ICML 2024 (arXiv
+    2406.11179).
     """
 
     def __init__(
@@ -210,10 +236,14 @@ class IREDModule(SolverModule):
 
     @property
     def step_counts(self) -> list[int]:
+        """Inner step counts: the inference's own first, then those that tests compare."""
         return list(dict.fromkeys([self.inference.steps, *self.test_steps]))
 
     def energy_and_gradient(self, x: Tensor, y: Tensor, k: LandscapeIndex) -> tuple[Tensor, Tensor]:
-        """E(x, y, k) (B,) and ∇_y E (B, d_y) for x (B, d_x), y (B, d_y) and k, an int or (B,) integers."""
+        """Return E(x, y, k) (B,) and ∇_y E (B, d_y).
+
+        For x (B, d_x), y (B, d_y) and k, an int or (B,) integers.
+        """
         return self.energy.energy_and_gradient(x, y, k)
 
     @torch.no_grad()
@@ -229,15 +259,23 @@ class IREDModule(SolverModule):
 
         Parameters
         ----------
-        x : (B, d_x) conditions.
-        steps : T, inner steps per landscape.
-        preset : "corrected" or "published" (see `Inference`), or full settings, whose own step count then holds.
-        start : (B, d_y) where to begin; drawn from N(0, I) if None.
-        generator : of the start, and of the noise of ancestral sampling.
+        x : Tensor
+            (B, d_x) conditions.
+        steps : int
+            T, inner steps per landscape.
+        preset : Preset | Inference
+            "corrected" or "published" (see `Inference`), or full settings, whose own step count
+            then holds.
+        start : Tensor | None
+            (B, d_y) where to begin; drawn from N(0, I) if None.
+        generator : torch.Generator | None
+            Of the start, and of the noise of ancestral sampling.
 
         Returns
         -------
-        Solution with y (B, d_y), trajectory (K, B, d_y), energies (K, T + 1, B), accepted (K, T, B).
+        Solution
+            Solution with y (B, d_y), trajectory (K, B, d_y), energies (K, T + 1, B), accepted (K,
+            T, B).
 
         Raises
         ------
@@ -258,9 +296,11 @@ class IREDModule(SolverModule):
         return solve(self.energy, self.schedule, x, start, settings, generator)
 
     def noise(self, count: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Draw a landscape and the noise of each problem, and what the contrast needs."""
         return Noise.draw(count, self.solution_dim, self.landscapes, generator)
 
     def loss(self, x: Tensor, y: Tensor, *noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the objective and its parts."""
         loss = self.objective(self.energy, self.schedule, x, y, Noise(*noise))
         return loss.total, {
             "loss": loss.total.detach(),
@@ -271,5 +311,6 @@ class IREDModule(SolverModule):
     def answer(
         self, x: Tensor, start: Tensor, steps: int, value_range: float, generator: torch.Generator
     ) -> Tensor:
+        """Solve by the configured inference, with `steps` inner steps."""
         settings = replace(self.inference, steps=steps).within(value_range)
         return self.solve(x, preset=settings, start=start, generator=generator).y

@@ -12,7 +12,7 @@ _OF_CONFIGURATIONS = ("configs", "callbacks", "loggers")
 
 
 def shipped(name: str | PurePosixPath) -> Path:
-    """The path of a shipped file.
+    """Return the path of a shipped file.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def shipped(name: str | PurePosixPath) -> Path:
 
 
 def configurations() -> list[PurePosixPath]:
-    """All shipped configurations and fragments, as paths from the top of the repository."""
+    """Return all shipped configurations and fragments, as paths from the top of the repository."""
     top = shipped("")
     files = [file for folder in _OF_CONFIGURATIONS for file in (top / folder).rglob("*.yaml")]
     return sorted(
@@ -39,7 +39,7 @@ def configurations() -> list[PurePosixPath]:
 
 
 def shipped_configuration(name: str | Path) -> PurePosixPath:
-    """The shipped configuration of a name, as its path from the top of the repository.
+    """Return the shipped configuration of a name, as its path from the top of the repository.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def shipped_configuration(name: str | Path) -> PurePosixPath:
 
 
 def find_configuration(name: str | Path) -> Path:
-    """The file that the name of a configuration means.
+    """Return the file that the name of a configuration means.
 
     Parameters
     ----------

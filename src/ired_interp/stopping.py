@@ -10,7 +10,8 @@ from types import FrameType
 from ired_interp.errors import Interrupted
 from ired_interp.terminal import is_rank_zero
 
-_ONE_REQUEST = 1.0  # seconds in which a repeated signal counts once: launchers send it to a process and to its group
+# Seconds in which a repeated signal counts once: launchers send it to a process and to its group.
+_ONE_REQUEST = 1.0
 
 
 class _Request:
@@ -31,7 +32,10 @@ class _Request:
 
 
 def _answer(line: str) -> None:
-    """Not by print, which cannot be entered again if the signal came in the middle of one; and to nobody, if Ctrl-C ended the reader, too."""
+    """Write to standard error, but not by print, which cannot be entered again from a handler.
+
+    To nobody, if Ctrl-C ended the reader, too.
+    """
     if is_rank_zero():
         with suppress(OSError):
             os.write(2, f"{line}\n".encode())
@@ -41,13 +45,13 @@ _request = _Request()
 
 
 def requested() -> int | None:
-    """The signal that asked this process to stop, if one did."""
+    """Return the signal that asked this process to stop, if one did."""
     return _request.number
 
 
 @contextmanager
 def defer_signals() -> Iterator[None]:
-    """Inside, the first signal is noted and raises only within `interruptible`; a later one ends the process."""
+    """Note the first signal, which raises only within `interruptible`; a later one ends all."""
     previous = {
         number: signal.signal(number, _request.receive)
         for number in (signal.SIGINT, signal.SIGTERM)
@@ -62,14 +66,20 @@ def defer_signals() -> Iterator[None]:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Inside, a noted signal raises Interrupted at once, also one that came before: for work that can be killed at any moment."""
+    """Raise Interrupted at once at a signal, also at one noted before.
+
+    For work that can be killed at any moment.
+    """
     with _set(at_once=True):
         yield
 
 
 @contextmanager
-def unbroken() -> Iterator[Callable[[], int | None]]:
-    """Inside `interruptible`, a part that a signal does not break: Interrupted is raised at its end."""
+def uninterruptible() -> Iterator[Callable[[], int | None]]:
+    """Shield a part of `interruptible` from signals: Interrupted is raised at its end.
+
+    Yields what tells the signal's number, if one came.
+    """
     if not _request.at_once:
         yield lambda: None
         return

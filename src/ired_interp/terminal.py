@@ -27,14 +27,17 @@ def is_rank_zero() -> bool:
 
 
 def log(line: str) -> None:
-    """A plain line on standard error, at once; a reader that is gone (`| tee`, at Ctrl-C) does not end what it reads of."""
+    """Print a plain line on standard error, at once.
+
+    A reader that is gone (`| tee`, at Ctrl-C) does not end what it reads of.
+    """
     if is_rank_zero():
         with suppress(BrokenPipeError):
             print(line, file=sys.stderr, flush=True)
 
 
 def render(table: Table) -> str:
-    """A table as text."""
+    """Render a table as text."""
     console = Console(width=140, color_system=None, force_terminal=False)
     with console.capture() as capture:
         console.print(table)
@@ -59,7 +62,8 @@ def track(items: Sequence[Item], title: str) -> Iterator[Item]:
         if done and now - shown >= PLAIN_SECONDS:
             shown = now
             log(
-                f"{title}: {done}/{len(items)}, {duration((now - start) / done * (len(items) - done))} left"
+                f"{title}: {done}/{len(items)}, "
+                f"{duration((now - start) / done * (len(items) - done))} left"
             )
         yield item
 

@@ -50,7 +50,7 @@ def look_in(folders: Iterable[Path]) -> None:
 
 
 def imported_from(folders: Iterable[Path]) -> list[Path]:
-    """Those of the folders from which a module or package was imported."""
+    """Return those of the folders from which a module or package was imported."""
     used = set()
     for name, module in list(sys.modules.items()):
         if "." not in name and (file := getattr(module, "__file__", None)):

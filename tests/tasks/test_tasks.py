@@ -8,9 +8,10 @@ import torch
 from ired_interp.diffusion import Inference
 from ired_interp.energy import MLPEnergy
 from ired_interp.errors import InputError
-from ired_interp.evaluation import PERFECT, floors
+from ired_interp.evaluation import floors
 from ired_interp.module import IREDModule
 from ired_interp.random import stream
+from ired_interp.results.names import PERFECT
 from ired_interp.tasks import Addition, Completion, Inverse, LinearGaussian, Task, TaskData
 from ired_interp.tasks.base import Problems
 

@@ -6,6 +6,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from ired_interp.errors import InputError
+from ired_interp.lightning_private import averaged_module, averages_taken
 
 
 class WeightAveraging(EMAWeightAveraging):
@@ -30,22 +31,19 @@ class WeightAveraging(EMAWeightAveraging):
     @property
     def averaged(self) -> LightningModule:
         """The module with the averaged weights, a copy of its own: measuring it does not touch training."""
-        assert self._average_model is not None
-        module = self._average_model.module
-        assert isinstance(module, LightningModule)
+        module = averaged_module(self)
+        assert module is not None
         return module
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Nothing yet: other callbacks still save and measure the raw weights."""
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert self._average_model is not None
-        if int(self._average_model.n_averaged) == 0:
-            return  # no step was taken: the module keeps the weights it came with
-        super().on_train_end(trainer, pl_module)
+        if averages_taken(self):  # else no step was taken: the module keeps its own weights
+            super().on_train_end(trainer, pl_module)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        if self._average_model is not None:
+        if averaged_module(self) is not None:
             super().on_save_checkpoint(trainer, pl_module, checkpoint)

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from ired_interp.lightning_private import validation_due
+
 
 class StepEnd(Callback):
     """Calls `on_step_end` once after each optimiser step, and after its validation where one is due.
@@ -23,9 +25,7 @@ class StepEnd(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        loop = trainer.fit_loop
-        assert loop._data_fetcher is not None
-        if not loop.epoch_loop._should_check_val_fx(loop._data_fetcher):
+        if not validation_due(trainer):
             self._end(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

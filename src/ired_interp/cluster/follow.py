@@ -17,7 +17,7 @@ _SHOWN = 20  # lines of a failed job's log
 
 
 def follow(host: Host, submission: Submission) -> bool:
-    """Say what becomes of a job, until its first task takes its first step (True) or any has failed (False).
+    """Say what becomes of a job, until a task works (True) or has failed (False).
 
     Ctrl-C ends the watching, not the job.
     """
@@ -39,14 +39,15 @@ def follow(host: Host, submission: Submission) -> bool:
         started = [task for _, task in pairs if states[task.job].word not in PENDING_STATES]
         if any(_BEGUN.search(host.end(task.log)) for task in started):
             log(
-                f"job {submission.job} has begun its work; `ired logs -f {submission.job}` follows it"
+                f"job {submission.job} has begun its work; `ired logs -f {submission.job}` follows "
+                "it"
             )
             return True
         time.sleep(_POLL)
 
 
 def report(host: Host, task: SubmittedTask, state: JobState) -> str:
-    """The end of a failed task's log, the likely cause and the remedy."""
+    """Return the end of a failed task's log, the likely cause and the remedy."""
     log = host.end(task.log)
     cause = explain(state, log)
     end = "\n".join(f"  | {line}" for line in log.splitlines()[-_SHOWN:])

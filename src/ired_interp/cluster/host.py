@@ -22,8 +22,10 @@ class Host:
 
     Attributes
     ----------
-    address : of the login node; None for this machine.
-    ssh : the ssh command, with the options that let all calls share one connection.
+    address : str | None
+        Of the login node; None for this machine.
+    ssh : tuple[str, ...]
+        The ssh command, with the options that let all calls share one connection.
     """
 
     address: str | None = None
@@ -31,13 +33,18 @@ class Host:
 
     @property
     def name(self) -> str:
+        """What messages call it."""
         return self.address or "this machine"
 
     def command(self, *arguments: str) -> list[str]:
-        """The command to start here so that `arguments` run there, in a login shell, where modules and PATH are set up."""
+        """Return the command to start here so that `arguments` run there.
+
+        They run in a login shell, where modules and PATH are set up.
+        """
         if self.address is None:
             return list(arguments)
-        script = f"{shlex.join(arguments)}; code=$?; exit $((code == 255 ? 1 : code))"  # 255 is ssh's own
+        # 255 is ssh's own exit code.
+        script = f"{shlex.join(arguments)}; code=$?; exit $((code == 255 ? 1 : code))"
         return [*self.ssh, self.address, shlex.join(["bash", "-lc", script])]
 
     def run(
@@ -68,11 +75,13 @@ class Host:
             )
         except FileNotFoundError as error:
             raise RunError(
-                f"{error.filename} does not exist on this machine; run this on a login node, or give the profile a host."
+                f"{error.filename} does not exist on this machine; run this on a login node, or "
+                "give the profile a host."
             ) from None
         except subprocess.TimeoutExpired:
             raise RunError(
-                f"{arguments[0]} on {self.name} gave no answer within {seconds:g} s; try again later."
+                f"{arguments[0]} on {self.name} gave no answer within {seconds:g} s; try again "
+                "later."
             ) from None
         if self.address is not None and done.returncode == 255:
             said = last_line(done.stderr.decode(errors="replace"))
@@ -82,7 +91,7 @@ class Host:
         return done
 
     def output(self, *arguments: str, stdin: str = "") -> str:
-        """What a command prints.
+        """Return what a command prints.
 
         Raises
         ------
@@ -98,7 +107,7 @@ class Host:
         return done.stdout
 
     def expand(self, path: str) -> str:
-        """A path with ~ and variables such as $USER filled in as on the host."""
+        """Return a path with ~ and variables such as $USER filled in as on the host."""
         if not path.startswith("~") and "$" not in path:
             return path
         home = f"$HOME{path[1:]}" if path == "~" or path.startswith("~/") else path
@@ -119,23 +128,23 @@ class Host:
         self.output("bash", "-c", script, "write", path, stdin=text)
 
     def read(self, path: str) -> str | None:
-        """A file's text; None if it cannot be read."""
+        """Return a file's text; None if it cannot be read."""
         done = self.run("cat", path)
         return None if done.returncode else done.stdout
 
     def read_from(self, path: str, offset: int) -> bytes | None:
-        """A file from a byte on; None if it cannot be read."""
+        """Return a file from a byte on; None if it cannot be read."""
         done = self.run_raw("tail", "-c", f"+{offset + 1}", path)
         return None if done.returncode else done.stdout
 
     def end(self, path: str) -> str:
-        """The last 64 KiB of a file; nothing if it cannot be read."""
+        """Return the last 64 KiB of a file; nothing if it cannot be read."""
         return self.run("tail", "-c", str(2**16), path).stdout
 
 
 @contextmanager
 def connected(profile: Profile) -> Iterator[Host]:
-    """The profile's host; over ssh, all calls within the block share one connection."""
+    """Yield the profile's host; over ssh, all calls within the block share one connection."""
     if profile.host is None:
         yield Host()
         return
@@ -156,7 +165,7 @@ def connected(profile: Profile) -> Iterator[Host]:
 
 
 def last_line(text: str) -> str:
-    """The last line of a text that is not empty."""
+    """Return the last line of a text that is not empty."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else ""
 

@@ -28,9 +28,18 @@ class Job:
 
     Attributes
     ----------
-    name : experiment and run. tasks : its commands. profile : its request.
-    folder : where its script, record and logs lie. remote, commit, prefix : what it clones, and the folder in it where it runs.
-    source, environment : where the clone and the virtual environment are cached for later jobs.
+    name : str
+        Experiment and run.
+    tasks : tuple[Task, ...]
+        Its commands.
+    profile : Profile
+        Its request.
+    folder : str
+        Where its script, record and logs lie.
+    remote, commit, prefix : str
+        What it clones, and the folder in it where it runs.
+    source, environment : str
+        Where the clone and the virtual environment are cached for later jobs.
     """
 
     name: str
@@ -52,7 +61,7 @@ class Job:
         )
 
     def script(self, root: Path) -> str:
-        """The script, from the template of the repository at `root` or else the shipped one.
+        """Return the script, from the template of the repository at `root`, else the shipped one.
 
         Raises
         ------
@@ -86,19 +95,22 @@ class Job:
 
 
 def trainer_options(profile: Profile) -> tuple[str, ...]:
-    """What tells Lightning how many processes the job has."""
+    """Return what tells Lightning how many processes the job has."""
     return ("--trainer.devices", str(profile.tasks), "--trainer.num_nodes", str(profile.nodes))
 
 
 def resumed(task: Task, profile: Profile) -> tuple[str, ...]:
-    """The command that goes on with a task's training after a requeue."""
+    """Return the command that goes on with a task's training after a requeue."""
     if task.option("--resume"):
         return task.arguments
     return ("fit", "--resume", task.run or "", *trainer_options(profile))
 
 
 def lock_digest(root: Path, profile: Profile) -> str:
-    """Names an environment by all that decides what is in it: the lock file, the package's own requirements, the interpreter."""
+    """Name an environment by all that decides what is in it.
+
+    That is the lock file, the package's own requirements and the interpreter.
+    """
     digest = hashlib.sha256(repr((profile.python, profile.modules)).encode())
     for name in LOCK:
         if (root / name).is_file():
@@ -107,11 +119,11 @@ def lock_digest(root: Path, profile: Profile) -> str:
 
 
 def read_part(root: Path, path: str) -> str:
-    """A file of the slurm/ folder: the repository's own, else the shipped one."""
+    """Return a file of the slurm/ folder: the repository's own, else the shipped one."""
     own = root / path
     return (own if own.is_file() else shipped(path)).read_text()
 
 
 def requirements(root: Path) -> str | None:
-    """The file that says what jobs of the repository at `root` install; None if there is none."""
+    """Return the file that says what jobs of a repository install; None if there is none."""
     return next((name for name in REQUIREMENTS if (root / name).is_file()), None)

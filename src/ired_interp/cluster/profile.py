@@ -42,24 +42,45 @@ PROFILES = "slurm/profiles"
 
 @dataclass(frozen=True)
 class Profile:
-    """A file of slurm/profiles/; every setting has a default, so that a file says only what differs.
+    """A file of slurm/profiles/; it says only what differs from the defaults.
 
     Attributes
     ----------
-    host : login node to reach by ssh, as user@address or a name of ~/.ssh/config; None where this machine is the login node.
-    ssh : the ssh command with its options.
-    folder : where runs/ and jobs/ lie on the cluster, seen by all nodes; the current folder if None (only without host).
-    scratch : where sources and environments are kept for later jobs, seen by all nodes.
-    remote : repository that jobs are cloned from; the URL of the git remote "origin" if None.
-    environment : a virtual environment of the cluster with ired-interp; made from the repository's lock file if None.
-    python : the interpreter that environments are made with.
-    modules : environment modules to load.
-    partition, account : of the request; the cluster's default if None.
-    time : limit, as SLURM writes it (minutes, HH:MM:SS or D-HH:MM:SS).
-    signal : seconds before the limit at which the job saves and goes back into the queue.
-    nodes, tasks : nodes, and processes on each of them (with GPUs, one process each).
-    cpus : cores of a process. gpus : GPUs of a node. memory : of a node, as in 32G; the cluster's default if None.
-    options : further options for sbatch, as in --constraint=a100.
+    host : str | None
+        Login node to reach by ssh, as user@address or a name of ~/.ssh/config; None where this
+        machine is the login node.
+    ssh : str
+        The ssh command with its options.
+    folder : str | None
+        Where runs/ and jobs/ lie on the cluster, seen by all nodes; the current folder if None
+        (only without host).
+    scratch : str
+        Where sources and environments are kept for later jobs, seen by all nodes.
+    remote : str | None
+        Repository that jobs are cloned from; the URL of the git remote "origin" if None.
+    environment : str | None
+        A virtual environment of the cluster with ired-interp; made from the repository's lock file
+        if None.
+    python : str
+        The interpreter that environments are made with.
+    modules : tuple[str, ...]
+        Environment modules to load.
+    partition, account : str | None
+        Of the request; the cluster's default if None.
+    time : str
+        Limit, as SLURM writes it (minutes, HH:MM:SS or D-HH:MM:SS).
+    signal : int
+        Seconds before the limit at which the job saves and goes back into the queue.
+    nodes, tasks : int
+        Nodes, and processes on each of them (with GPUs, one process each).
+    cpus : int
+        Cores of a process.
+    gpus : int
+        GPUs of a node.
+    memory : str | None
+        Of a node, as in 32G; the cluster's default if None.
+    options : tuple[str, ...]
+        Further options for sbatch, as in --constraint=a100.
     """
 
     name: str = "default"
@@ -94,7 +115,7 @@ class Profile:
 
 
 def load_profile(root: Path, name: str, overrides: dict[str, str]) -> Profile:
-    """The profile `name` of the repository at `root`, with single settings replaced.
+    """Return the profile `name` of the repository at `root`, with single settings replaced.
 
     Without a file of its own the profile `default` is the shipped one.
 
@@ -110,7 +131,8 @@ def load_profile(root: Path, name: str, overrides: dict[str, str]) -> Profile:
     if not path.is_file():
         there = f"there are {', '.join(known)}" if known else "there is none"
         raise InputError(
-            f"profile {name!r} was looked for in {path}, but {there}; write one; `ired init slurm` brings examples."
+            f"profile {name!r} was looked for in {path}, but {there}; write one; `ired init slurm` "
+            "brings examples."
         )
     try:
         content = (
@@ -159,13 +181,15 @@ def _check(path: Path, profile: Profile) -> None:
             )
     if profile.host and not (profile.folder or "").startswith(("/", "~", "$")):
         raise InputError(
-            f"profile {path} names the host {profile.host}, but its folder is {profile.folder}; give the absolute path on the "
+            f"profile {path} names the host {profile.host}, but its folder is {profile.folder}; "
+            "give the absolute path on the "
             "cluster in which runs/ and jobs/ shall lie."
         )
     for option in profile.options:
         if (name := option.partition("=")[0]) in _OURS or not option.startswith("--"):
             raise InputError(
-                f"profile {path} has the option {option!r}; options may hold further sbatch options, as in --constraint=a100, but not "
+                f"profile {path} has the option {option!r}; options may hold further sbatch "
+                "options, as in --constraint=a100, but not "
                 f"{name}, which the job's template sets."
             )
     if seconds(profile.time) <= 0:

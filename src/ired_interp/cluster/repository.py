@@ -15,7 +15,15 @@ _NOT_NEEDED = ("docs/", "tests/", "benchmarks/")
 
 @dataclass(frozen=True)
 class Repository:
-    """A git checkout. root : its top folder. prefix : the current folder below it, as in "" or "project/"."""
+    """A git checkout.
+
+    Attributes
+    ----------
+    root : Path
+        Its top folder.
+    prefix : str
+        The current folder below it, as in "" or "project/".
+    """
 
     root: Path
     prefix: str
@@ -32,7 +40,8 @@ class Repository:
         done = _git("rev-parse", "--verify", "HEAD", folder=self.root)
         if done.returncode:
             raise InputError(
-                f"repository {self.root} has no commit yet; a job is cloned from one: git add, git commit, git push."
+                f"repository {self.root} has no commit yet; a job is cloned from one: git add, git "
+                "commit, git push."
             )
         return done.stdout.strip()
 
@@ -47,15 +56,19 @@ class Repository:
         done = _git("remote", "get-url", "origin", folder=self.root)
         if done.returncode:
             raise InputError(
-                f"repository {self.root} has no remote named origin to clone from; add one (git remote add origin URL), or set remote "
+                f"repository {self.root} has no remote named origin to clone from; add one (git "
+                "remote add origin URL), or set remote "
                 "in the profile."
             )
         return done.stdout.strip()
 
     def uncommitted(self, arguments: Sequence[str]) -> list[str]:
-        """Files that the job would miss or find otherwise: changed or untracked code, settings, and files named by the arguments.
+        """List the files that the job would miss or find otherwise.
 
-        Each as "path (changed)", "path (untracked)", "path (ignored by git)" or "path (outside the repository)".
+        That is code and settings changed or untracked, and files named by the arguments.
+
+        Each as "path (changed)", "path (untracked)", "path (ignored by git)" or "path (outside the
+        repository)".
         """
         named = {path for argument in arguments for path in self._files(argument)}
         status = _git(
@@ -87,7 +100,7 @@ class Repository:
 
 
 def find_repository(folder: Path) -> Repository:
-    """The repository around a folder.
+    """Return the repository around a folder.
 
     Raises
     ------
@@ -102,7 +115,8 @@ def find_repository(folder: Path) -> Repository:
         ) from None
     if done.returncode:
         raise InputError(
-            f"{folder} is in no git repository; jobs are cloned from one at a commit: git init, commit, push."
+            f"{folder} is in no git repository; jobs are cloned from one at a commit: git init, "
+            "commit, push."
         )
     root, _, prefix = done.stdout.partition("\n")
     return Repository(Path(root).resolve(), prefix.strip())

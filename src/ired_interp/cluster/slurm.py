@@ -16,7 +16,7 @@ ACTIVE = {"RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT", "STOPPED", "RESIZIN
 
 @dataclass(frozen=True)
 class JobState:
-    """A job's or an array task's state in SLURM's word, the reason SLURM gives, and its exit code and signal where known."""
+    """The state of a job or an array task: SLURM's word, its reason, and exit code and signal."""
 
     word: str
     reason: str = ""
@@ -56,7 +56,10 @@ def test_request(host: Host, script_text: str) -> str | None:
 
 
 def partition_limit(host: Host, partition: str | None) -> int | None:
-    """The longest time in seconds that a partition (the default one if None) gives a job; None if there is no limit."""
+    """Return the longest time in seconds that a partition gives a job; None if there is no limit.
+
+    Where no partition is named, of the default one.
+    """
     done = _ask(host, "sinfo", "-h", "-o", "%P|%l", *(["-p", partition] if partition else []))
     rows = [line.split("|") for line in done.stdout.splitlines()] if done.returncode == 0 else []
     limits = [limit for name, limit in rows if partition or name.endswith("*")]
@@ -74,7 +77,10 @@ def refusal(stderr: str) -> str:
 
 
 def states(host: Host, jobs: Sequence[str]) -> dict[str, JobState]:
-    """States of jobs and array tasks ("12", "13_0", "13_1" …), those that SLURM still knows: from the queue, else from accounting if there is any."""
+    """Ask for the states of jobs and array tasks ("12", "13_0", "13_1" …) that SLURM still knows.
+
+    From the queue, else from accounting if there is any.
+    """
     found: dict[str, JobState] = {}
     listing = _ask(host, "squeue", "--me", "-h", "-r", "-t", "all", "-o", "%i|%T|%r")
     if listing.returncode == 0:
@@ -93,7 +99,10 @@ def states(host: Host, jobs: Sequence[str]) -> dict[str, JobState]:
 
 
 def exit_code(host: Host, job: str) -> str:
-    """Exit code and signal of an ended job or array task as "code:signal"; empty once SLURM has forgotten it."""
+    """Ask for exit code and signal of an ended job or array task, as "code:signal".
+
+    Empty once SLURM has forgotten it.
+    """
     done = _ask(host, "scontrol", "show", "job", "-o", job)
     words = (
         dict(word.split("=", 1) for word in done.stdout.split() if "=" in word)

@@ -1,4 +1,4 @@
-"""The record of a submitted job, kept beside its script and logs, so that it can be found after SLURM has forgotten it."""
+"""The record of a submitted job beside its script and logs, for when SLURM has forgotten it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,23 @@ _RECORD = "submission.json"
 
 @dataclass(frozen=True)
 class SubmittedTask:
-    """A command of a submitted job. job : its number in SLURM, with the array index where there is one. run, log : paths on the cluster."""
+    """A command of a submitted job.
+
+    Attributes
+    ----------
+    job : str
+        Its number in SLURM, with the array index where there is one.
+    index : int
+        In the array.
+    label : str
+        What sets it apart from the other tasks of the array.
+    arguments : tuple[str, ...]
+        Of `ired`, command first.
+    run : str | None
+        Folder of its run on the cluster.
+    log : str
+        File of its output on the cluster.
+    """
 
     job: str
     index: int
@@ -33,7 +49,25 @@ class SubmittedTask:
 
 @dataclass(frozen=True)
 class Submission:
-    """A submitted job. time : of the submission, in seconds since 1970."""
+    """A submitted job.
+
+    Attributes
+    ----------
+    job : str
+        Its number in SLURM.
+    name : str
+        Experiment and run.
+    profile : str
+        The profile's name.
+    folder : str
+        Where its script, record and logs lie on the cluster.
+    commit : str
+        What it runs.
+    time : float
+        Of the submission, in seconds since 1970.
+    tasks : tuple[SubmittedTask, ...]
+        Its commands.
+    """
 
     job: str
     name: str
@@ -45,9 +79,16 @@ class Submission:
 
 
 def job_folder(host: Host, folder: str, name: str) -> str:
-    """Make a new folder for a job below `folder`/jobs, named by the time and the job."""
+    """Make a new folder for a job below `folder`/jobs, named by the time and the job.
+
+    Raises
+    ------
+    InputError
+        If it cannot be made.
+    """
     host.make_folder(f"{folder}/{JOBS}")
-    stamp = f"{folder}/{JOBS}/{time.strftime('%Y-%m-%d_%H-%M-%S')}_{re.sub(r'[^A-Za-z0-9._=+-]', '-', name)}"
+    safe_name = re.sub(r"[^A-Za-z0-9._=+-]", "-", name)
+    stamp = f"{folder}/{JOBS}/{time.strftime('%Y-%m-%d_%H-%M-%S')}_{safe_name}"
     for attempt in range(100):
         path = stamp if attempt == 0 else f"{stamp}-{attempt + 1}"
         if host.run("mkdir", path).returncode == 0:
@@ -55,7 +96,8 @@ def job_folder(host: Host, folder: str, name: str) -> str:
         if not host.exists(path):
             break
     raise InputError(
-        f"{folder}/{JOBS} cannot be written on {host.name}; set folder in the profile to one that can."
+        f"{folder}/{JOBS} cannot be written on {host.name}; set folder in the profile to one that "
+        "can."
     )
 
 
@@ -108,7 +150,9 @@ def submissions(host: Host, folder: str) -> list[Submission]:
 
 
 def choose(found: list[Submission], wanted: str | None) -> list[tuple[Submission, SubmittedTask]]:
-    """Tasks of a job number, an array task (12_3), a run's folder, or a run's or job's name; all tasks if None is wanted.
+    """Find the tasks that a name means; all tasks if None is wanted.
+
+    A name is a job number, an array task (12_3), a run's folder, or a run's or job's name.
 
     Raises
     ------
@@ -134,7 +178,10 @@ def choose(found: list[Submission], wanted: str | None) -> list[tuple[Submission
 
 
 def task_states(host: Host, tasks: list[tuple[Submission, SubmittedTask]]) -> dict[str, JobState]:
-    """The state of every task, by its number: from SLURM where it still knows, else from what the job left in its folder."""
+    """Return the state of every task, by its number.
+
+    From SLURM where it still knows, else from what the job left in its folder.
+    """
     known = states(host, sorted({one.job for one, _ in tasks})) if tasks else {}
     found = {}
     for one, task in tasks:
@@ -148,7 +195,7 @@ def task_states(host: Host, tasks: list[tuple[Submission, SubmittedTask]]) -> di
 
 
 def folder_on(host: Host, profile: Profile, here: str) -> str:
-    """The profile's folder, absolute; `here` if it names none."""
+    """Return the profile's folder, absolute; `here` if it names none."""
     return host.expand(profile.folder).rstrip("/") if profile.folder else here
 
 

@@ -24,7 +24,8 @@ IN_LOG = (
         "lower data.batch_size or the probe's memory_gib and problems, or ask for a larger GPU",
     ),
     Symptom(
-        r"oom[-_ ]kill|Out Of Memory|OUT_OF_MEMORY|Cannot allocate memory|can't allocate memory|MemoryError",
+        r"oom[-_ ]kill|Out Of Memory|OUT_OF_MEMORY|MemoryError|"
+        r"Cannot allocate memory|can't allocate memory",
         "the memory of the request is full",
         "raise memory in the profile, or lower the probe's memory_gib",
     ),
@@ -34,7 +35,8 @@ IN_LOG = (
         "free space in the profile's folder or scratch",
     ),
     Symptom(
-        r"NVIDIA driver on your system is too old|CUDA driver version is insufficient|no kernel image is available",
+        r"NVIDIA driver on your system is too old|CUDA driver version is insufficient|"
+        r"no kernel image is available",
         "the environment's PyTorch does not fit the node's GPU driver",
         "load another CUDA module, or pin a PyTorch build for that driver in the lock file",
     ),
@@ -49,7 +51,8 @@ IN_LOG = (
         "push it, then submit again",
     ),
     Symptom(
-        r"Permission denied \(publickey|Could not read from remote repository|Authentication failed for",
+        r"Permission denied \(publickey|Could not read from remote repository|"
+        r"Authentication failed for",
         "the repository could not be cloned for lack of access",
         "give the cluster a key for it, or set remote in the profile",
     ),
@@ -59,9 +62,11 @@ IN_LOG = (
         "correct modules in the profile; `module avail` lists them",
     ),
     Symptom(
-        r"ResolutionImpossible|No matching distribution found|Could not find a version that satisfies",
+        r"ResolutionImpossible|No matching distribution found|"
+        r"Could not find a version that satisfies",
         "the environment could not be made from the lock file",
-        "check the lock file against the profile's python, and that the node reaches the package index",
+        "check the lock file against the profile's python, and that the node reaches the package "
+        "index",
     ),
     Symptom(
         r"ModuleNotFoundError: .*|ImportError: .*",
@@ -84,7 +89,8 @@ IN_LOG = (
         "if it was not on purpose, it mostly ran out of memory: raise memory in the profile",
     ),
     Symptom(
-        r"NCCL error|NCCL timeout|Watchdog caught collective|Connection closed by peer|Connection reset by peer",
+        r"NCCL error|NCCL timeout|Watchdog caught collective|"
+        r"Connection closed by peer|Connection reset by peer",
         "the ranks lost each other, mostly because one of them ended",
         "look further up in the log for the first error",
     ),
@@ -109,17 +115,19 @@ BY_STATE = {
 }
 
 PENDING_REASONS = {
-    "PartitionTimeLimit": "the time asked for is above the partition's limit: lower time in the profile",
-    "PartitionNodeLimit": "more nodes are asked for than the partition has: lower nodes in the profile",
+    "PartitionTimeLimit": "the time is above the partition's limit: lower time in the profile",
+    "PartitionNodeLimit": "the partition has fewer nodes: lower nodes in the profile",
     "BadConstraints": "no node has what is asked for: check options and gpus in the profile",
     "AssocGrpGRES": "your account's share of GPUs is in use: wait, or use another account",
     "AssocMaxJobsLimit": "your account's number of jobs is reached: wait for others to end",
     "QOSMaxJobsPerUserLimit": "your number of jobs is reached: wait for others to end",
-    "ReqNodeNotAvail": "a node that is needed is down or reserved: wait, or check options in the profile",
+    "ReqNodeNotAvail": "a needed node is down or reserved: wait, or check options in the profile",
     "DependencyNeverSatisfied": "a job that this one waits for has failed: cancel it",
     "JobHeldAdmin": "an administrator holds it: ask them",
     "JobHeldUser": "you hold it: scontrol release it",
-    "launch failed requeued held": "the node could not start it: look at the log, then scontrol release it",
+    "launch failed requeued held": (
+        "no node could start it: look at the log, then scontrol release it"
+    ),
 }
 
 
@@ -131,7 +139,7 @@ class Cause(NamedTuple):
 
 
 def explain(state: JobState, log: str) -> Cause:
-    """The likely cause of a failed job, from SLURM's word for it and the end of its log."""
+    """Return the likely cause of a failed job, from SLURM's word for it and the end of its log."""
     if not log.strip() and state.exit_code == "0:53":
         return Cause(
             "SLURM could not write the log",

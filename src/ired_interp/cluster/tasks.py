@@ -21,8 +21,14 @@ class Task:
 
     Attributes
     ----------
-    index : in the array. label : what sets it apart from the other tasks of the array; empty where there is one task.
-    arguments : of `ired`, command first. run : folder of the run it trains or looks at, on the cluster; None if there is none.
+    index : int
+        In the array.
+    label : str
+        What sets it apart from the other tasks of the array; empty where there is one task.
+    arguments : tuple[str, ...]
+        Of `ired`, command first.
+    run : str | None
+        Folder of the run it trains or looks at, on the cluster; None if there is none.
     """
 
     index: int
@@ -32,24 +38,28 @@ class Task:
 
     @property
     def command(self) -> str:
+        """The command of `ired`: fit, probe, test or validate."""
         return self.arguments[0]
 
     def with_options(self, *options: str) -> Task:
-        """The task with further options, which override earlier ones."""
+        """Return the task with further options, which override earlier ones."""
         return replace(self, arguments=(*self.arguments, *options))
 
     def option(self, name: str) -> str | None:
-        """The last value of an option, given as `--name value` or `--name=value`."""
+        """Return the last value of an option, given as `--name value` or `--name=value`."""
         values = [value for given, value in options(self.arguments) if given == name]
         return values[-1] if values else None
 
 
 def make_tasks(arguments: Sequence[str], arrays: Sequence[str], folder: str) -> list[Task]:
-    """The tasks of `ired submit [--array KEY=V1,V2 …] -- arguments`: every combination of the array's values, as options after the arguments.
+    """Make the tasks of `ired submit [--array KEY=V1,V2 …] -- arguments`.
+
+    There is one for every combination of the array's values, as options after the arguments.
 
     Parameters
     ----------
-    folder : absolute; relative paths of checkpoints, runs and outputs are below it.
+    folder : str
+        Absolute; relative paths of checkpoints, runs and outputs are below it.
 
     Raises
     ------
@@ -59,7 +69,8 @@ def make_tasks(arguments: Sequence[str], arrays: Sequence[str], folder: str) -> 
     if not arguments or arguments[0] not in COMMANDS:
         found = f"{arguments[0]!r}" if arguments else "nothing"
         raise InputError(
-            f"a job runs one of {', '.join(COMMANDS)}, but {found} stands after --; write `-- fit --config FILE`."
+            f"a job runs one of {', '.join(COMMANDS)}, but {found} stands after --; write `-- fit "
+            "--config FILE`."
         )
     if arrays and "--resume" in arguments:
         raise InputError("--array makes new runs, but --resume names one; submit without --array.")
@@ -68,7 +79,7 @@ def make_tasks(arguments: Sequence[str], arrays: Sequence[str], folder: str) -> 
     for index, choice in enumerate(itertools.product(*axes)):
         extra = [text for key, value in choice for text in (f"--{key}", value)]
         label = "-".join(_short(key, value) for key, value in choice)
-        tasks.append(Task(index, label, tuple(_placed([*arguments, *extra], folder))))
+        tasks.append(Task(index, label, tuple(_absolute_places([*arguments, *extra], folder))))
     labels = [task.label for task in tasks]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
         raise InputError(f"--array makes two tasks of the same name, {twice[0]}; leave one out.")
@@ -95,7 +106,8 @@ def _axis(text: str) -> list[tuple[str, str]]:
     chosen = _split(values)
     if not key or not equals or not all(chosen):
         raise InputError(
-            f"--array {text!r} is not valid; write --array data.task.rank=1,2,5 or --array config=a.yaml,b.yaml."
+            f"--array {text!r} is not valid; write --array data.task.rank=1,2,5 or --array "
+            "config=a.yaml,b.yaml."
         )
     return [(key, value) for value in chosen]
 
@@ -113,25 +125,23 @@ def _split(values: str) -> list[str]:
 
 
 def _short(key: str, value: str) -> str:
-    """A part of a run's name: rank=2, or the name of a file."""
+    """Return a part of a run's name: rank=2, or the name of a file."""
     if key == "config" or value.endswith((".yaml", ".yml")):
         return PurePosixPath(value).stem
     safe = "".join(c if c.isalnum() or c in "._+" else "-" for c in value).strip("-")
     return f"{key.rpartition('.')[2]}={safe}"
 
 
-def _placed(arguments: list[str], folder: str) -> list[str]:
-    """Make the values of options that name places absolute, below `folder`."""
-    placed = []
+def _absolute_places(arguments: list[str], folder: str) -> list[str]:
+    """Return the arguments, with relative paths of options that name places below `folder`."""
+    resolved = []
     current = None
     for argument in arguments:
         if argument.startswith("--"):
             current, equals, value = argument.partition("=")
-            placed.append(
-                f"{current}={posixpath.join(folder, value)}"
-                if equals and current in PLACES
-                else argument
-            )
-        else:
-            placed.append(posixpath.join(folder, argument) if current in PLACES else argument)
-    return placed
+            if equals and current in PLACES:
+                argument = f"{current}={posixpath.join(folder, value)}"
+        elif current in PLACES:
+            argument = posixpath.join(folder, argument)
+        resolved.append(argument)
+    return resolved

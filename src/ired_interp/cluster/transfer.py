@@ -16,12 +16,15 @@ def fetch(host: Host, run: str, folder: Path, experiment_below: str) -> Path:
 
     Parameters
     ----------
-    run : absolute path on the host.
-    folder : here; the run comes to the same place below it as on the host below `experiment_below`.
+    run : str
+        Absolute path on the host.
+    folder : Path
+        Here; the run comes to the same place below it as on the host below `experiment_below`.
 
     Returns
     -------
-    The run's folder here.
+    Path
+        The run's folder here.
 
     Raises
     ------
@@ -33,7 +36,8 @@ def fetch(host: Host, run: str, folder: Path, experiment_below: str) -> Path:
     config = host.read(f"{run}/config.yaml")
     if config is None:
         raise InputError(
-            f"{run} on {host.name} is no run (it has no config.yaml yet); `ired status` shows what there is."
+            f"{run} on {host.name} is no run (it has no config.yaml yet); `ired status` shows what "
+            "there is."
         )
     place = folder / posixpath.relpath(run, experiment_below)
     own = place / "config.yaml"
@@ -41,7 +45,8 @@ def fetch(host: Host, run: str, folder: Path, experiment_below: str) -> Path:
         return place
     if place.exists() and (not own.is_file() or own.read_text() != config):
         raise InputError(
-            f"{place} holds another run than {run} on {host.name}; results are never overwritten: give another --to."
+            f"{place} holds another run than {run} on {host.name}; results are never overwritten: "
+            "give another --to."
         )
     place.mkdir(parents=True, exist_ok=True)
     # Files under a temporary name are still being written.
@@ -66,5 +71,6 @@ def copy(host: Host, *arguments: str) -> None:
         raise RunError("rsync was not found; install it here and on the login node.") from None
     if done.returncode:
         raise RunError(
-            f"copying from {host.name} failed: {last_line(done.stderr)}; run it again, it goes on where it was."
+            f"copying from {host.name} failed: {last_line(done.stderr)}; run it again, it goes on "
+            "where it was."
         )

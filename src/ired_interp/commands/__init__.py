@@ -1,0 +1,1 @@
+"""The commands of `ired`, one a file; cli.py names them."""

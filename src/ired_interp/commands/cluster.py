@@ -49,10 +49,16 @@ def main(command: str, arguments: list[str]) -> int:
 
 def _parser(command: str) -> argparse.ArgumentParser:
     descriptions = {
-        "status": "State, step and log of submitted jobs; of failed ones the likely cause. Without a name, of the newest.",
+        "status": (
+            "State, step and log of submitted jobs; of failed ones the likely cause. "
+            "Without a name, of the newest."
+        ),
         "logs": "Print the log of a job or run; with -f follow it until the job ends.",
         "cancel": "Cancel a job, an array task or the job of a run. What it has saved stays.",
-        "fetch": "Copy runs from the cluster to this machine, as they are now; again, and only what is new comes.",
+        "fetch": (
+            "Copy runs from the cluster to this machine, as they are now; again, and only "
+            "what is new comes."
+        ),
     }
     parser = CommandParser(prog=f"ired {command}", description=descriptions[command])
     parser.add_argument(
@@ -110,7 +116,7 @@ def _newest(pairs: Pairs) -> Pairs:
 
 
 def _step(host: Host, task: SubmittedTask) -> str:
-    """The last step in the log of a training."""
+    """Return the last step in the log of a training."""
     if task.arguments[0] != "fit":
         return "–"
     lines = host.end(task.log).splitlines()
@@ -158,7 +164,7 @@ def _fetch(host: Host, folder: str, options: argparse.Namespace) -> int:
 
 
 def _runs(host: Host, folder: str, recorded: list[Submission], wanted: str) -> list[str]:
-    """Runs on the host that a job, a run's name or a path below the profile's folder means."""
+    """Find the runs on the host that a job, a run's name or a path means."""
     for path in (wanted, f"{folder}/{wanted}", f"{folder}/{_RUNS}/{wanted}"):
         if path.startswith("/") and host.exists(f"{path}/config.yaml"):
             return [path]

@@ -8,10 +8,17 @@ SHELLS = ("bash", "zsh")
 
 
 def main(command: str, arguments: list[str]) -> int:
-    """Run the command."""
+    """Run the command.
+
+    Raises
+    ------
+    InputError
+        If no shell is named, or an unknown one.
+    """
     if arguments in (["--help"], ["-h"]):
         print(
-            "usage: ired completion {bash,zsh}\n\nPrint the script; use it with: source <(ired completion bash)"
+            "usage: ired completion {bash,zsh}\n\nPrint the script; use it with: source <(ired "
+            "completion bash)"
         )
         return 0
     if len(arguments) != 1 or arguments[0] not in SHELLS:

@@ -8,7 +8,10 @@ def main(command: str, arguments: list[str]) -> int:
     """Run the command."""
     parser = CommandParser(
         prog="ired dashboard",
-        description="Make a W&B dashboard with sections for training, gradients, spectra, drift and inference.",
+        description=(
+            "Make a W&B dashboard with sections for training, gradients, spectra, drift "
+            "and inference."
+        ),
     )
     parser.add_argument("--entity", required=True, help="team or user at W&B")
     parser.add_argument(

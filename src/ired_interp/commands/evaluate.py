@@ -25,7 +25,8 @@ def main(command: str, arguments: list[str]) -> int:
     """Run the command."""
     if "--help" in arguments or "-h" in arguments:
         print(
-            f"ired {command} --ckpt FILE|RUN [--weights average|raw] restores model and data from a checkpoint; its configuration "
+            f"ired {command} --ckpt FILE|RUN [--weights average|raw] restores model and data from "
+            "a checkpoint; its configuration "
             "stands before every other option, which override it:\n"
         )
     start(command, arguments, EvaluateCLI)
@@ -33,7 +34,13 @@ def main(command: str, arguments: list[str]) -> int:
 
 
 def start(command: str, arguments: list[str], cli: Callable[..., CLI]) -> CLI:
-    """The command line interface of this class on the checkpoint and the other arguments."""
+    """Return the command line interface of this class on the checkpoint and the other arguments.
+
+    Raises
+    ------
+    InputError
+        If nothing names the data.
+    """
     path, arguments = take_option(arguments, "--ckpt")
     weights, arguments = take_option(arguments, "--weights")
     checkpoint = read_checkpoint(path) if path else None
@@ -42,7 +49,8 @@ def start(command: str, arguments: list[str], cli: Callable[..., CLI]) -> CLI:
     if checkpoint is None or checkpoint.config is None:
         if path and not configuration_names(arguments):
             raise InputError(
-                f"{path} is a published checkpoint, which names no data; add --config with its task."
+                f"{path} is a published checkpoint, which names no data; add --config with its "
+                "task."
             )
         return cli(command, arguments, checkpoint, weights or "average")
     checkpoint.find_modules()
@@ -70,12 +78,19 @@ class EvaluateCLI(IREDCLI):
         self._evaluate("test", self.datamodule.test_problems)
 
     def load_weights(self) -> None:
-        """Put the checkpoint's weights into the model."""
+        """Put the checkpoint's weights into the model.
+
+        Raises
+        ------
+        InputError
+            If there is no checkpoint, but weights to load.
+        """
         if self.checkpoint is not None:
             self.checkpoint.load_into(self.model, self.weights)
         elif any(p.requires_grad for p in self.model.parameters()):
             raise InputError(
-                f"ired {self.command} needs trained weights, but got no --ckpt; name a checkpoint or a run."
+                f"ired {self.command} needs trained weights, but got no --ckpt; name a checkpoint "
+                "or a run."
             )
 
     def _evaluate(self, split: str, problems: int) -> None:

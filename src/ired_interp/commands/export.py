@@ -11,7 +11,10 @@ def main(command: str, arguments: list[str]) -> int:
     """Run the command."""
     parser = CommandParser(
         prog="ired export",
-        description="Write every result of a run as tables, one folder a result, one file a set of dimensions.",
+        description=(
+            "Write every result of a run as tables, one folder a result, one file a set "
+            "of dimensions."
+        ),
     )
     parser.add_argument("run", help="the run's folder")
     parser.add_argument("--format", choices=["csv", "parquet"], default="csv")

@@ -9,7 +9,6 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.utilities import rank_zero_only
 
 from ired_interp.callbacks import FiniteLoss, ProbeCallback, SaveLast
@@ -18,6 +17,7 @@ from ired_interp.checkpoint_io import AtomicCheckpointIO
 from ired_interp.commands.options import take_option
 from ired_interp.errors import InputError, Interrupted
 from ired_interp.lightning_cli import IREDCLI, configuration_names, with_files
+from ired_interp.lightning_private import leave_signals_alone, never_skip_fit
 from ired_interp.loggers import PlacedLogger, RunMetrics, WandB
 from ired_interp.loggers.wandb import RUN_ID_KEY, keep_run_id
 from ired_interp.results import Run, open_run
@@ -35,7 +35,8 @@ def main(command: str, arguments: list[str]) -> int:
     resumed, arguments = take_option(arguments, "--resume")
     if "--help" in arguments or "-h" in arguments:
         print(
-            "ired fit --resume RUN [--trainer.KEY VALUE …] goes on with a run that was stopped; otherwise:\n"
+            "ired fit --resume RUN [--trainer.KEY VALUE …] goes on with a run that was stopped; "
+            "otherwise:\n"
         )
     if resumed is None:
         FitCLI(arguments)
@@ -51,11 +52,18 @@ def main(command: str, arguments: list[str]) -> int:
 
 
 def resuming(run: Run, arguments: list[str]) -> list[str]:
-    """The arguments that go on with a run: its configuration, and what may change of it."""
+    """Return the arguments that go on with a run: its configuration, and what may change of it.
+
+    Raises
+    ------
+    InputError
+        If an argument would change more than the trainer.
+    """
     wrong = [a for a in arguments if a.startswith("--") and not a.startswith("--trainer.")]
     if wrong:
         raise InputError(
-            f"--resume goes on with the run as it was configured, but {wrong[0]} was given too; only --trainer.* may change "
+            f"--resume goes on with the run as it was configured, but {wrong[0]} was given too; "
+            "only --trainer.* may change "
             "(start a new run for anything else)."
         )
     return ["--config", str(run.config), *arguments]
@@ -72,12 +80,14 @@ class FitCLI(IREDCLI):
 
     @property
     def run(self) -> Run:
+        """The run that is trained."""
         if self.resumed:
             return self.resumed
         name = self.settings.name or os.environ.setdefault(_NAME_VARIABLE, default_name())
         return Run(Path(self.settings.runs).absolute() / self.settings.experiment / name)
 
     def own_callbacks(self) -> list[Any]:
+        """Guard, save and keep the best; the configuration goes into every checkpoint."""
         run = self.run
         return [
             FiniteLoss(),
@@ -93,6 +103,7 @@ class FitCLI(IREDCLI):
         ]
 
     def trainer_places(self, logger: Any) -> dict[str, Any]:
+        """Place checkpoints, metrics and loggers in the run's folder."""
         more = (
             []
             if logger in (None, True, False)
@@ -108,16 +119,22 @@ class FitCLI(IREDCLI):
             "plugins": [AtomicCheckpointIO()],
         }
 
-    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
-        trainer = super()._instantiate_trainer(config, callbacks)
+    def make_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
+        """Build the Trainer; this program's own handling of signals is the only one."""
+        trainer = super().make_trainer(config, callbacks)
         trainer.callbacks.sort(key=_place)  # type: ignore[attr-defined]
-        trainer.fit_loop.__class__ = _Loop
-        # Its handlers would save and communicate from inside a signal handler, wherever the signal finds each rank.
-        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+        never_skip_fit(trainer)  # a run that was stopped in its last measurements makes them
+        leave_signals_alone(trainer)
         return trainer
 
     def fit(self, **kwargs: Any) -> None:
-        """Check everything that can be checked, then make the folder and train."""
+        """Check everything that can be checked, then make the folder and train.
+
+        Raises
+        ------
+        Interrupted
+            If a signal asked the run to stop, after it saved its state.
+        """
         self.model.weights()
         self.datamodule.draw(2, "cpu", self.datamodule.seed, self.datamodule.train_variant, "check")
         run, trainer = self.run, self.trainer
@@ -135,14 +152,15 @@ class FitCLI(IREDCLI):
                 trainer.fit(self.model, self.datamodule, ckpt_path=checkpoint, weights_only=True)
             except Interrupted:
                 log(
-                    f"stopped at step {trainer.global_step}; go on with: ired fit --resume {run.path}"
+                    f"stopped at step {trainer.global_step}; go on with: ired fit --resume "
+                    f"{run.path}"
                 )
                 raise
         log(f"done: {self.trainer.global_step} steps; results in {run.path}")
 
 
 class _Config(Callback):
-    """Put the resolved configuration into every checkpoint, so that it can be read without any other file."""
+    """Put the resolved configuration into every checkpoint, which needs no other file then."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -156,14 +174,6 @@ class _Config(Callback):
                 checkpoint[RUN_ID_KEY] = logger.version
 
 
-class _Loop(_FitLoop):
-    """A run whose steps are all made still begins and ends, so that it makes those last measurements which it was stopped in."""
-
-    @property
-    def skip(self) -> bool:
-        return False
-
-
 def _place(callback: Callback) -> int:
     """Everything that changes the run's state comes first, then it is saved, then measured."""
     return 1 if isinstance(callback, SaveLast) else 2 if isinstance(callback, ProbeCallback) else 0
@@ -171,7 +181,15 @@ def _place(callback: Callback) -> int:
 
 @rank_zero_only
 def _claim(run: Run, config: str, folders: Sequence[Path]) -> None:
-    """Make the run's folder with what resuming takes: its configuration and modules' folders."""
+    """Make the run's folder with what resuming takes: its configuration and modules' folders.
+
+    Raises
+    ------
+    InputError
+        If the run exists.
+    OSError
+        If its folder cannot be made.
+    """
     made = Run(run.path.with_name(f".{run.path.name}.{os.getpid()}"))
     made.write_config(config)
     made.write_module_folders(folders)
@@ -182,6 +200,7 @@ def _claim(run: Run, config: str, folders: Sequence[Path]) -> None:
         if not run.path.exists():
             raise
         raise InputError(
-            f"run {run.path} exists, and results are never overwritten; choose another --name, or go on with it: "
+            f"run {run.path} exists, and results are never overwritten; choose another --name, or "
+            "go on with it: "
             f"ired fit --resume {run.path}."
         ) from None

@@ -10,11 +10,24 @@ class CommandParser(argparse.ArgumentParser):
     """A parser whose complaints are InputErrors of one sentence."""
 
     def error(self, message: str) -> NoReturn:
+        """Raise the complaint as an InputError.
+
+        Raises
+        ------
+        InputError
+            Always.
+        """
         raise InputError(f"{message}; `{self.prog} --help` explains.")
 
 
 def take_option(arguments: list[str], name: str) -> tuple[str | None, list[str]]:
-    """The value of `--name value` or `--name=value` (None where absent), and the other arguments."""
+    """Take the value of `--name value` or `--name=value` (None if absent) out of the arguments.
+
+    Raises
+    ------
+    InputError
+        If it is given more than once, or without a value.
+    """
     values, rest = take_options(arguments, name)
     if len(values) > 1:
         raise InputError(f"{name} was given {len(values)} values ({', '.join(values)}); give one.")
@@ -22,7 +35,13 @@ def take_option(arguments: list[str], name: str) -> tuple[str | None, list[str]]
 
 
 def take_options(arguments: list[str], name: str) -> tuple[list[str], list[str]]:
-    """All values of an option that may be repeated and may take several (`--name a b --name=c`), and the other arguments."""
+    """Take all values of an option (`--name a b --name=c`) out of the arguments.
+
+    Raises
+    ------
+    InputError
+        If it stands without a value.
+    """
     values: list[str] = []
     rest: list[str] = []
     position = 0

@@ -17,10 +17,9 @@ from ired_interp.config import (
     build_data,
     check_order,
     configuration_file,
-    one_line,
-    read_yaml,
 )
-from ired_interp.errors import InputError
+from ired_interp.errors import InputError, one_line
+from ired_interp.files import read_yaml
 from ired_interp.lightning_cli import quiet
 from ired_interp.measure import measure
 from ired_interp.module import IREDModule, SolverModule

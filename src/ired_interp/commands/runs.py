@@ -12,7 +12,13 @@ from ired_interp.terminal import render
 
 
 def main(command: str, arguments: list[str]) -> int:
-    """Run the command."""
+    """Run the command.
+
+    Raises
+    ------
+    InputError
+        If the folder does not exist.
+    """
     parser = CommandParser(
         prog="ired runs",
         description="List runs with their state, last step, validation errors and results.",

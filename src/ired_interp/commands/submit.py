@@ -1,4 +1,4 @@
-"""`ired submit` and `ired check`: queue an `ired` command on a cluster, after everything that can fail has been tried."""
+"""`ired submit` and `ired check`: queue an `ired` command on a cluster, after every check."""
 
 import argparse
 import subprocess
@@ -11,6 +11,7 @@ from ired_interp.cluster.job import Job
 from ired_interp.cluster.preflight import Check, Preflight
 from ired_interp.cluster.profile import Profile, load_profile
 from ired_interp.cluster.repository import find_repository
+from ired_interp.cluster.site import Site
 from ired_interp.cluster.submission import folder_on, job_folder, queue
 from ired_interp.cluster.tasks import make_tasks
 from ired_interp.commands.options import CommandParser
@@ -30,7 +31,8 @@ def main(command: str, arguments: list[str]) -> int:
     with connected(profile) as host:
         folder = folder_on(host, profile, str(Path.cwd()))
         tasks = make_tasks(job_arguments, options.array, folder)
-        preflight = Preflight(host, profile, repository, folder, tasks, thorough=command == "check")
+        site = Site(host, profile, repository, folder)
+        preflight = Preflight(site, tasks, thorough=command == "check")
         shown = [_show(check) for check in preflight.checks()]
         if not all(shown):
             log("nothing was queued")
@@ -41,7 +43,7 @@ def main(command: str, arguments: list[str]) -> int:
         if options.dry_run:
             print(job.script(repository.root), end="")
             return 0
-        return _submit(preflight, job, options.detach)
+        return _submit(site, job, options.detach)
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -50,11 +52,18 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _parser(command: str) -> argparse.ArgumentParser:
-    checks = "Check what could fail in a job: what is committed, the remote, the configuration, a dry run of the very job, the request"
+    checks = (
+        "Check what could fail in a job: what is committed, the remote, the configuration, a dry "
+        "run of the very job, the request"
+    )
+    then = {
+        "submit": "then queue it and follow it until it works",
+        "check": "and measure memory and GPU use",
+    }
     parser = CommandParser(
         prog=f"ired {command}",
         usage=f"ired {command} [options] -- fit|probe|test|validate …",
-        description=f"{checks}; {'then queue it and follow it until it works' if command == 'submit' else 'and measure memory and GPU use'}.",
+        description=f"{checks}; {then[command]}.",
     )
     parser.add_argument(
         "--profile",
@@ -67,7 +76,10 @@ def _parser(command: str) -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="KEY=V1,V2",
-        help="one task for each value of an option of the command, as in data.task.rank=1,2,5 or config=a.yaml,b.yaml; again: every combination",
+        help=(
+            "one task for each value of an option of the command, as in data.task.rank=1,2,5 or "
+            "config=a.yaml,b.yaml; again: every combination"
+        ),
     )
     if command == "submit":
         parser.add_argument(
@@ -92,26 +104,21 @@ def _show(check: Check) -> bool:
     return check.ok
 
 
-def _submit(preflight: Preflight, job: Job, detach: bool) -> int:
-    host = preflight.host
+def _submit(site: Site, job: Job, detach: bool) -> int:
+    host = site.host
     if job.profile.environment is None:
         log(f"preparing {job.environment}")
-        code = subprocess.run(
-            host.command(
-                *preflight.preparing("environment", job.source, job.environment, job.profile.python)
-            )
-        )
-        if code.returncode:
+        arguments = ("environment", job.source, job.environment, job.profile.python)
+        if subprocess.run(host.command(*site.prepare_command(*arguments))).returncode:
             raise RunError(
-                "the environment could not be made (see above); correct the lock file, python or modules of the profile."
+                "the environment could not be made (see above); correct the lock file, python or "
+                "modules of the profile."
             )
-    submission = queue(
-        host,
-        replace(job, folder=job_folder(host, preflight.folder, job.name)),
-        preflight.repository,
-    )
+    job = replace(job, folder=job_folder(host, site.folder, job.name))
+    submission = queue(host, job, site.repository)
     log(
-        f"queued job {submission.job} {submission.name}; its script and logs are in {submission.folder}"
+        f"queued job {submission.job} {submission.name}; its script and logs are in "
+        f"{submission.folder}"
     )
     if detach:
         return 0
@@ -119,6 +126,7 @@ def _submit(preflight: Preflight, job: Job, detach: bool) -> int:
         return 0 if follow(host, submission) else 1
     except KeyboardInterrupt:
         log(
-            f"no longer watching; job {submission.job} goes on: ired status {submission.job}, ired cancel {submission.job}"
+            f"no longer watching; job {submission.job} goes on: ired status {submission.job}, "
+            f"ired cancel {submission.job}"
         )
         return 0

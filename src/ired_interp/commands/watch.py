@@ -19,10 +19,19 @@ _WIDTH = 40
 
 
 def main(command: str, arguments: list[str]) -> int:
-    """Run the command."""
+    """Run the command.
+
+    Raises
+    ------
+    InputError
+        If the interval is not positive, or the folder is no run.
+    """
     parser = CommandParser(
         prog="ired watch",
-        description="Follow a run: step, metrics with their course, results. Ends with the run; Ctrl-C ends it before.",
+        description=(
+            "Follow a run: step, metrics with their course, results. Ends with the run; "
+            "Ctrl-C ends it before."
+        ),
     )
     parser.add_argument("run", help="the run's folder")
     parser.add_argument(
@@ -83,7 +92,7 @@ def summary(opened: OpenedRun, now: str) -> str:
 
 
 def overview(opened: OpenedRun, now: str) -> Table:
-    """State and step, the last value of every metric with its course, what has been measured, and what was skipped."""
+    """Draw state, step, metrics with their course, what was measured, and what was skipped."""
     table = Table(
         title=f"{opened.name}: {now}, step {_step(opened)}{_left(opened, now)}",
         title_justify="left",
@@ -107,7 +116,10 @@ def overview(opened: OpenedRun, now: str) -> Table:
 
 
 def sparkline(values: np.ndarray) -> str:
-    """The course of a metric in a few characters: the means of equal stretches, on a logarithmic scale where all are positive."""
+    """Draw the course of a metric in a few characters.
+
+    Each is the mean of a stretch, on a logarithmic scale where all are positive.
+    """
     if not len(values):
         return ""
     course = np.array([part.mean() for part in np.array_split(values, min(_WIDTH, len(values)))])
@@ -127,7 +139,8 @@ def _last(metrics: xr.Dataset, name: str) -> float:
 
 def _step(opened: OpenedRun) -> str:
     steps = opened.metrics["step"].values
-    return f"{int(steps[-1]) if steps.size else 0} of {(opened.config.get('trainer') or {}).get('max_steps', '?')}"
+    most = (opened.config.get("trainer") or {}).get("max_steps", "?")
+    return f"{int(steps[-1]) if steps.size else 0} of {most}"
 
 
 def _left(opened: OpenedRun, now: str) -> str:

@@ -1,4 +1,4 @@
-"""Where a Trainer's metrics and the probes' results go besides the run's folder: W&B, TensorBoard, CSV."""
+"""Where metrics and results go besides the run's folder: W&B, TensorBoard, CSV."""
 
 from ired_interp.loggers.placed import PlacedLogger, RunMetrics, TensorBoard
 from ired_interp.loggers.publish import publish

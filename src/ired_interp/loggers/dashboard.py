@@ -1,4 +1,4 @@
-"""The W&B dashboard as code: one section for each thing that is measured, over the stable names that `WandB` logs."""
+"""The W&B dashboard as code: a section for each thing measured, over the names `WandB` logs."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -6,12 +6,12 @@ from ired_interp.errors import InputError, RunError
 
 if TYPE_CHECKING:
     import wandb_workspaces.workspaces as ws
-    from wandb_workspaces.reports.v2 import interface as wr
 
 LANDSCAPES = 10
 STEP = "trainer/global_step"
 
-# Section → (title, metric or stem by landscape, logarithmic). A stem ends in "/k" and stands for one curve a landscape.
+# Section → (title, metric or stem by landscape, logarithmic). A stem ends in "/k" and stands for
+# one curve a landscape.
 CURVES: dict[str, list[tuple[str, list[str], bool]]] = {
     "Training": [
         ("validation error", ["val/error/same", "val/error/harder"], True),
@@ -69,11 +69,16 @@ TABLES = {
 
 
 def dashboard(entity: str, project: str, name: str = "IRED landscapes") -> "ws.Workspace":
-    """The dashboard, not yet saved.
+    """Return the dashboard, not yet saved.
 
     Parameters
     ----------
-    entity : team or user at W&B. project : its project. name : of the view.
+    entity : str
+        Team or user at W&B.
+    project : str
+        Its project.
+    name : str
+        Of the view.
 
     Raises
     ------
@@ -85,7 +90,8 @@ def dashboard(entity: str, project: str, name: str = "IRED landscapes") -> "ws.W
         from wandb_workspaces.reports.v2 import interface as wr
     except ImportError:
         raise InputError(
-            "the dashboard needs wandb-workspaces, which is not installed; run `pip install ired-interp[dashboard]`."
+            "the dashboard needs wandb-workspaces, which is not installed; run `pip install "
+            "ired-interp[dashboard]`."
         ) from None
     sections = []
     for title, curves in CURVES.items():
@@ -114,7 +120,8 @@ def save_dashboard(entity: str, project: str) -> str:
 
     Returns
     -------
-    Its address.
+    str
+        Its address.
 
     Raises
     ------
@@ -125,7 +132,7 @@ def save_dashboard(entity: str, project: str) -> str:
     """
     import wandb
 
-    workspace = dashboard(entity, project)
+    workspace: Any = dashboard(entity, project)
     try:
         if not wandb.login(prompt=False):
             raise InputError(
@@ -136,7 +143,8 @@ def save_dashboard(entity: str, project: str) -> str:
         raise
     except Exception as error:
         raise RunError(
-            f"W&B did not take the dashboard for {entity}/{project} ({error}); check entity, project and network."
+            f"W&B did not take the dashboard for {entity}/{project} ({error}); check entity, "
+            "project and network."
         ) from error
     return str(workspace.url)
 
@@ -157,7 +165,7 @@ def _expanded(stem: str) -> list[str]:
     return [f"{stem}{k}" for k in range(LANDSCAPES)] if stem.endswith("/k") else [stem]
 
 
-def _plot(wr: "wr", title: str, stems: list[str], logarithmic: bool) -> "wr.LinePlot":  # type: ignore[valid-type]
+def _plot(wr: Any, title: str, stems: list[str], logarithmic: bool) -> Any:
     names = [name for stem in stems for name in _expanded(stem)]
     axes = {"title_x": "step (updates done)", "log_y": logarithmic}
-    return wr.LinePlot(title=title, x=STEP, y=names, **axes)  # type: ignore[attr-defined]
+    return wr.LinePlot(title=title, x=STEP, y=names, **axes)

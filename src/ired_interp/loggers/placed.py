@@ -5,6 +5,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
+from ired_interp.lightning_private import set_tensorboard_folder
 from ired_interp.results import Run
 
 
@@ -17,7 +18,10 @@ class PlacedLogger(ABC):
 
 
 class RunMetrics(CSVLogger):
-    """The run's own record of what training logs, metrics/version_<n>/metrics.csv. Results have files of their own and are not repeated in it."""
+    """The run's own record of what training logs, metrics/version_<n>/metrics.csv.
+
+    Results have files of their own and are not repeated in it.
+    """
 
     def __init__(self, run: Run) -> None:
         super().__init__(run.path, name="metrics", flush_logs_every_n_steps=50)
@@ -28,11 +32,13 @@ class TensorBoard(TensorBoardLogger, PlacedLogger):
 
     Parameters
     ----------
-    kwargs : as in Lightning's TensorBoardLogger, except for its places.
+    kwargs : Any
+        As in Lightning's TensorBoardLogger, except for its places.
     """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(".", name="", version="tensorboard", **kwargs)
 
     def place(self, run: Run, config: str) -> None:
-        self._root_dir = str(run.path)
+        """Write into the run's folder."""
+        set_tensorboard_folder(self, str(run.path))

@@ -32,7 +32,16 @@ def publish(
 
     Parameters
     ----------
-    loggers : of the Trainer. label : of the result. result : what was measured. step : updates done. path : its file.
+    loggers : Iterable[Logger]
+        Of the Trainer.
+    label : str
+        Of the result.
+    result : xr.Dataset
+        What was measured.
+    step : int
+        Updates done.
+    path : Path
+        Its file.
     """
     if "failed" in result.attrs:
         return
@@ -46,16 +55,21 @@ def publish(
                 logger.log_metrics(scalars(label, result), step)
         except Exception as error:
             log(
-                f"{type(logger).__name__} did not take {label} of step {step} ({type(error).__name__}: {error}); it lies in {path}"
+                f"{type(logger).__name__} did not take {label} of step {step} "
+                f"({type(error).__name__}: {error}); it lies in {path}"
             )
 
 
 def scalars(label: str, result: xr.Dataset) -> dict[str, float]:
-    """Numbers worth a curve: `label/variable`, `label/variable/k3` by landscape, `label/variable/<name>` along another dimension.
+    """Pick the numbers worth a curve, by name.
 
-    Landscapes drawn as in training are named "mixed". Of variables by layer, the layer "all" counts; of pairs of snapshots, the last with the first
-    and with the one before, as `variable_to_first` and `variable_to_previous`. Values that are not finite are left out, as are variables with more
-    dimensions.
+    Names are `label/variable`, `label/variable/k3` by landscape, and `label/variable/<name>` along
+    another dimension.
+
+    Landscapes drawn as in training are named "mixed". Of variables by layer, the layer "all"
+    counts; of pairs of snapshots, the last with the first and with the one before, as
+    `variable_to_first` and `variable_to_previous`. Values that are not finite are left out, as are
+    variables with more dimensions.
     """
     found: dict[str, float] = {}
     for name, variable in _numeric(result).items():
@@ -79,7 +93,10 @@ def _place(dimension: Hashable, place: object) -> str:
 
 
 def distributions(label: str, result: xr.Dataset) -> Mapping[str, np.ndarray]:
-    """Values worth a histogram: per landscape, `label/variable/k3`, all finite values of variables with further dimensions."""
+    """Pick the values worth a histogram: per landscape, `label/variable/k3`.
+
+    These are all finite values of variables with further dimensions.
+    """
     found = {}
     for name, variable in _numeric(result).items():
         if (

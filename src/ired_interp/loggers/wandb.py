@@ -1,4 +1,4 @@
-"""Weights & Biases: offline without an account, online when logged in; a view of the run, whose folder stays the record."""
+"""Weights & Biases: a view of the run, whose folder stays the record."""
 
 import io
 import os
@@ -14,6 +14,12 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from ired_interp.errors import InputError, RunError
 from ired_interp.files import atomic
+from ired_interp.lightning_private import (
+    name_wandb_run,
+    open_wandb_run,
+    release_wandb_run,
+    wandb_arguments,
+)
 from ired_interp.loggers.placed import PlacedLogger
 from ired_interp.loggers.publish import distributions, scalars
 from ired_interp.results import Run
@@ -31,15 +37,21 @@ Mode = Literal["auto", "offline", "online", "disabled"]
 class WandB(WandbLogger, PlacedLogger):
     """Log metrics, and the results of probes as tables, histograms, images and scalars.
 
-    Names are stable: `<result>/<variable>/k<landscape>` for scalars and histograms, `<result>/table/<dimensions>`, `<result>/figure`. All are
-    plotted against `trainer/global_step`, updates done. Offline runs lie in wandb/ of the run's folder; send them with `wandb sync`.
+    Names are stable: `<result>/<variable>/k<landscape>` for scalars and histograms,
+    `<result>/table/<dimensions>`, `<result>/figure`. All are plotted against `trainer/global_step`,
+    updates done. Offline runs lie in wandb/ of the run's folder; send them with `wandb sync`.
 
     Parameters
     ----------
-    project : W&B project. entity : team or user; the account's default if None.
-    mode : "auto" is online when this machine is logged in to W&B and offline otherwise (the variable WANDB_MODE decides where it is set);
-        "offline", "online"; "disabled" does nothing.
-    tags : of the W&B run.
+    project : str
+        W&B project.
+    entity : str | None
+        Team or user; the account's default if None.
+    mode : Mode
+        "auto" is online when this machine is logged in to W&B and offline otherwise (the variable
+        WANDB_MODE decides where it is set); "offline", "online"; "disabled" does nothing.
+    tags : list[str] | None
+        Of the W&B run.
 
     Raises
     ------
@@ -59,23 +71,17 @@ class WandB(WandbLogger, PlacedLogger):
                 f"W&B has no mode {mode!r}; choose 'auto', 'offline', 'online' or 'disabled'."
             )
         super().__init__(project=project, entity=entity, tags=tags)
-        del self._wandb_init["anonymous"]  # Lightning's, of which W&B warns
+        del wandb_arguments(self)["anonymous"]  # Lightning's, of which W&B warns
         self.mode = mode
         self.run: Run | None = None
         self._broken = False
 
     def place(self, run: Run, config: str) -> None:
+        """Name the W&B run by the run's folder, and keep its files there."""
         self.run = run
         name = "/".join(run.path.absolute().parts[-2:])
-        self._name, self._save_dir, self._id = name, str(run.path), run_id(run)
-        own = {
-            "name": name,
-            "group": run.path.parent.name,
-            "dir": str(run.path),
-            "id": self._id,
-            "config": yaml.safe_load(config),
-        }
-        self._wandb_init.update(own)
+        name_wandb_run(self, name, str(run.path), run_id(run))
+        wandb_arguments(self).update(group=run.path.parent.name, config=yaml.safe_load(config))
 
     @property
     def experiment(self) -> Any:
@@ -86,25 +92,24 @@ class WandB(WandbLogger, PlacedLogger):
         RunError
             If W&B does not answer and mode "online" insists on it.
         """
-        if self._experiment is None and int(getattr(rank_zero_only, "rank", 0)) == 0:
+        if open_wandb_run(self) is None and int(getattr(rank_zero_only, "rank", 0)) == 0:
             self._begin(chosen_mode(self.mode))
         return super().experiment
 
     def _begin(self, mode: str) -> None:
         import wandb
 
-        self._wandb_init["mode"] = mode
-        self._wandb_init["settings"] = wandb.Settings(
-            init_timeout=_SECONDS, finish_timeout=_SECONDS, silent=True
-        )
+        settings = wandb.Settings(init_timeout=_SECONDS, finish_timeout=_SECONDS, silent=True)
+        wandb_arguments(self).update(mode=mode, settings=settings)
         if self.run is not None:
-            keep_run_id(self.run, str(self._id))
+            keep_run_id(self.run, str(self.version))
         try:
             begun = super().experiment
         except wandb.errors.Error as error:
             if self.mode == "online":
                 raise RunError(
-                    f"W&B cannot be reached ({error}); check the login, or train with mode: auto or offline."
+                    f"W&B cannot be reached ({error}); check the login, or train with mode: auto "
+                    "or offline."
                 ) from None
             log(f"W&B cannot be reached ({error}); the run goes on offline")
             self._begin("offline")
@@ -133,7 +138,7 @@ class WandB(WandbLogger, PlacedLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """As Lightning's, but a W&B that fails is said once and then left alone: training goes on."""
+        """Log as Lightning does; a W&B that fails is said once and left alone."""
         experiment = (
             self.experiment
         )  # a login that does not hold is an error; what comes later is not
@@ -147,24 +152,23 @@ class WandB(WandbLogger, PlacedLogger):
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """End the W&B run; a later use of this logger continues it."""
-        if self._experiment is None:
+        if (run := release_wandb_run(self)) is None:
             return
-        self._id = self._experiment.id or self._id
         try:
-            self._experiment.finish(exit_code=0 if status == "success" else 1)
+            run.finish(exit_code=0 if status == "success" else 1)
         except Exception as error:
             self._break(error)
-        self._experiment = None
 
     def _break(self, error: Exception) -> None:
         self._broken = True
         log(
-            f"W&B stopped taking data ({type(error).__name__}: {error}); metrics and results stay in the run's folder"
+            f"W&B stopped taking data ({type(error).__name__}: {error}); metrics and results stay "
+            "in the run's folder"
         )
 
 
 def chosen_mode(mode: Mode) -> str:
-    """What "auto" means here."""
+    """Return what "auto" means here."""
     import wandb
 
     if mode != "auto":
@@ -179,7 +183,7 @@ def chosen_mode(mode: Mode) -> str:
 
 
 def run_id(run: Run) -> str:
-    """The id of this run at W&B, made at first use and kept in its folder, so that a run that goes on stays one run."""
+    """Return the id of this run at W&B, kept in its folder so that a run that goes on stays one."""
     file = run.path / _RUN_ID_FILE
     return file.read_text().strip() if file.is_file() else secrets.token_hex(6)
 

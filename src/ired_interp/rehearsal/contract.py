@@ -1,4 +1,7 @@
-"""What a task and an energy owe the framework: tensors of the declared shapes, finite values, one energy per row, its true gradient."""
+"""What a task and an energy owe the framework.
+
+Tensors of the declared shapes, finite values, one energy per row, and its true gradient.
+"""
 
 import torch
 from torch import Tensor
@@ -12,16 +15,20 @@ from ired_interp.tasks.data import TaskData
 FEW = 4  # problems that a rehearsal looks at: some probes compare halves, or at least three
 _STEP = 1e-2  # of the finite difference, as a share of ‖y‖
 _AUTOGRAD = 1e-3  # share of ‖∇E‖; single precision in another order of operations differs by 1e-5
-_DIFFERENCE = (
-    0.02  # share of ‖∇E‖; a central difference of this step is off by its third derivative
-)
-_ROWS = 1e-3  # share of the largest energy; a row computed alone or among others differs by rounding, 1e-6
+_DIFFERENCE = 0.02  # share of ‖∇E‖; a central difference is off by the third derivative
+_ROWS = 1e-3  # share of the largest energy; rows computed alone differ by rounding, 1e-6
 
 
 def check_problems(
     data: TaskData, module: SolverModule, variants: list[Variant]
 ) -> tuple[Problems, str]:
-    """A few problems, the last variant's, and what they are; raises where they are not what the model takes."""
+    """Draw a few problems, the last variant's, and say what they are.
+
+    Raises
+    ------
+    Fault
+        If they are not what the model takes.
+    """
     weights = [p.dtype for p in module.parameters() if p.is_floating_point()]
     for variant in variants:
         drawn = data.task.sample(FEW, stream("cpu", data.seed, "rehearsal", variant), variant)
@@ -38,36 +45,54 @@ def check_problems(
         ):
             if values.shape[1] != width:
                 raise Fault(
-                    f"{data.task.name} draws {name} of {values.shape[1]} entries, but the model takes {width}",
+                    f"{data.task.name} draws {name} of {values.shape[1]} entries, but the model "
+                    f"takes {width}",
                     "give the task that the model was made for",
                 )
             if weights and values.dtype != weights[0]:
                 raise Fault(
-                    f"{data.task.name} draws {name} as {values.dtype}, but the model's weights are {weights[0]}",
+                    f"{data.task.name} draws {name} as {values.dtype}, but the model's weights "
+                    f"are {weights[0]}",
                     f"return {weights[0]} from its sample()",
                 )
     dimensions = f"x of {module.condition_dim} and y of {module.solution_dim} entries"
     return (
         problems,
-        f"{data.task.name} draws finite {dimensions}, as the model takes them ({', '.join(variants)})",
+        f"{data.task.name} draws finite {dimensions}, as the model takes them "
+        f"({', '.join(variants)})",
     )
 
 
 def check_energy(module: IREDModule, problems: Problems) -> str:
-    """One finite scalar per row in every landscape, which depends on no other row."""
+    """Check for one finite scalar per row in every landscape, which depends on no other row.
+
+    Raises
+    ------
+    Fault
+        If it is anything else.
+    """
     for k, x, y in _places(module, problems):
         energy = _energy(module, x, y, k)
         alone = _energy(module, x[:1], y[:1], k)
         if float((energy[:1] - alone).abs()) > _ROWS * float(energy.abs().max()):
             raise Fault(
-                f"{_name(module)} gives a row the energy {float(energy[0]):.6g} among others and {float(alone):.6g} alone",
+                f"{_name(module)} gives a row the energy {float(energy[0]):.6g} among others and "
+                f"{float(alone):.6g} alone",
                 "let each row's energy depend on that row alone",
             )
     return f"{_name(module)} is one finite scalar per row in each of {module.landscapes} landscapes"
 
 
 def check_gradient(module: IREDModule, problems: Problems) -> str:
-    """∇_y E of the declared shape, finite, and equal to autograd's and to a central difference of the energy along it."""
+    """Check that ∇_y E has y's shape and is finite and right.
+
+    Right is equal to autograd's, and to a central difference of the energy along it.
+
+    Raises
+    ------
+    Fault
+        If it is not.
+    """
     worst = 0.0
     for k, x, y in _places(module, problems):
         _, gradient = module.energy_and_gradient(x, y, k)
@@ -90,7 +115,8 @@ def check_gradient(module: IREDModule, problems: Problems) -> str:
         worst = max(worst, float((off / size.clamp_min(torch.finfo(y.dtype).tiny)).max()))
         _against_difference(module, x, y, k, gradient)
     return (
-        f"∇_y E of {_name(module)} is finite and agrees with autograd to {max(worst, 1e-7):.0e} (allowed {_AUTOGRAD:.0e}) and with a "
+        f"∇_y E of {_name(module)} is finite and agrees with autograd to {max(worst, 1e-7):.0e} "
+        f"(allowed {_AUTOGRAD:.0e}) and with a "
         f"central difference (allowed {_DIFFERENCE:.0%})"
     )
 
@@ -120,7 +146,8 @@ def _compare(
     if (off > allowed).any():
         row = int((off - allowed).argmax())
         raise Fault(
-            f"the gradient of {_name(module)} differs by {float(off[row]):.3g} from {truth}, of size {float(size[row]):.3g}, in "
+            f"the gradient of {_name(module)} differs by {float(off[row]):.3g} from {truth}, of "
+            f"size {float(size[row]):.3g}, in "
             f"landscape {k}",
             "correct evaluate_with_gradient, or what evaluate detaches",
         )

@@ -7,8 +7,7 @@ from pathlib import Path
 from traceback import walk_tb
 
 import ired_interp
-from ired_interp.config import one_line
-from ired_interp.errors import InputError, RunError, underlying
+from ired_interp.errors import InputError, RunError, one_line, underlying
 
 _LIBRARIES = {"site-packages", "dist-packages"}
 _STANDARD = sysconfig.get_path("stdlib")
@@ -24,10 +23,11 @@ class Fault(Exception):
 
 
 def explain(error: BaseException) -> tuple[str, str]:
-    """What was found and what to do, for any exception.
+    """Return what was found and what to do, for any exception.
 
-    The sentence of an InputError or RunError says both. Any other error is named with the innermost line of the user's own code that it went
-    through, in whichever of the errors behind it that line stands.
+    The sentence of an InputError or RunError says both. Any other error is named with the innermost
+    line of the user's own code that it went through, in whichever of the errors behind it that line
+    stands.
     """
     if isinstance(error, Fault):
         return error.found, error.remedy
@@ -48,7 +48,7 @@ def explain(error: BaseException) -> tuple[str, str]:
 
 
 def _behind(error: BaseException) -> Iterator[BaseException]:
-    """The error, and those that it was raised from or while handling."""
+    """Return the error, and those that it was raised from or while handling."""
     link: BaseException | None = error
     while link is not None:
         yield link
@@ -56,7 +56,7 @@ def _behind(error: BaseException) -> Iterator[BaseException]:
 
 
 def _own_line(error: BaseException) -> str:
-    """The innermost line outside of libraries and of this package; "" where there is none."""
+    """Return the innermost line outside of libraries and this package; "" where there is none."""
     places = _places(error)
     own = [
         p

@@ -24,7 +24,10 @@ from ired_interp.results.store import read_result
 
 
 class FitRehearsal(TaskRehearsal):
+    """The dry run of `ired fit`."""
+
     def checks(self, thorough: bool) -> Iterator[Trial]:
+        """Yield the checks in their order."""
         yield Trial("configuration", self.configuration)
         if self.resumed is not None:
             yield Trial("checkpoint", self.checkpoint)
@@ -39,6 +42,13 @@ class FitRehearsal(TaskRehearsal):
             yield Trial("gpu", self.gpu)
 
     def configuration(self) -> str:
+        """Check that the configuration builds and that ranks can share its batch.
+
+        Raises
+        ------
+        Fault
+            If the batch cannot be shared, or no step is asked for.
+        """
         resumed, self.options = take_option(self.arguments, "--resume")
         self.resumed = None if resumed is None else open_run(resumed)
         if self.resumed is not None:
@@ -65,16 +75,26 @@ class FitRehearsal(TaskRehearsal):
         if steps < 1:
             raise Fault(f"trainer.max_steps is {steps}", "give the number of training steps")
         size = facts["trainable_parameters"]
-        return f"{type(self.module).__name__} of {size} parameters on {self.data.task.name}, {steps} steps of {batch} problems"
+        return (
+            f"{type(self.module).__name__} of {size} parameters on {self.data.task.name}, "
+            f"{steps} steps of {batch} problems"
+        )
 
     def made(self, place: str, batch: int | None = None, **settings: Any) -> MiniatureFit:
-        """The command, made small, in a folder of its own."""
+        """Return the command, made small, in a folder of its own."""
         run = Run(self.folder / place / "run")
         return MiniatureFit(
             self.options, run, self.resumed is not None, batch or 2 * self.ranks, **settings
         )
 
     def checkpoint(self) -> str:
+        """Check that the run that is gone on with has a checkpoint and steps left.
+
+        Raises
+        ------
+        Fault
+            If all steps are done.
+        """
         assert self.resumed is not None
         if not self.resumed.begun:
             self.step = 0
@@ -91,6 +111,7 @@ class FitRehearsal(TaskRehearsal):
         return f"{checkpoint.path} of step {self.step} loads weights-only and fits"
 
     def training(self) -> str:
+        """Train a few steps with every callback, and load what was saved."""
         failures = self.trained(self.cli)
         if (
             failures and self.cli.reduced
@@ -115,7 +136,8 @@ class FitRehearsal(TaskRehearsal):
         for file in cli.run.result_files():
             if "failed" in (attributes := read_result(file).attrs):
                 reasons.append(
-                    f"{file.parent.name} at step {attributes['step']} failed: {attributes['failed']}"
+                    f"{file.parent.name} at step {attributes['step']} failed: "
+                    f"{attributes['failed']}"
                 )
         return [InputError(reason) for reason in reasons]
 
@@ -133,11 +155,13 @@ class FitRehearsal(TaskRehearsal):
         cli.go_on_from(self.step)
 
     def probe(self) -> str:
+        """Measure the checkpoint by each probe of the callbacks."""
         checkpoint = read_checkpoint(self.cli.run.path)
         options = probe_command.parse(["--ckpt", str(checkpoint.path), "--device", "cpu"])
         return measured([checkpoint], options, self.folder / "probe")
 
     def memory(self) -> str:
+        """Check that memory does not grow from step to step."""
         entries = sum(self.cli.facts["dimensions"])
         rows = memory.rows_for(entries)
         cli = self.made("memory", rows, steps=memory.WARM_UP + memory.REPEATED + 1, probing=False)
@@ -148,6 +172,7 @@ class FitRehearsal(TaskRehearsal):
         return memory.judge(watch.grown, rows, entries, "training steps")
 
     def gpu(self) -> str:
+        """Measure how busy a GPU is with full batches."""
         if not torch.cuda.is_available():
             return "no GPU here to measure how busy it would be"
         batch = self.cli.facts["batch_size"] // self.ranks

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 WANTED = 0.8
@@ -20,18 +19,21 @@ class GpuWatch(Callback):
 
     Attributes
     ----------
-    step_seconds : wall time of a step.
-    kernel_seconds : time of a step during which at least one kernel or copy ran.
+    step_seconds : float
+        Wall time of a step.
+    kernel_seconds : float
+        Time of a step during which at least one kernel or copy ran.
     """
 
     def __init__(self) -> None:
         self.step_seconds = self.kernel_seconds = 0.0
         self._steps = 0
-        self._profile: profile | None = None
+        self._profile: Any = None
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Time a step; stop the training after the last that is timed."""
         self._steps += 1
         if self._steps == _WARM_UP:
             torch.cuda.synchronize()
@@ -46,7 +48,7 @@ class GpuWatch(Callback):
         elif self._profile is not None and self._steps == self._timed + _PROFILED:
             torch.cuda.synchronize()
             self._profile.stop()
-            events = [e for e in self._profile.events() or [] if e.device_type == DeviceType.CUDA]
+            events = [e for e in self._profile.events() or [] if e.device_type.name == "CUDA"]
             spans = [(e.time_range.start, e.time_range.end) for e in events]
             self.kernel_seconds = covered(spans) / 1e6 / _PROFILED
             trainer.should_stop = True
@@ -67,8 +69,11 @@ def covered(spans: Iterable[tuple[float, float]]) -> float:
 
 
 def advice(watch: GpuWatch, batch: int, compiled: bool) -> str:
-    """The sentence on a GPU's share of busy time."""
-    text = f"the GPU was busy {watch.busy:.0%} of a step of {watch.step_seconds * 1e3:.1f} ms with {batch} problems"
+    """Return the sentence on a GPU's share of busy time."""
+    text = (
+        f"the GPU was busy {watch.busy:.0%} of a step of {watch.step_seconds * 1e3:.1f} ms with "
+        f"{batch} problems"
+    )
     if watch.busy >= WANTED:
         return text
     ways = "a larger data.batch_size" + ("" if compiled else " or model.compile: true")

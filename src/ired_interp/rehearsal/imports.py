@@ -6,8 +6,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from ired_interp.config import read_yaml
-from ired_interp.lightning_cli import configuration_names
+from ired_interp.files import read_yaml
+from ired_interp.lightning_cli import configuration_names, with_files
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
@@ -15,11 +15,11 @@ _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 def import_named(arguments: list[str]) -> None:
     """Import the modules of the classes that the arguments or their configuration files name.
 
-    The parser only quotes an error in a module; imported here, it is raised as it is, with its line. Modules that do not exist are left to
-    the parser, which names them.
+    The parser only quotes an error in a module; imported here, it is raised as it is, with its
+    line. Modules that do not exist are left to the parser, which names them.
     """
     given = [value for argument in arguments for value in argument.split("=")[-1:]]
-    for file in configuration_names(arguments):
+    for file in configuration_names(with_files(arguments)):
         given += _class_paths(read_yaml(file))
     for path in given:
         if _DOTTED.fullmatch(path) and _exists(module := path.rpartition(".")[0]):

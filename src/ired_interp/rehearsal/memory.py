@@ -11,12 +11,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from ired_interp.rehearsal.fault import Fault
 
-WARM_UP = 10  # evaluations before memory is looked at: allocators, optimiser state and caches are filled by then
+WARM_UP = 10  # evaluations by which allocators, optimiser state and caches are filled
 REPEATED = 30  # evaluations over which it must be flat
 _KEPT = 8 * 2**20  # bytes that keeping every batch shall take, so that it stands out from
-_NOISE = (
-    2 * 2**20
-)  # what the allocator lets memory that does not grow vary by: less than 0.1 MiB was measured
+_NOISE = 2 * 2**20  # bytes by which memory that does not grow may vary; 0.1 MiB was measured
 _MOST_ROWS = 2048
 
 
@@ -30,6 +28,7 @@ class MemoryWatch(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Read the memory after the warm-up and after the last step."""
         self._steps += 1
         if self._steps == WARM_UP:
             self._before = resident_bytes()
@@ -48,7 +47,10 @@ def repeated(evaluate: Callable[[], object]) -> int:
 
 
 def resident_bytes() -> int:
-    """Resident memory of this process that is in use: unreachable objects are collected, and free memory is given back first."""
+    """Return the resident memory of this process that is in use.
+
+    Unreachable objects are collected, and free memory is given back first.
+    """
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
@@ -60,14 +62,22 @@ def rows_for(entries: int) -> int:
 
 
 def judge(grown: int, rows: int, entries: int, what: str) -> str:
-    """The sentence on memory that grew by `grown` bytes; raises where that is half of what keeping every batch would take, or more.
+    """Return the sentence on memory that grew by `grown` bytes.
+
+    Half of what keeping every batch would take is too much.
 
     Who keeps a graph keeps the batch, and more.
+
+    Raises
+    ------
+    Fault
+        If it grew by too much.
     """
     kept = REPEATED * rows * entries * 4
     allowed = max(kept / 2, _NOISE)
     text = (
-        f"resident memory grew by {grown / 2**20:.1f} MiB over {REPEATED} {what} of {rows} problems, where keeping every batch "
+        f"resident memory grew by {grown / 2**20:.1f} MiB over {REPEATED} {what} of {rows} "
+        "problems, where keeping every batch "
         f"would take {kept / 2**20:.1f} MiB and its graph more (allowed {allowed / 2**20:.1f} MiB)"
     )
     if grown > allowed:

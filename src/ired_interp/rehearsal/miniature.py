@@ -1,4 +1,4 @@
-"""The commands made small: one process on a CPU, a few steps, a few problems, everything written into one temporary folder."""
+"""The commands made small: one process on a CPU, a few steps and problems, a temporary folder."""
 
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ class _Miniature(IREDCLI):
         for part in ("logger", "callbacks", "profiler"):
             _place(self.settings.trainer.get(part), self.folder)
 
-    def _run_subcommand(self, subcommand: str) -> None:
+    def run_command(self, name: str) -> None:
         """Nothing yet."""
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -69,14 +69,22 @@ class MiniatureFit(_Miniature, FitCLI):
 
     Parameters
     ----------
-    arguments : of the command, without --resume.
-    run : where it writes.
-    resumed : whether `run` is to be gone on with.
-    batch : problems per step; as configured if None.
-    steps : to take.
-    problems : of each probe, at most; as configured if None.
-    probing : whether probes measure and the model is validated at the last step; never otherwise.
-    accelerator : "cpu" or "gpu".
+    arguments : list[str]
+        Of the command, without --resume.
+    run : Run
+        Where it writes.
+    resumed : bool
+        Whether `run` is to be gone on with.
+    batch : int | None
+        Problems per step; as configured if None.
+    steps : int
+        To take.
+    problems : int | None
+        Of each probe, at most; as configured if None.
+    probing : bool
+        Whether probes measure and the model is validated at the last step; never otherwise.
+    accelerator : str
+        "cpu" or "gpu".
     """
 
     def __init__(
@@ -98,9 +106,11 @@ class MiniatureFit(_Miniature, FitCLI):
 
     @property
     def run(self) -> Run:
+        """The run that is trained."""
         return self.place
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Build the Trainer of a few steps, with probes made small."""
         self.facts = self._facts()
         self.model.compile_loss = self.model.compile_loss and self.accelerator != "cpu"
         self.datamodule.validation_problems = FEW
@@ -176,6 +186,7 @@ class MiniatureEvaluation(_Miniature, EvaluateCLI):
         super().__init__(*arguments)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Build the Trainer for a few problems."""
         self.datamodule.validation_problems = self.datamodule.test_problems = FEW
         return super().instantiate_trainer(**kwargs)
 
@@ -201,7 +212,8 @@ def shrink_probe(probe: Probe, module: IREDModule) -> None:
 def _check_known(name: str, value: Any, known: list[str]) -> None:
     if isinstance(value, str) and value not in known:
         raise InputError(
-            f"trainer.{name} is {value!r}, which does not exist; choose one of {', '.join(sorted(known))}."
+            f"trainer.{name} is {value!r}, which does not exist; choose one of "
+            f"{', '.join(sorted(known))}."
         )
 
 

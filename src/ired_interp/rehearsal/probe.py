@@ -23,7 +23,10 @@ from ired_interp.tasks.base import Problems
 
 
 class ProbeRehearsal(TaskRehearsal):
+    """The dry run of `ired probe`."""
+
     def checks(self, thorough: bool) -> Iterator[Trial]:
+        """Yield the checks in their order."""
         yield Trial("arguments", self.read_arguments)
         yield Trial("checkpoint", self.checkpoint)
         yield from self.contract([self.options.variant])
@@ -33,6 +36,13 @@ class ProbeRehearsal(TaskRehearsal):
             yield Trial("gpu", lambda: "a probe's share of a GPU is not measured beforehand")
 
     def read_arguments(self) -> str:
+        """Check that the arguments parse and that the probes they name can be built.
+
+        Raises
+        ------
+        Fault
+            If the device does not exist.
+        """
         self.options = options = probe_command.parse(self.arguments)
         check_order(options.config)
         try:
@@ -45,6 +55,7 @@ class ProbeRehearsal(TaskRehearsal):
         return f"{options.problems} {options.variant} problems on device {device.type}"
 
     def checkpoint(self) -> str:
+        """Check that every checkpoint loads, and fits model and data."""
         options = self.options
         self.checkpoints: list[Checkpoint | None] = [read_checkpoint(path) for path in options.ckpt]
         for checkpoint in self.checkpoints or [None]:
@@ -59,9 +70,11 @@ class ProbeRehearsal(TaskRehearsal):
         )
 
     def probes(self) -> str:
+        """Let each probe measure a few problems."""
         return measured(self.checkpoints or [None], self.options, self.folder / "probe")
 
     def memory(self) -> str:
+        """Check that memory does not grow over evaluations of energy and gradient."""
         assert isinstance(self.module, IREDModule)
         module = self.module.eval()
         entries = module.condition_dim + module.solution_dim
@@ -74,7 +87,13 @@ class ProbeRehearsal(TaskRehearsal):
 def measured(
     checkpoints: Sequence[Checkpoint | None], options: argparse.Namespace, folder: Path
 ) -> str:
-    """Let the chosen probes measure every checkpoint as `ired probe` does, on a few problems."""
+    """Let the chosen probes measure every checkpoint as `ired probe` does, on a few problems.
+
+    Raises
+    ------
+    InputError
+        If a measurement fails.
+    """
     shared: dict[str, Probe] = {}
     labels = []
     for checkpoint in checkpoints:

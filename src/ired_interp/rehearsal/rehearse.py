@@ -2,17 +2,19 @@
 
     python -m ired_interp.rehearsal < request.json
 
-reads {"tasks": [["fit", "--config", …], …], "ranks": 2, "thorough": false}, each task being the arguments of one `ired` command, and prints one JSON
-object a line: {"check", "task", "ok", "found", "remedy"}, and once a task is configured {"facts", "task"}. A check that fails ends its task. The exit
-code is 0 if all is well and 2 otherwise. Nothing is written but into a temporary folder.
+reads {"tasks": [["fit", "--config", …], …], "ranks": 2, "thorough": false}, each task being the
+arguments of one `ired` command, and prints one JSON object a line: {"check", "task", "ok", "found",
+"remedy"}, and once a task is configured {"facts", "task"}. A check that fails ends its task. The
+exit code is 0 if all is well and 2 otherwise. Nothing is written but into a temporary folder.
 
 fit         configuration   parses and builds as `ired fit` does; the ranks can share a batch
-            checkpoint      (--resume) is read weights-only, fits the model, and has steps left to do
+            checkpoint      (--resume) is read weights-only, fits, and has steps left to do
             problems        are finite tensors of the shapes and type that the model takes
-            energy          is one finite scalar per row in every landscape, and depends on that row alone
-            gradient        has y's shape, is finite, and agrees with autograd and with a central difference of the energy
-            training        takes 3 steps with every callback and logger; each probe measures; the checkpoint written loads
-            probe           each probe of the callbacks measures that checkpoint, as `ired probe` does
+            energy          is one finite scalar per row in every landscape, of that row alone
+            gradient        has y's shape, is finite, agrees with autograd and a central difference
+            training        takes 3 steps with every callback and logger; probes measure; the
+                            checkpoint that was written loads
+            probe           each probe of the callbacks measures it, as `ired probe` does
             memory          (thorough) does not grow from step to step
             gpu             (thorough) how busy a GPU is with full batches, where there is one
 probe       arguments       parse; the probes they name can be built
@@ -50,11 +52,14 @@ def rehearse(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
     Parameters
     ----------
-    request : {"tasks": lists of arguments, "ranks": processes of the job, "thorough": bool}.
+    request : dict[str, Any]
+        {"tasks": lists of arguments, "ranks": processes of the job, "thorough": bool}.
 
     Yields
     ------
-    One mapping per check, and one with the facts of each task that is configured, as the module's text says.
+    dict[str, Any]
+        One mapping per check, and one with the facts of each task that is configured, as the
+        module's text says.
     """
     quiet()
     for number, (command, *arguments) in enumerate(request["tasks"]):

@@ -20,7 +20,10 @@ class Trial(NamedTuple):
 
 
 class TaskRehearsal:
-    """The checks of one task; `module` and `data` are there once its configuration and checkpoint are read."""
+    """The checks of one task.
+
+    `module` and `data` are there once its configuration and checkpoint are read.
+    """
 
     module: SolverModule
     data: TaskData
@@ -35,19 +38,19 @@ class TaskRehearsal:
         raise NotImplementedError
 
     def new_facts(self) -> dict[str, Any]:
-        """What was found of the task since this was last asked."""
+        """Return what was found of the task since this was last asked."""
         facts, self.facts = self.facts, {}
         return facts
 
     def contract(self, variants: list[Variant]) -> Iterator[Trial]:
-        """The checks of the task's problems and of the model's energy, if it has one."""
+        """Return the checks of the task's problems and of the model's energy, if it has one."""
         yield self.problems_check(variants)
         if isinstance(self.module, IREDModule):
             yield Trial("energy", lambda: check_energy(self._copy(), self.problems))
             yield Trial("gradient", lambda: check_gradient(self._copy(), self.problems))
 
     def problems_check(self, variants: list[Variant]) -> Trial:
-        """The check of the task's problems, which leaves a few of them in `problems`."""
+        """Return the check of the task's problems, which leaves a few of them in `problems`."""
 
         def check() -> str:
             self.problems, found = check_problems(self.data, self.module, variants)
@@ -56,7 +59,7 @@ class TaskRehearsal:
         return Trial("problems", check)
 
     def checkpoint_facts(self, checkpoint: Checkpoint | None) -> dict[str, Any]:
-        """The facts of a task that starts from a checkpoint, or from an energy that needs none."""
+        """Return the facts of a task that starts from a checkpoint, or needs none."""
         run = checkpoint.run if checkpoint else None
         return {
             "checkpoint": checkpoint.digest if checkpoint else None,

@@ -1,4 +1,4 @@
-"""What a report is about: runs in groups that differ in more than their seed, and what was measured on them."""
+"""What a report is about: groups of runs, and what was measured on them."""
 
 import json
 from collections.abc import Sequence
@@ -35,7 +35,10 @@ _LONGEST = 26  # letters of a name in a legend
 
 @dataclass(eq=False)
 class Group:
-    """Runs that agree in all settings but their seed; shown as one series with its spread, under a name short enough for a legend."""
+    """Runs that agree in all settings but their seed, shown as one series with its spread.
+
+    Its name is short enough for a legend.
+    """
 
     index: int
     runs: list[OpenedRun]
@@ -55,7 +58,7 @@ class Section:
     notes: list[str]
 
     def last(self) -> list[tuple[Group, list[xr.Dataset]]]:
-        """The last result of each run."""
+        """Return the last result of each run."""
         read = [
             (group, [r for s in series if (r := self._read(s, s.steps[-1])) is not None])
             for group, series in self.by_group
@@ -63,7 +66,7 @@ class Section:
         return [(group, results) for group, results in read if results]
 
     def over_steps(self, names: Sequence[str]) -> list[tuple[Group, list[xr.Dataset]]]:
-        """Some variables of each run's results, joined over `step`; nothing else is read."""
+        """Return some variables of each run's results, joined over `step`; nothing else is read."""
         found = []
         for group, series in self.by_group:
             joined = [d for s in series if (d := self._joined(s, names)) is not None]
@@ -117,7 +120,7 @@ class Section:
 
 
 def group_runs(runs: Sequence[OpenedRun]) -> list[Group]:
-    """Runs that agree in everything but seeds and places, in the order given."""
+    """Group runs that agree in everything but seeds and places, in the order given."""
     groups: dict[str, Group] = {}
     for run in runs:
         settings = {k: v for k, v in flat(run.config).items() if not _irrelevant(k)}
@@ -141,7 +144,10 @@ def group_runs(runs: Sequence[OpenedRun]) -> list[Group]:
 
 
 def sections(groups: Sequence[Group], notes: list[str]) -> list[Section]:
-    """What was measured, by probe, weights and settings; `notes` gathers what had to be skipped."""
+    """Gather what was measured, by probe, weights and settings.
+
+    `notes` is filled with what had to be skipped.
+    """
     found: dict[str, Section] = {}
     for group in groups:
         for run in group.runs:
@@ -169,7 +175,7 @@ def _irrelevant(key: str) -> bool:
 
 
 def _name(names: list[str]) -> str:
-    """The run's name, or what several have in common."""
+    """Return the run's name, or what several have in common."""
     if len(names) == 1:
         return _elided(names[0])
     common = commonprefix(names).rstrip("-_ .0123456789") or f"{names[0]} … {names[-1]}"  # noqa: RUF071 (letters, not folders)

@@ -1,4 +1,4 @@
-"""A figure: panels with a title and a caption, drawn as SVG for the page and as PNG, SVG and PDF for a paper."""
+"""A figure: panels with a title and a caption, drawn for the page and for a paper."""
 
 import io
 import re
@@ -24,7 +24,12 @@ class Panel:
 
     Attributes
     ----------
-    title : a few words. draw : draws it into axes. height : in units of the usual height.
+    title : str
+        A few words.
+    draw : Callable[[Axes], None]
+        Draws it into axes.
+    height : float
+        In units of the usual height.
     """
 
     title: str
@@ -38,8 +43,16 @@ class Figure:
 
     Attributes
     ----------
-    name : file name. title : what it shows. caption : on what, with units, and how to read it.
-    panels : its plots. table : the numbers behind it, if they are few.
+    name : str
+        File name.
+    title : str
+        What it shows.
+    caption : str
+        On what, with units, and how to read it.
+    panels : Sequence[Panel]
+        Its plots.
+    table : pd.DataFrame | None
+        The numbers behind it, if they are few.
     """
 
     name: str

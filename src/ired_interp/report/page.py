@@ -37,7 +37,8 @@ def gather(runs: Sequence[OpenedRun]) -> Report:
 
     Parameters
     ----------
-    runs : opened runs; those that differ in their seed alone become one group.
+    runs : Sequence[OpenedRun]
+        Opened runs; those that differ in their seed alone become one group.
 
     Raises
     ------
@@ -63,7 +64,8 @@ def write_page(report: Report, path: Path) -> Path:
 
     Returns
     -------
-    Its path.
+    Path
+        Its path.
     """
     drawn = [
         (figure, figure.svgs(), _html(figure.table)) for figure in track(report.figures, "page")
@@ -97,7 +99,7 @@ def write_page(report: Report, path: Path) -> Path:
 
 
 def save_figures(report: Report, folder: Path) -> list[Path]:
-    """Write every figure for a paper (PNG, SVG, PDF, and its numbers as CSV), with captions.md beside them."""
+    """Write every figure for a paper (PNG, SVG, PDF, CSV), with captions.md beside them."""
     paths = [path for figure in track(report.figures, "figures") for path in figure.save(folder)]
     captions = folder / "captions.md"
     with atomic(captions) as temporary:
@@ -109,7 +111,7 @@ def save_figures(report: Report, folder: Path) -> list[Path]:
 
 
 def _distinct(figures: Sequence[Figure]) -> list[Figure]:
-    """The figures, with a number behind names that come again (a probe with several settings)."""
+    """Put a number behind names that come again, as of a probe with several settings."""
     seen: dict[str, int] = {}
     distinct = []
     for figure in figures:
@@ -129,9 +131,10 @@ def _recoloured(svg: str, colours: dict[str, str]) -> str:
 def _html(table: pd.DataFrame | None) -> str | None:
     if table is None:
         return None
-    return table.to_html(
+    html: str = table.to_html(
         index=False, border=0, na_rep="–", float_format=lambda value: f"{value:.4g}"
     )
+    return html
 
 
 def _facts(run: OpenedRun, group: Group) -> dict[str, Any]:
@@ -152,7 +155,10 @@ def _facts(run: OpenedRun, group: Group) -> dict[str, Any]:
         "index": group.index,
         "task": f"{_short(task)}({size})",
         "model": _short((model.get("init_args") or {}).get("energy") or model),
-        "steps": f"{int(steps[-1]) if steps.size else 0} of {(config.get('trainer') or {}).get('max_steps', '?')}",
+        "steps": (
+            f"{int(steps[-1]) if steps.size else 0} of "
+            f"{(config.get('trainer') or {}).get('max_steps', '?')}"
+        ),
         "seed": config.get("seed_everything"),
         "differs": ", ".join(
             f"{k.replace('init_args.', '')} = {v}" for k, v in group.differences.items()

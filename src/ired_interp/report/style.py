@@ -1,4 +1,4 @@
-"""How figures look: colours that stay apart for every kind of colour vision, on light and on dark ground."""
+"""How figures look: colours that stay apart for every kind of colour vision and on any ground."""
 
 import re
 from typing import Any
@@ -70,17 +70,20 @@ RC: Any = {
 
 
 def series_colour(index: int) -> str:
-    """The colour of a group of runs."""
+    """Return the colour of a group of runs."""
     return list(_SERIES)[index % len(_SERIES)]
 
 
 def landscape_colour(k: int, landscapes: int) -> str:
-    """The colour of landscape k: dark for the sharpest, light for the smoothest (the other way round on dark ground)."""
+    """Return the colour of landscape k: dark for the sharpest, light for the smoothest.
+
+    On dark ground it is the other way round.
+    """
     return to_hex(colormaps["viridis"](0.82 * k / max(1, landscapes - 1)))
 
 
 def on_dark(svg: str) -> dict[str, str]:
-    """The colours that an SVG uses, each with its counterpart on dark ground."""
+    """Return the colours that an SVG uses, each with its counterpart on dark ground."""
     return {
         colour: _DARK[colour]
         for colour in sorted(set(re.findall(r"#[0-9a-f]{6}\b", svg)))
@@ -102,7 +105,7 @@ _DARK = _SERIES | _INKS | _ramp()
 
 
 def log_if_positive(axes: Axes, axis: str, *values: Any) -> None:
-    """Make an axis logarithmic where all finite values are positive and span more than a factor of five."""
+    """Make an axis logarithmic where values are positive and span more than a factor of five."""
     joined = (
         np.concatenate([np.ravel(np.asarray(v, float)) for v in values]) if values else np.array([])
     )
@@ -113,7 +116,10 @@ def log_if_positive(axes: Axes, axis: str, *values: Any) -> None:
 
 
 def plain_log_ticks(axes: Axes, axis: str) -> None:
-    """Write a logarithmic axis' ticks as numbers rather than powers, with a few between decades where there are few decades."""
+    """Write a logarithmic axis' ticks as numbers rather than powers.
+
+    Where there are few decades, a few stand between them.
+    """
     target = getattr(axes, f"{axis}axis")
     low, high = sorted(getattr(axes, f"get_{axis}lim")())
     reach = high / low if low > 0 else np.inf

@@ -1,4 +1,7 @@
-"""The page's first answers, in sentences with numbers: did it learn, is it better than trivial, what do the landscapes look like, what drifted."""
+"""The page's first answers, in sentences with numbers.
+
+Did it learn, is it better than trivial, what do the landscapes look like, what drifted?
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from ired_interp.evaluation import PERFECT
 from ired_interp.report.collect import Group, Section
 from ired_interp.report.figures.subspace_drift import compared, described, itself, labels
+from ired_interp.results.names import PERFECT
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Answer:
 
 
 def answers(groups: Sequence[Group], found: Sequence[Section]) -> list[Answer]:
-    """The four answers; a question that nothing measured speaks of says what to run."""
+    """Return the four answers; a question that nothing measured speaks of says what to run."""
     errors = _pick(found, "test_error") or _pick(found, "validation_error")
     hessian = _pick(found, "hessian_spectrum_y")
     drift = next(
@@ -53,7 +56,7 @@ def answers(groups: Sequence[Group], found: Sequence[Section]) -> list[Answer]:
 
 
 def trivial_floors(found: Sequence[Section]) -> dict[str, dict[str, float]]:
-    """The lowest error that needs no learning, by distribution: its name and value."""
+    """Return the lowest error that needs no learning, by distribution: its name and value."""
     section = _pick(found, "test_error") or _pick(found, "validation_error")
     floors: dict[str, dict[str, float]] = {}
     for _, results in section.last() if section else []:
@@ -88,14 +91,18 @@ def _learned(group: Group) -> str:
         if curves:
             first, last = (np.mean([float(c[i]) for c in curves]) for i in (0, -1))
             steps = int(curves[0]["step"][0]), int(curves[0]["step"][-1])
-            change = f"fell {first / last:.2g}-fold, from {first:.3g} at step {steps[0]} to {last:.3g} at step {steps[1]}"
+            change = (
+                f"fell {first / last:.2g}-fold, from {first:.3g} at step {steps[0]} "
+                f"to {last:.3g} at step {steps[1]}"
+            )
             change = (
                 change
                 if last < first
                 else f"did not fall: {first:.3g} at step {steps[0]}, {last:.3g} at step {steps[1]}"
             )
             sentences.append(
-                f"Validation error ({variant}) {change if steps[0] < steps[1] else f'was {last:.3g} at step {steps[1]}'}."
+                f"Validation error ({variant}) "
+                f"{change if steps[0] < steps[1] else f'was {last:.3g} at step {steps[1]}'}."
             )
     return " ".join(sentences)
 
@@ -155,7 +162,10 @@ def _landscapes(results: Sequence[xr.Dataset]) -> str:
 
     median, negative = mean("lambda_median"), float(mean("negative_share").mean())
     first, last = int(median["landscape"][0]), int(median["landscape"][-1])
-    shape = f"Median curvature {float(median[0]):.3g} in landscape {first} and {float(median[-1]):.3g} in landscape {last}"
+    shape = (
+        f"Median curvature {float(median[0]):.3g} in landscape {first} "
+        f"and {float(median[-1]):.3g} in landscape {last}"
+    )
     if "theory_median" in results[0]:
         exact = results[0]["theory_median"]
         shape += f", where a perfect model has {float(exact[0]):.3g} and {float(exact[-1]):.3g}"
@@ -167,7 +177,8 @@ def _landscapes(results: Sequence[xr.Dataset]) -> str:
     if "deviation" in results[0]:
         deviation = mean("deviation")
         worst = int(deviation["landscape"][int(deviation.argmax("landscape"))])
-        distance = f"{float(deviation.mean()):.0%} (RMS) from the exact ones, farthest in landscape {worst}"
+        share = f"{float(deviation.mean()):.0%}"
+        distance = f"{share} (RMS) from the exact ones, farthest in landscape {worst}"
         return f"{shape}; {curved}. Eigenvalues lie {distance} ({float(deviation.max()):.0%})."
     return f"{shape}; {curved}."
 
@@ -183,10 +194,11 @@ def _drifted(results: Sequence[xr.Dataset]) -> str:
         "training": f"Over training, from step {names[0]} to {names[-1]},",
         "landscapes": f"From landscape {names[0]} to {names[-1]}",
     }
-    what = f"the subspace of the {source.replace('hessian', 'Hessian')} in {'θ' if space == 'theta' else space}".replace(
-        "  ", " "
-    )
-    sentence = f"{over.get(axis, f'From snapshot {names[0]} to {names[-1]}')} {what} keeps an overlap of {kept:.2f}"
+    place = "θ" if space == "theta" else space
+    what = f"the subspace of the {source.replace('hessian', 'Hessian')} in {place}"
+    what = what.replace("  ", " ")  # of a source without a name
+    when = over.get(axis, f"From snapshot {names[0]} to {names[-1]}")
+    sentence = f"{when} {what} keeps an overlap of {kept:.2f}"
     marks = []
     noise = [float(found.mean()) for r in usable if (found := itself(r, "overlap")) is not None]
     if noise:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -12,16 +13,23 @@ _EMPTY = -1
 
 
 class Collection:
-    """Up to `capacity` vectors of N numbers, each with the step it belongs to, in a folder: vectors.npy, scales.npy, steps.npy, layout.json.
+    """Up to `capacity` vectors of N numbers, each with the step it belongs to, in a folder.
 
-    The files are preallocated; a vector is written before its step, and counts once its step is there, so a reader in another process, or one
-    that comes after a kill, sees whole vectors only. A vector is stored as its maximum norm and float16 shares of that, so none under- or overflows.
+    The files are vectors.npy, scales.npy, steps.npy and layout.json.
+
+    The files are preallocated; a vector is written before its step, and counts once its step is
+    there, so a reader in another process, or one that comes after a kill, sees whole vectors only.
+    A vector is stored as its maximum norm and float16 shares of that, so none under- or overflows.
 
     Parameters
     ----------
-    folder : where the files are, or will be.
-    layout : {name: length} of the vectors' parts, in order, when a new collection is made; an existing one is then gone on with.
-    capacity : vectors to make room for.
+    folder : Path
+        Where the files are, or will be.
+    layout : dict[str, int] | None
+        {name: length} of the vectors' parts, in order, when a new collection is made; an existing
+        one is then gone on with.
+    capacity : int
+        Vectors to make room for.
 
     Raises
     ------
@@ -33,7 +41,7 @@ class Collection:
         self, folder: Path, layout: dict[str, int] | None = None, capacity: int = 0
     ) -> None:
         self.folder, description = folder, folder / "layout.json"
-        mode = "r"
+        mode: Literal["r", "r+"] = "r"
         if layout is not None:
             mode = "r+"
             if not description.exists():
@@ -43,12 +51,13 @@ class Collection:
                 f"{folder} holds no collection of vectors (no layout.json); check the path."
             )
         self.layout: dict[str, int] = json.loads(description.read_text())
-        self._vectors = np.load(folder / "vectors.npy", mmap_mode=mode, allow_pickle=False)  # type: ignore[arg-type]
-        self._scales = np.load(folder / "scales.npy", mmap_mode=mode, allow_pickle=False)  # type: ignore[arg-type]
-        self._steps = np.load(folder / "steps.npy", mmap_mode=mode, allow_pickle=False)  # type: ignore[arg-type]
+        self._vectors = np.load(folder / "vectors.npy", mmap_mode=mode, allow_pickle=False)
+        self._scales = np.load(folder / "scales.npy", mmap_mode=mode, allow_pickle=False)
+        self._steps = np.load(folder / "steps.npy", mmap_mode=mode, allow_pickle=False)
         if layout is not None and (layout != self.layout or capacity != self.capacity):
             raise InputError(
-                f"the collection in {folder} was made for other vectors; choose another folder or remove it."
+                f"the collection in {folder} was made for other vectors; choose another folder or "
+                "remove it."
             )
 
     def _create(self, layout: dict[str, int], capacity: int) -> None:
@@ -58,13 +67,15 @@ class Collection:
             "scales": ((capacity,), np.float32),
         }
         for name, (shape, dtype) in shapes.items():
-            np.lib.format.open_memmap(self.folder / f"{name}.npy", "w+", dtype, shape).flush()
+            path = self.folder / f"{name}.npy"
+            np.lib.format.open_memmap(path, "w+", dtype, shape).flush()  # type: ignore[no-untyped-call]
         np.save(self.folder / "steps.npy", np.full(capacity, _EMPTY, np.int64))
         with atomic(self.folder / "layout.json") as temporary:
             temporary.write_text(json.dumps(layout))
 
     @property
     def capacity(self) -> int:
+        """How many vectors there is room for."""
         return len(self._steps)
 
     @property
@@ -97,10 +108,17 @@ class Collection:
     def __getitem__(self, rows: int | slice) -> np.ndarray:
         """Vectors (N,) or (rows, N) in float32."""
         scales: np.ndarray = self._scales[: len(self)][rows]
-        return self._vectors[: len(self)][rows].astype(np.float32) * scales[..., None]
+        shares: np.ndarray = self._vectors[: len(self)][rows]
+        return shares.astype(np.float32) * scales[..., None]
 
     def part(self, name: str) -> slice:
-        """Where a part of the layout lies in a vector."""
+        """Where a part of the layout lies in a vector.
+
+        Raises
+        ------
+        InputError
+            If there is no such part.
+        """
         names = list(self.layout)
         if name not in names:
             raise InputError(f"the vectors have no part {name!r}; there are {', '.join(names)}.")

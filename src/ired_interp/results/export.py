@@ -13,12 +13,13 @@ Format = Literal["csv", "parquet"]
 
 
 def tables(result: xr.Dataset) -> dict[str, pd.DataFrame]:
-    """A dataset as tidy tables, one for each set of dimensions that its variables have.
+    """Return a dataset as tidy tables, one for each set of dimensions that its variables have.
 
     Returns
     -------
-    Tables by their dimensions joined with "-" ("landscape", "landscape-problem-rank", …; "values" for numbers without any): one column per
-    dimension, one per variable.
+    dict[str, pd.DataFrame]
+        Tables by their dimensions joined with "-" ("landscape", "landscape-problem-rank", …;
+        "values" for numbers without any): one column per dimension, one per variable.
     """
     groups: dict[tuple[str, ...], list[str]] = {}
     for name, variable in result.data_vars.items():
@@ -40,13 +41,17 @@ def export(result: xr.Dataset, folder: str | Path, format: Format = "csv") -> li
 
     Parameters
     ----------
-    result : any result, or a series over steps.
-    folder : where to; each file is named after its table's dimensions.
-    format : "csv", or "parquet" (needs `pip install ired-interp[parquet]`).
+    result : xr.Dataset
+        Any result, or a series over steps.
+    folder : str | Path
+        Where to; each file is named after its table's dimensions.
+    format : Format
+        "csv", or "parquet" (needs `pip install ired-interp[parquet]`).
 
     Returns
     -------
-    The files.
+    list[Path]
+        The files.
 
     Raises
     ------
@@ -72,5 +77,6 @@ def _write_parquet(table: pd.DataFrame, path: Path) -> None:
         table.to_parquet(path, index=False)
     except ImportError:
         raise InputError(
-            "Parquet files need pyarrow, which is not installed; run `pip install ired-interp[parquet]`."
+            "Parquet files need pyarrow, which is not installed; run `pip install "
+            "ired-interp[parquet]`."
         ) from None

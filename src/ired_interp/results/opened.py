@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from ired_interp.errors import InputError
+from ired_interp.files import read_yaml
 from ired_interp.results.run import Run, open_run
 from ired_interp.results.series import Series, flat
 
@@ -20,11 +21,14 @@ _CHANGING = (
 
 
 class OpenedRun:
-    """What a run has logged and measured so far; it may still be running. Nothing is read before it is asked for.
+    """What a run, which may be running still, has logged and measured so far.
+
+    Nothing is read before it is asked for.
 
     Parameters
     ----------
-    run : its folder.
+    run : Run
+        Its folder.
     """
 
     def __init__(self, run: Run) -> None:
@@ -43,8 +47,6 @@ class OpenedRun:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The resolved configuration."""
-        from ired_interp.config import read_yaml
-
         return read_yaml(self.run.config)
 
     @cached_property
@@ -59,7 +61,10 @@ class OpenedRun:
 
     @cached_property
     def series(self) -> list[Series]:
-        """Everything measured, one series per probe, weights and settings; the newest file where a step was measured twice."""
+        """Everything measured, one series per probe, weights and settings.
+
+        Where a step was measured twice, the newest file holds.
+        """
         found: dict[str, Series] = {}
         for path, head in self._heads.items():
             if "failed" in head:
@@ -129,12 +134,14 @@ class OpenedRun:
         ]
 
     def find(self, probe: str, weights: str | None = None, **settings: Any) -> Series:
-        """The series of a probe.
+        """Return the series of a probe.
 
         Parameters
         ----------
-        probe : its label.
-        weights, settings : to choose where there are several; names may leave out what stands before the last dot.
+        probe : str
+            Its label.
+        weights, settings : str | None, Any
+            To choose where there are several; names may leave out what stands before the last dot.
 
         Raises
         ------
@@ -144,14 +151,16 @@ class OpenedRun:
         named = [s for s in self.series if s.probe == probe]
         if not named:
             raise InputError(
-                f"run {self.name} holds no result {probe!r}; it has {', '.join(self.probes) or 'none yet'}."
+                f"run {self.name} holds no result {probe!r}; it has "
+                f"{', '.join(self.probes) or 'none yet'}."
             )
         fits = [s for s in named if weights in (None, s.weights) and _agrees(s.settings, settings)]
         if len(fits) == 1:
             return fits[0]
         choices = " | ".join(describe(s, named) for s in named)
         raise InputError(
-            f"{len(fits)} series of {probe} in run {self.name} fit; choose with find({probe!r}, …): {choices}."
+            f"{len(fits)} series of {probe} in run {self.name} fit; choose with find({probe!r}, "
+            f"…): {choices}."
         )
 
     def __getitem__(self, probe: str) -> xr.Dataset:
@@ -170,7 +179,8 @@ class OpenedRun:
             )
         lines += [f"  {series!r}: {_shape(series.last)}" for series in self.series]
         lines.append(
-            f"  checkpoints: {', '.join(p.name for p in sorted(self.run.checkpoints.glob('*.ckpt'))) or 'none'}"
+            "  checkpoints: "
+            f"{', '.join(p.name for p in sorted(self.run.checkpoints.glob('*.ckpt'))) or 'none'}"
         )
         lines += [f"  skipped: {sentence}" for sentence in self.skipped]
         return "\n".join(lines)
@@ -195,11 +205,14 @@ def open_results(path: str | Path) -> OpenedRun:
 
     Parameters
     ----------
-    path : a run's folder, runs/<experiment>/<name>.
+    path : str | Path
+        A run's folder, runs/<experiment>/<name>.
 
     Returns
     -------
-    OpenedRun with `metrics`, `series`, `landscapes`, `checkpoints`, `skipped`; `opened["hessian_spectrum_y"]` is a labelled dataset over steps.
+    OpenedRun
+        OpenedRun with `metrics`, `series`, `landscapes`, `checkpoints`, `skipped`;
+        `opened["hessian_spectrum_y"]` is a labelled dataset over steps.
 
     Raises
     ------
@@ -210,7 +223,7 @@ def open_results(path: str | Path) -> OpenedRun:
 
 
 def describe(series: Series, among: list[Series]) -> str:
-    """What sets a series apart from others of the same probe."""
+    """Return what sets a series apart from others of the same probe."""
     parts = {"weights": series.weights} | series.settings
     others = [{"weights": s.weights} | s.settings for s in among]
     return (
@@ -220,7 +233,10 @@ def describe(series: Series, among: list[Series]) -> str:
 
 
 def _head(path: Path) -> dict[str, Any]:
-    """What a result is of, without its arrays. A file that was cut short cannot be opened and fails here."""
+    """Return what a result is of, without its arrays.
+
+    A file that was cut short cannot be opened and fails here.
+    """
     with h5py.File(path) as file:
         head = {name: file.attrs[name] for name in ("probe", "step", "weights", "settings")}
         if "failed" in file.attrs:

@@ -9,7 +9,10 @@ from pathlib import Path
 
 @cache
 def provenance() -> dict[str, dict[str, str]]:
-    """Versions of this program and of what computes for it, and the git commit of its source where there is one."""
+    """Return versions of this program and of what computes for it, and its git commit.
+
+    There is a commit where the source lies in a repository of its own.
+    """
     packages = ("ired-interp", "torch", "lightning", "numpy")
     versions = {name: version(name) for name in packages} | {"python": platform.python_version()}
     commit = _commit()

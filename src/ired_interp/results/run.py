@@ -15,7 +15,7 @@ LAST = "last.ckpt"
 
 @dataclass(frozen=True)
 class Run:
-    """A folder runs/<experiment>/<name>/.
+    """The folder runs/<experiment>/<name>/.
 
     It holds config.yaml, checkpoints/, metrics/version_<n>/metrics.csv and results/<probe>/*.nc;
     where training imported modules of the user's own, modules.txt says from which folders.
@@ -25,14 +25,17 @@ class Run:
 
     @property
     def config(self) -> Path:
+        """The file of the resolved configuration."""
         return self.path / "config.yaml"
 
     @property
     def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
         return self.path / "checkpoints"
 
     @property
     def results(self) -> Path:
+        """The folder of results."""
         return self.path / "results"
 
     @property
@@ -47,7 +50,7 @@ class Run:
                 temporary.write_text("".join(f"{folder.resolve()}\n" for folder in folders))
 
     def module_folders(self) -> list[Path]:
-        """The folders kept, as far as they exist on this machine and outside of the run."""
+        """Return the folders kept, as far as they exist on this machine and outside of the run."""
         if not self.modules.is_file():
             return []
         folders = [Path(line) for line in self.modules.read_text().splitlines()]
@@ -66,13 +69,16 @@ class Run:
 
     @property
     def begun(self) -> bool:
-        """Whether training has left anything: a checkpoint, which is there from before the first step, or, without it, metrics or results."""
+        """Whether training has left anything: a checkpoint, metrics or results.
+
+        A checkpoint is there from before the first step.
+        """
         return (
             (self.checkpoints / LAST).is_file() or bool(self.metrics()) or bool(self.result_files())
         )
 
     def last_checkpoint(self) -> Path:
-        """The newest checkpoint, preferring last.ckpt.
+        """Return the newest checkpoint, preferring last.ckpt.
 
         Raises
         ------
@@ -83,7 +89,8 @@ class Run:
         if last.is_file():
             return last
         raise InputError(
-            f"run {self.path} holds no checkpoint {last}; if training never began, start it: ired fit --resume {self.path}; "
+            f"run {self.path} holds no checkpoint {last}; if training never began, start it: ired "
+            f"fit --resume {self.path}; "
             "if the file was lost, start another run."
         )
 
@@ -92,7 +99,10 @@ class Run:
         return sorted(self.results.glob("*/*.nc"))
 
     def metrics(self) -> dict[int, dict[str, float]]:
-        """Logged metrics by step (updates done). Where a resumed run logged a step again, the later value holds."""
+        """Read the logged metrics by step (updates done).
+
+        Where a resumed run logged a step again, the later value holds.
+        """
         merged: dict[int, dict[str, float]] = {}
         versions = sorted(
             self.path.glob("metrics/version_*/metrics.csv"),
@@ -115,13 +125,13 @@ class Run:
 
 
 def default_name() -> str:
-    """A name for a run that was given none: the cluster's job, or the date and time."""
+    """Return a name for a run that was given none: the cluster's job, or the date and time."""
     job = os.environ.get("SLURM_JOB_ID")
     return f"job-{job}" if job else time.strftime("%Y-%m-%d_%H-%M-%S")
 
 
 def open_run(path: str | Path) -> Run:
-    """The run in a folder.
+    """Return the run in a folder.
 
     Raises
     ------
@@ -131,13 +141,14 @@ def open_run(path: str | Path) -> Run:
     run = Run(Path(path))
     if not run.config.is_file():
         raise InputError(
-            f"{path} is not a run folder (it has no config.yaml); `ired runs` lists the runs there are."
+            f"{path} is not a run folder (it has no config.yaml); `ired runs` lists the runs there "
+            "are."
         )
     return run
 
 
 def find_runs(root: Path) -> list[Run]:
-    """Runs below a folder, oldest configuration first."""
+    """Find the runs below a folder, oldest configuration first."""
     files = [
         p for p in root.glob("**/config.yaml") if not p.parent.name.startswith(".")
     ]  # hidden: still being made

@@ -19,9 +19,15 @@ class Series:
 
     Attributes
     ----------
-    probe : the result's label. weights : "average" or "raw".
-    settings : what set the measurement, flat ("probe.point", "variant", …), without the checkpoint, which changes from step to step.
-    files : result files by step (updates done), ascending.
+    probe : str
+        The result's label.
+    weights : str
+        "average" or "raw".
+    settings : dict[str, Any]
+        What set the measurement, flat ("probe.point", "variant", …), without the checkpoint, which
+        changes from step to step.
+    files : dict[int, Path]
+        Result files by step (updates done), ascending.
     """
 
     probe: str
@@ -35,7 +41,7 @@ class Series:
         return list(self.files)
 
     def at(self, step: int, names: Sequence[str] | None = None) -> xr.Dataset:
-        """The result at one step, or only some of its variables.
+        """Return the result at one step, or only some of its variables.
 
         Raises
         ------
@@ -74,7 +80,8 @@ class Series:
             )
         except ValueError as error:
             raise InputError(
-                f"the steps of {self.probe} have shapes that do not join ({error}); take one with at(step)."
+                f"the steps of {self.probe} have shapes that do not join ({error}); take one with "
+                "at(step)."
             ) from None
         joined.attrs.pop("step", None)
         return joined
@@ -84,7 +91,10 @@ class Series:
 
 
 def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings under dotted names; a YAML text under "config" counts as nested, and None as absent."""
+    """Put nested settings under dotted names.
+
+    A YAML text under "config" counts as nested, and None as absent.
+    """
     found: dict[str, Any] = {}
     for key, value in settings.items():
         name = f"{prefix}{key}"

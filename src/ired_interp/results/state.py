@@ -1,4 +1,4 @@
-"""Whether a run is running, done, stopped or dead; kept in its folder, so that any process can tell."""
+"""Whether a run is running, done, stopped or dead, kept in its folder for any process to tell."""
 
 import json
 import os
@@ -18,7 +18,15 @@ _SILENT_SECONDS = 900  # without a sign of life, where the process itself cannot
 
 @contextmanager
 def recorded(run: Run) -> Iterator[None]:
-    """Keep the state of a run while the block trains it: running, then done, stopped or failed."""
+    """Keep the state of a run while the block trains it: running, then done, stopped or failed.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        As the block raised it, after the run is marked as stopped.
+    Interrupted
+        As the block raised it, after the run is marked as stopped.
+    """
     _write(run, "running")
     try:
         yield
@@ -32,7 +40,10 @@ def recorded(run: Run) -> Iterator[None]:
 
 
 def state(run: Run) -> str:
-    """The run's state in a word or two: running, done, stopped, failed (with the reason), killed, or how long it has been silent."""
+    """Return the run's state in a word or two.
+
+    It is running, done, stopped, failed (with the reason), killed, or how long it has been silent.
+    """
     try:
         kept = json.loads((run.path / _FILE).read_text())
     except (OSError, ValueError):

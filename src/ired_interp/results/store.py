@@ -17,7 +17,7 @@ from ired_interp.files import atomic
 
 @dataclass(frozen=True)
 class ResultKey:
-    """What a result is of: the probe's name, the number of updates done, the weights, and everything else that set it (JSON values)."""
+    """What a result is of: probe, step, weights, and all else that set it."""
 
     name: str
     step: int
@@ -26,7 +26,7 @@ class ResultKey:
 
     @property
     def filename(self) -> str:
-        """Equal labels give equal names, so measuring again replaces a result by itself and nothing else."""
+        """Its file's name; equal keys have equal names, so a result is replaced by itself alone."""
         digest = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:8]
         return f"step-{self.step:08d}_{self.weights}_{digest}.nc"
 
@@ -42,7 +42,9 @@ def write_result(
 
     Returns
     -------
-    Its path, folder/<name>/step-<step>_<weights>_<digest of the settings>.nc. A finished result is never replaced by a failed one.
+    Path
+        Its path, folder/<name>/step-<step>_<weights>_<digest of the settings>.nc. A finished result
+        is never replaced by a failed one.
     """
     path = label.path(folder)
     if "failed" in result.attrs and path.exists() and "failed" not in read_result(path).attrs:
@@ -58,12 +60,12 @@ def write_result(
 
 
 def failed_result(reason: str) -> xr.Dataset:
-    """The result of a measurement that did not succeed: no data, and the reason in `failed`."""
+    """Make the result of a measurement that failed: no data, and the reason in `failed`."""
     return xr.Dataset(attrs={"failed": reason})
 
 
 def read_result(path: Path, names: Sequence[str] | None = None) -> xr.Dataset:
-    """A result in memory, or only those of the named variables that it has.
+    """Return a result in memory, or only those of the named variables that it has.
 
     Raises
     ------
@@ -85,7 +87,7 @@ def read_result(path: Path, names: Sequence[str] | None = None) -> xr.Dataset:
 
 
 def _read_some(path: Path, names: Sequence[str]) -> xr.Dataset:
-    """Named variables of a result with their labels, several times faster than opening the whole of it as a dataset."""
+    """Read named variables with their labels, several times faster than a whole dataset."""
     variables: dict[str, Any] = {}
     labels: dict[str, Any] = {}
     with h5py.File(path) as file:

@@ -20,7 +20,7 @@ from ired_interp.spectra.operator import SymmetricOperator
 from ired_interp.spectra.plan import plan_lanczos
 from ired_interp.spectra.progress import Progress
 from ired_interp.spectra.vectors import norm
-from ired_interp.stopping import unbroken
+from ired_interp.stopping import uninterruptible
 
 _CLOSE = 4.0  # neighbours within this many tolerances are asked for residuals smaller by as much
 _LOSS = 0.3  # loss of orthogonality that is let be, as a share of the residual asked for
@@ -285,7 +285,7 @@ def lanczos(
     trend, last_look = _Trend(), 0
     try:
         while stopped is None:
-            with unbroken() as interrupted:
+            with uninterruptible() as interrupted:
                 exhausted = not run.krylov.pending and not run.krylov.inject()
                 if not exhausted:
                     if len(run.krylov) >= plan.capacity:

@@ -1,4 +1,4 @@
-"""Figures by the label of the result that they draw; a result without one of its own is shown as a table."""
+"""Figures by the label of the result they draw; a result without one is shown as a table."""
 
 import json
 from collections.abc import Callable
@@ -39,13 +39,13 @@ def rank(label: str) -> int:
 
 
 def figures_of(section: Section) -> list[Figure]:
-    """The figures of one measurement."""
+    """Return the figures of one measurement."""
     key = _key(section.probe)
     return FIGURES[key](section) if key else generic.figures(section)
 
 
 def figures_of_file(path: Path) -> list[Figure]:
-    """The figures of one result in a run's folder, by itself."""
+    """Return the figures of one result in a run's folder, by itself."""
     result = read_result(path, [])
     probe, step, weights = (result.attrs[name] for name in ("probe", "step", "weights"))
     settings = flat(json.loads(result.attrs["settings"]))

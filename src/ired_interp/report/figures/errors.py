@@ -1,4 +1,4 @@
-"""Errors on a fixed set of problems, beside what trivial and perfect predictors score on the same set."""
+"""Errors on a fixed set of problems, beside those of trivial and perfect predictors."""
 
 from collections.abc import Callable, Sequence
 
@@ -41,10 +41,14 @@ def figures(section: Section) -> list[Figure]:
     several = any(len(results) > 1 for _, results in data)
     bars = "the range from the lowest to the highest seed" if several else "two standard errors"
     caption = (
-        f"Mean squared error per entry of y on {first.attrs.get('problems', '?')} {split} problems of {first.attrs.get('task', 'the task')}, "
-        f"logarithmic; left is better. Filled: the model, after 5, 10, … inner steps per landscape where several are shown; bars span "
-        f"{bars}. Open: predictors that need no learning, and the exact energy where it is known (an arrow: farther left). "
-        f"Trained on the {first.attrs.get('trained_on', 'same')} distribution; {section.weights} weights."
+        f"Mean squared error per entry of y on {first.attrs.get('problems', '?')} {split} problems "
+        f"of {first.attrs.get('task', 'the task')}, "
+        "logarithmic; left is better. Filled: the model, after 5, 10, … inner steps per landscape "
+        "where several are shown; bars span "
+        f"{bars}. Open: predictors that need no learning, and the exact energy where it is known "
+        "(an arrow: farther left). "
+        f"Trained on the {first.attrs.get('trained_on', 'same')} distribution; {section.weights} "
+        "weights."
     )
     numbers = pd.DataFrame(
         table, columns=["distribution", "predictor", "mean squared error", "half width of bar"]

@@ -11,7 +11,7 @@ _MOST_ROWS = 60
 
 
 def figures(section: Section) -> list[Figure]:
-    """A table of the last result of each run."""
+    """Return a table of the last result of each run."""
     rows = []
     for group, results in section.last():
         for result in results:
@@ -26,7 +26,10 @@ def figures(section: Section) -> list[Figure]:
         if len(table) > _MOST_ROWS
         else ""
     )
-    caption = f"Measured {section.points()}. Variables with further dimensions are given as mean and range over these.{more}"
+    caption = (
+        f"Measured {section.points()}. Variables with further dimensions are given as mean and "
+        f"range over these.{more}"
+    )
     return [
         Figure(section.probe, section.probe.replace("_", " "), caption, (), table.head(_MOST_ROWS))
     ]

@@ -41,18 +41,21 @@ def by_problem(section: Section) -> list[Figure]:
         title = "do landscapes pull the same way?"
         panels.append(Panel(title, lambda axes: matrix(axes, cosines, names, -1, 1, "landscape k")))
     caption = (
-        f"The gradient of the training loss in the weights θ, of each problem and landscape, measured {section.points()}. Noise scale: trace of the "
-        "gradients' covariance over the squared mean gradient, the batch size beyond which averaging helps "
+        "The gradient of the training loss in the weights θ, of each problem and landscape, "
+        f"measured {section.points()}. Noise scale: trace of the "
+        "gradients' covariance over the squared mean gradient, the batch size beyond which "
+        "averaging helps "
         "little; left out where the mean cannot be told from "
         "noise. Participation ratio (Σλ)²/Σλ² of the "
-        f"covariance. Matrix: cosine between the mean gradients of two landscapes ({data[0][0].name}); random directions give "
+        "covariance. Matrix: cosine between the mean gradients of two landscapes "
+        f"({data[0][0].name}); random directions give "
         f"0 ± {float(first.get('cosine_chance', np.nan)):.1g}. Cosines and ranks have no unit."
     )
     return [Figure(section.probe, "Gradients in the weights", caption, panels)]
 
 
 def over_training(section: Section) -> list[Figure]:
-    """What the gradients of training itself say, against steps, and by layer at the end."""
+    """Return what the gradients of training itself say, against steps, and by layer at the end."""
     over = section.over_steps(_NAMES)
     if not over:
         return []
@@ -74,8 +77,10 @@ def over_training(section: Section) -> list[Figure]:
     caption = (
         "Gradients of the loss that training computed anyway (raw weights), "
         f"{section.settings.get('window', '?')} consecutive batches of {batch} problems at a time, "
-        "against training steps (updates done). Noise scale tr Σ/‖G‖², in problems: above the batch size, steps are mostly noise (dashed: the "
-        "batch); infinite where the batches' mean cannot be told from noise. By layer: √(‖G‖²/tr Σ) of one "
+        "against training steps (updates done). Noise scale tr Σ/‖G‖², in problems: above the "
+        "batch size, steps are mostly noise (dashed: the "
+        "batch); infinite where the batches' mean cannot be told from noise. By layer: √(‖G‖²/tr "
+        "Σ) of one "
         "problem; 0 where the mean gradient cannot be told from noise."
     )
     return [Figure(section.probe, "Gradients during training", caption, panels)]

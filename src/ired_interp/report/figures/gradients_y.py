@@ -48,9 +48,11 @@ def figures(section: Section) -> list[Figure]:
         else "two standard errors over problems"
     )
     caption = (
-        f"The gradient g = ∂E/∂y, measured {section.points()}. A perfect model's g is the mean of the noise ε "
+        f"The gradient g = ∂E/∂y, measured {section.points()}. A perfect model's g is the mean of "
+        "the noise ε "
         "given the noised answer, so ‖g‖²/d and ⟨g, ε⟩/d "
-        f"both have the exact value shown (1 where x fixes y), and the cosine is near 1. Bars: {bars}. Effective rank: (Σλ)²/Σλ² of the gradients' "
+        "both have the exact value shown (1 where x fixes y), and the cosine is near 1. Bars: "
+        f"{bars}. Effective rank: (Σλ)²/Σλ² of the gradients' "
         "covariance. All without units (energy / y, with y of unit noise)."
     )
     return [Figure(section.probe, "Energy gradients in y", caption, panels)]

@@ -1,4 +1,4 @@
-"""Hessian of a training objective in the weights: density with its band, outer eigenvalues, where the gradient lies, over training."""
+"""Hessian of a training objective in the weights, at the last step and over training."""
 
 from collections.abc import Callable, Sequence
 
@@ -52,11 +52,16 @@ def figures(section: Section) -> list[Figure]:
         else f" Landscapes are shown for {data[0][0].name}."
     )
     caption = (
-        f"Hessian of the {objective} in all {int(first['parameters'].values.ravel()[0])} weights θ, "
-        f"{section.settings.get('problems', '?')} problems of the {section.settings.get('variant', 'same')} distribution, "
-        f"{section.weights} weights, after {int(first.attrs['step'])} steps. Density by stochastic Lanczos quadrature, band: 95 % over "
-        "random vectors, ticks: eigenvalues found. Outer eigenvalues by Lanczos, bars: residuals ‖Hv − λv‖, within which an eigenvalue lies. "
-        "Share of the gradient: cos² between the gradient and each eigenvector. Trace: with its 95 % interval. Units: "
+        f"Hessian of the {objective} in all {int(first['parameters'].values.ravel()[0])} weights "
+        "θ, "
+        f"{section.settings.get('problems', '?')} problems of the "
+        f"{section.settings.get('variant', 'same')} distribution, "
+        f"{section.weights} weights, after {int(first.attrs['step'])} steps. Density by stochastic "
+        "Lanczos quadrature, band: 95 % over "
+        "random vectors, ticks: eigenvalues found. Outer eigenvalues by Lanczos, bars: residuals "
+        "‖Hv − λv‖, within which an eigenvalue lies. "
+        "Share of the gradient: cos² between the gradient and each eigenvector. Trace: with its 95 "
+        "% interval. Units: "
         f"objective / θ². “mixed”: landscapes drawn as in training.{shown}"
     )
     which = ", by landscape" if first.sizes["landscape"] > 1 else ", landscapes as in training"

@@ -1,4 +1,4 @@
-"""Hessian spectra in y: measured beside the exact spectrum of a perfect model, landscape by landscape."""
+"""Hessian spectra in y, landscape by landscape, beside those of a perfect model."""
 
 from collections.abc import Callable, Sequence
 
@@ -24,7 +24,10 @@ def figures(section: Section) -> list[Figure]:
         return []
     step = max(int(r.attrs["step"]) for _, results in data for r in results)
     sizes = data[0][1][0].sizes
-    where = f"{section.points()}, after {step} steps; d = {sizes['rank']} eigenvalues per problem and landscape"
+    where = (
+        f"{section.points()}, after {step} steps; d = {sizes['rank']} eigenvalues per problem and "
+        "landscape"
+    )
     panels = [Panel("eigenvalues by landscape", lambda axes: _quantiles(axes, data))]
     panels += [Panel(f"density, {g.name}", _ridges(results)) for g, results in data[:_MOST_RIDGES]]
     final = Figure(
@@ -32,9 +35,11 @@ def figures(section: Section) -> list[Figure]:
         "Hessian of the energy in y: the shape of the ten landscapes"
         if sizes["landscape"] == 10
         else "Hessian of the energy in y",
-        f"Eigenvalues λ of ∂²E/∂y² {where}; k = 0 is the sharpest landscape, where inference ends. First: "
+        f"Eigenvalues λ of ∂²E/∂y² {where}; k = 0 is the sharpest landscape, where inference ends. "
+        "First: "
         "median (marker), middle half (thick) and 90 % "
-        "(thin) of all eigenvalues. Then: their distribution, each landscape scaled to the same height. Short "
+        "(thin) of all eigenvalues. Then: their distribution, each landscape scaled to the same "
+        "height. Short "
         "bars and lines: the exact spectrum of a "
         "perfectly trained model, where the task has one.",
         panels,
@@ -162,9 +167,11 @@ def _evolution(section: Section) -> list[Figure]:
         else "; no eigenvalue is negative"
     )
     caption = (
-        f"Measured {section.points()}. Median over problems and ranks of the eigenvalues of ∂²E/∂y² against "
+        f"Measured {section.points()}. Median over problems and ranks of the eigenvalues of "
+        "∂²E/∂y² against "
         "training steps, one line a landscape; "
-        "bars at the right edge: its exact value for a perfect model. Then, at the last step, by landscape: the root mean square of λ/λ_exact − 1, "
+        "bars at the right edge: its exact value for a perfect model. Then, at the last step, by "
+        "landscape: the root mean square of λ/λ_exact − 1, "
         f"eigenvalue by eigenvalue{negative}. Units of λ: energy / y²."
     )
     return [

@@ -20,7 +20,7 @@ def spread_line(
     along: str = "step",
     marked: bool = False,
 ) -> None:
-    """The mean of a group's curves over `along`, and where they are several, a band from the lowest to the highest."""
+    """Draw the mean of a group's curves, and of several a band from the lowest to the highest."""
     joined = xr.concat(
         [c.dropna(along) for c in curves], "run", join="outer", coords="minimal", compat="override"
     )
@@ -48,7 +48,10 @@ def by_landscape(
     exact: str | None = None,
     percent: bool = False,
 ) -> None:
-    """A variable over landscape: of one run with two standard errors where they are known, of several as mean with lowest and highest.
+    """Draw a variable over landscape.
+
+    Of one run with two standard errors where they are known, of several as mean with lowest and
+    highest.
 
     `exact` names the variable that holds a perfect model's value.
     """
@@ -106,7 +109,7 @@ def matrix(
     high: float,
     label: str,
 ) -> None:
-    """A square matrix with its scale: cividis from 0, or blue to red around 0."""
+    """Return a square matrix with its scale: cividis from 0, or blue to red around 0."""
     image = axes.imshow(
         values,
         vmin=low,
@@ -126,7 +129,7 @@ def matrix(
 
 
 def thinned(curve: xr.DataArray, along: str) -> xr.DataArray:
-    """A long curve averaged over equal stretches, so that a page stays small."""
+    """Return a long curve averaged over equal stretches, so that a page stays small."""
     factor = int(np.ceil(curve.sizes[along] / _MOST_POINTS))
     if factor == 1:
         return curve
@@ -134,7 +137,7 @@ def thinned(curve: xr.DataArray, along: str) -> xr.DataArray:
 
 
 def legend(axes: Axes, groups: Sequence[Group]) -> None:
-    """A legend, where there is something to tell apart."""
+    """Return a legend, where there is something to tell apart."""
     handles, labels = axes.get_legend_handles_labels()
     if len(handles) > 1 or len(groups) > 1:
         axes.legend(handles, labels)

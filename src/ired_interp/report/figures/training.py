@@ -47,7 +47,8 @@ def figures(groups: Sequence[Group], floors: Floors) -> list[Figure]:
         else ""
     )
     caption = (
-        "Against training steps (updates done). Validation: mean squared error of the model's answers (averaged weights) per entry of y; dashed, the "
+        "Against training steps (updates done). Validation: mean squared error of the model's "
+        "answers (averaged weights) per entry of y; dashed, the "
         "floors that trivial predictors reach on the test set." + seeds
     )
     return [Figure("training", "Training and validation curves", caption, panels)]

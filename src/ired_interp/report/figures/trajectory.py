@@ -67,11 +67,14 @@ def figures(section: Section) -> list[Figure]:
     caption = (
         f"Inference from noise through landscapes k = {int(first['landscape'][0])} … "
         f"{int(first['landscape'][-1])}, {inner} inner steps in each (k below the "
-        f"axis), mean over {first.sizes['problem']} problems of the {section.settings.get('variant', 'same')} "
+        f"axis), mean over {first.sizes['problem']} problems of the "
+        f"{section.settings.get('variant', 'same')} "
         f"distribution, {section.weights} weights, after "
-        f"{int(first.attrs['step'])} training steps. Error: of y/√ᾱₖ against y*. Contraction, in a landscape's "
+        f"{int(first.attrs['step'])} training steps. Error: of y/√ᾱₖ against y*. Contraction, in a "
+        "landscape's "
         "first inner step: of the distance e to "
-        "the minimum of a perfect model, and of the gradient g, beside 1 − ηλ from the curvature measured "
+        "the minimum of a perfect model, and of the gradient g, beside 1 − ηλ from the curvature "
+        "measured "
         "there (dashed); short bars: exact for a perfect model."
     )
     return [Figure(section.probe, "Along inference", caption, panels, _table(data))]

@@ -1,0 +1,69 @@
+"""What only the job knows of its tasks: their runs and names, and how many processes it has."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ired_interp.cluster.job import trainer_options
+from ired_interp.cluster.profile import Profile
+from ired_interp.cluster.tasks import Task
+
+
+def assign_runs(
+    tasks: Sequence[Task],
+    facts: Mapping[int, Mapping[str, Any]],
+    folder: str,
+    name: str,
+    profile: Profile,
+) -> list[Task]:
+    """Return the tasks with their runs, and with the options that say so to the command.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+        As they were asked for.
+    facts : mapping
+        Of each task by its index, as its rehearsal reported them.
+    folder : str
+        Absolute path on the host below which runs lie.
+    name : str
+        Of runs that have no name of their own.
+    profile : Profile
+        The job's request.
+
+    Returns
+    -------
+    list of Task
+        In the same order.
+    """
+    return [_assign(task, facts.get(task.index, {}), folder, name, profile) for task in tasks]
+
+
+def _assign(task: Task, facts: Mapping[str, Any], folder: str, name: str, profile: Profile) -> Task:
+    if task.command == "fit" and task.option("--resume") is None:
+        own = facts.get("name") or name
+        full = f"{own}-{task.label}" if task.label else own
+        runs = posixpath.join(folder, facts.get("runs", "runs"))
+        task = replace(task, run=f"{runs}/{facts.get('experiment', 'default')}/{full}")
+        task = task.with_options("--runs", runs, "--name", full)
+    else:
+        checkpoint = task.option("--resume") or task.option("--ckpt")
+        task = replace(task, run=_run_of(checkpoint) if checkpoint else None)
+    return task if task.command == "probe" else task.with_options(*trainer_options(profile))
+
+
+def job_name(tasks: Sequence[Task], name: str) -> str:
+    """Experiment and run, and what is done with it if that is not training."""
+    first = tasks[0]
+    run = "/".join(Path(first.run).parts[-2:]) if first.run else name
+    run = run.removesuffix(f"-{first.label}") if first.label else run
+    return run if first.command == "fit" else f"{first.command}:{run}"
+
+
+def _run_of(checkpoint: str) -> str:
+    path = Path(checkpoint)
+    return str(path.parent.parent if path.suffix in (".ckpt", ".pt") else path)

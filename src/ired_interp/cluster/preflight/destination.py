@@ -1,0 +1,109 @@
+"""Whether the cluster takes the job: its folder, its runs, its environment, and SLURM itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ired_interp.cluster.host import last_line
+from ired_interp.cluster.job import REQUIREMENTS, Job, requirements
+from ired_interp.cluster.preflight.check import Check, check_name
+from ired_interp.cluster.site import Site
+from ired_interp.cluster.slurm import partition_limit, test_request
+from ired_interp.cluster.submission import Submission, choose, submissions, task_states
+from ired_interp.cluster.tasks import Task
+from ired_interp.errors import InputError
+
+_PYTHON_TEST = "import ensurepip, sys; sys.exit(sys.version_info < (3, 10))"
+
+
+def folder_check(site: Site) -> Check:
+    """Check that scripts, logs and runs can be written to where they stay."""
+    script = 'mkdir -p "$1" && test -w "$1"'
+    done = site.host.run("bash", "-c", script, "make", site.jobs)
+    if done.returncode:
+        found = f"{site.jobs} cannot be written on {site.host.name} {last_line(done.stderr)}"
+        remedy = "set folder in the profile to an absolute path that can"
+        return Check("folder", False, found.strip(), remedy)
+    found = f"script and log will be in {site.jobs}, runs stay in {site.folder}"
+    return Check("folder", True, found)
+
+
+def run_checks(site: Site, tasks: Sequence[Task]) -> Iterator[Check]:
+    """Check that every training can write its run without touching others."""
+    recorded = submissions(site.host, site.folder)
+    for task in tasks:
+        if task.command == "fit" and task.run is not None:
+            yield _run_check(site, recorded, task, task.run)
+
+
+def _run_check(site: Site, recorded: list[Submission], task: Task, run: str) -> Check:
+    name, taken = check_name("run", task), site.host.exists(run)
+    if task.option("--resume") is None and taken:
+        found = f"{run} exists, and results are never overwritten"
+        remedy = f"choose another --name, or go on with it: ired submit -- fit --resume {run}"
+        return Check(name, False, found, remedy)
+    if active := _active_job(site, recorded, run):
+        found, remedy = (
+            f"job {active} works on {run} already",
+            f"wait for it, or: ired cancel {active}",
+        )
+        return Check(name, False, found, remedy)
+    return Check(name, True, f"{'goes on in' if taken else 'results will be in'} {run}")
+
+
+def _active_job(site: Site, recorded: list[Submission], run: str) -> str | None:
+    try:
+        pairs = choose(recorded, run)
+    except InputError:
+        return None
+    states = task_states(site.host, pairs)
+    return next((job for job, state in states.items() if state.active), None)
+
+
+def environment_check(site: Site) -> Check:
+    """Check that the job's environment is there or can be made."""
+    host, profile = site.host, site.profile
+    if profile.environment is not None:
+        program = f"{site.environment}/bin/ired"
+        done = host.run(program, "--version") if host.exists(program) else None
+        if done is None or done.returncode:
+            found = "does not exist" if done is None else f"does not run: {last_line(done.stderr)}"
+            remedy = "correct environment in the profile, or leave it out to have one made"
+            return Check("environment", False, f"{program} {found}", remedy)
+        return Check("environment", True, f"{site.environment} has {done.stdout.strip()}")
+    if host.exists(f"{site.environment}/ready"):
+        return Check("environment", True, f"{site.environment} is ready for this lock file")
+    root = site.repository.root
+    source = requirements(root)
+    if source is None:
+        found = f"{root} has neither {' nor '.join(REQUIREMENTS)} to make one from"
+        remedy = (
+            "write requirements.txt with the line that installs ired-interp, or set environment in "
+            "the profile"
+        )
+        return Check("environment", False, found, remedy)
+    done = host.run(*site.shell_command(f'{profile.python} -c "{_PYTHON_TEST}"'))
+    if done.returncode:
+        found = last_line(done.stderr) or f"{profile.python} is older than Python 3.10"
+        remedy = "correct python or modules in the profile"
+        return Check("environment", False, f"no environment can be made: {found}", remedy)
+    found = f"{site.environment} will be made of {source}, once for this lock"
+    return Check("environment", True, found)
+
+
+def slurm_check(site: Site, job: Job) -> Check:
+    """Check that SLURM would take the request."""
+    profile = site.profile
+    if refused := test_request(site.host, job.script(site.repository.root)):
+        found = f"it refuses the request: {refused}"
+        return Check("SLURM", False, found, f"correct profile {profile.name}")
+    limit = partition_limit(site.host, profile.partition)
+    if limit is not None and profile.seconds > limit:
+        found = (
+            f"the time limit {profile.time} is above the partition's, {limit // 60} min; "
+            "the job would wait for ever"
+        )
+        remedy = "lower time in the profile, or take another partition"
+        return Check("SLURM", False, found, remedy)
+    partition = f"partition {profile.partition}" if profile.partition else "the default partition"
+    return Check("SLURM", True, f"it would take the request in {partition}")

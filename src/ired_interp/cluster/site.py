@@ -1,0 +1,71 @@
+"""What a job uses on its cluster: its folder, and its cached source and environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from ired_interp.cluster.host import Host
+from ired_interp.cluster.job import PREPARE, lock_digest, read_part
+from ired_interp.cluster.profile import Profile
+from ired_interp.cluster.repository import Repository
+from ired_interp.cluster.submission import JOBS
+
+
+@dataclass(frozen=True)
+class Site:
+    """A repository at its commit, and the cluster that a profile describes.
+
+    Attributes
+    ----------
+    host : Host
+        Where SLURM's commands run.
+    profile : Profile
+        What a job asks for.
+    repository : Repository
+        What a job is cloned from.
+    folder : str
+        Absolute path on the host below which runs/ and jobs/ lie.
+    """
+
+    host: Host
+    profile: Profile
+    repository: Repository
+    folder: str
+
+    @property
+    def jobs(self) -> str:
+        """The folder of scripts, records and logs on the host."""
+        return f"{self.folder}/{JOBS}"
+
+    @cached_property
+    def scratch(self) -> str:
+        """The cache for sources and environments on the host."""
+        return self.host.expand(self.profile.scratch).rstrip("/")
+
+    @property
+    def source(self) -> str:
+        """The clone of the commit on the host."""
+        return f"{self.scratch}/sources/{self.repository.commit}"
+
+    @cached_property
+    def environment(self) -> str:
+        """The virtual environment of the job on the host."""
+        if self.profile.environment is not None:
+            return self.host.expand(self.profile.environment).rstrip("/")
+        return f"{self.scratch}/environments/{lock_digest(self.repository.root, self.profile)}"
+
+    @cached_property
+    def remote(self) -> str:
+        """What the job clones."""
+        return self.profile.remote or self.repository.remote()
+
+    def prepare_command(self, *arguments: str) -> list[str]:
+        """Return the command that runs slurm/prepare.sh on the host."""
+        script = read_part(self.repository.root, PREPARE)
+        return [*self.shell_command(script), "prepare.sh", *arguments]
+
+    def shell_command(self, script: str) -> list[str]:
+        """Return the command that runs a script on the host with the profile's modules loaded."""
+        modules = "".join(f"module load {module}\n" for module in self.profile.modules)
+        return ["bash", "-lc" if modules else "-c", modules + script]

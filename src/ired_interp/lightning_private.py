@@ -1,0 +1,132 @@
+"""Lightning's private parts in use, seen alike in Lightning 2.6.4, 2.6.5 and 2.6.6.
+
+A private part may change with any version: pyproject.toml admits those that the tests of this
+module were run with, and no other module names an underscored part of a Lightning object.
+"""
+
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from lightning.pytorch.loops.fit_loop import _FitLoop
+
+
+def validation_due(trainer: Trainer) -> bool:
+    """Whether Lightning validates after the batch that has just been trained on.
+
+    Reaches for the epoch loop's own test, as no hook says so before the validation begins.
+    """
+    loop = trainer.fit_loop
+    assert loop._data_fetcher is not None
+    return loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
+
+
+def never_skip_fit(trainer: Trainer) -> None:
+    """Let `fit` begin and end, with its hooks, even when all steps are made already.
+
+    Replaces the class of the fit loop, whose `skip` leaves out all hooks then.
+    """
+    trainer.fit_loop.__class__ = _FitLoopWithHooks
+
+
+class _FitLoopWithHooks(_FitLoop):
+    @property
+    def skip(self) -> bool:
+        return False
+
+
+def leave_signals_alone(trainer: Trainer) -> None:
+    """Keep the Trainer from setting handlers of SIGTERM and SIGUSR1 while it works.
+
+    Replaces the method of its signal connector: those handlers save and communicate from wherever
+    a signal finds a rank.
+    """
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+
+
+def averaged_module(averaging: WeightAveraging) -> LightningModule | None:
+    """Return the copy of the module that holds the averaged weights; None before training.
+
+    Reaches for the AveragedModel, which the callback hands out nowhere.
+    """
+    if averaging._average_model is None:
+        return None
+    module = averaging._average_model.module
+    assert isinstance(module, LightningModule)
+    return module
+
+
+def averages_taken(averaging: WeightAveraging) -> int:
+    """How often the average was updated; reaches for the AveragedModel's count."""
+    return 0 if averaging._average_model is None else int(averaging._average_model.n_averaged)
+
+
+def set_tensorboard_folder(logger: TensorBoardLogger, folder: str) -> None:
+    """Let a logger that has written nothing yet write below `folder`.
+
+    Sets what the constructor sets, which comes before the run's folder is known.
+    """
+    logger._root_dir = folder
+
+
+def wandb_arguments(logger: WandbLogger) -> dict[str, Any]:
+    """Return the keywords of the logger's call of `wandb.init`, to be changed before it.
+
+    Reaches for the mapping that the constructor makes, which comes before the run's folder and
+    W&B's mode are known.
+    """
+    return logger._wandb_init
+
+
+def name_wandb_run(logger: WandbLogger, name: str, folder: str, identity: str) -> None:
+    """Give the logger its run's name, folder and id, where the constructor keeps them, too."""
+    logger._name, logger._save_dir, logger._id = name, folder, identity
+    wandb_arguments(logger).update(name=name, dir=folder, id=identity)
+
+
+def open_wandb_run(logger: WandbLogger) -> Any:
+    """Return the W&B run that the logger has begun; None if it has begun none.
+
+    Reaches for the attribute behind `experiment`, which begins a run where there is none.
+    """
+    return logger._experiment
+
+
+def release_wandb_run(logger: WandbLogger) -> Any:
+    """Hand over the begun run to be finished, if there is one; the logger keeps its id alone.
+
+    A later use of the logger then goes on with that run instead of writing to a finished one.
+    """
+    run = open_wandb_run(logger)
+    if run is not None:
+        logger._id = run.id or logger._id
+        logger._experiment = None
+    return run
+
+
+class HookedCLI(LightningCLI):
+    """LightningCLI, of which two private steps and a parser have public names.
+
+    `make_trainer` takes the place of `_instantiate_trainer`, `run_command` of `_run_subcommand`.
+    """
+
+    def make_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
+        """Return the Trainer of a configuration, with callbacks besides those configured."""
+        return super()._instantiate_trainer(config, callbacks)
+
+    def run_command(self, name: str) -> None:
+        """Call the method of a command's name, once everything is built."""
+        super()._run_subcommand(name)
+
+    def dump_command(self, name: str, settings: Any) -> str:
+        """Write settings of a command as YAML; reaches for the command's own parser."""
+        text: str = self._parser(name).dump(settings, skip_unset=False)
+        return text
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
+        return self.make_trainer(config, callbacks)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        self.run_command(subcommand)

@@ -1,0 +1,44 @@
+"""Loggers of a rehearsal write into its temporary folder, and send nothing anywhere."""
+
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+from ired_interp.loggers import WandB
+from rehearsals import SMALL, checks, passed
+
+
+def test_loggers_write_into_the_temporary_folder(own, tmp_path: Path):
+    before = set(tmp_path.rglob("*"))
+    passed(checks(["fit", *SMALL, "--config", "loggers/tensorboard.yaml"]))
+    assert set(tmp_path.rglob("*")) == before
+    elsewhere = tmp_path / "elsewhere"
+    log = f'[{{"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {{"save_dir": "{elsewhere}"}}}}]'
+    passed(checks(["fit", *SMALL, "--trainer.logger", log]))
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_wandb_is_offline_whatever_is_configured(
+    own, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    modes = []
+    begin = WandB._begin
+    monkeypatch.setattr(
+        WandB,
+        "_begin",
+        lambda self, mode: (modes.append((mode, self.save_dir)), begin(self, mode))[1],
+    )
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # where nobody listens
+    file = tmp_path / "online.yaml"
+    file.write_text(
+        (ROOT / "loggers" / "wandb.yaml").read_text().replace("mode: auto", "mode: online")
+    )
+    before = set(tmp_path.rglob("*"))
+    for config in ("loggers/wandb.yaml", str(file)):
+        passed(checks(["fit", *SMALL, "--config", config]))
+    assert [mode for mode, _ in modes] == ["offline", "offline"]
+    assert all("ired-rehearsal-" in place for _, place in modes)
+    assert set(tmp_path.rglob("*")) == before
