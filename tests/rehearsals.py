@@ -37,7 +37,7 @@ def checks(*tasks: list[str], ranks: int = 1, thorough: bool = False) -> list[di
 
 
 def failure(*task: str, **request: Any) -> tuple[str, str]:
-    """The one check of a task that fails, and what it says; the last of its lines, since later checks depend on it."""
+    """The one check of a task that fails, and its message; no check comes after it."""
     lines = checks(list(task), **request)
     assert [line["ok"] for line in lines if "check" in line].count(False) == 1, lines
     assert lines[-1]["ok"] is False

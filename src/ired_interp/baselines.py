@@ -55,26 +55,26 @@ class DiffusionModule(SolverModule):
     def loss(self, x: Tensor, y: Tensor, *noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean squared error of the predicted noise."""
         k, eps = noise
-        loss = (self._predict(x, self.schedule.noised(y, k, eps), k) - eps).square().mean()
+        loss = (self._predict_noise(x, self.schedule.noised(y, k, eps), k) - eps).square().mean()
         return loss, {"loss": loss.detach()}
 
     @torch.no_grad()
-    def answer(
+    def predict(
         self, x: Tensor, start: Tensor, steps: int, value_range: float, generator: torch.Generator
     ) -> Tensor:
         """Sample solutions; `steps` is not used, as there is one a landscape."""
 
         def predict_noise(y: Tensor, k: int) -> Tensor:
-            return self._predict(x, y, torch.full((len(y),), k, device=y.device))
+            return self._predict_noise(x, y, torch.full((len(y),), k, device=y.device))
 
         return ancestral_sample(predict_noise, self.schedule, start, value_range, generator)[-1]
 
-    def _predict(self, x: Tensor, y: Tensor, k: Tensor) -> Tensor:
+    def _predict_noise(self, x: Tensor, y: Tensor, k: Tensor) -> Tensor:
         return self.network.output(self.network.condition(x, k), y)
 
 
 class FeedForwardModule(SolverModule):
-    """One pass from problem to answer: a four-layer MLP trained on squared error.
+    """One pass from problem to solution: a four-layer MLP trained on squared error.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ class FeedForwardModule(SolverModule):
         return loss, {"loss": loss.detach()}
 
     @torch.no_grad()
-    def answer(
+    def predict(
         self, x: Tensor, start: Tensor, steps: int, value_range: float, generator: torch.Generator
     ) -> Tensor:
         """Solve in one pass; start and steps are not used."""

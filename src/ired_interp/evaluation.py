@@ -42,18 +42,18 @@ def floors(
     scores: dict[str, ProblemError] = {}
     value_range = data.task.value_range(variant)
     for batch in EvaluationSet(data, split, variant, count, device):
-        answers = {name: y.expand_as(batch.y) for name, y in constants.items()} | data.task.trivial(
-            batch.x
-        )
+        solutions = {
+            name: y.expand_as(batch.y) for name, y in constants.items()
+        } | data.task.trivial(batch.x)
         if perfect is not None:
             generator = stream(device, 0, "start", split, variant, batch.number)
             start = torch.randn(batch.y.shape, generator=generator, device=device)
-            answers[PERFECT] = perfect.answer(
+            solutions[PERFECT] = perfect.predict(
                 batch.x, start, perfect.inference.steps, value_range, generator
             )
-        for name, answer in answers.items():
+        for name, solution in solutions.items():
             score = scores.setdefault(name, ProblemError(sync_on_compute=False).to(device))
-            score.update(answer, batch.y)
+            score.update(solution, batch.y)
     found = {name: _numbers(score.compute()) for name, score in scores.items()}
     return found | {
         name: (value, math.nan) for name, value in data.task.known_floors(variant).items()

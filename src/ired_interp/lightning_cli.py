@@ -122,13 +122,13 @@ class IREDCLI(HookedCLI):
             *progress,
             *self.own_callbacks(),
         ]
-        return Trainer(**{**config, **self.trainer_places(config["logger"])})
+        return Trainer(**{**config, **self.trainer_paths(config["logger"])})
 
     def own_callbacks(self) -> list[Any]:
         """Callbacks that the command adds after the configured ones."""
         return []
 
-    def trainer_places(self, logger: Any) -> dict[str, Any]:
+    def trainer_paths(self, logger: Any) -> dict[str, Any]:
         """Trainer arguments that say where things are written; by default nowhere."""
         return {"logger": False, "enable_checkpointing": False}
 

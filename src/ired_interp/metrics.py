@@ -1,4 +1,4 @@
-"""The error of answers, with its standard error."""
+"""The error of solutions, with its standard error."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from torchmetrics import Metric
 class ProblemError(Metric):
     """Elementwise mean squared error over problems, with the standard error over problems.
 
-    `update` takes answers and true answers (B, d_y); `compute` returns (error, standard error),
+    `update` takes solutions and true solutions (B, d_y); `compute` returns (error, standard error),
     float64 scalars, over the problems of all processes, unless `sync_on_compute` is False.
     """
 
@@ -24,9 +24,9 @@ class ProblemError(Metric):
         for name in ("total", "squares", "count"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(self, answer: Tensor, truth: Tensor) -> None:
+    def update(self, solution: Tensor, truth: Tensor) -> None:
         """Add solutions and true solutions (B, d_y)."""
-        error = (answer - truth).double().square().mean(1)
+        error = (solution - truth).double().square().mean(1)
         self.total += error.sum()
         self.squares += error.square().sum()
         self.count += len(error)

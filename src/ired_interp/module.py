@@ -1,4 +1,4 @@
-"""The LightningModules: what they train and how they answer. Nothing here knows of probes."""
+"""The LightningModules: what they train and how they solve. Nothing here knows of probes."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from ired_interp.tasks.data import Batch
 
 
 class SolverModule(LightningModule, ABC):
-    """Anything that is trained on problems with answers and then answers: IRED and the baselines.
+    """What is trained on problems with solutions and then solves others: IRED, the baselines.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class SolverModule(LightningModule, ABC):
         """Return the scalar to minimise, and what to log of it."""
 
     @abstractmethod
-    def answer(
+    def predict(
         self, x: Tensor, start: Tensor, steps: int, value_range: float, generator: torch.Generator
     ) -> Tensor:
         """Solve problems x (B, d_x) from a start (B, d_y), by `steps` inner steps.
@@ -179,12 +179,12 @@ class SolverModule(LightningModule, ABC):
             start = torch.randn(
                 batch.whole, self.solution_dim, generator=generator, device=self.device
             )
-            answer = self.answer(batch.x, batch.share(start), steps, value_range, generator)
-            self.errors[batch.variant, steps].update(answer, batch.y)
+            solution = self.predict(batch.x, batch.share(start), steps, value_range, generator)
+            self.errors[batch.variant, steps].update(solution, batch.y)
 
 
 class IREDModule(SolverModule):
-    """Iterative reasoning through energy diffusion: learn E_θ(x, y, k), answer by minimising it.
+    """Iterative reasoning through energy diffusion: learn E_θ(x, y, k), solve by minimising it.
 
     Parameters
     ----------
@@ -193,13 +193,13 @@ class IREDModule(SolverModule):
     objective : Objective
         The training loss (`contrast_weight: 0` leaves the contrastive term out).
     inference : Inference
-        How answers are found (`steps: 1` and `gradient_descent: false` are the paper's ablations).
+        How problems are solved (`steps: 1`, `gradient_descent: false`: the paper's ablations).
     test_steps : list[int]
         Inner step counts that `ired test` compares, besides `inference.steps`.
     lr, betas, lr_schedule, compile, seed
         As in `SolverModule`.
     value_range : float | None
-        Bound on the entries of the answers it was trained on, within which `solve` keeps its own;
+        Bound on the entries of the solutions it was trained on, within which `solve` keeps its own;
         comes from the task.
 
     References
@@ -308,7 +308,7 @@ class IREDModule(SolverModule):
             "contrast": loss.contrast,
         }
 
-    def answer(
+    def predict(
         self, x: Tensor, start: Tensor, steps: int, value_range: float, generator: torch.Generator
     ) -> Tensor:
         """Solve by the configured inference, with `steps` inner steps."""

@@ -23,7 +23,7 @@ class _Request:
     def receive(self, number: int, frame: FrameType | None) -> None:
         if self.number is None:
             self.number, self.time = number, time.monotonic()
-            _answer("stop requested: saving; once more to stop at once")
+            _write_line("stop requested: saving; once more to stop at once")
             if self.at_once:
                 raise Interrupted(number)
         elif time.monotonic() - self.time > _ONE_REQUEST:
@@ -31,7 +31,7 @@ class _Request:
             signal.raise_signal(number)
 
 
-def _answer(line: str) -> None:
+def _write_line(line: str) -> None:
     """Write to standard error, but not by print, which cannot be entered again from a handler.
 
     To nobody, if Ctrl-C ended the reader, too.

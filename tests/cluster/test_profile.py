@@ -1,4 +1,4 @@
-"""Profiles: the shipped ones are valid, values mean what SLURM means by them, and mistakes are answered by one sentence."""
+"""Profiles: the shipped ones are valid, values are read as by SLURM, mistakes are explained."""
 
 from pathlib import Path
 

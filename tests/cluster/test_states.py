@@ -1,4 +1,4 @@
-"""Where a job's state comes from when SLURM's queue no longer knows it: stand-ins for squeue, scontrol and sacct."""
+"""Where a job's state comes from when SLURM's queue has forgotten it, with stand-ins for SLURM."""
 
 import json
 import os
@@ -119,7 +119,7 @@ def test_a_machine_without_slurm(
 def test_a_log_is_followed_byte_for_byte(
     job: Path, ired: Ired, commands, monkeypatch: pytest.MonkeyPatch
 ):
-    """Carriage returns, bytes that are no text, and a character of which only half has been written yet."""
+    """Carriage returns, bytes that are no text, and a character that is half written."""
     log = "step 1\r\nλ_max ".encode() + b"\xff \xce"
     (job / "log.txt").write_bytes(log)
     commands(squeue="7|RUNNING|None")

@@ -13,7 +13,7 @@ from rich.console import Console
 from conftest import Ired
 from ired_interp.commands.watch import overview, sparkline
 from ired_interp.results import ResultKey, Run, open_results, write_result
-from ired_interp.results.state import recorded
+from ired_interp.results.state import record_state
 from runs import PROBE, make_run, spectrum
 
 
@@ -24,7 +24,7 @@ def run(tmp_path: Path) -> Run:
 
 def test_watch_follows_a_run_to_its_end(ired: Ired, run: Run) -> None:
     def go_on() -> None:
-        with recorded(run):
+        with record_state(run):
             began.set()
             time.sleep(0.6)
             write_result(
@@ -74,7 +74,7 @@ def test_a_sparkline_shows_the_course() -> None:
 
 
 def test_runs_says_the_state(ired: Ired, run: Run) -> None:
-    with recorded(run):
+    with record_state(run):
         _, out, _ = ired("runs", run.path.parents[1])
         assert "running" in out
     _, out, _ = ired("runs", run.path.parents[1])

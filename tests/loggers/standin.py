@@ -1,4 +1,4 @@
-"""A stand-in for W&B's servers on the loopback interface: takes everything, keeps what it was sent."""
+"""A stand-in for W&B's servers on the loopback interface: keeps everything it is sent."""
 
 import gzip
 import json

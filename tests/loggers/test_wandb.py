@@ -1,4 +1,4 @@
-"""W&B offline, online against a stand-in, and off; and the dashboard against what a run really logs."""
+"""W&B offline, online against a stand-in, and off; the dashboard against what a run logs."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Received]:
 
 
 def online(url: str, folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the program in a process of its own, as W&B reads its address once, logged in to the servers at `url`."""
+    """Run the program in its own process, as W&B reads its address once, logged in at `url`."""
     address = {"WANDB_BASE_URL": url, "WANDB_API_KEY": "0" * 40, "OMP_NUM_THREADS": "1"}
     command = [
         sys.executable,

@@ -22,7 +22,7 @@ from ired_interp.tasks.base import Problems
 
 
 @pytest.fixture
-def own(ired: Ired, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def user_module(ired: Ired, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Write a module of the user's own into the empty folder of `ired`, and return its path."""
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "loggers").symlink_to(ROOT / "loggers")

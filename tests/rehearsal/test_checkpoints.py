@@ -1,4 +1,4 @@
-"""The dry run of what starts from a checkpoint: `ired probe`, `test`, `validate` and `fit --resume`."""
+"""The dry run of what starts from a checkpoint: probe, test, validate and `fit --resume`."""
 
 import os
 import pickle
@@ -11,7 +11,7 @@ from rehearsals import checks, failure, passed
 
 
 def test_trained_runs_pass_and_are_left_as_they_are(
-    own, ired: Ired, tiny_run: Path, tmp_path: Path
+    user_module, ired: Ired, tiny_run: Path, tmp_path: Path
 ):
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     ckpt = ["--ckpt", str(tiny_run)]
@@ -40,7 +40,7 @@ def test_trained_runs_pass_and_are_left_as_they_are(
     } == before
 
 
-def test_a_run_whose_subspaces_are_followed_goes_on(own, ired: Ired, tmp_path: Path):
+def test_a_run_whose_subspaces_are_followed_goes_on(user_module, ired: Ired, tmp_path: Path):
     code, _, err = ired(
         "fit", *TINY, "--config", "callbacks/subspace_drift.yaml", "--name", "drift"
     )
@@ -49,14 +49,14 @@ def test_a_run_whose_subspaces_are_followed_goes_on(own, ired: Ired, tmp_path: P
     before = sorted(run.rglob("*"))
     passed(checks(["fit", "--resume", str(run), "--trainer.max_steps", "20"]))
     assert sorted(run.rglob("*")) == before
-    check, said = failure("fit", "--resume", str(run))
+    check, message = failure("fit", "--resume", str(run))
     assert check == "checkpoint"
-    assert "has done 12 of 12 steps" in said
+    assert "has done 12 of 12 steps" in message
 
 
 @pytest.mark.parametrize("command", ["probe", "test", "validate"])
 def test_checkpoints_that_cannot_be_used(
-    own, ired: Ired, tiny_run: Path, tmp_path: Path, command: str
+    user_module, ired: Ired, tiny_run: Path, tmp_path: Path, command: str
 ):
     good = (tiny_run / "checkpoints" / "last.ckpt").read_bytes()
     (tmp_path / "truncated.ckpt").write_bytes(good[: len(good) // 2])
@@ -68,36 +68,40 @@ def test_checkpoints_that_cannot_be_used(
         ("truncated.ckpt", "is truncated or damaged"),
         ("code.ckpt", "holds code beside them"),
     ):
-        check, said = failure(command, "--ckpt", name)
+        check, message = failure(command, "--ckpt", name)
         assert check == "checkpoint"
-        assert words in said
+        assert words in message
 
 
-def test_a_model_for_other_sizes_than_the_data(own, ired: Ired, tiny_run: Path, tmp_path: Path):
-    check, said = failure("test", "--ckpt", str(tiny_run), "--data.task.n", "2")
+def test_a_model_for_other_sizes_than_the_data(
+    user_module, ired: Ired, tiny_run: Path, tmp_path: Path
+):
+    check, message = failure("test", "--ckpt", str(tiny_run), "--data.task.n", "2")
     assert check == "checkpoint"
     assert (
-        "does not fit the model: energy.fc1.weight has shape (16, 32) in the checkpoint and (16, 8) in the model"
-        in said
+        "does not fit the model: energy.fc1.weight has shape (16, 32) in the checkpoint "
+        "and (16, 8) in the model" in message
     )
     data = tmp_path / "data.yaml"
     data.write_text("data: {task: {class_path: Inverse, init_args: {n: 2}}}\n")
-    check, said = failure("probe", "--ckpt", str(tiny_run), "--config", str(data))
+    check, message = failure("probe", "--ckpt", str(tiny_run), "--config", str(data))
     assert check == "checkpoint"
     assert (
         "takes problems of 16 and answers of 16 entries, but the task of --config has 4 and 4"
-        in said
+        in message
     )
 
 
-def test_resuming_a_run_without_a_checkpoint(own, ired: Ired, tiny_run: Path):
+def test_resuming_a_run_without_a_checkpoint(user_module, ired: Ired, tiny_run: Path):
     (tiny_run / "checkpoints" / "last.ckpt").unlink()
-    check, said = failure("fit", "--resume", str(tiny_run), "--trainer.max_steps", "20")
+    check, message = failure("fit", "--resume", str(tiny_run), "--trainer.max_steps", "20")
     assert check == "checkpoint"
-    assert "holds no checkpoint" in said
+    assert "holds no checkpoint" in message
 
 
-def test_resuming_a_run_that_never_began_starts_it(own, ired: Ired, tiny_run: Path, tmp_path: Path):
+def test_resuming_a_run_that_never_began_starts_it(
+    user_module, ired: Ired, tiny_run: Path, tmp_path: Path
+):
     run = tmp_path / "begun"
     run.mkdir()
     (run / "config.yaml").write_text((tiny_run / "config.yaml").read_text())

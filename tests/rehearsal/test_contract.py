@@ -1,4 +1,4 @@
-"""What a task and an energy owe the framework: each breach is found, and what keeps the contract passes."""
+"""What a task and an energy owe the framework: each breach is found."""
 
 import pytest
 import torch
@@ -11,27 +11,31 @@ from ired_interp.tasks.base import Problems
 from rehearsals import GOOD, SMALL, checks, energy, failure, passed
 
 
-def test_a_task_that_draws_numpy_arrays(own):
-    own(
+def test_a_task_that_draws_numpy_arrays(user_module):
+    user_module(
         "drawing",
-        "class Arrays(Inverse):\n    def sample(self, *a):\n        return Problems(*(t.numpy() for t in super().sample(*a)))\n",
+        "class Arrays(Inverse):\n    def sample(self, *a):\n"
+        "        return Problems(*(t.numpy() for t in super().sample(*a)))\n",
     )
-    check, said = failure("fit", *SMALL[:2], "--data.task", "drawing.Arrays")
+    check, message = failure("fit", *SMALL[:2], "--data.task", "drawing.Arrays")
     assert check == "problems"
-    assert "inverse draws x as numpy.ndarray | return torch tensors from its sample()" in said
+    assert "inverse draws x as numpy.ndarray | return torch tensors from its sample()" in message
 
 
-def test_a_task_that_draws_another_type_or_values_that_are_no_numbers(own):
-    text = "class Bad(Inverse):\n    def sample(self, *a):\n        x, y = super().sample(*a)\n        return Problems({})\n"
-    own("double", text.format("x.double(), y"))
+def test_a_task_that_draws_another_type_or_values_that_are_no_numbers(user_module):
+    text = (
+        "class Bad(Inverse):\n    def sample(self, *a):\n"
+        "        x, y = super().sample(*a)\n        return Problems({})\n"
+    )
+    user_module("double", text.format("x.double(), y"))
     assert (
         "inverse draws x as torch.float64, but the model's weights are torch.float32"
         in failure("fit", *SMALL[:2], "--data.task", "double.Bad")[1]
     )
-    own("infinite", text.format("x, y / 0"))
-    check, said = failure("fit", *SMALL[:2], "--data.task", "infinite.Bad")
+    user_module("infinite", text.format("x, y / 0"))
+    check, message = failure("fit", *SMALL[:2], "--data.task", "infinite.Bad")
     assert check == "problems"
-    assert "drew y with NaN or infinite values" in said
+    assert "drew y with NaN or infinite values" in message
 
 
 WRONG = {
@@ -52,13 +56,15 @@ WRONG = {
     "mixed": ("return away.square().sum(1) * y.sum()", "", "energy", "among others"),
     "gradient": (
         GOOD,
-        "def evaluate_with_gradient(self, context, y):\n        return self.evaluate(context, y), y - self.linear(context[0])",
+        "def evaluate_with_gradient(self, context, y):\n"
+        "        return self.evaluate(context, y), y - self.linear(context[0])",
         "gradient",
         "from what autograd says of its energy",
     ),
     "transposed": (
         GOOD,
-        "def evaluate_with_gradient(self, context, y):\n        return self.evaluate(context, y), 2 * (y - self.linear(context[0])).T",
+        "def evaluate_with_gradient(self, context, y):\n"
+        "        return self.evaluate(context, y), 2 * (y - self.linear(context[0])).T",
         "gradient",
         "returned a gradient of shape (16, 4) for y of (4, 16)",
     ),
@@ -72,16 +78,16 @@ WRONG = {
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_an_energy_that_breaks_its_contract(own, kind: str):
+def test_an_energy_that_breaks_its_contract(user_module, kind: str):
     evaluate, more, expected, words = WRONG[kind]
-    own(f"energy_{kind}", energy(evaluate, more))
-    check, said = failure("fit", *SMALL[:2], "--model.energy", f"energy_{kind}.Bowl")
+    user_module(f"energy_{kind}", energy(evaluate, more))
+    check, message = failure("fit", *SMALL[:2], "--model.energy", f"energy_{kind}.Bowl")
     assert check == expected
-    assert f"Bowl {words}" in said or words in said
+    assert f"Bowl {words}" in message or words in message
 
 
-def test_an_energy_that_keeps_its_contract(own):
-    own("fine", energy())
+def test_an_energy_that_keeps_its_contract(user_module):
+    user_module("fine", energy())
     passed(checks(["fit", *SMALL[:2], "--model.energy", "fine.Bowl"]))
 
 

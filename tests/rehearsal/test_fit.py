@@ -8,7 +8,7 @@ from ired_interp.energy import MLPEnergy
 from rehearsals import SMALL, checks, failure, passed
 
 
-def test_a_right_job_passes_every_check_and_writes_nothing(own, tmp_path: Path):
+def test_a_right_job_passes_every_check_and_writes_nothing(user_module, tmp_path: Path):
     more = [
         word
         for name in ("hessian_spectrum", "gradient_statistics")
@@ -23,7 +23,7 @@ def test_a_right_job_passes_every_check_and_writes_nothing(own, tmp_path: Path):
     assert set(tmp_path.rglob("*")) == before
 
 
-def test_facts_are_those_of_the_job_and_not_of_its_rehearsal(own):
+def test_facts_are_those_of_the_job_and_not_of_its_rehearsal(user_module):
     lines = checks(
         [
             "fit",
@@ -59,7 +59,7 @@ def test_facts_are_those_of_the_job_and_not_of_its_rehearsal(own):
     }
 
 
-def test_baselines_have_no_energy_to_check(own):
+def test_baselines_have_no_energy_to_check(user_module):
     lines = checks(
         [
             "fit",
@@ -73,12 +73,12 @@ def test_baselines_have_no_energy_to_check(own):
     assert passed(lines) == ["configuration", "problems", "training"]
 
 
-def test_a_batch_that_ranks_cannot_share(own):
-    check, said = failure("fit", *SMALL, "--data.batch_size", "250", ranks=4)
+def test_a_batch_that_ranks_cannot_share(user_module):
+    check, message = failure("fit", *SMALL, "--data.batch_size", "250", ranks=4)
     assert check == "configuration"
     assert (
         "data.batch_size is 250, which 4 processes cannot share evenly | make it a multiple of 4"
-        in said
+        in message
     )
 
 
@@ -92,7 +92,7 @@ def test_a_batch_that_ranks_cannot_share(own):
         (["--modl", "3"], "modl"),
     ],
 )
-def test_configurations_that_cannot_run(own, options: list[str], words: str):
-    check, said = failure("fit", *SMALL[:2], *options)
+def test_configurations_that_cannot_run(user_module, options: list[str], words: str):
+    check, message = failure("fit", *SMALL[:2], *options)
     assert check == "configuration"
-    assert words in said
+    assert words in message

@@ -1,5 +1,6 @@
 """Loggers of a rehearsal write into its temporary folder, and send nothing anywhere."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,18 +10,19 @@ from ired_interp.loggers import WandB
 from rehearsals import SMALL, checks, passed
 
 
-def test_loggers_write_into_the_temporary_folder(own, tmp_path: Path):
+def test_loggers_write_into_the_temporary_folder(user_module, tmp_path: Path):
     before = set(tmp_path.rglob("*"))
     passed(checks(["fit", *SMALL, "--config", "loggers/tensorboard.yaml"]))
     assert set(tmp_path.rglob("*")) == before
     elsewhere = tmp_path / "elsewhere"
-    log = f'[{{"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {{"save_dir": "{elsewhere}"}}}}]'
+    csv = "lightning.pytorch.loggers.CSVLogger"
+    log = json.dumps([{"class_path": csv, "init_args": {"save_dir": str(elsewhere)}}])
     passed(checks(["fit", *SMALL, "--trainer.logger", log]))
     assert set(tmp_path.rglob("*")) == before
 
 
 def test_wandb_is_offline_whatever_is_configured(
-    own, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    user_module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     modes = []
     begin = WandB._begin

@@ -5,21 +5,23 @@ from pathlib import Path
 from rehearsals import SMALL, checks, failure, passed, probes_file
 
 
-def test_an_unknown_keyword_of_a_probe(own, tmp_path: Path):
+def test_an_unknown_keyword_of_a_probe(user_module, tmp_path: Path):
     added = probes_file(tmp_path, "ired_interp.callbacks.HessianSpectrum", colour=3)
     assert failure("fit", *SMALL, *added)[1].startswith(
         "the configuration is not valid: Option 'colour' is not accepted"
     )
-    check, said = failure("probe", "--ckpt", "runs", *added)
+    check, message = failure("probe", "--ckpt", "runs", *added)
     assert check == "arguments"
-    assert "'colour' is not accepted" in said
+    assert "'colour' is not accepted" in message
 
 
-def test_a_setting_that_a_probe_refuses_is_found_whatever_is_made_smaller(own, tmp_path: Path):
+def test_a_setting_that_a_probe_refuses_is_found_whatever_is_made_smaller(
+    user_module, tmp_path: Path
+):
     added = probes_file(tmp_path, "ired_interp.callbacks.HessianSpectrum", landscapes=[0, 3, 12])
-    check, said = failure("fit", *SMALL, *added)
+    check, message = failure("fit", *SMALL, *added)
     assert check == "training"
-    assert "this model has 0 to 9" in said
+    assert "this model has 0 to 9" in message
     added = probes_file(tmp_path, "ired_interp.callbacks.SubspaceDrift", p=4)
     assert "p=4 dimensions fill their space of 4" in failure("fit", *SMALL, *added)[1]
 
@@ -43,24 +45,26 @@ class OddCallback(ProbeCallback):
 """
 
 
-def test_a_probe_that_needs_more_problems_gets_those_it_is_configured_with(own, tmp_path: Path):
-    own("needing", OWN_PROBE.replace("BODY", "pass"))
+def test_a_probe_that_needs_more_problems_gets_those_it_is_configured_with(
+    user_module, tmp_path: Path
+):
+    user_module("needing", OWN_PROBE.replace("BODY", "pass"))
     passed(
         checks(["fit", *SMALL, *probes_file(tmp_path, "needing.OddCallback", least=9, problems=9)])
     )
-    check, said = failure(
+    check, message = failure(
         "fit", *SMALL, *probes_file(tmp_path, "needing.OddCallback", least=9, problems=8)
     )
     assert check == "training"
-    assert "odd at step 3 failed: odd needs 9 problems" in said
+    assert "odd at step 3 failed: odd needs 9 problems" in message
 
 
-def test_a_probe_that_fails(own, tmp_path: Path):
-    own("failing", OWN_PROBE.replace("BODY", 'raise RunError("odd cannot be measured.")'))
-    check, said = failure("fit", *SMALL, *probes_file(tmp_path, "failing.OddCallback"))
+def test_a_probe_that_fails(user_module, tmp_path: Path):
+    user_module("failing", OWN_PROBE.replace("BODY", 'raise RunError("odd cannot be measured.")'))
+    check, message = failure("fit", *SMALL, *probes_file(tmp_path, "failing.OddCallback"))
     assert check == "training"
-    assert "odd at step 3 failed: odd cannot be measured." in said
-    file = own("raising", OWN_PROBE.replace("BODY", "snapshot.batch.x.eigenvalues()"))
-    said = failure("fit", *SMALL, *probes_file(tmp_path, "raising.OddCallback"))[1]
-    assert said.startswith("AttributeError: 'Tensor' object has no attribute 'eigenvalues'")
-    assert f"{file}:" in said
+    assert "odd at step 3 failed: odd cannot be measured." in message
+    file = user_module("raising", OWN_PROBE.replace("BODY", "snapshot.batch.x.eigenvalues()"))
+    message = failure("fit", *SMALL, *probes_file(tmp_path, "raising.OddCallback"))[1]
+    assert message.startswith("AttributeError: 'Tensor' object has no attribute 'eigenvalues'")
+    assert f"{file}:" in message

@@ -11,7 +11,7 @@ from conftest import ROOT
 from rehearsals import SMALL, checks, passed
 
 
-def test_a_task_that_fails_does_not_end_the_others(own):
+def test_a_task_that_fails_does_not_end_the_others(user_module):
     bad = ["fit", *SMALL, "--model.lr", "-1"]
     lines = checks(bad, ["report", "runs"], ["fit", *SMALL])
     outcome = {

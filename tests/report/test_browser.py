@@ -1,4 +1,4 @@
-"""The page in a real browser: no errors, nothing wider than the screen, every plot drawn, colours follow the ground."""
+"""The page in a real browser: no errors, nothing too wide, every plot drawn, colours that fit."""
 
 import base64
 import json
@@ -45,9 +45,11 @@ frame.onload = () => {
   const svgs = [...page.querySelectorAll("svg")].map(s => s.getBoundingClientRect());
   const label = page.querySelector("svg text"), box = label.getBoundingClientRect();
   const found = {
-    wide: page.documentElement.scrollWidth, height: page.documentElement.scrollHeight, plots: svgs.length,
-    narrowest: Math.min(...svgs.map(r => r.width)), widest: Math.max(...svgs.map(r => r.right)), lowest: Math.min(...svgs.map(r => r.height)),
-    ground: view.getComputedStyle(page.body).backgroundColor, ink: view.getComputedStyle(page.body).color,
+    wide: page.documentElement.scrollWidth, height: page.documentElement.scrollHeight,
+    plots: svgs.length, narrowest: Math.min(...svgs.map(r => r.width)),
+    widest: Math.max(...svgs.map(r => r.right)), lowest: Math.min(...svgs.map(r => r.height)),
+    ground: view.getComputedStyle(page.body).backgroundColor,
+    ink: view.getComputedStyle(page.body).color,
     label: view.getComputedStyle(label).fill, labelHeight: box.height,
     loaded: view.performance.getEntriesByType("resource").map(e => e.name),
   };
@@ -83,7 +85,8 @@ def test_the_page_renders(page: str, tmp_path: Path, width: int, dark: bool) -> 
     if CHROMIUM is None:
         if os.environ.get("CI") == "true":
             pytest.fail(
-                "no Chromium was found, and here the page must be seen in one: install it (Debian: chromium)"
+                "no Chromium was found, and here the page must be seen in one: install it "
+                "(Debian: chromium)"
             )
         pytest.skip("no Chromium is installed")
     probe = tmp_path / "probe.html"

@@ -63,8 +63,8 @@ def test_the_answers_state_the_measured_numbers(runs: list[Run]) -> None:
     assert "Harder: error 3, no better than “best constant” (2)" in better
     shape = sentences(report, "What do the landscapes look like?")[1]
     assert (
-        "Median curvature 1.21 in landscape 0 and 12.1 in landscape 9, where a perfect model has 1 and 10"
-        in shape
+        "Median curvature 1.21 in landscape 0 and 12.1 in landscape 9, "
+        "where a perfect model has 1 and 10" in shape
     )
     assert sentences(report, "What drifted?") == []
 

@@ -10,7 +10,7 @@ import pytest
 
 from ired_interp.errors import Interrupted
 from ired_interp.results import Run
-from ired_interp.results.state import recorded, state
+from ired_interp.results.state import record_state, state
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def test_running_then_done(run: Run) -> None:
-    with recorded(run):
+    with record_state(run):
         assert state(run) == "running"
     assert state(run) == "done"
 
@@ -33,22 +33,23 @@ def test_running_then_done(run: Run) -> None:
     ],
 )
 def test_an_end_by_an_error_is_told(run: Run, error: BaseException, expected: str) -> None:
-    with pytest.raises(type(error)), recorded(run):
+    with pytest.raises(type(error)), record_state(run):
         raise error
     assert state(run) == expected
 
 
 def test_a_process_that_was_killed_is_told(run: Run) -> None:
     script = (
-        "import os, signal, sys; from pathlib import Path; from ired_interp.results import Run; from ired_interp.results.state import recorded\n"
-        "with recorded(Run(Path(sys.argv[1]))): os.kill(os.getpid(), signal.SIGKILL)"
+        "import os, signal, sys; from pathlib import Path; from ired_interp.results import Run\n"
+        "from ired_interp.results.state import record_state\n"
+        "with record_state(Run(Path(sys.argv[1]))): os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", script, str(run.path)], check=False, timeout=60)
     assert state(run) == "killed"
 
 
 def test_a_process_elsewhere_is_judged_by_its_last_sign(run: Run) -> None:
-    with recorded(run):
+    with record_state(run):
         file = run.path / "state.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | {"host": "another"}))
         assert state(run) == "running"

@@ -10,21 +10,21 @@ from typing import Any
 
 from ired_interp.cluster.job import trainer_options
 from ired_interp.cluster.profile import Profile
-from ired_interp.cluster.tasks import Task
+from ired_interp.cluster.tasks import JobTask
 
 
 def assign_runs(
-    tasks: Sequence[Task],
+    tasks: Sequence[JobTask],
     facts: Mapping[int, Mapping[str, Any]],
     folder: str,
     name: str,
     profile: Profile,
-) -> list[Task]:
+) -> list[JobTask]:
     """Return the tasks with their runs, and with the options that say so to the command.
 
     Parameters
     ----------
-    tasks : sequence of Task
+    tasks : Sequence[JobTask]
         As they were asked for.
     facts : mapping
         Of each task by its index, as its rehearsal reported them.
@@ -37,13 +37,15 @@ def assign_runs(
 
     Returns
     -------
-    list of Task
+    list[JobTask]
         In the same order.
     """
     return [_assign(task, facts.get(task.index, {}), folder, name, profile) for task in tasks]
 
 
-def _assign(task: Task, facts: Mapping[str, Any], folder: str, name: str, profile: Profile) -> Task:
+def _assign(
+    task: JobTask, facts: Mapping[str, Any], folder: str, name: str, profile: Profile
+) -> JobTask:
     if task.command == "fit" and task.option("--resume") is None:
         own = facts.get("name") or name
         full = f"{own}-{task.label}" if task.label else own
@@ -56,7 +58,7 @@ def _assign(task: Task, facts: Mapping[str, Any], folder: str, name: str, profil
     return task if task.command == "probe" else task.with_options(*trainer_options(profile))
 
 
-def job_name(tasks: Sequence[Task], name: str) -> str:
+def job_name(tasks: Sequence[JobTask], name: str) -> str:
     """Experiment and run, and what is done with it if that is not training."""
     first = tasks[0]
     run = "/".join(Path(first.run).parts[-2:]) if first.run else name

@@ -8,7 +8,7 @@ import time
 from ired_interp.cluster.host import Host
 from ired_interp.cluster.slurm import PENDING_STATES, JobState, expected_start
 from ired_interp.cluster.submission import Submission, SubmittedTask, task_states
-from ired_interp.cluster.symptoms import PENDING_REASONS, Cause, explain
+from ired_interp.cluster.symptoms import PENDING_REASONS, Cause, diagnose
 from ired_interp.terminal import log
 
 _BEGUN = re.compile(r"^(step \d+/\d+ |measuring |test: \d+/\d+ |written to )", re.MULTILINE)
@@ -37,7 +37,7 @@ def follow(host: Host, submission: Submission) -> bool:
             log(f"job {submission.job} is done")
             return True
         started = [task for _, task in pairs if states[task.job].word not in PENDING_STATES]
-        if any(_BEGUN.search(host.end(task.log)) for task in started):
+        if any(_BEGUN.search(host.tail(task.log)) for task in started):
             log(
                 f"job {submission.job} has begun its work; `ired logs -f {submission.job}` follows "
                 "it"
@@ -48,8 +48,8 @@ def follow(host: Host, submission: Submission) -> bool:
 
 def report(host: Host, task: SubmittedTask, state: JobState) -> str:
     """Return the end of a failed task's log, the likely cause and the remedy."""
-    log = host.end(task.log)
-    cause = explain(state, log)
+    log = host.tail(task.log)
+    cause = diagnose(state, log)
     end = "\n".join(f"  | {line}" for line in log.splitlines()[-_SHOWN:])
     named = f"job {task.job}" + (f" ({task.label})" if task.label else "")
     return f"{named}: {state.word.lower()}; the end of {task.log}:\n{end}\n{describe(cause)}"

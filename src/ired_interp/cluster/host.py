@@ -137,13 +137,13 @@ class Host:
         done = self.run_raw("tail", "-c", f"+{offset + 1}", path)
         return None if done.returncode else done.stdout
 
-    def end(self, path: str) -> str:
+    def tail(self, path: str) -> str:
         """Return the last 64 KiB of a file; nothing if it cannot be read."""
         return self.run("tail", "-c", str(2**16), path).stdout
 
 
 @contextmanager
-def connected(profile: Profile) -> Iterator[Host]:
+def connect(profile: Profile) -> Iterator[Host]:
     """Yield the profile's host; over ssh, all calls within the block share one connection."""
     if profile.host is None:
         yield Host()

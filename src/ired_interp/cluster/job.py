@@ -10,7 +10,7 @@ from pathlib import Path
 import jinja2
 
 from ired_interp.cluster.profile import Profile
-from ired_interp.cluster.tasks import Task
+from ired_interp.cluster.tasks import JobTask
 from ired_interp.errors import InputError
 from ired_interp.shipped import shipped
 
@@ -30,7 +30,7 @@ class Job:
     ----------
     name : str
         Experiment and run.
-    tasks : tuple[Task, ...]
+    tasks : tuple[JobTask, ...]
         Its commands.
     profile : Profile
         Its request.
@@ -43,7 +43,7 @@ class Job:
     """
 
     name: str
-    tasks: tuple[Task, ...]
+    tasks: tuple[JobTask, ...]
     profile: Profile
     folder: str
     remote: str
@@ -52,7 +52,7 @@ class Job:
     source: str
     environment: str
 
-    def log(self, task: Task) -> str:
+    def log(self, task: JobTask) -> str:
         """Where the output of a task is written."""
         return (
             f"{self.folder}/log-{task.index}.txt"
@@ -99,7 +99,7 @@ def trainer_options(profile: Profile) -> tuple[str, ...]:
     return ("--trainer.devices", str(profile.tasks), "--trainer.num_nodes", str(profile.nodes))
 
 
-def resumed(task: Task, profile: Profile) -> tuple[str, ...]:
+def resumed(task: JobTask, profile: Profile) -> tuple[str, ...]:
     """Return the command that goes on with a task's training after a requeue."""
     if task.option("--resume"):
         return task.arguments

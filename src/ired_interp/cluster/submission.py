@@ -149,7 +149,9 @@ def submissions(host: Host, folder: str) -> list[Submission]:
     return sorted(found, key=lambda one: one.time)
 
 
-def choose(found: list[Submission], wanted: str | None) -> list[tuple[Submission, SubmittedTask]]:
+def select_tasks(
+    found: list[Submission], wanted: str | None
+) -> list[tuple[Submission, SubmittedTask]]:
     """Find the tasks that a name means; all tasks if None is wanted.
 
     A name is a job number, an array task (12_3), a run's folder, or a run's or job's name.

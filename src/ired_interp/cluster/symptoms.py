@@ -138,7 +138,7 @@ class Cause(NamedTuple):
     remedy: str
 
 
-def explain(state: JobState, log: str) -> Cause:
+def diagnose(state: JobState, log: str) -> Cause:
     """Return the likely cause of a failed job, from SLURM's word for it and the end of its log."""
     if not log.strip() and state.exit_code == "0:53":
         return Cause(

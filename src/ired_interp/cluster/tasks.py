@@ -12,11 +12,11 @@ from ired_interp.errors import InputError
 
 COMMANDS = ("fit", "probe", "test", "validate")
 # Options whose values lie in the job's folder, not in the repository.
-PLACES = ("--ckpt", "--resume", "--output", "--runs")
+PATH_OPTIONS = ("--ckpt", "--resume", "--output", "--runs")
 
 
 @dataclass(frozen=True)
-class Task:
+class JobTask:
     """One `ired` command of a job.
 
     Attributes
@@ -41,7 +41,7 @@ class Task:
         """The command of `ired`: fit, probe, test or validate."""
         return self.arguments[0]
 
-    def with_options(self, *options: str) -> Task:
+    def with_options(self, *options: str) -> JobTask:
         """Return the task with further options, which override earlier ones."""
         return replace(self, arguments=(*self.arguments, *options))
 
@@ -51,7 +51,7 @@ class Task:
         return values[-1] if values else None
 
 
-def make_tasks(arguments: Sequence[str], arrays: Sequence[str], folder: str) -> list[Task]:
+def make_tasks(arguments: Sequence[str], arrays: Sequence[str], folder: str) -> list[JobTask]:
     """Make the tasks of `ired submit [--array KEY=V1,V2 …] -- arguments`.
 
     There is one for every combination of the array's values, as options after the arguments.
@@ -79,7 +79,7 @@ def make_tasks(arguments: Sequence[str], arrays: Sequence[str], folder: str) -> 
     for index, choice in enumerate(itertools.product(*axes)):
         extra = [text for key, value in choice for text in (f"--{key}", value)]
         label = "-".join(_short(key, value) for key, value in choice)
-        tasks.append(Task(index, label, tuple(_absolute_places([*arguments, *extra], folder))))
+        tasks.append(JobTask(index, label, tuple(_absolute_paths([*arguments, *extra], folder))))
     labels = [task.label for task in tasks]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
         raise InputError(f"--array makes two tasks of the same name, {twice[0]}; leave one out.")
@@ -132,16 +132,16 @@ def _short(key: str, value: str) -> str:
     return f"{key.rpartition('.')[2]}={safe}"
 
 
-def _absolute_places(arguments: list[str], folder: str) -> list[str]:
+def _absolute_paths(arguments: list[str], folder: str) -> list[str]:
     """Return the arguments, with relative paths of options that name places below `folder`."""
     resolved = []
     current = None
     for argument in arguments:
         if argument.startswith("--"):
             current, equals, value = argument.partition("=")
-            if equals and current in PLACES:
+            if equals and current in PATH_OPTIONS:
                 argument = f"{current}={posixpath.join(folder, value)}"
-        elif current in PLACES:
+        elif current in PATH_OPTIONS:
             argument = posixpath.join(folder, argument)
         resolved.append(argument)
     return resolved

@@ -8,19 +8,19 @@ from pathlib import Path
 from rich.table import Table
 
 from ired_interp.cluster.follow import describe, waiting_reason
-from ired_interp.cluster.host import Host, connected
+from ired_interp.cluster.host import Host, connect
 from ired_interp.cluster.profile import load_profile
 from ired_interp.cluster.repository import find_repository
 from ired_interp.cluster.slurm import cancel
 from ired_interp.cluster.submission import (
     Submission,
     SubmittedTask,
-    choose,
     folder_on,
+    select_tasks,
     submissions,
     task_states,
 )
-from ired_interp.cluster.symptoms import explain
+from ired_interp.cluster.symptoms import diagnose
 from ired_interp.cluster.transfer import fetch
 from ired_interp.commands.options import CommandParser
 from ired_interp.errors import InputError
@@ -37,11 +37,11 @@ def main(command: str, arguments: list[str]) -> int:
     """Run the command."""
     options = _parser(command).parse_args(arguments)
     profile = load_profile(find_repository(Path.cwd()).root, options.profile, {})
-    with connected(profile) as host:
+    with connect(profile) as host:
         folder = folder_on(host, profile, str(Path.cwd()))
         if command == "fetch":
             return _fetch(host, folder, options)
-        pairs = choose(submissions(host, folder), options.job)
+        pairs = select_tasks(submissions(host, folder), options.job)
         if command == "status":
             return _status(host, folder, pairs, options.job)
         return _logs(host, pairs, options.follow) if command == "logs" else _cancel(host, pairs)
@@ -98,8 +98,8 @@ def _status(host: Host, folder: str, pairs: Pairs, wanted: str | None) -> int:
         run, log = (path.removeprefix(f"{folder}/") for path in (task.run or "–", task.log))
         table.add_row(task.job, name, state.word.lower(), _step(host, task), run, log)
         if state.failed:
-            log = host.end(task.log)
-            notes.append(f"{task.job}: {describe(explain(state, log))}")
+            log = host.tail(task.log)
+            notes.append(f"{task.job}: {describe(diagnose(state, log))}")
         elif state.reason:
             notes.append(f"{task.job}: {waiting_reason(state)}")
     print(render(table), end="")
@@ -119,7 +119,7 @@ def _step(host: Host, task: SubmittedTask) -> str:
     """Return the last step in the log of a training."""
     if task.arguments[0] != "fit":
         return "–"
-    lines = host.end(task.log).splitlines()
+    lines = host.tail(task.log).splitlines()
     steps = [line.split()[1] for line in lines if line.startswith("step ")]
     return steps[-1] if steps else "–"
 
@@ -168,4 +168,4 @@ def _runs(host: Host, folder: str, recorded: list[Submission], wanted: str) -> l
     for path in (wanted, f"{folder}/{wanted}", f"{folder}/{_RUNS}/{wanted}"):
         if path.startswith("/") and host.exists(f"{path}/config.yaml"):
             return [path]
-    return list(dict.fromkeys(task.run for _, task in choose(recorded, wanted) if task.run))
+    return list(dict.fromkeys(task.run for _, task in select_tasks(recorded, wanted) if task.run))

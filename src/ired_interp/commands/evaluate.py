@@ -108,12 +108,12 @@ class EvaluateCLI(IREDCLI):
         checkpoint = self.checkpoint
         config = self.dump(devices="auto", num_nodes=1, strategy="auto")  # which change no number
         settings = {"checkpoint": checkpoint.digest if checkpoint else None, "config": config}
-        label = ResultKey(
+        key = ResultKey(
             f"{split}_error", checkpoint.step if checkpoint else 0, self.weights, settings
         )
-        log(f"written to {write_result(self._home().results, label, result, provenance())}")
+        log(f"written to {write_result(self._result_run().results, key, result, provenance())}")
 
-    def _home(self) -> Run:
+    def _result_run(self) -> Run:
         if self.checkpoint is not None and self.checkpoint.run is not None:
             return self.checkpoint.run
         run = Run(

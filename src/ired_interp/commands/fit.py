@@ -18,11 +18,11 @@ from ired_interp.commands.options import take_option
 from ired_interp.errors import InputError, Interrupted
 from ired_interp.lightning_cli import IREDCLI, configuration_names, with_files
 from ired_interp.lightning_private import leave_signals_alone, never_skip_fit
-from ired_interp.loggers import PlacedLogger, RunMetrics, WandB
+from ired_interp.loggers import RunFolderLogger, RunMetrics, WandB
 from ired_interp.loggers.wandb import RUN_ID_KEY, keep_run_id
 from ired_interp.results import Run, open_run
 from ired_interp.results.run import default_name
-from ired_interp.results.state import recorded
+from ired_interp.results.state import record_state
 from ired_interp.stopping import defer_signals
 from ired_interp.terminal import log
 from ired_interp.user_modules import imported_from, look_beside
@@ -102,7 +102,7 @@ class FitCLI(IREDCLI):
             ),
         ]
 
-    def trainer_places(self, logger: Any) -> dict[str, Any]:
+    def trainer_paths(self, logger: Any) -> dict[str, Any]:
         """Place checkpoints, metrics and loggers in the run's folder."""
         more = (
             []
@@ -111,8 +111,9 @@ class FitCLI(IREDCLI):
             if isinstance(logger, list)
             else [logger]
         )
-        for placed in (one for one in more if isinstance(one, PlacedLogger)):
-            placed.place(self.run, self.dump())
+        for one in more:
+            if isinstance(one, RunFolderLogger):
+                one.set_run(self.run, self.dump())
         return {
             "default_root_dir": self.run.path,
             "logger": [RunMetrics(self.run), *more],
@@ -147,7 +148,7 @@ class FitCLI(IREDCLI):
             else ", whose training never began: from step 0"
         )
         log(f"run {run.path}" + (how if self.resumed else ""))
-        with defer_signals(), recorded(run) if trainer.is_global_zero else nullcontext():
+        with defer_signals(), record_state(run) if trainer.is_global_zero else nullcontext():
             try:
                 trainer.fit(self.model, self.datamodule, ckpt_path=checkpoint, weights_only=True)
             except Interrupted:

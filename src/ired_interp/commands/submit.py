@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from ired_interp.cluster.follow import follow
-from ired_interp.cluster.host import connected
+from ired_interp.cluster.host import connect
 from ired_interp.cluster.job import Job
 from ired_interp.cluster.preflight import Check, Preflight
 from ired_interp.cluster.profile import Profile, load_profile
@@ -28,7 +28,7 @@ def main(command: str, arguments: list[str]) -> int:
     repository = find_repository(Path.cwd())
     overrides = {name: value for name in _SETTINGS if (value := getattr(options, name)) is not None}
     profile = load_profile(repository.root, options.profile, overrides)
-    with connected(profile) as host:
+    with connect(profile) as host:
         folder = folder_on(host, profile, str(Path.cwd()))
         tasks = make_tasks(job_arguments, options.array, folder)
         site = Site(host, profile, repository, folder)

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from lightning.pytorch.loggers import Logger
 
-from ired_interp.loggers.placed import RunMetrics
+from ired_interp.loggers.run_folder import RunMetrics
 from ired_interp.terminal import log
 
 _MOST_SCALARS = 40  # of one variable

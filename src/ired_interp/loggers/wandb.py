@@ -20,8 +20,8 @@ from ired_interp.lightning_private import (
     release_wandb_run,
     wandb_arguments,
 )
-from ired_interp.loggers.placed import PlacedLogger
 from ired_interp.loggers.publish import distributions, scalars
+from ired_interp.loggers.run_folder import RunFolderLogger
 from ired_interp.results import Run
 from ired_interp.results.export import tables
 from ired_interp.terminal import log
@@ -34,7 +34,7 @@ _SECONDS = 120  # that W&B's servers are given to answer, so that a run never ha
 Mode = Literal["auto", "offline", "online", "disabled"]
 
 
-class WandB(WandbLogger, PlacedLogger):
+class WandB(WandbLogger, RunFolderLogger):
     """Log metrics, and the results of probes as tables, histograms, images and scalars.
 
     Names are stable: `<result>/<variable>/k<landscape>` for scalars and histograms,
@@ -76,7 +76,7 @@ class WandB(WandbLogger, PlacedLogger):
         self.run: Run | None = None
         self._broken = False
 
-    def place(self, run: Run, config: str) -> None:
+    def set_run(self, run: Run, config: str) -> None:
         """Name the W&B run by the run's folder, and keep its files there."""
         self.run = run
         name = "/".join(run.path.absolute().parts[-2:])

@@ -39,7 +39,7 @@ def explain(error: BaseException) -> tuple[str, str]:
     known = underlying(error)
     if isinstance(known, InputError | RunError):
         return str(known), ""
-    own = [(cause, place) for cause in _behind(error) if (place := _own_line(cause))]
+    own = [(cause, place) for cause in _chain(error) if (place := _own_line(cause))]
     cause, place = own[-1] if own else (error, _last_line(error))
     return (
         f"{type(cause).__name__}: {one_line(str(cause))}{place}",
@@ -47,7 +47,7 @@ def explain(error: BaseException) -> tuple[str, str]:
     )
 
 
-def _behind(error: BaseException) -> Iterator[BaseException]:
+def _chain(error: BaseException) -> Iterator[BaseException]:
     """Return the error, and those that it was raised from or while handling."""
     link: BaseException | None = error
     while link is not None:
@@ -63,19 +63,19 @@ def _own_line(error: BaseException) -> str:
         for p in places
         if not p[0].startswith((_STANDARD, _OURS, "<")) and _LIBRARIES.isdisjoint(Path(p[0]).parts)
     ]
-    return _shown(*own[-1]) if own else ""
+    return _format(*own[-1]) if own else ""
 
 
 def _last_line(error: BaseException) -> str:
     places = _places(error)
     ours = [place for place in places if place[0].startswith(_OURS)]
-    return _shown(*(ours or places)[-1]) if places else ""
+    return _format(*(ours or places)[-1]) if places else ""
 
 
 def _places(error: BaseException) -> list[tuple[str, int]]:
     return [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
 
 
-def _shown(file: str, line: int) -> str:
+def _format(file: str, line: int) -> str:
     text = linecache.getline(file, line).strip()
     return f" ({file}:{line}" + (f": {text})" if text else ")")

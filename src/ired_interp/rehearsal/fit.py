@@ -55,7 +55,7 @@ class FitRehearsal(TaskRehearsal):
             self.options = resuming(self.resumed, self.options)
         refused: InputError | SystemExit | None = None
         try:
-            self.cli = self.made("training")
+            self.cli = self.miniature("training")
         except (InputError, SystemExit) as error:
             refused = error
         if refused is not None:
@@ -80,7 +80,7 @@ class FitRehearsal(TaskRehearsal):
             f"{steps} steps of {batch} problems"
         )
 
-    def made(self, place: str, batch: int | None = None, **settings: Any) -> MiniatureFit:
+    def miniature(self, place: str, batch: int | None = None, **settings: Any) -> MiniatureFit:
         """Return the command, made small, in a folder of its own."""
         run = Run(self.folder / place / "run")
         return MiniatureFit(
@@ -112,12 +112,12 @@ class FitRehearsal(TaskRehearsal):
 
     def training(self) -> str:
         """Train a few steps with every callback, and load what was saved."""
-        failures = self.trained(self.cli)
+        failures = self.train(self.cli)
         if (
             failures and self.cli.reduced
         ):  # a probe may refuse so few problems, and take as many as are configured
-            self.cli = self.made("training-on-all", problems=None)
-            failures = self.trained(self.cli)
+            self.cli = self.miniature("training-on-all", problems=None)
+            failures = self.train(self.cli)
         if failures:
             raise failures[0]
         written = load(self.cli.run.path)
@@ -125,9 +125,9 @@ class FitRehearsal(TaskRehearsal):
         measured = f"; measured {', '.join(dict.fromkeys(results))}" if results else ""
         return f"{STEPS} steps, loss finite, checkpoint of {type(written).__name__} loads{measured}"
 
-    def trained(self, cli: MiniatureFit) -> list[Exception]:
+    def train(self, cli: MiniatureFit) -> list[Exception]:
         """Train; what went wrong with measurements, or with what was given to them."""
-        self.prepare(cli)
+        self.copy_resumed_state(cli)
         try:
             cli.fit()
         except InputError as error:
@@ -141,7 +141,7 @@ class FitRehearsal(TaskRehearsal):
                 )
         return [InputError(reason) for reason in reasons]
 
-    def prepare(self, cli: MiniatureFit) -> None:
+    def copy_resumed_state(self, cli: MiniatureFit) -> None:
         """Give a run that goes on a copy of what it left; the original is not touched."""
         if self.resumed is None:
             return
@@ -152,7 +152,7 @@ class FitRehearsal(TaskRehearsal):
             elif source.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, target)
-        cli.go_on_from(self.step)
+        cli.continue_after(self.step)
 
     def probe(self) -> str:
         """Measure the checkpoint by each probe of the callbacks."""
@@ -164,21 +164,23 @@ class FitRehearsal(TaskRehearsal):
         """Check that memory does not grow from step to step."""
         entries = sum(self.cli.facts["dimensions"])
         rows = memory.rows_for(entries)
-        cli = self.made("memory", rows, steps=memory.WARM_UP + memory.REPEATED + 1, probing=False)
-        self.prepare(cli)
+        cli = self.miniature(
+            "memory", rows, steps=memory.WARM_UP + memory.REPEATED + 1, probing=False
+        )
+        self.copy_resumed_state(cli)
         watch = memory.MemoryWatch()
         cli.trainer.callbacks.append(watch)  # type: ignore[attr-defined]
         cli.fit()
-        return memory.judge(watch.grown, rows, entries, "training steps")
+        return memory.check_growth(watch.grown, rows, entries, "training steps")
 
     def gpu(self) -> str:
         """Measure how busy a GPU is with full batches."""
         if not torch.cuda.is_available():
             return "no GPU here to measure how busy it would be"
         batch = self.cli.facts["batch_size"] // self.ranks
-        cli = self.made("gpu", batch, steps=10**9, probing=False, accelerator="gpu")
+        cli = self.miniature("gpu", batch, steps=10**9, probing=False, accelerator="gpu")
         watch = gpu.GpuWatch()
         cli.trainer.callbacks.append(watch)  # type: ignore[attr-defined]
-        self.prepare(cli)
+        self.copy_resumed_state(cli)
         cli.fit()
         return gpu.advice(watch, batch, cli.model.compile_loss)

@@ -50,7 +50,7 @@ class GpuWatch(Callback):
             self._profile.stop()
             events = [e for e in self._profile.events() or [] if e.device_type.name == "CUDA"]
             spans = [(e.time_range.start, e.time_range.end) for e in events]
-            self.kernel_seconds = covered(spans) / 1e6 / _PROFILED
+            self.kernel_seconds = union_length(spans) / 1e6 / _PROFILED
             trainer.should_stop = True
 
     @property
@@ -59,7 +59,7 @@ class GpuWatch(Callback):
         return min(1.0, self.kernel_seconds / self.step_seconds)
 
 
-def covered(spans: Iterable[tuple[float, float]]) -> float:
+def union_length(spans: Iterable[tuple[float, float]]) -> float:
     """Length of the union of intervals."""
     total, end = 0.0, float("-inf")
     for start, stop in sorted(spans):

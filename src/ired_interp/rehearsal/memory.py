@@ -36,7 +36,7 @@ class MemoryWatch(Callback):
             self.grown = resident_bytes() - self._before
 
 
-def repeated(evaluate: Callable[[], object]) -> int:
+def growth(evaluate: Callable[[], object]) -> int:
     """By how many bytes memory grows over the repetitions."""
     for _ in range(WARM_UP):
         evaluate()
@@ -61,7 +61,7 @@ def rows_for(entries: int) -> int:
     return min(_MOST_ROWS, -(-_KEPT // (REPEATED * 4 * entries)))
 
 
-def judge(grown: int, rows: int, entries: int, what: str) -> str:
+def check_growth(grown: int, rows: int, entries: int, what: str) -> str:
     """Return the sentence on memory that grew by `grown` bytes.
 
     Half of what keeping every batch would take is too much.

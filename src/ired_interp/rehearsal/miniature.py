@@ -29,7 +29,8 @@ _AT_MOST = {
 _AT_LEAST = {"tol": 0.3}
 _NEVER = 10**9
 _OFFLINE = {"offline": True, "online": False, "log_model": False}  # settings of loggers
-_PLACES = ("dirpath", "save_dir", "root_dir", "dir")  # where callbacks, loggers and profilers write
+# Where callbacks, loggers and profilers write.
+_PATH_ARGUMENTS = ("dirpath", "save_dir", "root_dir", "dir")
 _CPU_PRECISION = (
     "16-true",
     "transformer-engine",
@@ -133,7 +134,7 @@ class MiniatureFit(_Miniature, FitCLI):
                 logger.mode = "offline"
         return trainer
 
-    def go_on_from(self, step: int) -> None:
+    def continue_after(self, step: int) -> None:
         """Take the steps after `step`, at which a resumed run stands."""
         last = step + self.steps
         self.trainer.fit_loop.epoch_loop.max_steps = last
@@ -190,7 +191,7 @@ class MiniatureEvaluation(_Miniature, EvaluateCLI):
         self.datamodule.validation_problems = self.datamodule.test_problems = FEW
         return super().instantiate_trainer(**kwargs)
 
-    def _home(self) -> Run:
+    def _result_run(self) -> Run:
         return Run(self.folder)
 
 
@@ -222,7 +223,7 @@ def _place(configured: Any, folder: Path) -> None:
     for entry in configured if isinstance(configured, list) else [configured]:
         if (arguments := getattr(entry, "init_args", None)) is None:
             continue
-        for name in _PLACES:
+        for name in _PATH_ARGUMENTS:
             if name in arguments:
                 arguments[name] = str(folder / "placed")
         for name, value in _OFFLINE.items():

@@ -80,8 +80,8 @@ class ProbeRehearsal(TaskRehearsal):
         entries = module.condition_dim + module.solution_dim
         rows = memory.rows_for(entries)
         x, y, *_ = self.data.evaluation_batch("probe", self.options.variant, 0, rows, "cpu")
-        grown = memory.repeated(lambda: module.energy_and_gradient(x.clone(), y.clone(), 0))
-        return memory.judge(grown, rows, entries, "evaluations of energy and gradient")
+        grown = memory.growth(lambda: module.energy_and_gradient(x.clone(), y.clone(), 0))
+        return memory.check_growth(grown, rows, entries, "evaluations of energy and gradient")
 
 
 def measured(

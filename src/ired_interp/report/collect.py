@@ -10,7 +10,7 @@ import xarray as xr
 
 from ired_interp.errors import InputError
 from ired_interp.results import OpenedRun, Series
-from ired_interp.results.series import flat
+from ired_interp.results.series import flatten
 
 # Settings that change where or how often something is written, not what is learned.
 _IRRELEVANT = (
@@ -123,7 +123,7 @@ def group_runs(runs: Sequence[OpenedRun]) -> list[Group]:
     """Group runs that agree in everything but seeds and places, in the order given."""
     groups: dict[str, Group] = {}
     for run in runs:
-        settings = {k: v for k, v in flat(run.config).items() if not _irrelevant(k)}
+        settings = {k: v for k, v in flatten(run.config).items() if not _irrelevant(k)}
         key = json.dumps(settings, sort_keys=True, default=str)
         groups.setdefault(key, Group(len(groups), [], settings)).runs.append(run)
     found = list(groups.values())

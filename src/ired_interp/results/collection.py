@@ -108,8 +108,9 @@ class Collection:
     def __getitem__(self, rows: int | slice) -> np.ndarray:
         """Vectors (N,) or (rows, N) in float32."""
         scales: np.ndarray = self._scales[: len(self)][rows]
-        shares: np.ndarray = self._vectors[: len(self)][rows]
-        return shares.astype(np.float32) * scales[..., None]
+        vectors: np.ndarray = self._vectors[: len(self)][rows].astype(np.float32)
+        vectors *= scales[..., None]
+        return vectors
 
     def part(self, name: str) -> slice:
         """Where a part of the layout lies in a vector.

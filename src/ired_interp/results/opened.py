@@ -12,7 +12,7 @@ import xarray as xr
 from ired_interp.errors import InputError
 from ired_interp.files import read_yaml
 from ired_interp.results.run import Run, open_run
-from ired_interp.results.series import Series, flat
+from ired_interp.results.series import Series, flatten
 
 _CHANGING = (
     "checkpoint",
@@ -70,7 +70,7 @@ class OpenedRun:
             if "failed" in head:
                 continue
             settings = {
-                k: v for k, v in flat(json.loads(head["settings"])).items() if k not in _CHANGING
+                k: v for k, v in flatten(json.loads(head["settings"])).items() if k not in _CHANGING
             }
             key = json.dumps([head["probe"], head["weights"], settings], sort_keys=True)
             files = found.setdefault(

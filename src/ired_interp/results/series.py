@@ -90,7 +90,7 @@ class Series:
         return f"{self.probe}, {self.weights} weights, steps {_listed(self.steps)}"
 
 
-def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Put nested settings under dotted names.
 
     A YAML text under "config" counts as nested, and None as absent.
@@ -100,7 +100,7 @@ def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         name = f"{prefix}{key}"
         value = yaml.safe_load(value) if key == "config" and isinstance(value, str) else value
         if isinstance(value, dict):
-            found |= flat(value, f"{name}.")
+            found |= flatten(value, f"{name}.")
         elif value is not None:
             found[name] = value
     return found

@@ -17,7 +17,7 @@ _SILENT_SECONDS = 900  # without a sign of life, where the process itself cannot
 
 
 @contextmanager
-def recorded(run: Run) -> Iterator[None]:
+def record_state(run: Run) -> Iterator[None]:
     """Keep the state of a run while the block trains it: running, then done, stopped or failed.
 
     Raises

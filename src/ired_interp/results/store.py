@@ -36,7 +36,7 @@ class ResultKey:
 
 
 def write_result(
-    folder: Path, label: ResultKey, result: xr.Dataset, provenance: dict[str, Any]
+    folder: Path, key: ResultKey, result: xr.Dataset, provenance: dict[str, Any]
 ) -> Path:
     """Write a result below `folder`, atomically.
 
@@ -46,13 +46,13 @@ def write_result(
         Its path, folder/<name>/step-<step>_<weights>_<digest of the settings>.nc. A finished result
         is never replaced by a failed one.
     """
-    path = label.path(folder)
+    path = key.path(folder)
     if "failed" in result.attrs and path.exists() and "failed" not in read_result(path).attrs:
         return path
-    attributes = {"probe": label.name, "step": label.step, "weights": label.weights}
-    record = {"settings": label.settings, **provenance}
+    attributes = {"probe": key.name, "step": key.step, "weights": key.weights}
+    record = {"settings": key.settings, **provenance}
     result = result.assign_attrs(
-        **attributes, **{key: json.dumps(value) for key, value in record.items()}
+        **attributes, **{name: json.dumps(value) for name, value in record.items()}
     )
     with atomic(path) as temporary:
         result.to_netcdf(temporary, engine="h5netcdf")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ired_interp.cluster.tasks import Task
+from ired_interp.cluster.tasks import JobTask
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,6 @@ class Check:
     remedy: str = ""
 
 
-def check_name(check: str, task: Task) -> str:
+def check_name(check: str, task: JobTask) -> str:
     """Return the name of a check of one task of an array."""
     return f"{check} [{task.label}]" if task.label else check

@@ -9,8 +9,8 @@ from ired_interp.cluster.job import REQUIREMENTS, Job, requirements
 from ired_interp.cluster.preflight.check import Check, check_name
 from ired_interp.cluster.site import Site
 from ired_interp.cluster.slurm import partition_limit, test_request
-from ired_interp.cluster.submission import Submission, choose, submissions, task_states
-from ired_interp.cluster.tasks import Task
+from ired_interp.cluster.submission import Submission, select_tasks, submissions, task_states
+from ired_interp.cluster.tasks import JobTask
 from ired_interp.errors import InputError
 
 _PYTHON_TEST = "import ensurepip, sys; sys.exit(sys.version_info < (3, 10))"
@@ -28,7 +28,7 @@ def folder_check(site: Site) -> Check:
     return Check("folder", True, found)
 
 
-def run_checks(site: Site, tasks: Sequence[Task]) -> Iterator[Check]:
+def run_checks(site: Site, tasks: Sequence[JobTask]) -> Iterator[Check]:
     """Check that every training can write its run without touching others."""
     recorded = submissions(site.host, site.folder)
     for task in tasks:
@@ -36,7 +36,7 @@ def run_checks(site: Site, tasks: Sequence[Task]) -> Iterator[Check]:
             yield _run_check(site, recorded, task, task.run)
 
 
-def _run_check(site: Site, recorded: list[Submission], task: Task, run: str) -> Check:
+def _run_check(site: Site, recorded: list[Submission], task: JobTask, run: str) -> Check:
     name, taken = check_name("run", task), site.host.exists(run)
     if task.option("--resume") is None and taken:
         found = f"{run} exists, and results are never overwritten"
@@ -53,7 +53,7 @@ def _run_check(site: Site, recorded: list[Submission], task: Task, run: str) -> 
 
 def _active_job(site: Site, recorded: list[Submission], run: str) -> str | None:
     try:
-        pairs = choose(recorded, run)
+        pairs = select_tasks(recorded, run)
     except InputError:
         return None
     states = task_states(site.host, pairs)

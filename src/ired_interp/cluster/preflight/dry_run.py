@@ -17,7 +17,7 @@ from ired_interp.cluster.job import PREPARE, read_part
 from ired_interp.cluster.preflight.check import Check, check_name
 from ired_interp.cluster.preflight.source import CLONE_SECONDS
 from ired_interp.cluster.site import Site
-from ired_interp.cluster.tasks import Task, options
+from ired_interp.cluster.tasks import JobTask, options
 from ired_interp.cluster.transfer import copy
 from ired_interp.errors import InputError
 
@@ -25,7 +25,7 @@ REHEARSAL = "ired_interp.rehearsal"  # the program that is started, with the req
 
 
 def dry_run_checks(
-    site: Site, tasks: Sequence[Task], thorough: bool, facts: dict[int, dict[str, Any]]
+    site: Site, tasks: Sequence[JobTask], thorough: bool, facts: dict[int, dict[str, Any]]
 ) -> Iterator[Check]:
     """Rehearse every task.
 
@@ -33,7 +33,7 @@ def dry_run_checks(
     ----------
     site : Site
         Whose commit is rehearsed.
-    tasks : sequence of Task
+    tasks : Sequence[JobTask]
         As they were asked for.
     thorough : bool
         Measure memory and GPU use, too.
@@ -66,7 +66,7 @@ def dry_run_checks(
             yield from _rehearse(site, Path(source), local, thorough, facts)
 
 
-def _with_local_checkpoints(host: Host, task: Task, temporary: Path) -> Task:
+def _with_local_checkpoints(host: Host, task: JobTask, temporary: Path) -> JobTask:
     """Find a task's checkpoints on the host, and copy them here if that is another machine.
 
     Raises
@@ -108,7 +108,7 @@ def _copy_checkpoint(host: Host, path: str, to: Path) -> None:
 def _rehearse(
     site: Site,
     source: Path,
-    tasks: Sequence[Task],
+    tasks: Sequence[JobTask],
     thorough: bool,
     facts: dict[int, dict[str, Any]],
 ) -> Iterator[Check]:

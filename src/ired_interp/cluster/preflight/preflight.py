@@ -20,7 +20,7 @@ from ired_interp.cluster.preflight.dry_run import dry_run_checks
 from ired_interp.cluster.preflight.request import request_checks, time_check
 from ired_interp.cluster.preflight.source import source_checks
 from ired_interp.cluster.site import Site
-from ired_interp.cluster.tasks import Task
+from ired_interp.cluster.tasks import JobTask
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Preflight:
     ----------
     site : Site
         The repository, and the cluster that it is for.
-    tasks : list of Task
+    tasks : list[JobTask]
         As they were asked for.
     thorough : bool
         Measure memory and GPU use, too.
@@ -42,7 +42,7 @@ class Preflight:
     """
 
     site: Site
-    tasks: list[Task]
+    tasks: list[JobTask]
     thorough: bool = False
     facts: dict[int, dict[str, Any]] = field(default_factory=dict)
     name: str = field(default_factory=lambda: time.strftime("%Y-%m-%d_%H-%M-%S"))

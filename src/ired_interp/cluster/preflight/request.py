@@ -7,14 +7,14 @@ from typing import Any
 
 from ired_interp.cluster.preflight.check import Check
 from ired_interp.cluster.profile import Profile
-from ired_interp.cluster.tasks import Task
+from ired_interp.cluster.tasks import JobTask
 
 _SIGNAL_AT_LEAST = 30  # seconds: the step under way is finished and the state saved
 _LIMIT_OVER_SIGNAL = 4
 
 
 def request_checks(
-    profile: Profile, tasks: Sequence[Task], facts: Mapping[int, Mapping[str, Any]]
+    profile: Profile, tasks: Sequence[JobTask], facts: Mapping[int, Mapping[str, Any]]
 ) -> Iterator[Check]:
     """Check that the profile and the configuration of every task agree."""
     if profile.gpus and profile.tasks != profile.gpus:

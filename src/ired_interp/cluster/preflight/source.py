@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from ired_interp.cluster.host import last_line
 from ired_interp.cluster.preflight.check import Check
 from ired_interp.cluster.site import Site
-from ired_interp.cluster.tasks import Task
+from ired_interp.cluster.tasks import JobTask
 from ired_interp.errors import InputError
 
 CLONE_SECONDS = 600  # after which a clone counts as not answering
@@ -21,7 +21,7 @@ _UNKNOWN_COMMIT = (  # what git says of a commit that a remote does not have
 )
 
 
-def source_checks(site: Site, tasks: Sequence[Task]) -> Iterator[Check]:
+def source_checks(site: Site, tasks: Sequence[JobTask]) -> Iterator[Check]:
     """Check that the commit holds all files of the tasks, and that the host can clone it."""
     missed = site.repository.uncommitted([word for task in tasks for word in task.arguments])
     if missed:

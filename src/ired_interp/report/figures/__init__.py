@@ -17,7 +17,7 @@ from ired_interp.report.figures import (
     trajectory,
 )
 from ired_interp.results import OpenedRun, Run, Series, read_result
-from ired_interp.results.series import flat
+from ired_interp.results.series import flatten
 
 # In the order of the page. A label belongs to the longest key that it begins with.
 FIGURES: dict[str, Callable[[Section], list[Figure]]] = {
@@ -48,7 +48,7 @@ def figures_of_file(path: Path) -> list[Figure]:
     """Return the figures of one result in a run's folder, by itself."""
     result = read_result(path, [])
     probe, step, weights = (result.attrs[name] for name in ("probe", "step", "weights"))
-    settings = flat(json.loads(result.attrs["settings"]))
+    settings = flatten(json.loads(result.attrs["settings"]))
     series = Series(str(probe), str(weights), settings, {int(step): path})
     run = OpenedRun(Run(path.parents[2]))
     group = Group(0, [run], {}, name=run.path.name)

@@ -9,11 +9,11 @@ from ired_interp.lightning_private import set_tensorboard_folder
 from ired_interp.results import Run
 
 
-class PlacedLogger(ABC):
+class RunFolderLogger(ABC):
     """A logger that `ired fit` tells where the run lies."""
 
     @abstractmethod
-    def place(self, run: Run, config: str) -> None:
+    def set_run(self, run: Run, config: str) -> None:
         """Write into this run's folder; `config` is the resolved configuration as YAML."""
 
 
@@ -27,7 +27,7 @@ class RunMetrics(CSVLogger):
         super().__init__(run.path, name="metrics", flush_logs_every_n_steps=50)
 
 
-class TensorBoard(TensorBoardLogger, PlacedLogger):
+class TensorBoard(TensorBoardLogger, RunFolderLogger):
     """TensorBoard's event files in the folder tensorboard/ of the run: `tensorboard --logdir runs`.
 
     Parameters
@@ -39,6 +39,6 @@ class TensorBoard(TensorBoardLogger, PlacedLogger):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(".", name="", version="tensorboard", **kwargs)
 
-    def place(self, run: Run, config: str) -> None:
+    def set_run(self, run: Run, config: str) -> None:
         """Write into the run's folder."""
         set_tensorboard_folder(self, str(run.path))
