@@ -1,7 +1,7 @@
 """The LightningModules: what they train and how they solve. Nothing here knows of probes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
+from ired_interp.compilation import Loss, compiled
 from ired_interp.diffusion import Inference, Noise, Objective, Schedule, Solution, solve
 from ired_interp.diffusion.inference import Preset
 from ired_interp.energy import Energy
@@ -51,15 +52,10 @@ class SolverModule(LightningModule, ABC):
         if not lr > 0:
             raise InputError(f"model.lr is {lr}; a learning rate must be positive.")
         self.condition_dim, self.solution_dim = condition_dim, solution_dim
-        self.lr, self.betas, self.lr_schedule, self.compile_loss, self.seed = (
-            lr,
-            betas,
-            lr_schedule,
-            compile,
-            seed,
-        )
+        self.lr, self.betas, self.lr_schedule = lr, betas, lr_schedule
+        self.compile_loss, self.seed = compile, seed
         self.errors: dict[tuple[str, int], ProblemError] = {}
-        self._loss: Callable[..., tuple[Tensor, dict[str, Tensor]]] | None = None
+        self._loss: Loss | None = None
 
     @abstractmethod
     def noise(self, count: int, generator: torch.Generator) -> tuple[Tensor, ...]:
@@ -87,7 +83,7 @@ class SolverModule(LightningModule, ABC):
         """Return the loss of a batch; its parts are logged where a step's logs are due."""
         noise = self.noise(batch.whole, stream(self.device, self.seed, "noise", batch.number))
         if self._loss is None:
-            self._loss = self._compiled() if self.compile_loss else self.loss
+            self._loss = compiled(self.loss, self.device) if self.compile_loss else self.loss
         total, parts = self._loss(batch.x, batch.y, *(batch.share(tensor) for tensor in noise))
         updates = self.trainer.global_step + 1
         if updates % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
@@ -101,17 +97,6 @@ class SolverModule(LightningModule, ABC):
                 logger.log_metrics({name: float(value) for name, value in values.items()}, updates)
                 logger.save()
         return total
-
-    def _compiled(self) -> Callable[..., tuple[Tensor, dict[str, Tensor]]]:
-        if self.device.type != "cuda":
-            return torch.compile(self.loss, dynamic=False)
-        captured = torch.compile(self.loss, dynamic=False, mode="reduce-overhead")
-
-        def step(*tensors: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-            return captured(*tensors)
-
-        return step
 
     def weights(self) -> Sequence[Tensor]:
         """Return the parameters to train.
@@ -138,10 +123,8 @@ class SolverModule(LightningModule, ABC):
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: max(0.0, 1 - step / steps)
         )
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
+        plan = {"scheduler": scheduler, "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": plan}
 
     def on_validation_epoch_start(self) -> None:
         """Begin the errors of a validation."""
@@ -176,9 +159,8 @@ class SolverModule(LightningModule, ABC):
         value_range = self.trainer.datamodule.task.value_range(batch.variant)  # type: ignore[attr-defined]
         for steps in step_counts:
             generator = stream(self.device, 0, "start", batch.split, batch.variant, batch.number)
-            start = torch.randn(
-                batch.whole, self.solution_dim, generator=generator, device=self.device
-            )
+            shape = (batch.whole, self.solution_dim)
+            start = torch.randn(shape, generator=generator, device=self.device)
             solution = self.predict(batch.x, batch.share(start), steps, value_range, generator)
             self.errors[batch.variant, steps].update(solution, batch.y)
 
@@ -240,10 +222,7 @@ class IREDModule(SolverModule):
         return list(dict.fromkeys([self.inference.steps, *self.test_steps]))
 
     def energy_and_gradient(self, x: Tensor, y: Tensor, k: LandscapeIndex) -> tuple[Tensor, Tensor]:
-        """Return E(x, y, k) (B,) and ∇_y E (B, d_y).
-
-        For x (B, d_x), y (B, d_y) and k, an int or (B,) integers.
-        """
+        """Return E(x, y, k) (B,) and ∇_y E (B, d_y); k is an int or (B,) integers."""
         return self.energy.energy_and_gradient(x, y, k)
 
     @torch.no_grad()
@@ -255,7 +234,7 @@ class IREDModule(SolverModule):
         start: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Solution:
-        """Answer problems by annealed minimisation.
+        """Solve problems by annealed minimisation.
 
         Parameters
         ----------
@@ -274,8 +253,7 @@ class IREDModule(SolverModule):
         Returns
         -------
         Solution
-            Solution with y (B, d_y), trajectory (K, B, d_y), energies (K, T + 1, B), accepted (K,
-            T, B).
+            With y (B, d_y), trajectory (K, B, d_y), energies (K, T + 1, B), accepted (K, T, B).
 
         Raises
         ------
@@ -302,11 +280,8 @@ class IREDModule(SolverModule):
     def loss(self, x: Tensor, y: Tensor, *noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the objective and its parts."""
         loss = self.objective(self.energy, self.schedule, x, y, Noise(*noise))
-        return loss.total, {
-            "loss": loss.total.detach(),
-            "score": loss.score,
-            "contrast": loss.contrast,
-        }
+        parts = {"loss": loss.total.detach(), "score": loss.score, "contrast": loss.contrast}
+        return loss.total, parts
 
     def predict(
         self, x: Tensor, start: Tensor, steps: int, value_range: float, generator: torch.Generator

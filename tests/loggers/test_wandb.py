@@ -72,11 +72,8 @@ def records(run: Path) -> list[dict[str, Any]]:
     history = []
     for file in sorted(run.glob("wandb/offline-run-*/run-*.wandb")):
         command = [
-            str(Path(sys.executable).parent / "wandb"),
-            "leet",
-            "inspect",
-            "--json",
-            str(file),
+            *(sys.executable, "-m", "wandb"),
+            *("leet", "inspect", "--json", str(file)),
         ]
         lines = subprocess.run(
             command, capture_output=True, text=True, timeout=60, check=True

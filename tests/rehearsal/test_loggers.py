@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import wandb
 
 from conftest import ROOT
 from ired_interp.loggers import WandB
@@ -22,8 +23,9 @@ def test_loggers_write_into_the_temporary_folder(user_module, tmp_path: Path):
 
 
 def test_wandb_is_offline_whatever_is_configured(
-    user_module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    user_module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ):
+    request.addfinalizer(wandb.teardown)  # it remembers the key for the whole process
     modes = []
     begin = WandB._begin
     monkeypatch.setattr(
