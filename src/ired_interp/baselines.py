@@ -22,6 +22,8 @@ class DiffusionModule(SolverModule):
     lr, betas, lr_schedule, compile, seed : as in `SolverModule`.
     """
 
+    name = "diffusion"
+
     def __init__(
         self,
         condition_dim: int,
@@ -73,6 +75,8 @@ class FeedForwardModule(SolverModule):
     width : hidden units of each layer.
     lr, betas, lr_schedule, compile, seed : as in `SolverModule`.
     """
+
+    name = "feed_forward"
 
     def __init__(
         self,

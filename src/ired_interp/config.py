@@ -12,6 +12,14 @@ from ired_interp.errors import InputError, underlying
 from ired_interp.module import SolverModule
 from ired_interp.tasks.data import TaskData
 
+# What the parser says of a class that it cannot import, and of an option that it does not know.
+_IMPORT = re.compile(
+    r"Problem with given class_path '([^']+)':\s*"
+    r"(No module named .+|cannot import name .+|module '.+' has no attribute .+)"
+)
+_UNKNOWN = re.compile(r"Option '.+' is not accepted")
+_WHERE = "modules are found where Python finds them: installed, or in a folder of PYTHONPATH"
+
 
 def one_line(message: str) -> str:
     """A parser's message of several lines, as one."""
@@ -23,9 +31,23 @@ class SentenceParser(ArgumentParser):
     """A parser whose complaints are InputErrors of one sentence."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise the complaint.
+
+        Raises
+        ------
+        InputError
+            Always; one that was raised on the way as it is.
+        """
         if ex is not None and isinstance(found := underlying(ex), InputError):
             raise found
-        raise InputError(f"the configuration is not valid: {one_line(message)}")
+        if refused := _IMPORT.search(message):
+            path, reason = refused.groups()
+            raise InputError(f"class {path} cannot be imported: {reason.rstrip('.')}; {_WHERE}.")
+        text = one_line(message)
+        if _UNKNOWN.fullmatch(text):
+            known = dict.fromkeys(a.dest.partition(".")[0] for a in self._actions)
+            text += f"; choose from {', '.join(known.keys() - {'help'})}"
+        raise InputError(f"the configuration is not valid: {text}")
 
 
 def link_model_to_data(parser: ArgumentParser) -> None:

@@ -1,7 +1,7 @@
 """Errors meant for the person at the keyboard: one sentence with what was found, what was expected and what to do."""
 
 
-class InputError(Exception):
+class InputError(ValueError):
     """Bad input (configuration, file, shape). The program prints its sentence and ends with exit code 2."""
 
 

@@ -16,10 +16,11 @@ from ired_interp.energy.base import LandscapeIndex
 from ired_interp.errors import InputError
 from ired_interp.metrics import ProblemError
 from ired_interp.random import stream
+from ired_interp.registry import Registered
 from ired_interp.tasks.data import Batch
 
 
-class SolverModule(LightningModule, ABC):
+class SolverModule(Registered, LightningModule, ABC):
     """Anything that is trained on problems with answers and then answers: IRED and the baselines.
 
     Parameters
@@ -181,6 +182,8 @@ class IREDModule(SolverModule):
     ----------
     Du, Mao, Tenenbaum, "Learning Iterative Reasoning through Energy Diffusion", ICML 2024 (arXiv 2406.11179).
     """
+
+    name = "ired"
 
     def __init__(
         self,
