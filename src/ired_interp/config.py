@@ -22,7 +22,7 @@ _WHERE = "modules are found where Python finds them: installed, or in a folder o
 
 
 def one_line(message: str) -> str:
-    """A parser's message of several lines, as one."""
+    """Put a parser's message of several lines on one."""
     text = re.sub(r"\s+", " ", message).strip()
     return text if len(text) <= 600 else text[:597] + "…"
 
@@ -68,7 +68,17 @@ def link_model_to_data(parser: ArgumentParser) -> None:
 
 
 def build(config: dict[str, Any]) -> tuple[SolverModule, TaskData]:
-    """Model and data of a resolved configuration (of which other parts are passed over).
+    """Build model and data of a resolved configuration (of which other parts are passed over).
+
+    Parameters
+    ----------
+    config : dict
+        With `model`, `data` and `seed_everything`.
+
+    Returns
+    -------
+    SolverModule and TaskData
+        The model, with weights as they are drawn, and the data.
 
     Raises
     ------
@@ -85,7 +95,7 @@ def build(config: dict[str, Any]) -> tuple[SolverModule, TaskData]:
 
 
 def build_data(config: dict[str, Any]) -> TaskData:
-    """The data alone; as `build`."""
+    """Build the data alone; as `build`."""
     parser = SentenceParser()
     parser.add_class_arguments(TaskData, "data")
     data: TaskData = _instantiate(parser, config, "data").data
@@ -102,7 +112,17 @@ def _instantiate(parser: ArgumentParser, config: dict[str, Any], *keys: str) -> 
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """A configuration file as a mapping.
+    """Read a configuration file as a mapping.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    dict
+        Its content.
 
     Raises
     ------
@@ -126,6 +146,11 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 def check_order(files: list[str]) -> None:
     """Refuse lists of configuration files of which a part would be lost silently.
+
+    Parameters
+    ----------
+    files : list of str
+        In the order given.
 
     Raises
     ------

@@ -68,7 +68,7 @@ class Measurement:
         self.probe.check(module)
 
     def small(self, problems: int) -> "Measurement":
-        """The same on at most so many problems, as far as the probe can do with them, and with a small probe."""
+        """Return the same with a small probe, on at most so many problems or the least that it needs."""
         probe = self.probe.small()
         return replace(
             self, probe=probe, problems=min(self.problems, max(problems, probe.least_problems))
@@ -113,8 +113,14 @@ def measure(
     ------
     InputError
         If the probe refuses the request, unless `survive`.
-    torch.linalg.LinAlgError, MemoryError, RuntimeError
-        If one of several ranks fails, or the probe has a bug.
+    torch.linalg.LinAlgError
+        If one of several ranks finds no decomposition.
+    MemoryError
+        If one of several ranks runs out of memory.
+    RunError
+        Never: it is written as failed.
+    RuntimeError
+        If one of several ranks runs out of memory, or the probe has a bug.
     """
     settings = {"probe": probe.settings(), **origin}
     key = ResultKey(probe.label, snapshot.step, snapshot.weights, settings)

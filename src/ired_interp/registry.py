@@ -39,7 +39,7 @@ class Registered:
 
     @classmethod
     def named(cls: type[Kind], name: str) -> type[Kind]:
-        """The class of a name.
+        """Return the class of a name.
 
         Parameters
         ----------

@@ -12,7 +12,7 @@ from ired_interp.probes.base import Probe
 
 
 def configured_measurements(config: dict[str, Any]) -> list[Measurement]:
-    """The measurements that a configuration names, its callbacks' first.
+    """List the measurements that a configuration names, its callbacks' first.
 
     Its classes are found and imported as `ired fit` does it, callbacks that measure nothing included.
 

@@ -54,8 +54,8 @@ class GradientStatistics(ProbeCallback):
         super().__init__(probes.GradientStatisticsTheta(**kwargs), every_n_steps, "raw")
         if not 3 <= window <= every_n_steps or collect < 0:
             raise InputError(
-                f"gradient_statistics has window={window}, every_n_steps={every_n_steps} and collect={collect}; expected "
-                "3 <= window <= every_n_steps and collect >= 0."
+                f"gradient_statistics has window={window}, every_n_steps={every_n_steps} and "
+                f"collect={collect}; expected 3 <= window <= every_n_steps and collect >= 0."
             )
         self.window, self.collect = window, collect
         self._layers: dict[str, list[Tensor]] = {}
@@ -147,7 +147,7 @@ class GradientStatistics(ProbeCallback):
         return xr.Dataset(variables, {**coordinates, "quantile": list(QUANTILES)}, {"batch": batch})
 
     def state_dict(self) -> dict[str, Any]:
-        """The window that was begun, for a checkpoint."""
+        """Return the window that was begun, for a checkpoint."""
         return {
             "updates": list(self._updates),
             "gradients": self._gradients[: len(self._updates)].cpu().clone(),

@@ -7,28 +7,32 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class StepEnd(Callback):
-    """Calls `on_step_end` once after each optimiser step, and after its validation where one is due.
+    """Call `on_step_end` once after each optimiser step, and after its validation where one is due.
 
-    A checkpoint written there holds all that belongs to the step, so a run that goes on from it repeats and misses no validation.
+    A checkpoint written there holds all that belongs to the step, so a run that goes on from it repeats
+    and misses no validation.
     """
 
     _seen: int | None = None  # the step that was ended last
 
     def on_step_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """`trainer.global_step` updates are done, and validated where that is due."""
+        """Act when `trainer.global_step` updates are done, and validated where that is due."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take note of the step that training starts from."""
         self._seen = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """End the step, unless a validation follows."""
         loop = trainer.fit_loop
         assert loop._data_fetcher is not None
         if not loop.epoch_loop._should_check_val_fx(loop._data_fetcher):
             self._end(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """End the step that was validated."""
         if self._seen is not None:  # else it is the check of the validation before training
             with torch.inference_mode(False), torch.enable_grad():
                 self._end(trainer, pl_module)

@@ -14,9 +14,9 @@ from ired_interp.tasks.base import Variant
 
 
 class SubspaceDrift(ProbeCallback):
-    """`probes.SubspaceDrift` over training: a snapshot at the start and every n steps, each result comparing all so far.
+    """`probes.SubspaceDrift` over training: each result compares all snapshots so far.
 
-    Snapshots lie in the run's folder subspaces/ and their list in every checkpoint, so a run that was
+    A snapshot is taken at the start and every n steps. Snapshots lie in the run's folder subspaces/ and their list in every checkpoint, so a run that was
     requeued or killed goes on with its history.
 
     Parameters
@@ -76,7 +76,7 @@ class SubspaceDrift(ProbeCallback):
         return step % self.every_n_steps == 0
 
     def state_dict(self) -> dict[str, Any]:
-        """The history so far, for a checkpoint."""
+        """Return the history so far, for a checkpoint."""
         return self.probe.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -53,7 +53,7 @@ def main(command: str, arguments: list[str]) -> int:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """The command's options.
+    """Read the command's options.
 
     Raises
     ------
@@ -151,7 +151,13 @@ def _folder(checkpoint: Checkpoint | None, options: argparse.Namespace) -> Path:
 
 
 def _device(name: str, ranks: Ranks) -> torch.device:
-    """The device to measure on; several ranks of one host take its GPUs in turn."""
+    """Find the device to measure on; several ranks of one host take its GPUs in turn.
+
+    Raises
+    ------
+    InputError
+        If it cannot be used.
+    """
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
     if chosen == "cuda" and ranks.count > 1 and torch.cuda.is_available():
         chosen = f"cuda:{ranks.local % torch.cuda.device_count()}"  # SLURM may show each task one GPU, or all of them
@@ -168,7 +174,13 @@ def _device(name: str, ranks: Ranks) -> torch.device:
 
 
 def _check_devices(device: torch.device, ranks: Ranks) -> None:
-    """NCCL takes one rank on a GPU, and none without."""
+    """Refuse what NCCL does: more than one rank on a GPU, and one without.
+
+    Raises
+    ------
+    InputError
+        If the ranks have too few GPUs.
+    """
     gpu = str(torch.cuda.get_device_properties(device).uuid) if device.type == "cuda" else None
     gpus = ranks.all_gather_object(gpu)
     if any(gpus) and (None in gpus or len(set(gpus)) < ranks.count):

@@ -19,7 +19,7 @@ from ired_interp.terminal import log
 def restore(
     checkpoint: Checkpoint | None, options: argparse.Namespace
 ) -> tuple[IREDModule, TaskData]:
-    """The model and the data: those of the checkpoint, or of --config without one.
+    """Build the model and the data: those of the checkpoint, or of --config without one.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def _merged(files: list[str]) -> dict[str, Any]:
 def snapshot(
     checkpoint: Checkpoint | None, module: IREDModule, data: TaskData, measurement: Measurement
 ) -> Snapshot:
-    """What a measurement looks at: its problems, and the module with its weights.
+    """Take what a measurement looks at: its problems, and the module with its weights.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def snapshot(
 def chosen_measurements(
     checkpoint: Checkpoint | None, options: argparse.Namespace
 ) -> list[Measurement]:
-    """What the options name, else what the run's own callbacks measured, else one default.
+    """Choose what the options name, else what the run's own callbacks measured, else one default.
 
     Parameters
     ----------

@@ -14,7 +14,17 @@ from ired_interp.errors import InputError
 
 
 class Noise(NamedTuple):
-    """Random numbers of a training step: landscape k (B,), ε (B, d_y) of the score term, ε′ of the contrastive term."""
+    """Random numbers of a training step.
+
+    Attributes
+    ----------
+    k : Tensor (B,)
+        Landscapes.
+    eps : Tensor (B, d_y)
+        ε of the score term.
+    contrast_eps : Tensor (B, d_y)
+        ε′ of the contrastive term.
+    """
 
     k: Tensor
     eps: Tensor
@@ -45,10 +55,19 @@ class Objective:
 
     Parameters
     ----------
-    contrast_weight : w; 0 leaves the contrastive term out (paper's ablation, last column).
-    negative_steps : inner steps from the corrupted start to the negative.
-    negative_noise : noise of that start, in units of σ_k.
-    negative_bound : negatives are kept within ±this value (as answers), as in the published code.
+    contrast_weight : float
+        w; 0 leaves the contrastive term out (paper's ablation, last column).
+    negative_steps : int
+        Inner steps from the corrupted start to the negative.
+    negative_noise : float
+        Noise of that start, in units of σ_k.
+    negative_bound : float
+        Negatives are kept within ±this value (as solutions), as in the published code.
+
+    Raises
+    ------
+    InputError
+        If the weight or the number of steps is negative.
     """
 
     contrast_weight: float = 0.5
@@ -59,14 +78,14 @@ class Objective:
     def __post_init__(self) -> None:
         if self.contrast_weight < 0 or self.negative_steps < 0:
             raise InputError(
-                f"objective has contrast_weight={self.contrast_weight} and negative_steps={self.negative_steps}; "
-                "neither may be negative."
+                f"objective has contrast_weight={self.contrast_weight} and "
+                f"negative_steps={self.negative_steps}; neither may be negative."
             )
 
     def __call__(
         self, energy: Energy, schedule: Schedule, x: Tensor, y: Tensor, noise: Noise
     ) -> Loss:
-        """Loss on problems x (B, d_x) with answers y (B, d_y)."""
+        """Compute the loss on problems x (B, d_x) with answers y (B, d_y)."""
         context = energy.condition(x, noise.k)
         gradient = energy.evaluate_with_gradient(context, schedule.noised(y, noise.k, noise.eps))[1]
         score = (gradient - noise.eps).square().mean()
@@ -83,10 +102,10 @@ class Objective:
     def negatives(
         self, energy: Energy, schedule: Schedule, context: object, y: Tensor, noise: Noise
     ) -> Tensor:
-        """Noised wrong answers (B, d_y): a corrupted start, improved by a few inner steps."""
+        """Find noised wrong solutions (B, d_y): a corrupted start, improved by a few inner steps."""
         signal, step = schedule.signal[noise.k, None], schedule.step[noise.k, None]
         start = schedule.noised(y, noise.k, self.negative_noise * noise.contrast_eps)
         rule = Descent(bound=self.negative_bound)
         found = descend(energy, context, start, signal, step, self.negative_steps, rule)[-1].y
-        answer = (found / signal).clamp(-self.negative_bound, self.negative_bound)
-        return schedule.noised(answer, noise.k, noise.contrast_eps)
+        solution = (found / signal).clamp(-self.negative_bound, self.negative_bound)
+        return schedule.noised(solution, noise.k, noise.contrast_eps)

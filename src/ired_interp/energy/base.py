@@ -79,7 +79,7 @@ class Energy(Registered, nn.Module, ABC):
         """
 
     def condition(self, x: Tensor, k: Tensor) -> Any:
-        """What depends on x and k alone, computed once where many y follow.
+        """Compute what depends on x and k alone, once where many y follow.
 
         Parameters
         ----------
@@ -120,7 +120,7 @@ class Energy(Registered, nn.Module, ABC):
         return energy, gradient
 
     def forward(self, x: Tensor, y: Tensor, k: LandscapeIndex) -> Tensor:
-        """Energies.
+        """Evaluate energies.
 
         Parameters
         ----------
@@ -177,7 +177,13 @@ class Energy(Registered, nn.Module, ABC):
         return batched_hessian(lambda y, x, k: self(x, y, k), y, x, rows, memory=int(memory))
 
     def _rows(self, x: Tensor, y: Tensor, k: LandscapeIndex) -> Tensor:
-        """The landscape of every row, once all shapes are checked."""
+        """Return the landscape of every row, once all shapes are checked.
+
+        Raises
+        ------
+        InputError
+            If one does not fit.
+        """
         for name, tensor, width in (("x", x, self.condition_dim), ("y", y, self.solution_dim)):
             if tensor.ndim != 2 or tensor.shape[1] != width:
                 raise InputError(

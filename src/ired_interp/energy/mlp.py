@@ -38,7 +38,7 @@ class SinusoidalEmbedding(nn.Module):
         self.dim = dim
 
     def forward(self, k: Tensor) -> Tensor:
-        """The embedding (K, dim) of floating point indices k (K,)."""
+        """Return the embedding (K, dim) of floating point indices k (K,)."""
         half = self.dim // 2
         frequency = torch.exp(
             torch.arange(half, device=k.device, dtype=k.dtype) * (-math.log(10000) / (half - 1))
@@ -97,7 +97,7 @@ class MLPEnergy(Energy):
         self.t_map_fc3 = nn.Linear(_TIME_DIM, 2 * width)
 
     def condition(self, x: Tensor, k: Tensor) -> MLPContext:
-        """The share of x in the first layer, and the modulation of landscape k (B,)."""
+        """Compute the share of x in the first layer, and the modulation of landscapes k (B,)."""
         # The modulation is computed once per landscape and handed to rows by a product with a one-hot
         # matrix, whose backward is a product too.
         every = torch.arange(self.landscapes, device=x.device, dtype=x.dtype)
@@ -109,7 +109,7 @@ class MLPEnergy(Energy):
         return MLPContext(first, gain2 + 1, shift2, gain3 + 1, shift3)
 
     def output(self, context: MLPContext, y: Tensor) -> Tensor:
-        """The MLP's output o (B, d_y), before it is squared."""
+        """Return the MLP's output o (B, d_y), before it is squared."""
         return self._layers(context, y).o
 
     def evaluate(self, context: MLPContext, y: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ class Snapshot:
     ranks: Ranks = ALONE
 
     def exact_curvature(self) -> Tensor | None:
-        """Eigenvalues (K, d_y) of a perfect model's Hessian in y, in float64; None where they are not known."""
+        """Eigenvalues (K, d_y) of a perfect model's Hessian in y, in float64; None where not known."""
         posterior = self.task.posterior(self.batch.x[:1]) if self.task else None
         return None if posterior is None else posterior.curvature(self.module.schedule)
 
@@ -117,7 +117,7 @@ class Probe(Registered, ABC):
         return 1
 
     def settings(self) -> dict[str, Any]:
-        """Its constructor's arguments, as JSON values; a probe keeps each under its own name."""
+        """Return its constructor's arguments, as JSON values; a probe keeps each under its own name."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def check(self, module: IREDModule) -> None:
@@ -130,21 +130,21 @@ class Probe(Registered, ABC):
         """
 
     def small(self: Self) -> Self:
-        """A probe that fails where this one does and takes as little time as it can, to be tried out before a job."""
+        """Return a probe that fails where this one does and takes little time, to be tried out before a job."""
         return deepcopy(self)
 
     def with_settings(self: Self, **settings: Any) -> Self:
-        """A probe of the same class with some settings changed."""
+        """Return a probe of the same class with some settings changed."""
         own = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
         return type(self)(**(own | settings))
 
     def summary(self, result: xr.Dataset) -> str:
-        """The result as a table for the terminal."""
+        """Return the result as a table for the terminal."""
         return repr(result)
 
 
 def chosen_landscapes(module: IREDModule, landscapes: Literal["all"] | Sequence[int]) -> list[int]:
-    """Landscape indices that a setting names.
+    """List the landscapes that a setting names.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def chosen_landscapes(module: IREDModule, landscapes: Literal["all"] | Sequence[
 
 
 def measuring_point(snapshot: Snapshot, k: int, point: Point, seed: int) -> Tensor:
-    """Where landscape k is looked at.
+    """Return where landscape k is looked at.
 
     Parameters
     ----------

@@ -100,7 +100,7 @@ def _signal_and_noise(gram: Array, problems_each: int) -> dict[str, Array]:
 
 
 def _with_and_without(matrix: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """Sum of all entries and trace: of the matrix (...), and with each row and column left out in turn (..., B)."""
+    """Sum of all entries and trace: of the matrix (...), and without each row and column (..., B)."""
     rows, diagonal = matrix.sum(-1), np.einsum("...ii->...i", matrix)
     total, trace = rows.sum(-1), diagonal.sum(-1)
     return (total, trace), (total[..., None] - 2 * rows + diagonal, trace[..., None] - diagonal)
@@ -112,7 +112,7 @@ def _off_diagonal_mean(total: Array, trace: Array, count: int) -> Array:
 
 
 def _jackknife(values: Array) -> Array:
-    """Standard error from leave-one-out values (..., B)."""
+    """Compute the standard error from leave-one-out values (..., B)."""
     count = values.shape[-1]
     with np.errstate(invalid="ignore"):
         error: Array = np.sqrt((count - 1) * values.var(-1))

@@ -11,7 +11,7 @@ from ired_interp.tasks.base import Task
 
 
 def known_rank(task: Task | None, rank: int | None) -> int | None:
-    """The rank asked for, else that of the task's answers where it is exactly known and below full."""
+    """Return the rank asked for, else that of the task's answers where it is exactly known and below full."""
     if rank is not None or task is None or task.exact_rank is None:
         return rank
     return task.exact_rank if task.exact_rank**2 < task.solution_dim else None
@@ -80,7 +80,7 @@ def normal_ratio(gradient: Tensor, answer: Tensor, rank: int) -> tuple[np.ndarra
 def turned_candidates(
     answer: Tensor, rank: int, angles: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Answers whose column space is turned, with singular values and row space as they were.
+    """Turn the column space of answers, which keep singular values and row space.
 
     Parameters
     ----------

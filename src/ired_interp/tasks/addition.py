@@ -24,7 +24,7 @@ class Addition(MatrixTask):
         return 2.0 if variant == "same" else 5.0
 
     def posterior(self, x: Tensor) -> Posterior:
-        """The sum itself."""
+        """Return the sum itself."""
         return point(self._answer(x))
 
     def _answer(self, x: Tensor) -> Tensor:

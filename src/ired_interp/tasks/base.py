@@ -99,7 +99,7 @@ class Task(Registered, ABC):
 
     @abstractmethod
     def value_range(self, variant: Variant) -> float:
-        """A bound on the entries of answers; where they have none, one that they exceed less than once in a million."""
+        """Return a bound on the entries of answers, or one exceeded less than once in a million."""
 
     @property
     def exact_rank(self) -> int | None:
@@ -107,7 +107,7 @@ class Task(Registered, ABC):
         return None
 
     def posterior(self, x: Tensor) -> Posterior | None:
-        """The posterior of y given x (B, d_x) where it is a Gaussian (or a point), else None."""
+        """Return the posterior of y given x (B, d_x) where it is a Gaussian (or a point), else None."""
         return None
 
     def trivial(self, x: Tensor) -> dict[str, Tensor]:
@@ -146,6 +146,11 @@ class MatrixTask(Task):
 def check_variant(variant: str) -> None:
     """Refuse a variant that does not exist.
 
+    Parameters
+    ----------
+    variant : str
+        Its name.
+
     Raises
     ------
     InputError
@@ -158,6 +163,6 @@ def check_variant(variant: str) -> None:
 
 
 def point(mean: Tensor) -> Posterior:
-    """The posterior of a task with one solution (B, d_y) per problem."""
+    """Return the posterior of a task with one solution (B, d_y) per problem."""
     d = mean.shape[1]
     return Posterior(mean, torch.eye(d, dtype=mean.dtype, device=mean.device), mean.new_zeros(d))

@@ -64,11 +64,11 @@ class Completion(MatrixTask):
         return 8 * math.sqrt(self.rank / _SCALE[variant] ** 2 + self.noise**2)
 
     def trivial(self, x: Tensor) -> dict[str, Tensor]:
-        """The visible entries, and 0 elsewhere."""
+        """Return the visible entries, and 0 elsewhere."""
         return {"copy visible, 0 elsewhere": x}
 
     def known_floors(self, variant: Variant) -> dict[str, float]:
-        """The Bayes optimum of the paper's parameters."""
+        """Return the Bayes optimum of the paper's parameters."""
         if (self.n, self.rank, self.noise) != (20, 10, 0.1):
             return {}
         return {"Bayes optimum (Gibbs sampling)": 0.0163 if variant == "same" else 0.159}

@@ -64,11 +64,11 @@ class Inverse(MatrixTask):
         return Problems(s.flatten(1), self._answer(s))
 
     def value_range(self, variant: Variant) -> float:
-        """The largest eigenvalue that an inverse can have."""
+        """Return the largest eigenvalue that an inverse can have."""
         return 1 / _SHIFT[variant]
 
     def posterior(self, x: Tensor) -> Posterior:
-        """The inverse itself."""
+        """Return the inverse itself."""
         return point(self._answer(x.reshape(-1, self.n, self.n)))
 
     @staticmethod
