@@ -37,12 +37,12 @@ def test_a_class_is_known_when_it_states_a_name_of_its_own() -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match="task 'sudoku' does not exist; there are .*inverse"):
+    with pytest.raises(InputError, match=r"task 'sudoku' does not exist; there are .*inverse"):
         Task.named("sudoku")
 
 
 def test_two_classes_cannot_have_one_name() -> None:
-    with pytest.raises(InputError, match="Second and .*Inverse both have the name 'inverse'"):
+    with pytest.raises(InputError, match=r"Second and .*Inverse both have the name 'inverse'"):
 
         class Second(Task):
             name = "inverse"

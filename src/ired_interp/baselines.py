@@ -111,4 +111,5 @@ class FeedForwardModule(SolverModule):
     def answer(
         self, x: Tensor, start: Tensor, steps: int, value_range: float, generator: torch.Generator
     ) -> Tensor:
-        return self.network(x)
+        solution: Tensor = self.network(x)
+        return solution

@@ -155,7 +155,8 @@ def check_order(files: list[str]) -> None:
     Raises
     ------
     InputError
-        If a fragment stands before the configuration it adds to, or replaces callbacks that came before it.
+        If a fragment stands before the configuration it adds to, or replaces callbacks that came
+        before it.
     """
     callbacks_seen = False
     for position, file in enumerate(files):
@@ -167,11 +168,13 @@ def check_order(files: list[str]) -> None:
             )
         if replaces and callbacks_seen:
             raise InputError(
-                f"{file} has 'callbacks', which would replace those before it; write 'callbacks+' to add."
+                f"{file} has 'callbacks', which would replace those before it; write 'callbacks+' "
+                "to add."
             )
         later = [other for other in files[position + 1 :] if "model" in read_yaml(other)]
         if appends and later:
             raise InputError(
-                f"{file} adds callbacks but stands before {later[0]}, which would drop them; put it last."
+                f"{file} adds callbacks but stands before {later[0]}, which would drop them; put "
+                "it last."
             )
         callbacks_seen |= replaces or appends

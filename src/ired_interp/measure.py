@@ -68,7 +68,7 @@ class Measurement:
         self.probe.check(module)
 
     def small(self, problems: int) -> "Measurement":
-        """Return the same with a small probe, on at most so many problems or the least that it needs."""
+        """Return the same with a small probe, on so many problems or the least that it needs."""
         probe = self.probe.small()
         return replace(
             self, probe=probe, problems=min(self.problems, max(problems, probe.least_problems))
@@ -85,9 +85,10 @@ def measure(
 ) -> tuple[Path, xr.Dataset]:
     """Run a probe and write its result below a folder.
 
-    A measurement that runs out of memory or meets values that are not finite is written as failed, with
-    the reason, and logged; it does not raise, so that a long training survives it. Of several ranks the
-    first writes; memory that ran out on one of them alone is raised, as the others wait for it.
+    A measurement that runs out of memory or meets values that are not finite is written as failed,
+    with the reason, and logged; it does not raise, so that a long training survives it. Of several
+    ranks the first writes; memory that ran out on one of them alone is raised, as the others wait
+    for it.
 
     Parameters
     ----------
@@ -135,7 +136,7 @@ def measure(
         if isinstance(error, InputError) and not survive:
             raise
         result = failed_result(str(error))
-    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined,unused-ignore]
         if snapshot.ranks.count > 1:
             raise
         result = failed_result(
@@ -156,7 +157,7 @@ def measure(
 
 
 def _discard(scratch: Path) -> None:
-    """Under another name first: a kill in the middle must leave nothing that a later measurement takes for its state."""
+    """Under another name first: a kill in the middle must leave nothing to be gone on from."""
     gone = scratch.with_suffix(".done")
     shutil.rmtree(gone, ignore_errors=True)
     if scratch.exists():

@@ -98,7 +98,7 @@ class SolverModule(Registered, LightningModule, ABC):
         captured = torch.compile(self.loss, dynamic=False, mode="reduce-overhead")
 
         def step(*tensors: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-            torch.compiler.cudagraph_mark_step_begin()
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call,unused-ignore]
             return captured(*tensors)
 
         return step

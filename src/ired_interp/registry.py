@@ -9,10 +9,10 @@ Kind = TypeVar("Kind", bound="Registered")
 
 
 class Registered:
-    """Base of a contract (`Energy`, `Task`, `Probe`, `SolverModule`) whose implementations can be asked for by name.
+    """Base of a contract (`Energy`, `Task`, …) whose implementations can be asked for by name.
 
-    A class that states a `name` of its own is registered under it when it is defined; defined again (a reloaded
-    module, a notebook's cell run twice), it takes its former place.
+    A class that states a `name` of its own is registered under it when it is defined; defined again
+    (a reloaded module, a notebook's cell run twice), it takes its former place.
 
     Attributes
     ----------
@@ -73,6 +73,6 @@ def _check_free(cls: type[Registered], name: str) -> None:
 
 
 def _origin(cls: type) -> tuple[str, str]:
-    """Where a class is written; a program's own file is a module of two names, `__main__` and its own."""
+    """Where a class is written; a program's file has two names, `__main__` and its own."""
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     return file or cls.__module__, cls.__qualname__

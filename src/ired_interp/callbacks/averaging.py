@@ -1,4 +1,4 @@
-"""Exponential averaging of the weights; the average is what is validated, checkpointed and measured."""
+"""Exponential averaging of the weights; the average is validated, checkpointed and measured."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ from ired_interp.errors import InputError
 class WeightAveraging(EMAWeightAveraging):
     """Average the weights as w̄ ← decay·w̄ + (1 − decay)·w.
 
-    A checkpoint's `state_dict` is the average; `current_model_state` holds the raw weights, from which
-    training resumes.
+    A checkpoint's `state_dict` is the average; `current_model_state` holds the raw weights, from
+    which training resumes.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class WeightAveraging(EMAWeightAveraging):
 
     @property
     def averaged(self) -> LightningModule:
-        """The module with the averaged weights, a copy of its own: measuring it does not touch training."""
+        """The module with the averaged weights, a copy: measuring it does not touch training."""
         assert self._average_model is not None
         module = self._average_model.module
         assert isinstance(module, LightningModule)

@@ -11,10 +11,10 @@ _SCHEDULE = list(inspect.signature(ProbeCallback).parameters.values())[1:]  # wi
 
 
 class BoundProbeCallback(ProbeCallback):
-    """A `ProbeCallback` of one class of probe, which takes the schedule's and the probe's settings side by side.
+    """A `ProbeCallback` of one class of probe, which takes the settings of both side by side.
 
-    Derive from it with the probe's class, and with other defaults of the schedule, if any. Configurations
-    then accept, check and explain all settings of both.
+    Derive from it with the probe's class, and with other defaults of the schedule, if any.
+    Configurations then accept, check and explain all settings of both.
 
     Parameters
     ----------

@@ -14,7 +14,8 @@ from ired_interp.probes.base import Probe
 def configured_measurements(config: dict[str, Any]) -> list[Measurement]:
     """List the measurements that a configuration names, its callbacks' first.
 
-    Its classes are found and imported as `ired fit` does it, callbacks that measure nothing included.
+    Its classes are found and imported as `ired fit` does it, callbacks that measure nothing
+    included.
 
     Parameters
     ----------
@@ -24,8 +25,8 @@ def configured_measurements(config: dict[str, Any]) -> list[Measurement]:
     Returns
     -------
     list of Measurement
-        What each `ProbeCallback` measures, and each probe with the settings of measurements that are
-        usual.
+        What each `ProbeCallback` measures, and each probe with the settings of measurements that
+        are usual.
 
     Raises
     ------

@@ -27,8 +27,8 @@ class GradientStatistics(ProbeCallback):
 
     Consecutive batches are independent and the weights hardly move between them, so the window's
     gradients give norm, noise scale, signal-to-noise, cosines and effective rank per layer as
-    `probes.GradientStatisticsTheta` does from single problems. Clipping comes after. `ired probe` makes
-    that measurement, per problem and landscape, of the run's checkpoint.
+    `probes.GradientStatisticsTheta` does from single problems. Clipping comes after. `ired probe`
+    makes that measurement, per problem and landscape, of the run's checkpoint.
 
     Parameters
     ----------
@@ -37,8 +37,8 @@ class GradientStatistics(ProbeCallback):
     window : int
         Consecutive gradients compared, at least 3.
     collect : int
-        How many of these gradients to keep, in half precision, in the run's folder gradients/ (2N bytes
-        each); see `Collection`.
+        How many of these gradients to keep, in half precision, in the run's folder gradients/ (2N
+        bytes each); see `Collection`.
     kwargs
         Settings of the probe that `ired probe` runs later.
 

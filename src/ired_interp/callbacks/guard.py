@@ -31,6 +31,8 @@ class FiniteLoss(Callback):
         """
         if trainer.global_step % self.every_n_steps == 0 and not outputs["loss"].isfinite():
             raise RunError(
-                f"the loss is {float(outputs['loss'])} at step {trainer.global_step}: gradients exploded; "
-                "lower model.lr or trainer.gradient_clip_val, and resume from the last good checkpoint."
+                f"the loss is {float(outputs['loss'])} at step {trainer.global_step}: gradients "
+                "exploded; "
+                "lower model.lr or trainer.gradient_clip_val, and resume from the last good "
+                "checkpoint."
             )

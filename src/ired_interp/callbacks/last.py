@@ -15,9 +15,9 @@ from ired_interp.stopping import requested
 class SaveLast(StepEnd):
     """Save last.ckpt whenever the run could end.
 
-    That is before the first step, every n steps, before each measurement, after the last step, and when a
-    signal asks the run to end. It has to stand before the probes' callbacks and after all others. All
-    ranks agree at a step's end whether to stop, so that none waits for another.
+    That is before the first step, every n steps, before each measurement, after the last step, and
+    when a signal asks the run to end. It has to stand before the probes' callbacks and after all
+    others. All ranks agree at a step's end whether to stop, so that none waits for another.
 
     Parameters
     ----------

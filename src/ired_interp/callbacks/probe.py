@@ -21,9 +21,9 @@ from ired_interp.tasks.data import TaskData
 class ProbeCallback(StepEnd):
     """Measure every n steps, and at the end of training, on a fixed set of problems.
 
-    A measurement that fails (out of memory, not finite, refused by the probe) is recorded as failed and
-    training goes on. Training is bit for bit the same with and without the callback. `ired probe --ckpt
-    RUN` makes the same measurement of the run's checkpoint.
+    A measurement that fails (out of memory, not finite, refused by the probe) is recorded as failed
+    and training goes on. Training is bit for bit the same with and without the callback. `ired
+    probe --ckpt RUN` makes the same measurement of the run's checkpoint.
 
     Parameters
     ----------
@@ -77,7 +77,8 @@ class ProbeCallback(StepEnd):
         """
         if not isinstance(pl_module, IREDModule):
             raise InputError(
-                f"callback {self.probe.label} measures energies, but {type(pl_module).__name__} has "
+                f"callback {self.probe.label} measures energies, but {type(pl_module).__name__} "
+                "has "
                 "none; remove the callback."
             )
         self.measurement.check(pl_module)
@@ -87,7 +88,7 @@ class ProbeCallback(StepEnd):
         return step > 0 and step % self.every_n_steps == 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Make the measurements of the step gone on from: its checkpoint was written before them."""
+        """Measure at the step gone on from: its checkpoint was written before that."""
         super().on_train_start(trainer, pl_module)
         self._start = trainer.global_step
         if self.due(trainer.global_step):
@@ -111,8 +112,8 @@ class ProbeCallback(StepEnd):
         step = trainer.global_step
         results = Run(Path(trainer.default_root_dir)).results
         snapshot = self._snapshot(trainer, pl_module, step)
-        # Before the first step, a refusal ends the run. What was measured of the checkpoint gone on from
-        # need not be measured again.
+        # Before the first step, a refusal ends the run. What was measured of the checkpoint gone on
+        # from need not be measured again.
         keep = step == self._start and not self.remembers
         origin = self.measurement.origin
         path, result = measure(self.probe, snapshot, results, origin, survive=step > 0, keep=keep)

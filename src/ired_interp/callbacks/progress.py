@@ -9,7 +9,7 @@ from ired_interp.terminal import PLAIN_SECONDS, duration, log
 
 
 class PlainProgress(Callback):
-    """At the first step and every ten seconds, one line: how far along, loss, last errors, the time that remains."""
+    """Every ten seconds, one line: how far along, loss, last errors, the time that remains."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""

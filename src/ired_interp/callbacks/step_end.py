@@ -1,4 +1,4 @@
-"""The end of a training step, which for everything that saves or measures comes after the validation that is due at it."""
+"""The end of a training step, which for all that saves or measures comes after its validation."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 class StepEnd(Callback):
     """Call `on_step_end` once after each optimiser step, and after its validation where one is due.
 
-    A checkpoint written there holds all that belongs to the step, so a run that goes on from it repeats
-    and misses no validation.
+    A checkpoint written there holds all that belongs to the step, so a run that goes on from it
+    repeats and misses no validation.
     """
 
     _seen: int | None = None  # the step that was ended last

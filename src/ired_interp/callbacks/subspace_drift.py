@@ -16,8 +16,9 @@ from ired_interp.tasks.base import Variant
 class SubspaceDrift(ProbeCallback):
     """`probes.SubspaceDrift` over training: each result compares all snapshots so far.
 
-    A snapshot is taken at the start and every n steps. Snapshots lie in the run's folder subspaces/ and their list in every checkpoint, so a run that was
-    requeued or killed goes on with its history.
+    A snapshot is taken at the start and every n steps. Snapshots lie in the run's folder subspaces/
+    and their list in every checkpoint, so a run that was requeued or killed goes on with its
+    history.
 
     Parameters
     ----------

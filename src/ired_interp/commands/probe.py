@@ -21,14 +21,15 @@ from ired_interp.stopping import defer_signals, interruptible
 from ired_interp.tasks.base import VARIANTS
 from ired_interp.terminal import log
 
-_DESCRIPTION = """Measure a trained model's landscapes. Which probes: those named by --probes; else those of
---config files (a list `probes:`, or callbacks as in callbacks/*.yaml); else what the callbacks of the run measured
-in training; else hessian_spectrum_y. Callbacks measure with their own --weights, --problems and --variant unless
-these are given. The tasks of an srun or torchrun share out the problems."""
+_DESCRIPTION = """Measure a trained model's landscapes. Which probes: those named by --probes; else
+those of --config files (a list `probes:`, or callbacks as in callbacks/*.yaml); else what the
+callbacks of the run measured in training; else hessian_spectrum_y. Callbacks say with which
+--weights, how many --problems and which --variant, unless these are given. The tasks of an srun or
+torchrun share out the problems."""
 
 
 def main(command: str, arguments: list[str]) -> int:
-    """Run the command; at a signal it keeps what it has of a Lanczos run, with which the same command goes on.
+    """Run the command; at a signal it keeps what it has of a Lanczos run, to go on from.
 
     Raises
     ------
@@ -99,7 +100,7 @@ def _measure(
     shared: dict[str, Measurement],
     ranks: Ranks,
 ) -> int:
-    """Equal measurements are `shared` by all checkpoints, so that a probe which follows a drift meets them all."""
+    """Equal measurements are `shared` by the checkpoints: one that follows a drift sees all."""
     with ranks.raise_on_all():
         module, data = restore(checkpoint, options)
         device = _device(options.device, ranks)
@@ -160,7 +161,8 @@ def _device(name: str, ranks: Ranks) -> torch.device:
     """
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
     if chosen == "cuda" and ranks.count > 1 and torch.cuda.is_available():
-        chosen = f"cuda:{ranks.local % torch.cuda.device_count()}"  # SLURM may show each task one GPU, or all of them
+        # SLURM may show each task one GPU, or all of them.
+        chosen = f"cuda:{ranks.local % torch.cuda.device_count()}"
     try:
         device = torch.device(chosen)
         torch.empty(0, device=device)
@@ -185,6 +187,7 @@ def _check_devices(device: torch.device, ranks: Ranks) -> None:
     gpus = ranks.all_gather_object(gpu)
     if any(gpus) and (None in gpus or len(set(gpus)) < ranks.count):
         raise InputError(
-            f"{ranks.count} tasks have {len(set(gpus) - {None})} GPUs between them; give each its own (--gpus-per-task=1), or choose "
+            f"{ranks.count} tasks have {len(set(gpus) - {None})} GPUs between them; give each its "
+            "own (--gpus-per-task=1), or choose "
             "--device cpu."
         )

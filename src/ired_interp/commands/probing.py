@@ -43,13 +43,15 @@ def restore(
         module, data = build(given)
         if any(p.requires_grad for p in module.parameters()):
             raise InputError(
-                "this model has weights to be trained, but no --ckpt says which; name a checkpoint or a run."
+                "this model has weights to be trained, but no --ckpt says which; name a "
+                "checkpoint or a run."
             )
     else:
         module, own = checkpoint.build()
         if own is None and "data" not in given:
             raise InputError(
-                f"{checkpoint.path} is a published checkpoint and names no data; add --config with its task."
+                f"{checkpoint.path} is a published checkpoint and names no data; add --config "
+                "with its task."
             )
         chosen = build_data(given) if "data" in given else own
         assert chosen is not None
@@ -69,13 +71,16 @@ def _check_fit(
     task = data.task
     if own is not None and own.task.name != task.name:
         raise InputError(
-            f"{checkpoint.path} was trained on {own.task.name}, but --config says {task.name}; leave it out."
+            f"{checkpoint.path} was trained on {own.task.name}, but --config says {task.name}; "
+            "leave it out."
         )
     dims = (module.condition_dim, module.solution_dim)
     if dims != (task.condition_dim, task.solution_dim):
         raise InputError(
-            f"{checkpoint.path} takes problems of {dims[0]} and answers of {dims[1]} entries, but the task of --config has "
-            f"{task.condition_dim} and {task.solution_dim}; give the configuration it was trained with."
+            f"{checkpoint.path} takes problems of {dims[0]} and answers of {dims[1]} entries, but "
+            "the task of --config has "
+            f"{task.condition_dim} and {task.solution_dim}; give the configuration it was trained "
+            "with."
         )
 
 

@@ -23,21 +23,22 @@ class Inference:
     Parameters
     ----------
     preset : str
-        "corrected", this project's rules, or "published", the authors' code to the letter (solutions kept
-        within ±2, factor 2 from the second inner step on, NaN energies accepted, the last jump's scale
-        left in y).
+        "corrected", this project's rules, or "published", the authors' code to the letter
+        (solutions kept within ±2, factor 2 from the second inner step on, NaN energies accepted,
+        the last jump's scale left in y).
     steps : int
         T, inner steps per landscape.
     jump : bool
         Begin each landscape with the jump y ← √ᾱ_k ŷ to the predicted solution ŷ.
     gradient_descent : bool
-        False replaces the inner steps by ancestral sampling (reverse diffusion), the first row of the
-        paper's ablation.
+        False replaces the inner steps by ancestral sampling (reverse diffusion), the first row of
+        the paper's ablation.
     later_factor : float, optional
-        Factor on η_k from the second inner step of a landscape on; None takes the preset's (1 or 2).
+        Factor on η_k from the second inner step of a landscape on; None takes the preset's (1 or
+        2).
     bound : float, optional
-        Solutions are kept within ±bound; None takes the preset's: 2 where "published", else the value
-        range of the problems at hand.
+        Solutions are kept within ±bound; None takes the preset's: 2 where "published", else the
+        value range of the problems at hand.
 
     Raises
     ------
@@ -78,7 +79,7 @@ class Inference:
         )
 
     def within(self, value_range: float | None) -> "Inference":
-        """Return the settings for problems whose answers lie within ±value_range (None: not known)."""
+        """Return the settings for answers that lie within ±value_range (None: not known)."""
         if self.bound is not None or self.preset == "published" or value_range is None:
             return self
         return replace(self, bound=value_range)
@@ -86,7 +87,7 @@ class Inference:
 
 @dataclass(frozen=True)
 class Descent:
-    """The rule of the inner steps: step factors, bound on y/√ᾱ_k, and whether a NaN energy is accepted."""
+    """The rule of the inner steps: step factor, bound on y/√ᾱ_k, acceptance of NaN energies."""
 
     later_factor: float = 1.0
     bound: float = math.inf
@@ -127,8 +128,8 @@ def descend(
 ) -> list[Iterate]:
     """Take inner steps in fixed landscapes; a row moves only where its energy does not rise.
 
-    The gradient at a candidate is taken along with its energy, so that the accept test costs no evaluation
-    of its own.
+    The gradient at a candidate is taken along with its energy, so that the accept test costs no
+    evaluation of its own.
 
     Parameters
     ----------
@@ -263,7 +264,7 @@ def solve(
     settings: Inference,
     generator: torch.Generator | None = None,
 ) -> Solution:
-    """Solve problems x (B, d_x) from a start (B, d_y) and keep the way; see `Solution` and `Inference`."""
+    """Solve problems x (B, d_x) from a start (B, d_y); see `Solution` and `Inference`."""
     if not settings.gradient_descent:
         return _sample(energy, schedule, x, start, settings, generator)
     solutions, energies, accepted = [], [], []

@@ -102,7 +102,7 @@ class Objective:
     def negatives(
         self, energy: Energy, schedule: Schedule, context: object, y: Tensor, noise: Noise
     ) -> Tensor:
-        """Find noised wrong solutions (B, d_y): a corrupted start, improved by a few inner steps."""
+        """Find noised wrong solutions (B, d_y): a corrupted start, improved by a few steps."""
         signal, step = schedule.signal[noise.k, None], schedule.step[noise.k, None]
         start = schedule.noised(y, noise.k, self.negative_noise * noise.contrast_eps)
         rule = Descent(bound=self.negative_bound)

@@ -16,9 +16,9 @@ LandscapeIndex = int | Tensor
 class Energy(Registered, nn.Module, ABC):
     """A scalar E_θ(x, y, k) per row, and its derivatives in y.
 
-    A subclass implements `evaluate`. The gradient comes from `torch.func.grad`, which works in every
-    gradient mode (inference mode included), lets parameter gradients through and compiles; a subclass
-    overrides `evaluate_with_gradient` or `hessian` where a closed form pays.
+    A subclass implements `evaluate`. The gradient comes from `torch.func.grad`, which works in
+    every gradient mode (inference mode included), lets parameter gradients through and compiles; a
+    subclass overrides `evaluate_with_gradient` or `hessian` where a closed form pays.
 
     Parameters
     ----------
@@ -203,7 +203,8 @@ class Energy(Registered, nn.Module, ABC):
             return torch.full((len(y),), k, device=y.device)
         if k.shape != (len(y),) or k.is_floating_point():
             raise InputError(
-                f"k is {k.dtype} of shape {tuple(k.shape)}; expected an int or ({len(y)},) integers."
+                f"k is {k.dtype} of shape {tuple(k.shape)}; expected an int or ({len(y)},) "
+                "integers."
             )
         return k
 

@@ -1,4 +1,4 @@
-"""The energy of the continuous tasks: a landscape-modulated MLP, with its derivatives in y in closed form."""
+"""The energy of the continuous tasks: a landscape-modulated MLP with closed-form derivatives."""
 
 import math
 from typing import NamedTuple
@@ -48,7 +48,7 @@ class SinusoidalEmbedding(nn.Module):
 
 
 class MLPEnergy(Energy):
-    """E = ‖o‖² of a four-layer MLP over [x; y] whose middle layers are scaled and shifted per landscape.
+    """E = ‖o‖² of a four-layer MLP over [x; y], its middle layers scaled and shifted per landscape.
 
     Parameter names and shapes are those of the published implementation, so its weights load.
 
@@ -98,8 +98,8 @@ class MLPEnergy(Energy):
 
     def condition(self, x: Tensor, k: Tensor) -> MLPContext:
         """Compute the share of x in the first layer, and the modulation of landscapes k (B,)."""
-        # The modulation is computed once per landscape and handed to rows by a product with a one-hot
-        # matrix, whose backward is a product too.
+        # The modulation is computed once per landscape and handed to rows by a product with a
+        # one-hot matrix, whose backward is a product too.
         every = torch.arange(self.landscapes, device=x.device, dtype=x.dtype)
         time = self.time_mlp(every)
         rows = F.one_hot(k, self.landscapes).to(time.dtype)

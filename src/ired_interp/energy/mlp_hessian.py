@@ -1,4 +1,4 @@
-"""The Hessian in y of ‖o‖², o the output of a four-layer MLP with modulated middle layers, in closed form."""
+"""The Hessian in y of ‖o‖² in closed form, o the output of an MLP with modulated middle layers."""
 
 from itertools import pairwise
 from typing import NamedTuple
@@ -32,8 +32,8 @@ def mlp_hessian(
 
     With u_l the input of layer l's silu, J_l = ∂u_l/∂y and a_l = ∂E/∂h_l,
     H = Σ_l J_lᵀ diag(a_l silu″(u_l)) J_l + 2 (W₄ diag(silu′(u₃)) J₃)ᵀ (W₄ diag(silu′(u₃)) J₃).
-    The Gram matrix W₄ᵀW₄ is formed once, so that J₂, J₃ and the last term take one product each with
-    a matrix that all rows share; one symmetric product of the stacked factors remains.
+    The Gram matrix W₄ᵀW₄ is formed once, so that J₂, J₃ and the last term take one product each
+    with a matrix that all rows share; one symmetric product of the stacked factors remains.
 
     Parameters
     ----------
@@ -63,9 +63,9 @@ def mlp_hessian(
     a1 = (a2 * s2 * gain2) @ w2
     bend1, bend2, bend3 = (a * silu_second_derivative(u) for a, u in ((a1, u1), (a2, u2), (a3, u3)))
     edges = [d * i // _BLOCKS for i in range(_BLOCKS + 1)]
-    # Rows of `left` are the columns of the stacked [J₁; J₂; J₃], so that every product with a weight
-    # is one large one. The buffers are used again for every chunk: fresh ones would cost page faults
-    # worth a tenth of the time.
+    # Rows of `left` are the columns of the stacked [J₁; J₂; J₃], so that every product with a
+    # weight is one large one. The buffers are used again for every chunk: fresh ones would cost
+    # page faults worth a tenth of the time.
     left, right = torch.empty(2, min(chunk, count), d, 3 * width, dtype=o.dtype, device=o.device)
     left[..., :width] = w1.T
     scaled, image = torch.empty(2, len(left), d, width, dtype=o.dtype, device=o.device)

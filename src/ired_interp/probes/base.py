@@ -1,4 +1,4 @@
-"""The contract of every probe: settings, and one call that turns a snapshot into a labelled dataset."""
+"""The contract of every probe: settings, and a call that turns a snapshot into a dataset."""
 
 import inspect
 from abc import ABC, abstractmethod
@@ -59,7 +59,7 @@ class Snapshot:
     ranks: Ranks = ALONE
 
     def exact_curvature(self) -> Tensor | None:
-        """Eigenvalues (K, d_y) of a perfect model's Hessian in y, in float64; None where not known."""
+        """Return eigenvalues (K, d_y) of a perfect model's Hessian in y, None if not known."""
         posterior = self.task.posterior(self.batch.x[:1]) if self.task else None
         return None if posterior is None else posterior.curvature(self.module.schedule)
 
@@ -117,7 +117,7 @@ class Probe(Registered, ABC):
         return 1
 
     def settings(self) -> dict[str, Any]:
-        """Return its constructor's arguments, as JSON values; a probe keeps each under its own name."""
+        """Return its constructor's arguments as JSON values; each is kept under its own name."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def check(self, module: IREDModule) -> None:
@@ -130,7 +130,7 @@ class Probe(Registered, ABC):
         """
 
     def small(self: Self) -> Self:
-        """Return a probe that fails where this one does and takes little time, to be tried out before a job."""
+        """Return a probe that fails where this one does and takes little time, for a rehearsal."""
         return deepcopy(self)
 
     def with_settings(self: Self, **settings: Any) -> Self:
@@ -184,8 +184,9 @@ def measuring_point(snapshot: Snapshot, k: int, point: Point, seed: int) -> Tens
     k : int
         Landscape.
     point : str
-        "noised", the noised answer √ᾱ_k y* + σ_k ε; "answer", the scaled answer √ᾱ_k y*; "solution", √ᾱ_k
-        times what `solve` finds; "trajectory", where `solve` stands at the end of landscape k.
+        "noised", the noised answer √ᾱ_k y* + σ_k ε; "answer", the scaled answer √ᾱ_k y*;
+        "solution", √ᾱ_k times what `solve` finds; "trajectory", where `solve` stands at the end of
+        landscape k.
     seed : int
         Of ε, and of the start of `solve`.
 

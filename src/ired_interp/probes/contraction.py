@@ -1,4 +1,4 @@
-"""How much each inner step of a landscape contracts: the error, the gradient, and what the curvature predicts."""
+"""How much each inner step of a landscape contracts, and what the curvature predicts."""
 
 import math
 
@@ -46,8 +46,8 @@ def contractions(
     Returns
     -------
     dict of str to ndarray (T,)
-        `contraction`, `gradient_contraction` and `predicted_contraction`; NaN where what contracts is
-        down to rounding.
+        `contraction`, `gradient_contraction` and `predicted_contraction`; NaN where what contracts
+        is down to rounding.
     """
     points = torch.stack([iterate.y for iterate in place.iterates])
     curved = _curvature_along(energy, x, points[:-1], gradients[:-1], place.k)

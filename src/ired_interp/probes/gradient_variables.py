@@ -26,7 +26,8 @@ def layer_grams(gradients: LossGradients, memory: float) -> tuple[np.ndarray, Te
     Returns
     -------
     ndarray (layers + 1, B, B) and Tensor (2, N)
-        Inner products in float64, of all weights together first; means of the even and of the odd rows.
+        Inner products in float64, of all weights together first; means of the even and of the odd
+        rows.
     """
     chunks = list(gradients.chunks(memory if gradients.count == 1 else memory / 2))
     gram = torch.zeros(len(gradients.layers), gradients.count, gradients.count, dtype=torch.float64)
@@ -92,9 +93,9 @@ def landscape_cosines(halves: Tensor) -> tuple[np.ndarray, np.ndarray]:
     Returns
     -------
     ndarray (K, K) and ndarray (K, K)
-        Of the means over all problems; and freed of their noise: ⟨G_k, G_l⟩ is estimated from different
-        halves, which share no problem, so that noise does not enter its expectation. NaN where ‖G_k‖² is
-        not above noise; it is not clipped and scatters beyond ±1.
+        Of the means over all problems; and freed of their noise: ⟨G_k, G_l⟩ is estimated from
+        different halves, which share no problem, so that noise does not enter its expectation. NaN
+        where ‖G_k‖² is not above noise; it is not clipped and scatters beyond ±1.
     """
     gram = (
         (halves.double() @ halves.double().mT)
@@ -111,7 +112,7 @@ def landscape_cosines(halves: Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 
 def norm_variables(norm: np.ndarray, dims: tuple[str, ...], units: str) -> dict[str, Any]:
-    """Label norms (*dims) of gradients with their mean, standard deviation and quantiles over the last dimension."""
+    """Label norms (*dims), with mean, standard deviation and quantiles over the last dimension."""
     unit, outer = {"units": units}, dims[:-1]
     quantiles = np.moveaxis(np.quantile(norm, QUANTILES, axis=-1), 0, -1)
     return {

@@ -1,4 +1,4 @@
-"""Statistics of the gradients of the training loss in the weights: signal, noise and direction per layer."""
+"""Statistics of gradients of the loss in the weights: signal, noise and direction per layer."""
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ _SHOWN = (
 
 
 class GradientStatisticsTheta(Probe):
-    """Size, noise, agreement and effective rank of gradients of the loss in θ, per landscape and layer.
+    """Size, noise, agreement and rank of gradients of the loss in θ, per landscape and layer.
 
     Parameters
     ----------
@@ -48,8 +48,8 @@ class GradientStatisticsTheta(Probe):
     microbatch : int
         Problems behind each gradient; 1 takes the gradient of every problem.
     memory_gib : float
-        Working memory in GiB. Where gradients do not fit at once, their inner products are taken chunk by
-        chunk and gradients are computed again, (c + 1)/2 times for c chunks.
+        Working memory in GiB. Where gradients do not fit at once, their inner products are taken
+        chunk by chunk and gradients are computed again, (c + 1)/2 times for c chunks.
     seed : int
         Of the noise of the loss.
 
@@ -130,15 +130,16 @@ class GradientStatisticsTheta(Probe):
         Raises
         ------
         InputError
-            If the problems make fewer than 3 microbatches or none of equal size, or the model does not
-            fit (see `check`).
+            If the problems make fewer than 3 microbatches or none of equal size, or the model does
+            not fit (see `check`).
         RunError
             If a gradient is not finite.
         """
         count = len(snapshot.batch.y) // self.microbatch
         if count < _LEAST:
             raise InputError(
-                f"{self.name} has {count} gradients to compare; give it problems for at least {_LEAST} "
+                f"{self.name} has {count} gradients to compare; give it problems for at least "
+                f"{_LEAST} "
                 "microbatches."
             )
         landscapes = chosen_landscapes(snapshot.module, self.landscapes)

@@ -1,4 +1,4 @@
-"""Statistics of the energy's gradient in y: its size, direction and effective rank per landscape."""
+"""Statistics of the energy's gradient in y: size, direction and effective rank per landscape."""
 
 from typing import Any
 
@@ -145,7 +145,8 @@ class GradientStatisticsY(Probe):
         g = module.energy.gradient(x, y, k).double()
         if not g.isfinite().all():
             raise RunError(
-                f"the energy gradient of landscape {k} is not finite; the weights or the point have "
+                f"the energy gradient of landscape {k} is not finite; the weights or the point "
+                "have "
                 "diverged."
             )
         signal, noise = module.schedule.signal[k], module.schedule.noise[k]
@@ -162,7 +163,7 @@ class GradientStatisticsY(Probe):
         return {name: value.cpu().numpy() for name, value in values.items()}
 
     def _theory(self, snapshot: Snapshot, landscapes: list[int]) -> np.ndarray | None:
-        """Eigenvalues (landscape, d) of a perfect model's gradient covariance; their mean is E‖g‖²/d = E⟨g, ε⟩/d."""
+        """Eigenvalues of a perfect model's covariance of g; their mean is E‖g‖²/d = E⟨g, ε⟩/d."""
         curvature = snapshot.exact_curvature() if self.point == "noised" else None
         if curvature is None:
             return None

@@ -1,4 +1,4 @@
-"""What the inner products of a collection of gradients say: signal, noise, agreement, effective rank."""
+"""What the inner products of gradients say: signal, noise, agreement, effective rank."""
 
 import numpy as np
 import torch
@@ -21,8 +21,8 @@ def gram_statistics(gram: Array, problems_each: int = 1) -> dict[str, Array]:
     Returns
     -------
     dict of str to ndarray
-        As follows, with G the expected gradient and Σ the covariance of one problem's gradient; all but
-        the last three also as `…_error`, a standard error.
+        As follows, with G the expected gradient and Σ the covariance of one problem's gradient; all
+        but the last three also as `…_error`, a standard error.
 
         =============== ============ ===============================================================
         name            shape        meaning
@@ -40,12 +40,12 @@ def gram_statistics(gram: Array, problems_each: int = 1) -> dict[str, Array]:
 
     References
     ----------
-    McCandlish, Kaplan, Amodei, "An Empirical Model of Large-Batch Training", 2018 (arXiv 1812.06162),
-    appendix A.
+    McCandlish, Kaplan, Amodei, "An Empirical Model of Large-Batch Training", 2018 (arXiv
+    1812.06162), appendix A.
 
     Examples
     --------
-    >>> g = np.array([[1.0, 1.0], [1.0, -1.0], [1.0, 0.0]])  # a common direction, and noise across it
+    >>> g = np.array([[1.0, 1.0], [1.0, -1.0], [1.0, 0.0]])  # noise across one
     >>> found = gram_statistics(g @ g.T)
     >>> float(found["signal"].round(6)), float(found["noise"].round(6))
     (0.666667, 1.0)
@@ -69,14 +69,14 @@ def gram_statistics(gram: Array, problems_each: int = 1) -> dict[str, Array]:
 
 
 def effective_ranks(eigenvalues: Array) -> dict[str, Array]:
-    """`participation` and `entropy_rank` (...) of eigenvalues (..., r); see `spectra.effective_rank`."""
+    """Find `participation` and `entropy_rank` of eigenvalues; see `spectra.effective_rank`."""
     values = torch.from_numpy(np.ascontiguousarray(eigenvalues))
     kinds = {"participation": "participation", "entropy_rank": "entropy"}
     return {name: effective_rank(values, kind).numpy() for name, kind in kinds.items()}
 
 
 def isotropic_participation(samples: int, dimension: int) -> float:
-    """Participation ratio of the sample covariance W of isotropic Gaussian vectors, as E(tr W)²/E tr W²."""
+    """Participation ratio of isotropic Gaussian vectors' covariance W, as E(tr W)²/E tr W²."""
     freedom = samples - 1
     return (freedom * dimension + 2) / (freedom + dimension + 1)
 
@@ -100,7 +100,7 @@ def _signal_and_noise(gram: Array, problems_each: int) -> dict[str, Array]:
 
 
 def _with_and_without(matrix: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """Sum of all entries and trace: of the matrix (...), and without each row and column (..., B)."""
+    """Sum of entries and trace: of the matrix (...), and without each row and column (..., B)."""
     rows, diagonal = matrix.sum(-1), np.einsum("...ii->...i", matrix)
     total, trace = rows.sum(-1), diagonal.sum(-1)
     return (total, trace), (total[..., None] - 2 * rows + diagonal, trace[..., None] - diagonal)

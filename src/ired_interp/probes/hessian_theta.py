@@ -1,4 +1,4 @@
-"""The spectrum of the Hessian of a training objective in the weights θ: the shape of what made the landscapes."""
+"""The spectrum of the Hessian of a training objective in the weights θ."""
 
 from typing import Literal
 
@@ -53,10 +53,10 @@ _FORMATS = {
 
 
 class HessianSpectrumTheta(Probe):
-    """Outer eigenvalues, density and trace of the Hessian of an objective in θ, averaged over the problems.
+    """Outer eigenvalues, density and trace of the Hessian of an objective in θ.
 
-    Eigenvalues come with residuals from Lanczos, the density from stochastic Lanczos quadrature, the
-    trace from Hutch++.
+    The objective is a mean over the problems. Eigenvalues come with residuals from Lanczos, the
+    density from stochastic Lanczos quadrature, the trace from Hutch++.
 
     Parameters
     ----------
@@ -67,8 +67,8 @@ class HessianSpectrumTheta(Probe):
     eigenpairs : int
         How many.
     which : str
-        From which end: "LA" the largest, "SA" the smallest, "BE" half from either end, "LM" the largest
-        in magnitude.
+        From which end: "LA" the largest, "SA" the smallest, "BE" half from either end, "LM" the
+        largest in magnitude.
     tol : float
         Relative residual wanted.
     density_probes : int
@@ -83,8 +83,8 @@ class HessianSpectrumTheta(Probe):
     dtype : str
         Arithmetic of the Hessian, "float32" or "float64".
     memory_gib : float
-        Working memory in GiB, half of it for the graphs, half for the Lanczos basis; the batch is cut
-        and Lanczos restarted to fit.
+        Working memory in GiB, half of it for the graphs, half for the Lanczos basis; the batch is
+        cut and Lanczos restarted to fit.
     seed : int
         Of the noise of the objective and of random vectors.
 
@@ -143,7 +143,8 @@ class HessianSpectrumTheta(Probe):
             check_setting(self.name, setting, number, fits, expected)
         if backend == "pyhessian" and which != "LM":
             raise InputError(
-                f"{self.name} has which={which}, but backend 'pyhessian' finds the eigenvalues of largest "
+                f"{self.name} has which={which}, but backend 'pyhessian' finds the eigenvalues of "
+                "largest "
                 "magnitude; set which to LM."
             )
         self.landscapes, self.objective = landscapes, objective
@@ -169,7 +170,8 @@ class HessianSpectrumTheta(Probe):
         weights = weight_count(module.energy)
         if self.eigenpairs > weights:
             raise InputError(
-                f"{self.name} has eigenpairs={self.eigenpairs}, but the model has {weights} weights; "
+                f"{self.name} has eigenpairs={self.eigenpairs}, but the model has {weights} "
+                "weights; "
                 "lower eigenpairs."
             )
         if self.backend == "lanczos":
@@ -177,7 +179,7 @@ class HessianSpectrumTheta(Probe):
             plan_lanczos(weights, dtype, device, self.eigenpairs, int(self._half_memory))
 
     def small(self) -> "HessianSpectrumTheta":
-        """At most two landscapes, two eigenpairs to 30 %, and the least density and trace; see `Probe.small`."""
+        """At most two landscapes and eigenpairs, the least density and trace; see `Probe.small`."""
         return self.with_settings(
             landscapes="mixed" if self.landscapes == "mixed" else few_landscapes(self.landscapes),
             eigenpairs=min(self.eigenpairs, 2),

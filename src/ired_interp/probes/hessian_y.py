@@ -44,8 +44,9 @@ _UNITS = {"units": "energy / y²"}
 class HessianSpectrumY(Probe):
     """All eigenvalues of ∇²_y E(x, y, k) per problem and landscape, exactly.
 
-    Beside them stands the spectrum of a perfectly trained model, σ_k(ᾱ_k S + σ_k² I)⁻¹ for a posterior
-    of covariance S, so 1/σ_k where x fixes y; for tasks without a known posterior it is left out.
+    Beside them stands the spectrum of a perfectly trained model, σ_k(ᾱ_k S + σ_k² I)⁻¹ for a
+    posterior of covariance S, so 1/σ_k where x fixes y; for tasks without a known posterior it is
+    left out.
 
     Parameters
     ----------
@@ -120,9 +121,9 @@ class HessianSpectrumY(Probe):
         xarray.Dataset
             As follows; d = d_y eigenvalues in ascending order.
 
-            ==================== ========================== ==========================================
+            ==================== ========================== ========================================
             variable             dims                       meaning
-            ==================== ========================== ==========================================
+            ==================== ========================== ========================================
             `eigenvalues`        landscape, problem, rank   λ, in energy/y²
             `lambda_min`         landscape                  smallest over problems and ranks
             `lambda_median`      landscape                  median
@@ -133,7 +134,7 @@ class HessianSpectrumY(Probe):
             `theory`             landscape, rank            λ of a perfect model, where known
             `theory_median`      landscape                  its median
             `deviation`          landscape                  root mean square of λ/theory − 1
-            ==================== ========================== ==========================================
+            ==================== ========================== ========================================
 
         Raises
         ------

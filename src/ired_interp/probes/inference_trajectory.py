@@ -40,10 +40,11 @@ class InferenceTrajectory(Probe):
     steps : int, optional
         Inner steps T per landscape; the model's own setting if None.
     rank : int, optional
-        r of the answers as matrices, for the measures on the rank-r manifold; taken from the task where
-        its answers have an exact rank below full.
+        r of the answers as matrices, for the measures on the rank-r manifold; taken from the task
+        where its answers have an exact rank below full.
     candidates : int
-        Answers with a turned column space, per problem, for the correlation of energy with distance.
+        Answers with a turned column space, per problem, for the correlation of energy with
+        distance.
     seed : int
         Of the start and of the candidates.
 
@@ -85,7 +86,8 @@ class InferenceTrajectory(Probe):
         inference = self._inference(module)
         if not inference.gradient_descent or inference.steps < 1:
             raise InputError(
-                f"{self.name} follows gradient descent; this model's inference takes no gradient steps."
+                f"{self.name} follows gradient descent; this model's inference takes no gradient "
+                "steps."
             )
         if self.rank is not None:
             check_rank(self.rank, module.solution_dim)
@@ -123,8 +125,8 @@ class InferenceTrajectory(Probe):
             `acceptance`, `…_error`        landscape, move        share of rows that moved
             `contraction`                  landscape, move        over them root mean square
                                                                   ‖e_after‖/‖e_before‖,
-                                                                  e = y − √ᾱ_k m, m the posterior mean
-                                                                  (y* where unknown)
+                                                                  e = y − √ᾱ_k m, m the posterior
+                                                                  mean (y* where unknown)
             `gradient_contraction`         landscape, move        Σ⟨g_after, g⟩/Σ‖g‖², which for a
                                                                   quadratic energy equals the next
             `predicted_contraction`        landscape, move        1 − η λ, λ = gᵀHg/gᵀg there
@@ -140,8 +142,8 @@ class InferenceTrajectory(Probe):
                                                                   energies
             ============================== ====================== ==================================
 
-            NaN where what contracts is down to rounding. What needs a rank r is there where the answers
-            have one.
+            NaN where what contracts is down to rounding. What needs a rank r is there where the
+            answers have one.
 
         Raises
         ------
@@ -187,7 +189,8 @@ class InferenceTrajectory(Probe):
         energies = torch.stack([iterate.energy for iterate in place.iterates])
         if not energies.isfinite().all():
             raise RunError(
-                f"the energy of landscape {k} is not finite along inference; the weights have diverged."
+                f"the energy of landscape {k} is not finite along inference; the weights have "
+                "diverged."
             )
         posterior = snapshot.task.posterior(x) if snapshot.task else None
         centre = signal * (answer if posterior is None else posterior.mean)
@@ -286,7 +289,8 @@ class InferenceTrajectory(Probe):
                 "E ~ distance": result["energy_distance_correlation"],
             }
         table = Table(
-            title=f"Inference on {result.sizes['problem']} problems: end of each landscape; contraction of its first inner step"
+            title=f"Inference on {result.sizes['problem']} problems: end of each landscape; "
+            "contraction of its first inner step"
         )
         for heading in ("k", *columns):
             table.add_column(heading, justify="right")

@@ -1,4 +1,4 @@
-"""Gradients of the training loss in the weights, one for each problem or microbatch, in chunks that fit a stated memory."""
+"""Gradients of the training loss in the weights, one a microbatch, in chunks that fit a memory."""
 
 from collections.abc import Iterator
 
@@ -51,7 +51,8 @@ class LossGradients:
         x, y = problems
         if microbatch < 1 or len(y) % microbatch:
             raise InputError(
-                f"{len(y)} problems cannot be cut into microbatches of {microbatch}; choose a divisor."
+                f"{len(y)} problems cannot be cut into microbatches of {microbatch}; choose a "
+                "divisor."
             )
         generator = stream(y.device, seed, "loss", k)
         eps, contrast_eps = torch.randn(

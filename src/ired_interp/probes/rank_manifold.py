@@ -1,4 +1,4 @@
-"""Matrices of rank r: gradients along and across their manifold, energy against the distance of column spaces."""
+"""Matrices of rank r: gradients along and across them, energy against distance of column spaces."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from ired_interp.tasks.base import Task
 
 
 def known_rank(task: Task | None, rank: int | None) -> int | None:
-    """Return the rank asked for, else that of the task's answers where it is exactly known and below full."""
+    """Return the rank asked for, else that of the task's answers where known and below full."""
     if rank is not None or task is None or task.exact_rank is None:
         return rank
     return task.exact_rank if task.exact_rank**2 < task.solution_dim else None
@@ -34,7 +34,8 @@ def square_matrices(y: Tensor) -> Tensor:
     matrices = as_matrices(y)
     if matrices is None:
         raise InputError(
-            f"solutions of {y.shape[-1]} entries are no square matrices and have no rank; leave rank out."
+            f"solutions of {y.shape[-1]} entries are no square matrices and have no rank; leave "
+            "rank out."
         )
     return matrices
 
@@ -89,8 +90,8 @@ def turned_candidates(
     rank : int
         r.
     angles : Tensor (C,)
-        Radians up to π/2, by which q = min(r, n − r) random directions of the column space turn into
-        random directions outside it.
+        Radians up to π/2, by which q = min(r, n − r) random directions of the column space turn
+        into random directions outside it.
     generator : torch.Generator
         Of the directions.
 

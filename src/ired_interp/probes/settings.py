@@ -1,4 +1,4 @@
-"""Checks of a probe's settings that need no model: each refuses with what was found and what was expected."""
+"""Checks of settings that need no model: each says what was found and what was expected."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, get_args

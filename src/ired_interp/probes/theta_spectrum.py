@@ -1,4 +1,4 @@
-"""Hessians of the objectives in θ, and what Lanczos, quadrature and trace estimation say of them."""
+"""Hessians of objectives in θ, and what Lanczos, quadrature and trace estimation say of them."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -44,7 +44,8 @@ def weight_count(energy: Energy) -> int:
     count = sum(p.numel() for p in energy.parameters() if p.requires_grad)
     if not count:
         raise InputError(
-            f"a measurement in theta needs an energy with weights; {type(energy).__name__} has none."
+            f"a measurement in theta needs an energy with weights; {type(energy).__name__} has "
+            "none."
         )
     return count
 
@@ -57,15 +58,16 @@ def theta_operator(
     memory: float,
     seed: int,
 ) -> HessianOperator:
-    """Hessian in θ of an objective on the snapshot's problems with noise drawn once, shared out over its ranks.
+    """Make the Hessian in θ of an objective, on the problems of a snapshot with noise drawn once.
 
     Parameters
     ----------
     snapshot : Snapshot
         Model and problems.
     objective : str
-        "score", mean (∇_y E − ε)²; "energy", mean E at the noised answer; "loss", the training loss, its
-        negatives found once with the weights at hand and then held fixed, as training does.
+        "score", mean (∇_y E − ε)²; "energy", mean E at the noised answer; "loss", the training
+        loss, its negatives found once with the weights at hand and then held fixed, as training
+        does.
     k : int
         Landscape, or MIXED.
     dtype : torch.dtype

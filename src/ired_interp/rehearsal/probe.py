@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from ired_interp.checkpoint import Checkpoint, read_checkpoint
 from ired_interp.callbacks.configured import configured_measurements
+from ired_interp.checkpoint import Checkpoint, read_checkpoint
 from ired_interp.commands.probe import parse
 from ired_interp.commands.probing import chosen_measurements, restore, snapshot
 from ired_interp.config import check_order, read_yaml

@@ -57,8 +57,8 @@ class Posterior(NamedTuple):
         Returns
         -------
         Tensor (K, d_y)
-            σ_k/(ᾱ_k s + σ_k²) for each variance s, in float64; the energy's unit is that whose gradient
-            is E[ε | y_k].
+            σ_k/(ᾱ_k s + σ_k²) for each variance s, in float64; the energy's unit is that whose
+            gradient is E[ε | y_k].
         """
         signal, noise = (s.double()[:, None] for s in (schedule.signal, schedule.noise))
         return noise / (signal.square() * self.variances.double() + noise.square())
@@ -107,7 +107,7 @@ class Task(Registered, ABC):
         return None
 
     def posterior(self, x: Tensor) -> Posterior | None:
-        """Return the posterior of y given x (B, d_x) where it is a Gaussian (or a point), else None."""
+        """Return the posterior of y given x (B, d_x) where it is Gaussian or a point, else None."""
         return None
 
     def trivial(self, x: Tensor) -> dict[str, Tensor]:

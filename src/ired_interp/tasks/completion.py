@@ -14,8 +14,8 @@ _SCALE: dict[Variant, float] = {"same": 20.0, "harder": 5.0}
 class Completion(MatrixTask):
     """Fill in a matrix of low rank.
 
-    y* = R = U Vᵀ/20 + noise·N (harder: U Vᵀ/5 + noise·N); x = R with a fair coin's choice of entries set
-    to 0.
+    y* = R = U Vᵀ/20 + noise·N (harder: U Vᵀ/5 + noise·N); x = R with a fair coin's choice of
+    entries set to 0.
 
     Parameters
     ----------
@@ -38,7 +38,8 @@ class Completion(MatrixTask):
         super().__init__(n)
         if not 1 <= rank <= n:
             raise InputError(
-                f"task completion got rank={rank} for {n} × {n} matrices; the rank must be 1 to {n}."
+                f"task completion got rank={rank} for {n} × {n} matrices; the rank must be 1 to "
+                f"{n}."
             )
         if noise < 0:
             raise InputError(f"task completion got noise={noise}; it must be 0 or more.")

@@ -1,4 +1,4 @@
-"""The LightningDataModule: a seeded, resumable stream of training problems, and fixed sets to validate and test on."""
+"""The LightningDataModule: a seeded, resumable stream of problems, and fixed sets to evaluate."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -49,9 +49,10 @@ class Batch(NamedTuple):
 
 
 class TrainingStream:
-    """Batches 0, 1, 2, … of one training run, each drawn from its own number; its position is saved with the run.
+    """Batches 0, 1, 2, … of one training run, each drawn from its own number.
 
-    Its length is the run's number of steps, so that one epoch is one run.
+    Its position is saved with the run. Its length is the run's number of steps, so that one epoch
+    is one run.
 
     Parameters
     ----------
@@ -142,9 +143,9 @@ class EvaluationSet:
 class TaskData(LightningDataModule):
     """Problems of one task, drawn on the training device.
 
-    Batch i of a run is a function of (seed, i) alone: the same whatever came before, however many workers
-    or devices share it (ranks take every world-size-th row), and after a resume. The sets to validate and
-    test on do not depend on the seed, so that runs can be compared.
+    Batch i of a run is a function of (seed, i) alone: the same whatever came before, however many
+    workers or devices share it (ranks take every world-size-th row), and after a resume. The sets
+    to validate and test on do not depend on the seed, so that runs can be compared.
 
     Parameters
     ----------
@@ -238,7 +239,8 @@ class TaskData(LightningDataModule):
             if tensor.shape != (count, width):
                 raise InputError(
                     f"task {self.task.name} drew {what} of shape {tuple(tensor.shape)} where "
-                    f"({count}, {width}) was declared; correct its sample() or its condition_dim and solution_dim."
+                    f"({count}, {width}) was declared; correct its sample() or its condition_dim "
+                    "and solution_dim."
                 )
             if finite and not tensor.isfinite().all():
                 raise InputError(
@@ -262,7 +264,7 @@ class TaskData(LightningDataModule):
     def evaluation_batch(
         self, split: str, variant: Variant, index: int, size: int, device: torch.device | str
     ) -> Batch:
-        """Draw `size` problems, number `index` of a set ("validation", "test", "probe"), the same for every run."""
+        """Draw `size` problems, batch `index` of a set such as "test", the same for every run."""
         return Batch(
             *self.draw(size, device, 0, variant, split, index), split, variant, index, size
         )

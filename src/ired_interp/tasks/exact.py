@@ -10,11 +10,11 @@ from ired_interp.tasks.base import Task
 
 
 class ExactEnergy(Energy):
-    """E(x, y, k) = σ_k/2 · (y − √ᾱ_k m)ᵀ (ᾱ_k S + σ_k² I)⁻¹ (y − √ᾱ_k m) for a posterior N(m(x), S).
+    """E = σ_k/2 · (y − √ᾱ_k m)ᵀ (ᾱ_k S + σ_k² I)⁻¹ (y − √ᾱ_k m) for a posterior N(m(x), S).
 
-    S = 0 where x fixes y. Its gradient is E[ε | y_k], the optimum of the score term, so every probe has
-    a closed-form truth here: the Hessian in y is σ_k(ᾱ_k S + σ_k² I)⁻¹, and the minimum of landscape k
-    is √ᾱ_k m(x).
+    S = 0 where x fixes y. Its gradient is E[ε | y_k], the optimum of the score term, so every probe
+    has a closed-form truth here: the Hessian in y is σ_k(ᾱ_k S + σ_k² I)⁻¹, and the minimum of
+    landscape k is √ᾱ_k m(x).
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ _MEAN_PROBLEMS = 20_000
 def constant_solutions(
     task: Task, device: torch.device, train: Variant, variant: Variant
 ) -> dict[str, Tensor]:
-    """Find the best constant solutions: the mean answer of the test and of the training distribution.
+    """Find the best constant solutions: mean answers of the test and the training distribution.
 
     Parameters
     ----------

@@ -17,8 +17,8 @@ class Inverse(MatrixTask):
     n : int
         S is n × n.
     condition_number : float, optional
-        κ; if given, the shift of 2AAᵀ is chosen per problem so that λ_max/λ_min = κ, and S is scaled to
-        λ_min = 0.5 (harder: 0.1), the smallest eigenvalue that the usual shift allows.
+        κ; if given, the shift of 2AAᵀ is chosen per problem so that λ_max/λ_min = κ, and S is
+        scaled to λ_min = 0.5 (harder: 0.1), the smallest eigenvalue that the usual shift allows.
 
     Raises
     ------
@@ -36,7 +36,8 @@ class Inverse(MatrixTask):
             )
         if condition_number is not None and n < 2:
             raise InputError(
-                "task inverse got a condition_number for 1 × 1 matrices, whose condition number is 1; "
+                "task inverse got a condition_number for 1 × 1 matrices, whose condition number "
+                "is 1; "
                 "raise n."
             )
         self.condition_number = condition_number

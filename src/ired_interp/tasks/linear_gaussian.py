@@ -37,7 +37,8 @@ class LinearGaussian(Task):
             raise InputError(f"task linear_gaussian got n={n}; it must be at least 1.")
         if not 0 < variance_min <= variance_max:
             raise InputError(
-                f"task linear_gaussian got variances from {variance_min} to {variance_max}; expected "
+                f"task linear_gaussian got variances from {variance_min} to {variance_max}; "
+                "expected "
                 "0 < min <= max."
             )
         self.variance_max = variance_max
