@@ -45,8 +45,10 @@ class SentenceParser(ArgumentParser):
             raise InputError(f"class {path} cannot be imported: {reason.rstrip('.')}; {_WHERE}.")
         text = one_line(message)
         if _UNKNOWN.fullmatch(text):
-            known = dict.fromkeys(a.dest.partition(".")[0] for a in self._actions)
-            text += f"; choose from {', '.join(known.keys() - {'help'})}"
+            known = dict.fromkeys(
+                a.dest.partition(".")[0] for a in self._actions if a.dest != "help"
+            )
+            text += f"; choose from {', '.join(known)}"
         raise InputError(f"the configuration is not valid: {text}")
 
 

@@ -17,7 +17,7 @@ from ired_interp.errors import InputError
 from ired_interp.metrics import ProblemError
 from ired_interp.random import stream
 from ired_interp.registry import Registered
-from ired_interp.tasks.data import Batch
+from ired_interp.tasks.batch import Batch
 
 
 class SolverModule(Registered, LightningModule, ABC):

@@ -67,21 +67,29 @@ class ProbeCallback(StepEnd):
         """What is measured."""
         return self.measurement.probe
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse a model that cannot be measured, before the first step.
+    def check(self, module: LightningModule) -> None:
+        """Refuse a model that cannot be measured.
+
+        Parameters
+        ----------
+        module : LightningModule
+            The model that will be trained.
 
         Raises
         ------
         InputError
-            If the model has no energy, or the probe's settings do not fit it.
+            If it has no energy, or the probe's settings do not fit it.
         """
-        if not isinstance(pl_module, IREDModule):
+        if not isinstance(module, IREDModule):
             raise InputError(
-                f"callback {self.probe.label} measures energies, but {type(pl_module).__name__} "
-                "has "
+                f"callback {self.probe.label} measures energies, but {type(module).__name__} has "
                 "none; remove the callback."
             )
-        self.measurement.check(pl_module)
+        self.measurement.check(module)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check the model before the first step."""
+        self.check(pl_module)
 
     def due(self, step: int) -> bool:
         """Whether to measure after this step (at the end of training in any case)."""

@@ -61,13 +61,7 @@ class SubspaceDrift(ProbeCallback):
         return f"{type(self).__qualname__}-{self._digest}"
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check the model, and say where snapshots lie.
-
-        Raises
-        ------
-        InputError
-            As in `ProbeCallback.setup`.
-        """
+        """Check the model, and say where snapshots lie."""
         super().setup(trainer, pl_module, stage)
         folder = Path(trainer.default_root_dir) / "subspaces"
         self.probe.folder = folder / f"{self.probe.label}-{self._digest}"

@@ -115,6 +115,9 @@ class FitCLI(IREDCLI):
     def fit(self, **kwargs: Any) -> None:
         """Check everything that can be checked, then make the folder and train."""
         self.model.weights()
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, ProbeCallback):
+                callback.check(self.model)
         self.datamodule.draw(2, "cpu", self.datamodule.seed, self.datamodule.train_variant, "check")
         run, trainer = self.run, self.trainer
         if self.resumed is None:

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 import xarray as xr
 from rich.table import Table
-from torch import Tensor
 
 from ired_interp.diffusion import Inference, anneal
 from ired_interp.diffusion.inference import LandscapeMinimisation
@@ -20,10 +19,9 @@ from ired_interp.probes.gram_statistics import effective_ranks
 from ired_interp.probes.rank_manifold import (
     as_matrices,
     check_rank,
-    energy_distance_correlation,
     known_rank,
     normal_ratio,
-    turned_candidates,
+    on_manifold,
 )
 from ired_interp.probes.settings import check_setting
 from ired_interp.random import stream
@@ -165,10 +163,11 @@ class InferenceTrajectory(Probe):
             steps = anneal(module.energy, module.schedule, x, start, settings)
             for place in track(list(steps), "inference"):
                 visited.append(place.k)
-                for name, values in (
-                    self._along(snapshot, place, settings)
-                    | self._on_manifold(snapshot, place, rank)
-                ).items():
+                measured = self._along(snapshot, place, settings)
+                if rank is not None:
+                    generator = stream(y.device, self.seed, "candidates")
+                    measured |= on_manifold(snapshot, place, rank, self.candidates, generator)
+                for name, values in measured.items():
                     found.setdefault(name, []).append(values)
         return self._dataset(
             {name: np.stack(values) for name, values in found.items()}, visited, snapshot, rank
@@ -206,28 +205,6 @@ class InferenceTrajectory(Probe):
             spectrum = torch.linalg.svdvals(matrices).square().cpu().numpy()
             values["effective_rank"] = effective_ranks(spectrum)["participation"]
         return values
-
-    def _on_manifold(
-        self, snapshot: Snapshot, place: LandscapeMinimisation, rank: int | None
-    ) -> dict[str, np.ndarray]:
-        if rank is None:
-            return {}
-        module, (x, answer), k = snapshot.module, snapshot.batch, place.k
-        signal = module.schedule.signal[k]
-
-        def ratio(y: Tensor) -> np.ndarray:
-            return normal_ratio(module.energy.gradient(x, y, k), answer, rank)[0]
-
-        generator = stream(answer.device, self.seed, "candidates")
-        angles = torch.linspace(0, math.pi / 2, self.candidates, device=answer.device)
-        candidates, distances = turned_candidates(answer, rank, angles, generator)
-        return {
-            "normal_ratio": np.stack([ratio(iterate.y) for iterate in place.iterates]),
-            "normal_ratio_answer": ratio(signal * answer),
-            "energy_distance_correlation": energy_distance_correlation(
-                module.energy, x, candidates, distances, signal, k
-            ),
-        }
 
     def _dataset(
         self, found: dict[str, np.ndarray], visited: list[int], snapshot: Snapshot, rank: int | None

@@ -1,12 +1,16 @@
 """Matrices of rank r: gradients along and across them, energy against distance of column spaces."""
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from ired_interp.diffusion.inference import LandscapeMinimisation
 from ired_interp.energy import Energy
 from ired_interp.errors import InputError
 from ired_interp.geometry import tangent_normal_split
+from ired_interp.probes.base import Snapshot
 from ired_interp.tasks.base import Task
 
 
@@ -163,3 +167,48 @@ def energy_distance_correlation(
         (ranks**2).sum(0) * (order**2).sum()
     )
     return correlation
+
+
+def on_manifold(
+    snapshot: Snapshot,
+    place: LandscapeMinimisation,
+    rank: int,
+    candidates: int,
+    generator: torch.Generator,
+) -> dict[str, np.ndarray]:
+    """Measure gradients and energies of a landscape against the rank-r manifold at the answers.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+        Model and B problems.
+    place : LandscapeMinimisation
+        The landscape and its T + 1 iterates.
+    rank : int
+        r.
+    candidates : int
+        Turned candidates per problem.
+    generator : torch.Generator
+        Of their directions.
+
+    Returns
+    -------
+    dict of str to ndarray
+        `normal_ratio` (T + 1, B) at the iterates, `normal_ratio_answer` (B,) at √ᾱ_k y*, and
+        `energy_distance_correlation` (B,).
+    """
+    module, (x, answer), k = snapshot.module, snapshot.batch, place.k
+    signal = module.schedule.signal[k]
+
+    def ratio(y: Tensor) -> np.ndarray:
+        return normal_ratio(module.energy.gradient(x, y, k), answer, rank)[0]
+
+    angles = torch.linspace(0, math.pi / 2, candidates, device=answer.device)
+    turned, distances = turned_candidates(answer, rank, angles, generator)
+    return {
+        "normal_ratio": np.stack([ratio(iterate.y) for iterate in place.iterates]),
+        "normal_ratio_answer": ratio(signal * answer),
+        "energy_distance_correlation": energy_distance_correlation(
+            module.energy, x, turned, distances, signal, k
+        ),
+    }

@@ -1,51 +1,18 @@
 """The LightningDataModule: a seeded, resumable stream of problems, and fixed sets to evaluate."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch import Tensor
 
 from ired_interp.errors import InputError
 from ired_interp.random import stream
 from ired_interp.tasks.base import Problems, Task, Variant, check_variant
+from ired_interp.tasks.batch import Batch
 
 _EVALUATION_BATCH = 2000
 _FINITE_EVERY = 100  # training batches
-
-
-class Batch(NamedTuple):
-    """Problems and where they stand.
-
-    Attributes
-    ----------
-    x, y : Tensor (B, d_x), Tensor (B, d_y)
-        Problems and answers.
-    split : str
-        "train", "validation", "test" or "probe".
-    variant : str
-        Their distribution.
-    number : int
-        Of the batch within the split.
-    whole : int
-        Rows of the batch, of which these are rows part, part + parts, …
-    part, parts : int
-        This rank, and how many there are.
-    """
-
-    x: Tensor
-    y: Tensor
-    split: str
-    variant: Variant
-    number: int
-    whole: int
-    part: int = 0
-    parts: int = 1
-
-    def share(self, tensor: Tensor) -> Tensor:
-        """Return this rank's rows of a tensor drawn for the whole batch."""
-        return tensor[self.part :: self.parts]
 
 
 class TrainingStream:
