@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from ired_interp.diffusion import Inference, Noise, Objective, Schedule, Solution, solve
-from ired_interp.diffusion.inference import Preset
+from ired_interp.diffusion.rules import Preset
 from ired_interp.energy import Energy
 from ired_interp.energy.base import LandscapeIndex
 from ired_interp.errors import InputError

@@ -1,5 +1,6 @@
 """The training objective: denoising score matching plus a contrast of energies."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -7,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ired_interp.diffusion.inference import Descent, descend
+from ired_interp.diffusion.inference import descend
+from ired_interp.diffusion.rules import Descent
 from ired_interp.diffusion.schedule import Schedule
 from ired_interp.energy import Energy
 from ired_interp.errors import InputError
@@ -67,7 +69,7 @@ class Objective:
     Raises
     ------
     InputError
-        If the weight or the number of steps is negative.
+        If one of them is negative or no number, or the bound is not positive.
     """
 
     contrast_weight: float = 0.5
@@ -76,10 +78,12 @@ class Objective:
     negative_bound: float = 2.0
 
     def __post_init__(self) -> None:
-        if self.contrast_weight < 0 or self.negative_steps < 0:
+        for name in ("contrast_weight", "negative_steps", "negative_noise"):
+            if not 0 <= (value := getattr(self, name)) < math.inf:
+                raise InputError(f"objective has {name}={value}; expected a number of at least 0.")
+        if not self.negative_bound > 0:
             raise InputError(
-                f"objective has contrast_weight={self.contrast_weight} and "
-                f"negative_steps={self.negative_steps}; neither may be negative."
+                f"objective has negative_bound={self.negative_bound}; it must be positive."
             )
 
     def __call__(

@@ -41,8 +41,8 @@ class Completion(MatrixTask):
                 f"task completion got rank={rank} for {n} × {n} matrices; the rank must be 1 to "
                 f"{n}."
             )
-        if noise < 0:
-            raise InputError(f"task completion got noise={noise}; it must be 0 or more.")
+        if not 0 <= noise < math.inf:
+            raise InputError(f"task completion got noise={noise}; expected a number of at least 0.")
         self.rank, self.noise = rank, noise
 
     @property

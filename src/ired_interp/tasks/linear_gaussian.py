@@ -35,7 +35,7 @@ class LinearGaussian(Task):
     ) -> None:
         if n < 1:
             raise InputError(f"task linear_gaussian got n={n}; it must be at least 1.")
-        if not 0 < variance_min <= variance_max:
+        if not 0 < variance_min <= variance_max < math.inf:
             raise InputError(
                 f"task linear_gaussian got variances from {variance_min} to {variance_max}; "
                 "expected "
