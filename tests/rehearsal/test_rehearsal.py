@@ -400,7 +400,8 @@ def test_a_probe_that_fails(own, tmp_path: Path):
     check, said = failure("fit", *SMALL, *probes_file(tmp_path, "failing.OddCallback"))
     assert check == "training"
     assert "odd at step 3 failed: odd cannot be measured." in said
-    file = own("raising", OWN_PROBE.replace("BODY", "snapshot.batch.x.eigenvalues()"))
+    text = OWN_PROBE.replace("BODY", "snapshot.batch.x.eigenvalues()")
+    file = own("raising", text.replace('name = "odd"', 'name = "raising"'))
     said = failure("fit", *SMALL, *probes_file(tmp_path, "raising.OddCallback"))[1]
     assert said.startswith("AttributeError: 'Tensor' object has no attribute 'eigenvalues'")
     assert f"{file}:" in said
