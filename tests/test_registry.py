@@ -7,18 +7,25 @@ from ired_interp.energy import Energy, MLPEnergy
 from ired_interp.errors import InputError
 from ired_interp.module import IREDModule, SolverModule
 from ired_interp.probes import HessianSpectrumY, Probe
+from ired_interp.registry import Registered
 from ired_interp.tasks import Addition, Completion, ExactEnergy, Inverse, LinearGaussian, Task
 
 
+def ours(contract: type[Registered]) -> dict[str, type]:
+    """Without the classes of other tests."""
+    known = contract.registry.items()
+    return {name: kind for name, kind in known if kind.__module__.startswith("ired_interp.")}
+
+
 def test_each_contract_knows_its_own_classes() -> None:
-    assert Energy.registry == {"mlp": MLPEnergy, "exact": ExactEnergy}
-    assert Task.registry == {
+    assert ours(Energy) == {"mlp": MLPEnergy, "exact": ExactEnergy}
+    assert ours(Task) == {
         "addition": Addition,
         "completion": Completion,
         "inverse": Inverse,
         "linear_gaussian": LinearGaussian,
     }
-    assert SolverModule.registry == {
+    assert ours(SolverModule) == {
         "ired": IREDModule,
         "diffusion": DiffusionModule,
         "feed_forward": FeedForwardModule,
