@@ -27,7 +27,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 from autograd_ired import AutogradEnergy
 from ired_interp.diffusion import Schedule
 from ired_interp.energy import MLPEnergy
-from ired_interp.energy.mlp_hessian import mlp_hessian
 from ired_interp.random import stream
 from ired_interp.spectra import HessianOperator, batched_hessian, lanczos, residual_norms
 from ired_interp.tasks.inverse import Inverse
@@ -239,7 +238,7 @@ def measure_y(method: str, out: Path) -> dict:
     x, y, _, _ = draw(32, stream("cpu", 7, "data"))
     x, y, k = x.repeat(10, 1), y.repeat(10, 1), torch.arange(10).repeat_interleave(32)
     if method == "eigenvalues":
-        matrices = mlp_hessian(energy, x, y, k)
+        matrices = energy.hessian(x, y, k)
         begin = time.process_time()
         torch.linalg.eigvalsh(matrices)
         return {"seconds": time.process_time() - begin, "memory": peak()}
@@ -255,7 +254,7 @@ def measure_y(method: str, out: Path) -> dict:
     routes: dict[str, Callable[[], Tensor]] = {
         "vmap(hessian)": lambda: vmap(one, chunk_size=16)(y, x, k),
         "batched_hessian": lambda: batched_hessian(lambda y, x, k: energy(x, y, k), y, x, k),
-        "mlp_hessian": lambda: mlp_hessian(energy, x, y, k),
+        "mlp_hessian": lambda: energy.hessian(x, y, k, memory=2**25),
     }
     with torch.set_grad_enabled(method == "batched_hessian"):
         begin = time.process_time()

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from ired_interp.cli import main
-from ired_interp.energy import MLPEnergy
-from ired_interp.module import IREDModule
-from ired_interp.tasks import Inverse, TaskData
+from ired_interp.energy import Energy, MLPEnergy
+from ired_interp.module import IREDModule, SolverModule
+from ired_interp.probes import Probe
+from ired_interp.tasks import Inverse, Task, TaskData
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(__file__).parent / "data"
@@ -25,6 +26,13 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("SLURM_", "IRED_")):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _own_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test defines is known by name in that test alone."""
+    for contract in (Energy, Probe, SolverModule, Task):
+        monkeypatch.setattr(contract, "registry", dict(contract.registry))
 
 
 def reference_weights(module: torch.nn.Module) -> None:

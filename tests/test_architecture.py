@@ -93,7 +93,8 @@ def reached(name: str, at_once: bool) -> frozenset[str]:
             continue
         found.add(module)
         if own(module):
-            waiting += [i.name for i in modules().get(module, []) if i.at_once or not at_once]
+            if module != PACKAGE or at_once:  # which names every part, and imports it when asked
+                waiting += [i.name for i in modules().get(module, []) if i.at_once or not at_once]
             if "." in module:
                 waiting.append(module.rpartition(".")[0])
     return frozenset(found)

@@ -209,7 +209,7 @@ def test_probe_restores_everything_from_the_checkpoint(ired: Ired, tiny_run: Pat
 
 def test_probes_come_from_a_configuration(ired: Ired, tiny_run: Path, tmp_path: Path):
     (tmp_path / "probes.yaml").write_text(
-        "probes:\n  - class_path: HessianSpectrum\n    init_args: {landscapes: [0, 9], point: answer}\n"
+        "probes:\n  - class_path: HessianSpectrumY\n    init_args: {landscapes: [0, 9], point: answer}\n"
     )
     code, out, err = ired(
         "probe", "--ckpt", tiny_run, tiny_run, "--config", "probes.yaml", "--output", "elsewhere"

@@ -11,7 +11,7 @@ from ired_interp import geometry, spectra
 from ired_interp.diffusion import Noise, Objective, Schedule
 from ired_interp.energy import MLPEnergy
 from ired_interp.module import IREDModule
-from ired_interp.probes import BY_NAME, HessianSpectrum, Snapshot
+from ired_interp.probes import HessianSpectrumY, Probe, Snapshot
 from ired_interp.random import stream
 from ired_interp.results import Run, read_result
 from ired_interp.tasks import Inverse
@@ -55,8 +55,8 @@ def test_loss_and_gradients_are_the_cpus(problem, compiled):
 def test_spectra_are_the_cpus(problem):
     energy, (x, y), _ = problem
     module = IREDModule(energy)
-    expected = HessianSpectrum(point="answer")(Snapshot(module, Problems(x[:8], y[:8])))
-    found = HessianSpectrum(point="answer")(
+    expected = HessianSpectrumY(point="answer")(Snapshot(module, Problems(x[:8], y[:8])))
+    found = HessianSpectrumY(point="answer")(
         Snapshot(module.cuda(), Problems(x[:8].cuda(), y[:8].cuda()))
     )
     scale = float(abs(expected["eigenvalues"]).max())
@@ -133,6 +133,14 @@ def test_every_probe_and_callback_runs_there(ired: Ired, tmp_path):
     assert len(results) >= 4  # training gradients are read before every thousandth step
     assert not {name: r.attrs["failed"] for name, r in results.items() if "failed" in r.attrs}
     code, _, err = ired(
-        "probe", "--ckpt", run.path, "--probes", *BY_NAME, "--device", "cuda", "--problems", 8
+        "probe",
+        "--ckpt",
+        run.path,
+        "--probes",
+        *Probe.registry,
+        "--device",
+        "cuda",
+        "--problems",
+        8,
     )
     assert code == 0, err

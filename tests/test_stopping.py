@@ -18,7 +18,7 @@ from lightning.pytorch import Callback
 from conftest import TINY, Ired
 from interruptions import fragment, wait_for_the_first
 from ired_interp.callbacks import SaveLast
-from ired_interp.probes import HessianSpectrum, InferenceTrajectory
+from ired_interp.probes import HessianSpectrumY, InferenceTrajectory
 from ired_interp.results import Run, read_result
 from ired_interp.results.state import state
 from ired_interp.spectra import HessianOperator
@@ -116,7 +116,7 @@ def test_a_run_killed_before_its_first_periodic_save_loses_nothing(
     assert_same_run(runs / "whole", runs / "killed")
 
 
-THETA = f"{HERE}.HessianSpectrum: {{every_n_steps: 6, problems: 8, space: theta, landscapes: [3], eigenpairs: 12, density_probes: 3}}"
+THETA = f"{HERE}.HessianSpectrumTheta: {{every_n_steps: 6, problems: 8, landscapes: [3], eigenpairs: 12, density_probes: 3}}"
 
 
 def signal_at_product(monkeypatch: Any, number: int) -> list[HessianOperator]:
@@ -210,14 +210,14 @@ def test_any_measurement_ends_at_once(
 def test_the_state_is_saved_before_it_is_measured_and_measured_once(
     ired: Ired, runs: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    measured, measure = [], HessianSpectrum.__call__
+    measured, measure = [], HessianSpectrumY.__call__
 
-    def note(self: HessianSpectrum, snapshot: Any) -> xr.Dataset:
+    def note(self: HessianSpectrumY, snapshot: Any) -> xr.Dataset:
         assert last(runs / "a")["global_step"] == snapshot.step
         measured.append(snapshot.step)
         return measure(self, snapshot)
 
-    monkeypatch.setattr(HessianSpectrum, "__call__", note)
+    monkeypatch.setattr(HessianSpectrumY, "__call__", note)
     every = [*TINY, "--save_every", "100", *fragment(tmp_path, PROBES[0])]
     stopped = fragment(
         tmp_path, f"interruptions.SignalAt: {{step: 11, number: {int(signal.SIGTERM)}}}"

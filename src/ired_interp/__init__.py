@@ -5,21 +5,83 @@ Public names are imported on first use, so that `import ired_interp` costs nothi
 
 from importlib import import_module
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ired_interp import (
+        callbacks,
+        diffusion,
+        energy,
+        geometry,
+        probes,
+        report,
+        results,
+        spectra,
+        tasks,
+    )
+    from ired_interp.checkpoint import load
+    from ired_interp.diffusion import Inference, Solution
+    from ired_interp.energy import Energy, MLPEnergy
+    from ired_interp.errors import InputError
+    from ired_interp.module import IREDModule
+    from ired_interp.probes import Probe, Snapshot, probe
+    from ired_interp.results.opened import open_results as open
+    from ired_interp.tasks import ExactEnergy, Task
 
 __version__ = version("ired-interp")
 
 _PUBLIC = {
+    "Energy": "ired_interp.energy",
     "ExactEnergy": "ired_interp.tasks",
     "IREDModule": "ired_interp.module",
+    "Inference": "ired_interp.diffusion",
+    "InputError": "ired_interp.errors",
     "MLPEnergy": "ired_interp.energy",
+    "Probe": "ired_interp.probes",
+    "Snapshot": "ired_interp.probes",
+    "Solution": "ired_interp.diffusion",
+    "Task": "ired_interp.tasks",
     "load": "ired_interp.checkpoint",
     "open": "ired_interp.results.opened:open_results",
     "probe": "ired_interp.probes",
 }
-_SUBPACKAGES = ("geometry", "spectra")
+_SUBPACKAGES = (
+    "callbacks",
+    "diffusion",
+    "energy",
+    "geometry",
+    "probes",
+    "report",
+    "results",
+    "spectra",
+    "tasks",
+)
 
-__all__ = ["__version__", *_PUBLIC, *_SUBPACKAGES]
+__all__ = [
+    "Energy",
+    "ExactEnergy",
+    "IREDModule",
+    "Inference",
+    "InputError",
+    "MLPEnergy",
+    "Probe",
+    "Snapshot",
+    "Solution",
+    "Task",
+    "__version__",
+    "callbacks",
+    "diffusion",
+    "energy",
+    "geometry",
+    "load",
+    "open",
+    "probe",
+    "probes",
+    "report",
+    "results",
+    "spectra",
+    "tasks",
+]
 
 
 def __getattr__(name: str) -> Any:

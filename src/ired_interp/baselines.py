@@ -27,6 +27,8 @@ class DiffusionModule(SolverModule):
         As in `SolverModule`.
     """
 
+    name = "diffusion"
+
     def __init__(
         self,
         condition_dim: int,
@@ -85,6 +87,8 @@ class FeedForwardModule(SolverModule):
     lr, betas, lr_schedule, compile, seed
         As in `SolverModule`.
     """
+
+    name = "feed_forward"
 
     def __init__(
         self,

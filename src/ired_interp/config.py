@@ -1,5 +1,6 @@
 """What configuration files say: the model, the data, and how they fit together."""
 
+import re
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,20 +14,41 @@ from ired_interp.shipped import find_configuration
 from ired_interp.tasks.data import TaskData
 from ired_interp.terminal import log
 
+# What the parser says of a class that it cannot import, and of an option that it does not know.
+_IMPORT = re.compile(
+    r"Problem with given class_path '([^']+)':\s*"
+    r"(No module named .+|cannot import name .+|module '.+' has no attribute .+)"
+)
+_UNKNOWN = re.compile(r"Option '.+' is not accepted")
+_WHERE = (
+    "modules are looked for among what is installed, beside each --config file and in the current "
+    "folder"
+)
+
 
 class SentenceParser(ArgumentParser):
     """A parser whose complaints are InputErrors of one sentence."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise the complaint.
+
+        Raises
+        ------
+        InputError
+            Always; one that was raised on the way as it is.
+        """
         if ex is not None and isinstance(found := underlying(ex), InputError):
             raise found
-        where = (
-            "; modules are looked for among what is installed, beside each --config file and in the "
-            "current folder"
-            if "No module named" in message
-            else ""
-        )
-        raise InputError(f"the configuration is not valid: {one_line(message)}{where}")
+        if refused := _IMPORT.search(message):
+            path, reason = refused.groups()
+            raise InputError(f"class {path} cannot be imported: {reason.rstrip('.')}; {_WHERE}.")
+        text = one_line(message)
+        if _UNKNOWN.fullmatch(text):
+            known = dict.fromkeys(
+                a.dest.partition(".")[0] for a in self._actions if a.dest != "help"
+            )
+            text += f"; choose from {', '.join(known)}"
+        raise InputError(f"the configuration is not valid: {text}")
 
 
 def link_model_to_data(parser: ArgumentParser) -> None:
@@ -47,7 +69,17 @@ def link_model_to_data(parser: ArgumentParser) -> None:
 
 
 def build(config: dict[str, Any]) -> tuple[SolverModule, TaskData]:
-    """Model and data of a resolved configuration (of which other parts are passed over).
+    """Build model and data of a resolved configuration (of which other parts are passed over).
+
+    Parameters
+    ----------
+    config : dict
+        With `model`, `data` and `seed_everything`.
+
+    Returns
+    -------
+    SolverModule and TaskData
+        The model, with weights as they are drawn, and the data.
 
     Raises
     ------
@@ -64,7 +96,7 @@ def build(config: dict[str, Any]) -> tuple[SolverModule, TaskData]:
 
 
 def build_data(config: dict[str, Any]) -> TaskData:
-    """The data alone; as `build`."""
+    """Build the data alone; as `build`."""
     parser = SentenceParser()
     parser.add_class_arguments(TaskData, "data")
     data: TaskData = _instantiate(parser, config, "data").data
@@ -97,10 +129,16 @@ def configuration_file(name: str) -> str:
 def check_order(files: list[str]) -> None:
     """Refuse lists of configuration files of which a part would be lost silently.
 
+    Parameters
+    ----------
+    files : list of str
+        In the order given.
+
     Raises
     ------
     InputError
-        If a fragment stands before the configuration it adds to, or replaces callbacks that came before it.
+        If a fragment stands before the configuration it adds to, or replaces callbacks that came
+        before it.
     """
     callbacks_seen = False
     for position, file in enumerate(files):
@@ -112,11 +150,13 @@ def check_order(files: list[str]) -> None:
             )
         if replaces and callbacks_seen:
             raise InputError(
-                f"{file} has 'callbacks', which would replace those before it; write 'callbacks+' to add."
+                f"{file} has 'callbacks', which would replace those before it; write 'callbacks+' "
+                "to add."
             )
         later = [other for other in files[position + 1 :] if "model" in read_yaml(other)]
         if appends and later:
             raise InputError(
-                f"{file} adds callbacks but stands before {later[0]}, which would drop them; put it last."
+                f"{file} adds callbacks but stands before {later[0]}, which would drop them; put "
+                "it last."
             )
         callbacks_seen |= replaces or appends

@@ -6,7 +6,7 @@ Each is one sentence: what was found, what was expected and what to do.
 import re
 
 
-class InputError(Exception):
+class InputError(ValueError):
     """Bad input (configuration, file, shape).
 
     The program prints its sentence and ends with exit code 2.

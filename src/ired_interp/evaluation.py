@@ -14,7 +14,7 @@ from ired_interp.random import stream
 from ired_interp.results.names import PERFECT
 from ired_interp.tasks import ExactEnergy, TaskData, Variant
 from ired_interp.tasks.data import EvaluationSet
-from ired_interp.tasks.floors import constant_answers
+from ired_interp.tasks.floors import constant_solutions
 from ired_interp.terminal import render
 
 Estimate = tuple[float, float]  # value, standard error
@@ -30,7 +30,7 @@ def floors(
     elsewhere have no standard error (NaN).
     """
     device = model.device
-    constants = constant_answers(data.task, device, data.train_variant, variant)
+    constants = constant_solutions(data.task, device, data.train_variant, variant)
     perfect = None
     if (
         isinstance(model, IREDModule)

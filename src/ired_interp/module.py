@@ -11,16 +11,17 @@ from torch import Tensor
 
 from ired_interp.compilation import Loss, compiled
 from ired_interp.diffusion import Inference, Noise, Objective, Schedule, Solution, solve
-from ired_interp.diffusion.inference import Preset
+from ired_interp.diffusion.rules import Preset
 from ired_interp.energy import Energy
 from ired_interp.energy.base import LandscapeIndex
 from ired_interp.errors import InputError
 from ired_interp.metrics import ProblemError
 from ired_interp.random import stream
-from ired_interp.tasks.data import Batch
+from ired_interp.registry import Registered
+from ired_interp.tasks.batch import Batch
 
 
-class SolverModule(LightningModule, ABC):
+class SolverModule(Registered, LightningModule, ABC):
     """What is trained on problems with solutions and then solves others: IRED, the baselines.
 
     Parameters
@@ -189,6 +190,8 @@ class IREDModule(SolverModule):
     Du, Mao, Tenenbaum, "Learning Iterative Reasoning through Energy Diffusion", ICML 2024 (arXiv
     2406.11179).
     """
+
+    name = "ired"
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from conftest import TINY, Ired
 from ired_interp import measure
 from ired_interp.callbacks import HessianSpectrum
 from ired_interp.errors import InputError, RunError
-from ired_interp.probes import HessianSpectrum as Probe
+from ired_interp.probes import HessianSpectrumY as Probe
 from ired_interp.results import ResultKey, Run, failed_result, read_result, write_result
 
 FAILURES = {

@@ -5,7 +5,7 @@ import torch
 
 from autograd_ired import AutogradEnergy, autograd_loss
 from conftest import reference_weights
-from ired_interp.diffusion import Noise, Objective, Schedule
+from ired_interp.diffusion import Inference, Noise, Objective, Schedule
 from ired_interp.energy import MLPEnergy
 from ired_interp.errors import InputError
 
@@ -73,6 +73,20 @@ def test_negatives_have_less_energy_than_their_start_and_no_graph(problem):
     assert not torch.equal(still, negative)
 
 
-def test_negative_settings_are_refused():
-    with pytest.raises(InputError, match="contrast_weight=-1"):
-        Objective(-1)
+@pytest.mark.parametrize(
+    ("kind", "settings", "words"),
+    [
+        (Objective, {"contrast_weight": -1}, "contrast_weight=-1"),
+        (Objective, {"contrast_weight": float("nan")}, "contrast_weight=nan"),
+        (Objective, {"negative_steps": -1}, "negative_steps=-1"),
+        (Objective, {"negative_noise": -0.5}, "negative_noise=-0.5"),
+        (Objective, {"negative_bound": 0.0}, "negative_bound=0.0"),
+        (Inference, {"preset": "best"}, "'best' does not exist"),
+        (Inference, {"steps": -1}, "steps is -1"),
+        (Inference, {"later_factor": 0.0}, "later_factor is 0.0"),
+        (Inference, {"bound": float("nan")}, "bound is nan"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(kind, settings, words):
+    with pytest.raises(InputError, match=words):
+        kind(**settings)

@@ -15,7 +15,7 @@ import xarray as xr
 import yaml
 
 from ired_interp.errors import InputError
-from ired_interp.probes import HessianSpectrum, Snapshot
+from ired_interp.probes import HessianSpectrumTheta, Snapshot
 from ired_interp.ranks import ALONE, Ranks, process_group
 from ired_interp.results import read_result
 
@@ -126,14 +126,14 @@ def test_two_tasks_of_torchrun_measure_what_one_process_does(
 ) -> None:
     """Seven problems, which two tasks cannot share evenly; chunks so small that each task has several."""
     spectra = [
-        {"landscapes": [0, 5], "dtype": "float64", "point": "solution"},
-        {"landscapes": [5]},
-        {"space": "theta", "dtype": "float64", "objective": "loss", "memory_gib": 0.02, **SHORT},
-        {"space": "theta", **SHORT, "landscapes": "mixed"},
+        ("Y", {"landscapes": [0, 5], "dtype": "float64", "point": "solution"}),
+        ("Y", {"landscapes": [5]}),
+        ("Theta", {"dtype": "float64", "objective": "loss", "memory_gib": 0.02, **SHORT}),
+        ("Theta", {**SHORT, "landscapes": "mixed"}),
     ]
-    probes = [{"class_path": "HessianSpectrum", "init_args": settings} for settings in spectra]
+    probes = [{"class_path": f"HessianSpectrum{of}", "init_args": one} for of, one in spectra]
     Path("probes.yaml").write_text(
-        yaml.safe_dump({"probes": [*probes, {"class_path": "GradientStatistics"}]})
+        yaml.safe_dump({"probes": [*probes, {"class_path": "GradientStatisticsY"}]})
     )
     arguments = ["probe", "--ckpt", tiny_run, "--config", "probes.yaml", "--problems", 7]
     code, out, err = ired(*arguments, "--output", "one")
@@ -150,10 +150,10 @@ def test_two_tasks_of_torchrun_measure_what_one_process_does(
 
 def test_two_tasks_of_srun_with_one_problem(ired: Ired, tiny_run: Path, tmp_path: Path) -> None:
     settings = [
-        {"dtype": "float64", "landscapes": [3]},
-        {"space": "theta", "dtype": "float64", **SHORT},
+        ("Y", {"dtype": "float64", "landscapes": [3]}),
+        ("Theta", {"dtype": "float64", **SHORT}),
     ]
-    probes = [{"class_path": "HessianSpectrum", "init_args": one} for one in settings]
+    probes = [{"class_path": f"HessianSpectrum{of}", "init_args": one} for of, one in settings]
     Path("probes.yaml").write_text(yaml.safe_dump({"probes": probes}))
     arguments = ["probe", "--ckpt", tiny_run, "--config", "probes.yaml", "--problems", 1]
     assert ired(*arguments, "--output", "one")[0] == 0
@@ -167,14 +167,14 @@ FAILING = (
     """
 import os, torch
 from ired_interp.spectra.hessian import HessianOperator
-import ired_interp.probes.hessian_spectrum as spectrum
+from ired_interp.energy import MLPEnergy
 if os.environ["RANK"] == "1":
-    hessians, apply, calls = spectrum.hessians, HessianOperator._apply, iter(range(1000))
+    hessian, apply, calls = MLPEnergy.hessian, HessianOperator._apply, iter(range(1000))
     def no_memory(self, graph, parts):
         if next(calls) > 4:
             raise MemoryError("the second task has none left")
         return apply(self, graph, parts)
-    spectrum.hessians = lambda *arguments: hessians(*arguments) * float("nan")
+    MLPEnergy.hessian = lambda *arguments: hessian(*arguments) * float("nan")
     HessianOperator._apply = no_memory
 """
     + PROGRAM
@@ -185,8 +185,8 @@ def test_what_one_task_meets_is_no_result_and_does_not_hang(
     ired: Ired, tiny_run: Path, tmp_path: Path
 ) -> None:
     probes = [
-        {"class_path": "HessianSpectrum", "init_args": {"space": space, **SHORT}}
-        for space in ("y", "theta")
+        {"class_path": "HessianSpectrumY", "init_args": {"landscapes": SHORT["landscapes"]}},
+        {"class_path": "HessianSpectrumTheta", "init_args": SHORT},
     ]
     Path("probes.yaml").write_text(yaml.safe_dump({"probes": probes}))
     arguments = [
@@ -231,8 +231,8 @@ if os.environ["RANK"] == "1":
 def test_a_signal_to_one_task_stops_both_at_one_product_and_they_go_on_from_it(
     ired: Ired, tiny_run: Path, tmp_path: Path
 ) -> None:
-    settings = {"space": "theta", "dtype": "float64", **SHORT}
-    probes = [{"class_path": "HessianSpectrum", "init_args": settings}]
+    settings = {"dtype": "float64", **SHORT}
+    probes = [{"class_path": "HessianSpectrumTheta", "init_args": settings}]
     Path("probes.yaml").write_text(yaml.safe_dump({"probes": probes}))
     arguments = ["probe", "--ckpt", tiny_run, "--config", "probes.yaml", "--problems", 4]
     assert ired(*arguments, "--output", "one")[0] == 0
@@ -253,7 +253,7 @@ def test_a_signal_to_one_task_stops_both_at_one_product_and_they_go_on_from_it(
 
 def test_a_refusal_is_said_once(ired: Ired, tiny_run: Path, tmp_path: Path) -> None:
     """By a probe that the first task measures alone, while the second waits."""
-    probe = {"class_path": "GradientStatistics", "init_args": {"landscapes": [99]}}
+    probe = {"class_path": "GradientStatisticsY", "init_args": {"landscapes": [99]}}
     Path("probes.yaml").write_text(yaml.safe_dump({"probes": [probe]}))
     first, second = two(torchrun, tmp_path, "probe", "--ckpt", tiny_run, "--config", "probes.yaml")
     assert (first[0], second) == (2, (2, "", ""))
@@ -326,4 +326,4 @@ def test_shares_are_contiguous_and_the_first_task_has_most(total: int) -> None:
 
 def test_pyhessian_is_refused_with_several_tasks(network: Snapshot) -> None:
     with pytest.raises(InputError, match="runs in one process, but there are 2 tasks"):
-        HessianSpectrum("theta", backend="pyhessian")(replace(network, ranks=Ranks(0, 2)))
+        HessianSpectrumTheta(backend="pyhessian", which="LM")(replace(network, ranks=Ranks(0, 2)))

@@ -36,7 +36,7 @@ def test_drift_over_checkpoints(ired: Ired, tiny_run: Path, tmp_path: Path) -> N
 
 def test_probes_of_a_configuration_file(ired: Ired, tiny_run: Path, tmp_path: Path) -> None:
     named = [
-        {"class_path": "GradientStatistics", "init_args": {"space": "theta", "landscapes": [3]}},
+        {"class_path": "GradientStatisticsTheta", "init_args": {"landscapes": [3]}},
         {"class_path": "SubspaceDrift", "init_args": {"source": "solution", "axis": "inference"}},
         {"class_path": "InferenceTrajectory", "init_args": {"steps": 2}},
     ]

@@ -1,4 +1,4 @@
-"""GradientStatistics against closed forms in y and against every single gradient in theta."""
+"""Gradient statistics against closed forms in y and against every single gradient in theta."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 
 from ired_interp.diffusion import Noise
 from ired_interp.errors import InputError, RunError
-from ired_interp.probes import GradientStatistics, Snapshot
+from ired_interp.probes import GradientStatisticsTheta, GradientStatisticsY, Snapshot
 from ired_interp.probes.gradient_variables import landscape_cosines
 from ired_interp.random import stream
 
@@ -14,7 +14,7 @@ SIGMAS = 4.5  # 20 to 30 comparisons of one seed: a true value lies outside with
 
 
 def test_energy_gradient_of_a_perfect_model(gaussian: Snapshot) -> None:
-    found = GradientStatistics("y")(gaussian)
+    found = GradientStatisticsY()(gaussian)
     for name in ("norm_ratio", "alignment"):
         z = (found[name] - found["theory_ratio"]) / found[f"{name}_error"]
         assert float(abs(z).max()) < SIGMAS
@@ -28,7 +28,7 @@ def test_energy_gradient_of_a_perfect_model(gaussian: Snapshot) -> None:
 
 
 def test_where_x_fixes_y_the_gradient_is_the_noise(exact_inverse: Snapshot) -> None:
-    found = GradientStatistics("y")(exact_inverse)
+    found = GradientStatisticsY()(exact_inverse)
     np.testing.assert_allclose(found["cosine"], 1, atol=1e-5)  # float32 gradients
     np.testing.assert_allclose(found["alignment"], found["norm_ratio"], rtol=1e-5)
     np.testing.assert_allclose(found["theory_ratio"], 1)
@@ -57,7 +57,7 @@ def single_gradients(snapshot: Snapshot, k: int, seed: int) -> dict[str, torch.T
 
 @pytest.mark.parametrize("memory_gib", [1.0, 4e-4], ids=["at once", "in chunks"])
 def test_theta_agrees_with_every_single_gradient(network: Snapshot, memory_gib: float) -> None:
-    found = GradientStatistics("theta", landscapes=[0, 6], memory_gib=memory_gib, seed=3)(network)
+    found = GradientStatisticsTheta(landscapes=[0, 6], memory_gib=memory_gib, seed=3)(network)
     for k in (0, 6):
         layers = single_gradients(network, k, 3)
         layers["all"] = torch.cat(list(layers.values()), 1)
@@ -78,7 +78,7 @@ def test_theta_agrees_with_every_single_gradient(network: Snapshot, memory_gib: 
 
 def test_microbatches_estimate_the_noise_of_one_problem(network: Snapshot) -> None:
     """Microbatch gradients are means of the single ones, and their noise is scaled back to one problem."""
-    found = GradientStatistics("theta", landscapes=[4], microbatch=3, seed=3)(network).sel(
+    found = GradientStatisticsTheta(landscapes=[4], microbatch=3, seed=3)(network).sel(
         layer="all", landscape=4
     )
     g = torch.cat(list(single_gradients(network, 4, 3).values()), 1).unflatten(0, (4, 3)).mean(1)
@@ -104,14 +104,14 @@ def test_landscape_cosines_are_freed_of_shared_noise() -> None:
 
 def test_complaints(gaussian: Snapshot, network: Snapshot) -> None:
     with pytest.raises(InputError, match="no weights"):
-        GradientStatistics("theta")(gaussian)
-    with pytest.raises(InputError, match="space 'z'"):
-        GradientStatistics("z")  # type: ignore[arg-type]
+        GradientStatisticsTheta()(gaussian)
+    with pytest.raises(InputError, match="point 'z'"):
+        GradientStatisticsY(point="z")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="divisor"):
-        GradientStatistics("theta", microbatch=2)(
+        GradientStatisticsTheta(microbatch=2)(
             Snapshot(network.module, type(network.batch)(*(t[:7] for t in network.batch)))
         )
     next(network.module.energy.parameters()).data.fill_(float("nan"))
-    for space in ("y", "theta"):
+    for probe in (GradientStatisticsY(), GradientStatisticsTheta()):
         with pytest.raises(RunError, match="not finite"):
-            GradientStatistics(space)(network)  # type: ignore[arg-type]
+            probe(network)

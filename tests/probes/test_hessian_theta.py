@@ -14,7 +14,7 @@ from ired_interp.diffusion import Noise, Objective
 from ired_interp.energy import MLPEnergy
 from ired_interp.errors import InputError, RunError
 from ired_interp.module import IREDModule
-from ired_interp.probes import HessianSpectrum, Snapshot
+from ired_interp.probes import HessianSpectrumTheta, HessianSpectrumY, Snapshot
 from ired_interp.random import stream
 from ired_interp.tasks import ExactEnergy, LinearGaussian
 from ired_interp.tasks.base import Problems
@@ -76,8 +76,7 @@ def dense(snapshot, objective, k, seed=0):
 def test_against_the_dense_hessian(snapshot, objective, landscape):
     matrix, gradient = dense(snapshot, objective, None if landscape == "mixed" else landscape)
     values, vectors = torch.linalg.eigh(matrix)
-    result = HessianSpectrum(
-        space="theta",
+    result = HessianSpectrumTheta(
         landscapes="mixed" if landscape == "mixed" else [landscape],
         objective=objective,
         eigenpairs=6,
@@ -106,8 +105,8 @@ def test_against_the_dense_hessian(snapshot, objective, landscape):
 
 def test_interrupted_spectrum_goes_on_from_its_folder(snapshot, tmp_path, monkeypatch):
     """Stopped after the eigenpairs of the second landscape: the same numbers as in one go, with fewer products."""
-    probe = HessianSpectrum(
-        space="theta", landscapes=[1, 2], eigenpairs=4, density_probes=2, density_steps=10
+    probe = HessianSpectrumTheta(
+        landscapes=[1, 2], eigenpairs=4, density_probes=2, density_steps=10
     )
     whole = probe(snapshot)
     calls, density = iter(range(10)), theta.density
@@ -129,41 +128,25 @@ def test_interrupted_spectrum_goes_on_from_its_folder(snapshot, tmp_path, monkey
 
 def test_memory_that_cannot_hold_the_vectors_is_refused_before_the_work(snapshot):
     with pytest.raises(InputError, match="memory"):
-        HessianSpectrum(space="theta", landscapes=[0], memory_gib=2e-6)(snapshot)
+        HessianSpectrumTheta(landscapes=[0], memory_gib=2e-6)(snapshot)
 
 
 def test_summary_names_both_ends(snapshot):
-    probe = HessianSpectrum(
-        space="theta", landscapes=[3], eigenpairs=2, density_probes=0, trace_matvecs=0
-    )
+    probe = HessianSpectrumTheta(landscapes=[3], eigenpairs=2, density_probes=0, trace_matvecs=0)
     text = probe.summary(probe(snapshot))
     assert "λ_min" in text
     assert "converged" in text
     assert "trace" not in text
 
 
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        ({"space": "x"}, "no space 'x'"),
-        ({"objective": "accuracy"}, "no objective"),
-        ({"space": "y", "landscapes": "mixed"}, "'mixed' is for space theta"),
-        ({"memory_gib": 0}, "memory_gib=0"),
-    ],
-)
-def test_bad_settings(settings, words):
-    with pytest.raises(InputError, match=words):
-        HessianSpectrum(**settings)
-
-
 def test_energy_without_weights_and_diverged_weights():
     task = LinearGaussian(3)
     exact = Snapshot(IREDModule(ExactEnergy(task)), Problems(*task.sample(4, stream("cpu", 0))))
     with pytest.raises(InputError, match="has none"):
-        HessianSpectrum(space="theta")(exact)
+        HessianSpectrumTheta()(exact)
     energy = MLPEnergy(3, 3, 4)
     energy.fc1.weight.data.fill_(float("nan"))
     broken = Snapshot(IREDModule(energy), exact.batch)
-    for space in ("y", "theta"):
+    for probe in (HessianSpectrumY(), HessianSpectrumTheta()):
         with pytest.raises(RunError, match="not finite"):
-            HessianSpectrum(space=space)(broken)
+            probe(broken)

@@ -15,7 +15,7 @@ from ired_interp.probes import InferenceTrajectory, Snapshot
 from ired_interp.probes.rank_manifold import (
     energy_distance_correlation,
     normal_ratio,
-    rotated_answers,
+    turned_candidates,
 )
 from ired_interp.random import stream
 from ired_interp.tasks import ExactEnergy
@@ -125,7 +125,7 @@ def test_planted_tangent_and_normal_parts_are_found() -> None:
 def test_candidates_lie_where_they_say() -> None:
     _, batch = completion()
     angles = torch.linspace(0, math.pi / 2, 5)
-    candidates, distances = rotated_answers(batch.y, 2, angles, stream("cpu", 0))
+    candidates, distances = turned_candidates(batch.y, 2, angles, stream("cpu", 0))
     columns = [torch.linalg.svd(c.unflatten(1, (6, 6)).double()) for c in (batch.y, *candidates)]
     for i, distance in enumerate(distances):
         found = grassmann_distance(columns[i + 1].U[..., :2], columns[0].U[..., :2])
@@ -146,7 +146,7 @@ def test_energy_that_follows_the_distance_and_one_that_does_not() -> None:
             InferenceTrajectory()(Snapshot(module, batch, task))["energy_distance_correlation"][0]
         )
         assert low <= round(value, 9) <= high
-    candidates, distances = rotated_answers(
+    candidates, distances = turned_candidates(
         batch.y, 2, torch.linspace(0, 1.5, 24), stream("cpu", 0)
     )
     values = energy_distance_correlation(

@@ -64,7 +64,8 @@ def test_a_probe_that_fails(user_module, tmp_path: Path):
     check, message = failure("fit", *SMALL, *probes_file(tmp_path, "failing.OddCallback"))
     assert check == "training"
     assert "odd at step 3 failed: odd cannot be measured." in message
-    file = user_module("raising", OWN_PROBE.replace("BODY", "snapshot.batch.x.eigenvalues()"))
+    text = OWN_PROBE.replace("BODY", "snapshot.batch.x.eigenvalues()")
+    file = user_module("raising", text.replace('name = "odd"', 'name = "raising"'))
     message = failure("fit", *SMALL, *probes_file(tmp_path, "raising.OddCallback"))[1]
     assert message.startswith("AttributeError: 'Tensor' object has no attribute 'eigenvalues'")
     assert f"{file}:" in message

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure as Canvas
 
 from conftest import TINY
-from ired_interp.probes import BY_NAME
+from ired_interp.probes import Probe
 from ired_interp.report import gather
 from ired_interp.report.figure import Figure
 from ired_interp.report.figures import FIGURES
@@ -24,13 +24,13 @@ trainer:
 """
 PROBES = """
 probes:
-  - {class_path: ired_interp.probes.HessianSpectrum}
-  - class_path: ired_interp.probes.HessianSpectrum
-    init_args: {space: theta, landscapes: mixed, eigenpairs: 4, tol: 0.1, density_steps: 10, trace_matvecs: 12}
-  - class_path: ired_interp.probes.HessianSpectrum
-    init_args: {space: theta, landscapes: [0, 9], eigenpairs: 4, tol: 0.1, density_steps: 10, trace_matvecs: 12}
-  - {class_path: ired_interp.probes.GradientStatistics, init_args: {space: y}}
-  - {class_path: ired_interp.probes.GradientStatistics, init_args: {space: theta}}
+  - {class_path: ired_interp.probes.HessianSpectrumY}
+  - class_path: ired_interp.probes.HessianSpectrumTheta
+    init_args: {landscapes: mixed, eigenpairs: 4, tol: 0.1, density_steps: 10, trace_matvecs: 12}
+  - class_path: ired_interp.probes.HessianSpectrumTheta
+    init_args: {landscapes: [0, 9], eigenpairs: 4, tol: 0.1, density_steps: 10, trace_matvecs: 12}
+  - {class_path: ired_interp.probes.GradientStatisticsY}
+  - {class_path: ired_interp.probes.GradientStatisticsTheta}
   - {class_path: ired_interp.probes.SubspaceDrift, init_args: {axis: landscapes}}
   - {class_path: ired_interp.probes.SubspaceDrift, init_args: {source: solution, axis: inference}}
   - {class_path: ired_interp.probes.InferenceTrajectory}
@@ -74,7 +74,7 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Figure]:
 
 
 def test_every_probe_has_figures_of_its_own(figures: dict[str, Figure]) -> None:
-    for name in BY_NAME:
+    for name in Probe.registry:
         assert any(key.startswith(name) for key in FIGURES), f"{name} is shown as a bare table"
         mine = [figure for key, figure in figures.items() if key.startswith(name)]
         assert mine

@@ -7,7 +7,7 @@ import torch
 from ired_interp.diffusion import Inference
 from ired_interp.errors import InputError
 from ired_interp.module import IREDModule
-from ired_interp.probes import HessianSpectrum, Snapshot
+from ired_interp.probes import HessianSpectrumY, Snapshot
 from ired_interp.random import stream
 from ired_interp.tasks import Addition, Completion, ExactEnergy, Inverse, LinearGaussian
 from ired_interp.tasks.base import Problems
@@ -24,7 +24,7 @@ def exact(task, count=12):
 def test_hessian_eigenvalues(task):
     """σ_k(ᾱ_k s + σ_k²)⁻¹ per eigenvalue s of the posterior covariance, 1/σ_k where x fixes y: to 1e-5, the float32 schedule constants' rounding."""
     module, problems = exact(task)
-    result = HessianSpectrum(dtype="float64")(Snapshot(module, problems, task))
+    result = HessianSpectrumY(dtype="float64")(Snapshot(module, problems, task))
     u = np.arange(11) / 10
     f = np.cos((u + 0.008) / 1.008 * np.pi / 2) ** 2
     alpha_bar = np.cumprod(1 - np.clip(1 - f[1:] / f[:-1], 0, 0.999))

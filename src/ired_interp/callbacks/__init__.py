@@ -1,19 +1,25 @@
 """Lightning callbacks: schedule probes, average weights, guard and save a run."""
 
 from ired_interp.callbacks.averaging import WeightAveraging
+from ired_interp.callbacks.bound import BoundProbeCallback
 from ired_interp.callbacks.gradient_statistics import GradientStatistics
 from ired_interp.callbacks.guard import FiniteLoss
-from ired_interp.callbacks.hessian_spectrum import HessianSpectrum
-from ired_interp.callbacks.inference_trajectory import InferenceTrajectory
 from ired_interp.callbacks.last import SaveLast
 from ired_interp.callbacks.probe import ProbeCallback
+from ired_interp.callbacks.probes import (
+    HessianSpectrum,
+    HessianSpectrumTheta,
+    InferenceTrajectory,
+)
 from ired_interp.callbacks.progress import PlainProgress
 from ired_interp.callbacks.subspace_drift import SubspaceDrift
 
 __all__ = [
+    "BoundProbeCallback",
     "FiniteLoss",
     "GradientStatistics",
     "HessianSpectrum",
+    "HessianSpectrumTheta",
     "InferenceTrajectory",
     "PlainProgress",
     "ProbeCallback",

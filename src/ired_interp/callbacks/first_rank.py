@@ -16,9 +16,15 @@ _LOOK_SECONDS = 0.05
 
 
 def on_first_rank(work: Callable[[], None]) -> None:
-    """Do the work on rank 0 while the other ranks wait, however long it takes; all ranks have to call this.
+    """Do work on rank 0 while the others wait, however long it takes; all have to call this.
 
-    They do not wait inside a collective of training, whose time limit would end the run. A rank that dies meanwhile ends the others.
+    They do not wait inside a collective of training, whose time limit would end the run. A rank
+    that dies meanwhile ends the others.
+
+    Parameters
+    ----------
+    work : callable
+        What rank 0 does.
 
     Raises
     ------
@@ -47,4 +53,5 @@ def on_first_rank(work: Callable[[], None]) -> None:
 
 @cache
 def _waiting_group() -> dist.ProcessGroup:
-    return dist.new_group(backend="gloo", timeout=_FOR_EVER)
+    group: dist.ProcessGroup = dist.new_group(backend="gloo", timeout=_FOR_EVER)
+    return group

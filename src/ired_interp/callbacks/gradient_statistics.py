@@ -19,32 +19,43 @@ from ired_interp.results.collection import Collection
 from ired_interp.results.provenance import provenance
 from ired_interp.terminal import log
 
-LABEL = "gradient_statistics_training"
+_NAME = "gradient_statistics_training"
 
 
 class GradientStatistics(ProbeCallback):
     """Read the gradients of `window` consecutive steps, every n steps; nothing is computed again.
 
-    Consecutive batches are independent and the weights hardly move between them, so the window's gradients give norm, noise scale,
-    signal-to-noise, cosines and effective rank per layer as `probes.GradientStatistics` does from single problems. Clipping comes after. `ired probe`
-    measures per problem and landscape.
+    Consecutive batches are independent and the weights hardly move between them, so the window's
+    gradients give norm, noise scale, signal-to-noise, cosines and effective rank per layer as
+    `probes.GradientStatisticsTheta` does from single problems. Clipping comes after. `ired probe`
+    makes that measurement, per problem and landscape, of the run's checkpoint.
 
     Parameters
     ----------
-    every_n_steps : training steps (updates done) between windows; a window ends there.
-    window : consecutive gradients compared, at least 3.
-    collect : how many of these gradients to keep, in half precision, in the run's folder gradients/ (2N bytes each); see `Collection`.
-    kwargs : settings of the probe that `ired probe` runs later.
+    every_n_steps : int
+        Training steps (updates done) between windows; a window ends there.
+    window : int
+        Consecutive gradients compared, at least 3.
+    collect : int
+        How many of these gradients to keep, in half precision, in the run's folder gradients/ (2N
+        bytes each); see `Collection`.
+    kwargs
+        Settings of the probe that `ired probe` runs later.
+
+    Raises
+    ------
+    InputError
+        If a setting does not exist, or the windows overlap.
     """
 
     def __init__(
         self, every_n_steps: int = 1000, window: int = 8, collect: int = 0, **kwargs: Any
     ) -> None:
-        super().__init__(probes.GradientStatistics(space="theta", **kwargs), every_n_steps, "raw")
+        super().__init__(probes.GradientStatisticsTheta(**kwargs), every_n_steps, "raw")
         if not 3 <= window <= every_n_steps or collect < 0:
             raise InputError(
-                f"gradient_statistics has window={window}, every_n_steps={every_n_steps} and collect={collect}; expected "
-                "3 <= window <= every_n_steps and collect >= 0."
+                f"gradient_statistics has window={window}, every_n_steps={every_n_steps} and "
+                f"collect={collect}; expected 3 <= window <= every_n_steps and collect >= 0."
             )
         self.window, self.collect = window, collect
         self._layers: dict[str, list[Tensor]] = {}
@@ -53,6 +64,7 @@ class GradientStatistics(ProbeCallback):
 
     @property
     def state_key(self) -> str:
+        """One of each combination of settings."""
         return f"{type(self).__qualname__}-{self.every_n_steps}-{self.window}-{self.collect}"
 
     def due(self, step: int) -> bool:
@@ -60,6 +72,7 @@ class GradientStatistics(ProbeCallback):
         return False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make room for a window, and go on with one that was begun."""
         super().on_train_start(trainer, pl_module)
         self._layers = {}
         for name, parameter in pl_module.energy.named_parameters():  # type: ignore[union-attr]
@@ -84,6 +97,7 @@ class GradientStatistics(ProbeCallback):
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Any
     ) -> None:
+        """Read a gradient of the window."""
         update = trainer.global_step + 1
         if not trainer.is_global_zero or -update % self.every_n_steps >= self.window:
             return
@@ -103,16 +117,15 @@ class GradientStatistics(ProbeCallback):
         settings = {"every_n_steps": self.every_n_steps, "window": self.window, "batch": batch}
         result = self._statistics(batch)
         if "failed" in result.attrs:
-            log(f"{LABEL} at step {step} failed: {result.attrs['failed']}")
-        label = ResultKey(LABEL, step, "raw", settings)
-        path = write_result(
-            Run(Path(trainer.default_root_dir)).results, label, result, provenance()
-        )
-        publish(trainer.loggers, LABEL, result, step, path)
+            log(f"{_NAME} at step {step} failed: {result.attrs['failed']}")
+        results = Run(Path(trainer.default_root_dir)).results
+        key = ResultKey(_NAME, step, "raw", settings)
+        path = write_result(results, key, result, provenance())
+        publish(trainer.loggers, _NAME, result, step, path)
 
     def _statistics(self, batch: int) -> xr.Dataset:
         rows = self._gradients[: len(self._updates)]
-        parts = rows.split(list(self._sizes.values()), dim=1)
+        parts = torch.split(rows, list(self._sizes.values()), dim=1)
         grams = torch.stack([part.double() @ part.double().mT for part in parts]).cpu()
         grams = torch.cat([grams.sum(0, keepdim=True), grams])
         if not grams.isfinite().all():
@@ -134,12 +147,14 @@ class GradientStatistics(ProbeCallback):
         return xr.Dataset(variables, {**coordinates, "quantile": list(QUANTILES)}, {"batch": batch})
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the window that was begun, for a checkpoint."""
         return {
             "updates": list(self._updates),
             "gradients": self._gradients[: len(self._updates)].cpu().clone(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the window of a checkpoint."""
         self._updates, self._gradients = list(state_dict["updates"]), state_dict["gradients"]
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -12,7 +12,8 @@ class FiniteLoss(Callback):
 
     Parameters
     ----------
-    every_n_steps : steps between looks; each look waits for the device.
+    every_n_steps : int
+        Steps between looks; each look waits for the device.
     """
 
     def __init__(self, every_n_steps: int = 20) -> None:
@@ -21,8 +22,17 @@ class FiniteLoss(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Look at the loss.
+
+        Raises
+        ------
+        RunError
+            If it is not finite.
+        """
         if trainer.global_step % self.every_n_steps == 0 and not outputs["loss"].isfinite():
             raise RunError(
-                f"the loss is {float(outputs['loss'])} at step {trainer.global_step}: gradients exploded; lower model.lr or "
-                "trainer.gradient_clip_val, and resume from the last good checkpoint."
+                f"the loss is {float(outputs['loss'])} at step {trainer.global_step}: gradients "
+                "exploded; "
+                "lower model.lr or trainer.gradient_clip_val, and resume from the last good "
+                "checkpoint."
             )

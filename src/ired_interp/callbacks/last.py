@@ -13,15 +13,18 @@ from ired_interp.stopping import requested
 
 
 class SaveLast(StepEnd):
-    """Save last.ckpt before the first step, every n steps, before each measurement, after the last step, and when a signal asks the run to end.
+    """Save last.ckpt whenever the run could end.
 
-    It has to stand before the probes' callbacks and after all others. All ranks agree at a step's end whether to stop, so that none waits for
-    another.
+    That is before the first step, every n steps, before each measurement, after the last step, and
+    when a signal asks the run to end. It has to stand before the probes' callbacks and after all
+    others. All ranks agree at a step's end whether to stop, so that none waits for another.
 
     Parameters
     ----------
-    run : where to save.
-    every_n_steps : steps between saves.
+    run : Run
+        Where to save.
+    every_n_steps : int
+        Steps between saves.
     """
 
     def __init__(self, run: Run, every_n_steps: int) -> None:
@@ -29,6 +32,7 @@ class SaveLast(StepEnd):
         self._saved = -1
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save a run that begins."""
         super().on_train_start(trainer, pl_module)
         if trainer.global_step == 0:
             self._save(trainer)
@@ -36,6 +40,7 @@ class SaveLast(StepEnd):
         self._heed(trainer)
 
     def on_step_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save where that is due, and end the run where a signal asks for it."""
         step = trainer.global_step
         finished = step >= trainer.max_steps or trainer.should_stop
         measured = any(c.due(step) for c in trainer.callbacks if isinstance(c, ProbeCallback))  # type: ignore[attr-defined]
@@ -45,6 +50,7 @@ class SaveLast(StepEnd):
             self._heed(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save a run that is done."""
         self._save(trainer)
 
     def _heed(self, trainer: Trainer) -> None:

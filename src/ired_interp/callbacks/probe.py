@@ -10,28 +10,38 @@ from ired_interp.callbacks.first_rank import on_first_rank
 from ired_interp.callbacks.step_end import StepEnd
 from ired_interp.errors import InputError
 from ired_interp.loggers import publish
-from ired_interp.measure import measure
+from ired_interp.measure import Measurement, measure
 from ired_interp.module import IREDModule
-from ired_interp.probes import Probe, Snapshot
-from ired_interp.probes.base import Weights
+from ired_interp.probes.base import Probe, Snapshot, Weights
 from ired_interp.results import Run
-from ired_interp.tasks.base import Problems, Variant, check_variant
+from ired_interp.tasks.base import Problems, Variant
 from ired_interp.tasks.data import TaskData
 
 
 class ProbeCallback(StepEnd):
     """Measure every n steps, and at the end of training, on a fixed set of problems.
 
-    A measurement that fails (out of memory, not finite, refused by the probe) is recorded as failed and training goes on. Training is bit
-    for bit the same with and without the callback.
+    A measurement that fails (out of memory, not finite, refused by the probe) is recorded as failed
+    and training goes on. Training is bit for bit the same with and without the callback. `ired
+    probe --ckpt RUN` makes the same measurement of the run's checkpoint.
 
     Parameters
     ----------
-    probe : what to measure.
-    every_n_steps : training steps (updates done) between measurements.
-    weights : "average" or "raw".
-    problems : how many problems to measure on.
-    variant : their distribution, "same" or "harder".
+    probe : Probe
+        What to measure.
+    every_n_steps : int
+        Training steps (updates done) between measurements.
+    weights : str
+        "average" or "raw".
+    problems : int
+        How many problems to measure on.
+    variant : str
+        Their distribution, "same" or "harder".
+
+    Raises
+    ------
+    InputError
+        If a setting does not exist, or is too small.
     """
 
     remembers: ClassVar[bool] = False  # whether measuring changes the callback's state
@@ -44,41 +54,61 @@ class ProbeCallback(StepEnd):
         problems: int = 32,
         variant: Variant = "same",
     ) -> None:
-        if every_n_steps < 1 or problems < 1:
+        if every_n_steps < 1:
             raise InputError(
-                f"callback {probe.label} has every_n_steps={every_n_steps} and problems={problems}; both must be at least 1."
+                f"callback {probe.label} has every_n_steps={every_n_steps}; expected at least 1."
             )
-        if weights not in ("average", "raw"):
-            raise InputError(
-                f"callback {probe.label} has weights={weights!r}; choose 'average' or 'raw'."
-            )
-        check_variant(variant)
-        self.probe, self.every_n_steps, self.weights = probe, every_n_steps, weights
-        self.problems, self.variant = problems, variant
+        self.measurement = Measurement(probe, weights, problems, variant)
+        self.every_n_steps = every_n_steps
         self._measured = self._start = -1
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if not isinstance(pl_module, IREDModule):
+    @property
+    def probe(self) -> Probe:
+        """What is measured."""
+        return self.measurement.probe
+
+    def check(self, module: LightningModule) -> None:
+        """Refuse a model that cannot be measured.
+
+        Parameters
+        ----------
+        module : LightningModule
+            The model that will be trained.
+
+        Raises
+        ------
+        InputError
+            If it has no energy, or the probe's settings do not fit it.
+        """
+        if not isinstance(module, IREDModule):
             raise InputError(
-                f"callback {self.probe.label} measures energies, but {type(pl_module).__name__} has none; remove the callback."
+                f"callback {self.probe.label} measures energies, but {type(module).__name__} has "
+                "none; remove the callback."
             )
+        self.measurement.check(module)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check the model before the first step."""
+        self.check(pl_module)
 
     def due(self, step: int) -> bool:
         """Whether to measure after this step (at the end of training in any case)."""
         return step > 0 and step % self.every_n_steps == 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """A run that goes on makes the measurements of its checkpoint's step first: the checkpoint was written before them."""
+        """Measure at the step gone on from: its checkpoint was written before that."""
         super().on_train_start(trainer, pl_module)
         self._start = trainer.global_step
         if self.due(trainer.global_step):
             self._measure(trainer, pl_module)
 
     def on_step_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure where that is due."""
         if self.due(trainer.global_step):
             self._measure(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure what training ended with."""
         self._measure(trainer, pl_module)
 
     def _measure(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -88,20 +118,24 @@ class ProbeCallback(StepEnd):
 
     def _measure_here(self, trainer: Trainer, pl_module: LightningModule) -> None:
         step = trainer.global_step
-        origin = {"problems": self.problems, "variant": self.variant}
         results = Run(Path(trainer.default_root_dir)).results
         snapshot = self._snapshot(trainer, pl_module, step)
-        # Before the first step, a refusal ends the run. What was measured of the checkpoint gone on from need not be measured again.
+        # Before the first step, a refusal ends the run. What was measured of the checkpoint gone on
+        # from need not be measured again.
         keep = step == self._start and not self.remembers
+        origin = self.measurement.origin
         path, result = measure(self.probe, snapshot, results, origin, survive=step > 0, keep=keep)
         publish(trainer.loggers, self.probe.label, result, step, path)
 
     def _snapshot(self, trainer: Trainer, pl_module: LightningModule, step: int) -> Snapshot:
-        data = trainer.datamodule  # type: ignore[attr-defined]
+        data, measurement = trainer.datamodule, self.measurement  # type: ignore[attr-defined]
         assert isinstance(data, TaskData)
-        x, y, *_ = data.evaluation_batch("probe", self.variant, 0, self.problems, pl_module.device)
+        device = pl_module.device
+        x, y, *_ = data.evaluation_batch(
+            "probe", measurement.variant, 0, measurement.problems, device
+        )
         module = pl_module
-        if self.weights == "average":
+        if measurement.weights == "average":
             module = next(c for c in trainer.callbacks if isinstance(c, WeightAveraging)).averaged  # type: ignore[attr-defined]
         assert isinstance(module, IREDModule)
-        return Snapshot(module, Problems(x, y), data.task, step, self.weights)
+        return Snapshot(module, Problems(x, y), data.task, step, measurement.weights)

@@ -14,14 +14,23 @@ from ired_interp.tasks.base import Variant
 
 
 class SubspaceDrift(ProbeCallback):
-    """`probes.SubspaceDrift` over training: a snapshot at the start and every n steps, each result comparing all so far.
+    """`probes.SubspaceDrift` over training: each result compares all snapshots so far.
 
-    Snapshots lie in the run's folder subspaces/ and their list in every checkpoint, so a run that was requeued or killed goes on with its history.
+    A snapshot is taken at the start and every n steps. Snapshots lie in the run's folder subspaces/
+    and their list in every checkpoint, so a run that was requeued or killed goes on with its
+    history.
 
     Parameters
     ----------
-    every_n_steps, weights, problems, variant : as in `ProbeCallback`.
-    kwargs : settings of the probe.
+    every_n_steps, weights, problems, variant
+        As in `ProbeCallback`.
+    kwargs
+        Settings of the probe but its axis.
+
+    Raises
+    ------
+    InputError
+        If a setting does not exist, or is refused.
     """
 
     remembers = True
@@ -34,33 +43,39 @@ class SubspaceDrift(ProbeCallback):
         variant: Variant = "same",
         **kwargs: Any,
     ) -> None:
-        self.drift = probes.SubspaceDrift(axis="training", **kwargs)
-        super().__init__(self.drift, every_n_steps, weights, problems, variant)
-        settings = {
-            **self.drift.settings(),
-            "weights": weights,
-            "problems": problems,
-            "variant": variant,
-        }
+        probe = probes.SubspaceDrift(axis="training", **kwargs)
+        super().__init__(probe, every_n_steps, weights, problems, variant)
+        settings = {**probe.settings(), "weights": weights, **self.measurement.origin}
         self._digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
     @property
+    def probe(self) -> probes.SubspaceDrift:
+        """What is measured."""
+        probe = self.measurement.probe
+        assert isinstance(probe, probes.SubspaceDrift)
+        return probe
+
+    @property
     def state_key(self) -> str:
+        """One of each combination of settings."""
         return f"{type(self).__qualname__}-{self._digest}"
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check the model, and say where snapshots lie."""
         super().setup(trainer, pl_module, stage)
-        self.drift.folder = (
-            Path(trainer.default_root_dir) / "subspaces" / f"{self.drift.label}-{self._digest}"
-        )
+        folder = Path(trainer.default_root_dir) / "subspaces"
+        self.probe.folder = folder / f"{self.probe.label}-{self._digest}"
 
     def due(self, step: int) -> bool:
+        """Whether a snapshot is taken after this step; the first before any."""
         return step % self.every_n_steps == 0
 
     def state_dict(self) -> dict[str, Any]:
-        return self.drift.state_dict()
+        """Return the history so far, for a checkpoint."""
+        return self.probe.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.drift.load_state_dict(state_dict)
-        if self.drift.origins:
-            self._measured = int(self.drift.origins[-1][0])
+        """Go on with the history of a checkpoint."""
+        self.probe.load_state_dict(state_dict)
+        if self.probe.origins:
+            self._measured = int(self.probe.origins[-1][0])

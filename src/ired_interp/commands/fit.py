@@ -137,6 +137,9 @@ class FitCLI(IREDCLI):
             If a signal asked the run to stop, after it saved its state.
         """
         self.model.weights()
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, ProbeCallback):
+                callback.check(self.model)
         self.datamodule.draw(2, "cpu", self.datamodule.seed, self.datamodule.train_variant, "check")
         run, trainer = self.run, self.trainer
         if self.resumed is None:

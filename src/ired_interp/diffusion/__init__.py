@@ -1,7 +1,8 @@
 """Noise schedule, training objective and inference by annealed minimisation."""
 
-from ired_interp.diffusion.inference import Inference, Solution, anneal, descend, solve
+from ired_interp.diffusion.inference import Solution, anneal, descend, solve
 from ired_interp.diffusion.objective import Loss, Noise, Objective
+from ired_interp.diffusion.rules import Inference
 from ired_interp.diffusion.schedule import Schedule
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Reverse diffusion: a draw of the answer by ancestral sampling from predicted noise."""
+"""Reverse diffusion: a draw of the solution by ancestral sampling from predicted noise."""
 
 from collections.abc import Callable
 
@@ -19,29 +19,38 @@ def ancestral_sample(
 
     Parameters
     ----------
-    predict_noise : (y_k (B, d_y), k) to ε̂ (B, d_y).
-    y : (B, d_y) start, N(0, I).
-    bound : predicted answers are kept within ±bound.
+    predict_noise : callable
+        (y_k (B, d_y), k) to ε̂ (B, d_y).
+    schedule : Schedule
+        Of K landscapes.
+    y : Tensor (B, d_y)
+        Start, N(0, I).
+    bound : float
+        Predicted solutions are kept within ±bound.
+    generator : torch.Generator, optional
+        Of the noise.
 
     Returns
     -------
-    (K, B, d_y) predicted answer of each landscape, K − 1 first.
+    Tensor (K, B, d_y)
+        Predicted solution of each landscape, K − 1 first.
 
     References
     ----------
     Ho, Jain, Abbeel, "Denoising Diffusion Probabilistic Models", 2020, Algorithm 2 and eq. 6–7.
     """
-    answers = []
+    solutions = []
     for k in reversed(range(schedule.landscapes)):
-        answer = schedule.inverse_signal[k] * y - schedule.noise_to_signal[k] * predict_noise(y, k)
-        answer = answer.clamp(-bound, bound)
-        answers.append(answer)
+        noise = predict_noise(y, k)
+        solution = schedule.inverse_signal[k] * y - schedule.noise_to_signal[k] * noise
+        solution = solution.clamp(-bound, bound)
+        solutions.append(solution)
         if k > 0:
             beta, previous = schedule.beta[k], schedule.noise[k - 1].square()
             variance = schedule.noise[k].square()
             mean = (
-                schedule.signal[k - 1] * beta * answer + (1 - beta).sqrt() * previous * y
+                schedule.signal[k - 1] * beta * solution + (1 - beta).sqrt() * previous * y
             ) / variance
             eps = torch.randn(y.shape, generator=generator, device=y.device, dtype=y.dtype)
             y = mean + (beta * previous / variance).sqrt() * eps
-    return torch.stack(answers)
+    return torch.stack(solutions)

@@ -1,5 +1,6 @@
 """The training objective: denoising score matching plus a contrast of energies."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -7,14 +8,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ired_interp.diffusion.inference import Descent, descend
+from ired_interp.diffusion.inference import descend
+from ired_interp.diffusion.rules import Descent
 from ired_interp.diffusion.schedule import Schedule
 from ired_interp.energy import Energy
 from ired_interp.errors import InputError
 
 
 class Noise(NamedTuple):
-    """Random numbers of a training step: landscape k (B,), ε (B, d_y) of the score term, ε′ of the contrastive term."""
+    """Random numbers of a training step.
+
+    Attributes
+    ----------
+    k : Tensor (B,)
+        Landscapes.
+    eps : Tensor (B, d_y)
+        ε of the score term.
+    contrast_eps : Tensor (B, d_y)
+        ε′ of the contrastive term.
+    """
 
     k: Tensor
     eps: Tensor
@@ -45,10 +57,19 @@ class Objective:
 
     Parameters
     ----------
-    contrast_weight : w; 0 leaves the contrastive term out (paper's ablation, last column).
-    negative_steps : inner steps from the corrupted start to the negative.
-    negative_noise : noise of that start, in units of σ_k.
-    negative_bound : negatives are kept within ±this value (as answers), as in the published code.
+    contrast_weight : float
+        w; 0 leaves the contrastive term out (paper's ablation, last column).
+    negative_steps : int
+        Inner steps from the corrupted start to the negative.
+    negative_noise : float
+        Noise of that start, in units of σ_k.
+    negative_bound : float
+        Negatives are kept within ±this value (as solutions), as in the published code.
+
+    Raises
+    ------
+    InputError
+        If one of them is negative or no number, or the bound is not positive.
     """
 
     contrast_weight: float = 0.5
@@ -57,16 +78,18 @@ class Objective:
     negative_bound: float = 2.0
 
     def __post_init__(self) -> None:
-        if self.contrast_weight < 0 or self.negative_steps < 0:
+        for name in ("contrast_weight", "negative_steps", "negative_noise"):
+            if not 0 <= (value := getattr(self, name)) < math.inf:
+                raise InputError(f"objective has {name}={value}; expected a number of at least 0.")
+        if not self.negative_bound > 0:
             raise InputError(
-                f"objective has contrast_weight={self.contrast_weight} and negative_steps={self.negative_steps}; "
-                "neither may be negative."
+                f"objective has negative_bound={self.negative_bound}; it must be positive."
             )
 
     def __call__(
         self, energy: Energy, schedule: Schedule, x: Tensor, y: Tensor, noise: Noise
     ) -> Loss:
-        """Loss on problems x (B, d_x) with answers y (B, d_y)."""
+        """Compute the loss on problems x (B, d_x) with answers y (B, d_y)."""
         context = energy.condition(x, noise.k)
         gradient = energy.evaluate_with_gradient(context, schedule.noised(y, noise.k, noise.eps))[1]
         score = (gradient - noise.eps).square().mean()
@@ -83,10 +106,10 @@ class Objective:
     def negatives(
         self, energy: Energy, schedule: Schedule, context: object, y: Tensor, noise: Noise
     ) -> Tensor:
-        """Noised wrong answers (B, d_y): a corrupted start, improved by a few inner steps."""
+        """Find noised wrong solutions (B, d_y): a corrupted start, improved by a few steps."""
         signal, step = schedule.signal[noise.k, None], schedule.step[noise.k, None]
         start = schedule.noised(y, noise.k, self.negative_noise * noise.contrast_eps)
         rule = Descent(bound=self.negative_bound)
         found = descend(energy, context, start, signal, step, self.negative_steps, rule)[-1].y
-        answer = (found / signal).clamp(-self.negative_bound, self.negative_bound)
-        return schedule.noised(answer, noise.k, noise.contrast_eps)
+        solution = (found / signal).clamp(-self.negative_bound, self.negative_bound)
+        return schedule.noised(solution, noise.k, noise.contrast_eps)

@@ -11,24 +11,48 @@ from ired_interp.errors import InputError
 class Schedule(nn.Module):
     """Cosine schedule over K landscapes, computed in float64 and kept in float32.
 
+    Parameters
+    ----------
+    landscapes : int
+        K.
+
     Attributes
     ----------
-    signal : (K,) √ᾱ_k.
-    noise : (K,) σ_k = √(1 − ᾱ_k).
-    step : (K,) η_k = β_k/σ_k, the inner step size.
-    beta : (K,) β_k.
+    signal : Tensor (K,)
+        √ᾱ_k.
+    noise : Tensor (K,)
+        σ_k = √(1 − ᾱ_k).
+    step : Tensor (K,)
+        η_k = β_k/σ_k, the inner step size.
+    beta : Tensor (K,)
+        β_k.
+    inverse_signal : Tensor (K,)
+        1/√ᾱ_k.
+    noise_to_signal : Tensor (K,)
+        σ_k/√ᾱ_k.
+
+    Raises
+    ------
+    InputError
+        If there is no landscape.
 
     References
     ----------
     Nichol & Dhariwal, "Improved Denoising Diffusion Probabilistic Models", 2021, eq. 17, s = 0.008.
+
+    Examples
+    --------
+    >>> schedule = Schedule(landscapes=10)
+    >>> (schedule.signal.square() + schedule.noise.square()).round(decimals=5).unique()
+    tensor([1.])
     """
 
     signal: Tensor
     noise: Tensor
     step: Tensor
     beta: Tensor
-    inverse_signal: Tensor  # (K,) 1/√ᾱ_k
-    noise_to_signal: Tensor  # (K,) σ_k/√ᾱ_k
+    inverse_signal: Tensor
+    noise_to_signal: Tensor
 
     def __init__(self, landscapes: int = 10) -> None:
         super().__init__()
@@ -54,5 +78,5 @@ class Schedule(nn.Module):
             self.register_buffer(name, value.float(), persistent=False)
 
     def noised(self, y: Tensor, k: Tensor, eps: Tensor) -> Tensor:
-        """√ᾱ_k y + σ_k ε for y, ε (B, d_y) and k (B,)."""
+        """Return √ᾱ_k y + σ_k ε for y, ε (B, d_y) and k (B,)."""
         return self.signal[k, None] * y + self.noise[k, None] * eps

@@ -7,21 +7,44 @@ import torch
 from torch import Tensor, nn
 
 from ired_interp.errors import InputError
+from ired_interp.registry import Registered
+from ired_interp.spectra import batched_hessian
 
 LandscapeIndex = int | Tensor
 
 
-class Energy(nn.Module, ABC):
-    """A scalar E_θ(x, y, k) per row, and its gradient in y.
+class Energy(Registered, nn.Module, ABC):
+    """A scalar E_θ(x, y, k) per row, and its derivatives in y.
 
-    A subclass implements `evaluate`. The gradient comes from `torch.func.grad`, which works in every gradient mode (inference mode
-    included), lets parameter gradients through and compiles; a subclass overrides `evaluate_with_gradient` where a closed form pays.
+    A subclass implements `evaluate`. The gradient comes from `torch.func.grad`, which works in
+    every gradient mode (inference mode included), lets parameter gradients through and compiles; a
+    subclass overrides `evaluate_with_gradient` or `hessian` where a closed form pays.
 
     Parameters
     ----------
-    condition_dim : d_x, entries of the condition x.
-    solution_dim : d_y, entries of the solution y.
-    landscapes : K, number of landscapes; k runs from 0 (sharpest) to K − 1 (smoothest).
+    condition_dim : int
+        d_x, entries of the condition x.
+    solution_dim : int
+        d_y, entries of the solution y.
+    landscapes : int
+        K, number of landscapes; k runs from 0 (sharpest) to K − 1 (smoothest).
+
+    Raises
+    ------
+    InputError
+        If one of them is not positive.
+
+    Examples
+    --------
+    >>> class Bowl(Energy):
+    ...     def evaluate(self, context, y):
+    ...         x, k = context
+    ...         return (y - x).square().sum(1)
+    >>> energy = Bowl(condition_dim=2, solution_dim=2)
+    >>> x, y = torch.zeros(1, 2), torch.tensor([[1.0, 2.0]])
+    >>> energy(x, y, 0), energy.gradient(x, y, 0), energy.hessian(x, y, 0)
+    (tensor([5.]), tensor([[2., 4.]]), tensor([[[2., 0.],
+             [0., 2.]]]))
     """
 
     def __init__(self, condition_dim: int, solution_dim: int, landscapes: int = 10) -> None:
@@ -35,22 +58,58 @@ class Energy(nn.Module, ABC):
                 raise InputError(
                     f"{type(self).__name__} got {name}={value}; it must be at least 1."
                 )
-        self.condition_dim, self.solution_dim, self.landscapes = (
-            condition_dim,
-            solution_dim,
-            landscapes,
-        )
+        self.condition_dim, self.solution_dim = condition_dim, solution_dim
+        self.landscapes = landscapes
 
     @abstractmethod
     def evaluate(self, context: Any, y: Tensor) -> Tensor:
-        """Energies (B,) of candidates y (B, d_y); `context` is what `condition` returned."""
+        """Energies of candidates.
+
+        Parameters
+        ----------
+        context : Any
+            What `condition` returned.
+        y : Tensor (B, d_y)
+            Candidates.
+
+        Returns
+        -------
+        Tensor (B,)
+            Their energies.
+        """
 
     def condition(self, x: Tensor, k: Tensor) -> Any:
-        """What depends on x (B, d_x) and k (B,) alone, computed once where many y follow; here simply (x, k)."""
+        """Compute what depends on x and k alone, once where many y follow.
+
+        Parameters
+        ----------
+        x : Tensor (B, d_x)
+            Conditions.
+        k : Tensor (B,)
+            Landscape indices.
+
+        Returns
+        -------
+        Any
+            The context of `evaluate`; here simply (x, k).
+        """
         return x, k
 
     def evaluate_with_gradient(self, context: Any, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Energies (B,) and ∇_y E (B, d_y) for a context from `condition`."""
+        """Energies and their gradients in y.
+
+        Parameters
+        ----------
+        context : Any
+            What `condition` returned.
+        y : Tensor (B, d_y)
+            Candidates.
+
+        Returns
+        -------
+        tuple of Tensor (B,) and Tensor (B, d_y)
+            E and ∇_y E.
+        """
 
         def total(y: Tensor) -> tuple[Tensor, Tensor]:
             energy = self.evaluate(context, y)
@@ -61,41 +120,75 @@ class Energy(nn.Module, ABC):
         return energy, gradient
 
     def forward(self, x: Tensor, y: Tensor, k: LandscapeIndex) -> Tensor:
-        """Energies.
+        """Evaluate energies.
 
         Parameters
         ----------
-        x : (B, d_x) conditions.
-        y : (B, d_y) candidates.
-        k : landscape index, an int or (B,) integers, 0 … K − 1.
+        x : Tensor (B, d_x)
+            Conditions.
+        y : Tensor (B, d_y)
+            Candidates.
+        k : int or Tensor (B,)
+            Landscape index, 0 … K − 1.
 
         Returns
         -------
-        (B,) energies.
+        Tensor (B,)
+            E(x, y, k).
 
         Raises
         ------
         InputError
             If a shape or a landscape index does not fit, or the energy is not one scalar per row.
         """
-        energy = self.evaluate(self.condition(x, self._check(x, y, k)), y)
+        energy = self.evaluate(self.condition(x, self._rows(x, y, k)), y)
         self._check_energy(energy, y)
         return energy
 
     def energy_and_gradient(self, x: Tensor, y: Tensor, k: LandscapeIndex) -> tuple[Tensor, Tensor]:
         """Energies (B,) and ∇_y E (B, d_y); arguments and errors as in `forward`."""
-        return self.evaluate_with_gradient(self.condition(x, self._check(x, y, k)), y)
+        return self.evaluate_with_gradient(self.condition(x, self._rows(x, y, k)), y)
 
     def gradient(self, x: Tensor, y: Tensor, k: LandscapeIndex) -> Tensor:
         """∇_y E (B, d_y); arguments and errors as in `forward`."""
         return self.energy_and_gradient(x, y, k)[1]
 
-    def _check(self, x: Tensor, y: Tensor, k: LandscapeIndex) -> Tensor:
+    def hessian(self, x: Tensor, y: Tensor, k: LandscapeIndex, memory: float = 2**30) -> Tensor:
+        """Hessians in y.
+
+        Parameters
+        ----------
+        x, y, k : Tensor (B, d_x), Tensor (B, d_y), int or Tensor (B,)
+            As in `forward`.
+        memory : float
+            Bytes that it may work with, about, beside the result.
+
+        Returns
+        -------
+        Tensor (B, d_y, d_y)
+            ∇²_y E.
+
+        Raises
+        ------
+        InputError
+            As in `forward`.
+        """
+        rows = self._rows(x, y, k)
+        return batched_hessian(lambda y, x, k: self(x, y, k), y, x, rows, memory=int(memory))
+
+    def _rows(self, x: Tensor, y: Tensor, k: LandscapeIndex) -> Tensor:
+        """Return the landscape of every row, once all shapes are checked.
+
+        Raises
+        ------
+        InputError
+            If one does not fit.
+        """
         for name, tensor, width in (("x", x, self.condition_dim), ("y", y, self.solution_dim)):
             if tensor.ndim != 2 or tensor.shape[1] != width:
                 raise InputError(
-                    f"{name} has shape {tuple(tensor.shape)}, but this {type(self).__name__} takes (batch, {width}); "
-                    "pass data of the task that the energy was made for."
+                    f"{name} has shape {tuple(tensor.shape)}, but this {type(self).__name__} takes "
+                    f"(batch, {width}); pass data of the task that the energy was made for."
                 )
         if len(x) != len(y):
             raise InputError(
@@ -104,18 +197,20 @@ class Energy(nn.Module, ABC):
         if isinstance(k, int):
             if not 0 <= k < self.landscapes:
                 raise InputError(
-                    f"landscape {k} does not exist; this energy has landscapes 0 to {self.landscapes - 1}."
+                    f"landscape {k} does not exist; this energy has landscapes 0 to "
+                    f"{self.landscapes - 1}."
                 )
             return torch.full((len(y),), k, device=y.device)
         if k.shape != (len(y),) or k.is_floating_point():
             raise InputError(
-                f"k is {k.dtype} of shape {tuple(k.shape)}; expected an int or ({len(y)},) integers."
+                f"k is {k.dtype} of shape {tuple(k.shape)}; expected an int or ({len(y)},) "
+                "integers."
             )
         return k
 
     def _check_energy(self, energy: Tensor, y: Tensor) -> None:
         if energy.shape != (len(y),):
             raise InputError(
-                f"{type(self).__name__} returned an energy of shape {tuple(energy.shape)} for {len(y)} rows; "
-                "an energy is one scalar per row."
+                f"{type(self).__name__} returned an energy of shape {tuple(energy.shape)} for "
+                f"{len(y)} rows; an energy is one scalar per row."
             )

@@ -5,19 +5,21 @@ from collections.abc import Sequence
 import xarray as xr
 from torch import Tensor
 
-from ired_interp.errors import InputError
 from ired_interp.module import IREDModule
 from ired_interp.probes.base import Probe, Snapshot
-from ired_interp.probes.gradient_statistics import GradientStatistics
-from ired_interp.probes.hessian_spectrum import HessianSpectrum
+from ired_interp.probes.gradients_theta import GradientStatisticsTheta
+from ired_interp.probes.gradients_y import GradientStatisticsY
+from ired_interp.probes.hessian_theta import HessianSpectrumTheta
+from ired_interp.probes.hessian_y import HessianSpectrumY
 from ired_interp.probes.inference_trajectory import InferenceTrajectory
 from ired_interp.probes.subspace_drift import SubspaceDrift
 from ired_interp.tasks.base import Problems, Task
 
 __all__ = [
-    "BY_NAME",
-    "GradientStatistics",
-    "HessianSpectrum",
+    "GradientStatisticsTheta",
+    "GradientStatisticsY",
+    "HessianSpectrumTheta",
+    "HessianSpectrumY",
     "InferenceTrajectory",
     "Probe",
     "Snapshot",
@@ -25,41 +27,49 @@ __all__ = [
     "probe",
 ]
 
-BY_NAME: dict[str, type[Probe]] = {
-    cls.name: cls
-    for cls in (HessianSpectrum, GradientStatistics, SubspaceDrift, InferenceTrajectory)
-}
-
 
 def probe(
     module: IREDModule,
     batch: tuple[Tensor, Tensor],
-    probes: Sequence[str | Probe] = ("hessian_spectrum",),
+    probes: Sequence[str | Probe] = (HessianSpectrumY.name,),
     task: Task | None = None,
 ) -> dict[str, xr.Dataset]:
     """Measure a model on a batch.
 
     Parameters
     ----------
-    module : from `load`, or built by hand.
-    batch : (x (B, d_x), y (B, d_y)) problems and answers.
-    probes : names, for default settings, or Probe objects.
-    task : where the batch comes from; lets probes put theory beside the measurement.
+    module : IREDModule
+        From `load`, or built by hand.
+    batch : tuple of Tensor (B, d_x) and Tensor (B, d_y)
+        Problems x and their answers y.
+    probes : sequence of str or Probe
+        Names, for default settings, of any probe whose class is imported; or Probe objects.
+    task : Task, optional
+        Where the batch comes from; lets probes put theory beside the measurement.
 
     Returns
     -------
-    Datasets by probe label.
+    dict of str to xarray.Dataset
+        By probe label.
 
     Raises
     ------
     InputError
-        If a name is unknown or a shape does not fit.
+        If a name is unknown, a shape does not fit, or a probe refuses the model.
+
+    Examples
+    --------
+    >>> from torch import Generator
+    >>> from ired_interp.tasks import ExactEnergy, Inverse
+    >>> task = Inverse(2)
+    >>> found = probe(IREDModule(ExactEnergy(task)), task.sample(4, Generator()), task=task)
+    >>> list(found), float(found["hessian_spectrum_y"]["deviation"].max().round(5))
+    (['hessian_spectrum_y'], 0.0)
     """
-    unknown = [name for name in probes if isinstance(name, str) and name not in BY_NAME]
-    if unknown:
-        raise InputError(f"probe {unknown[0]!r} does not exist; there are {', '.join(BY_NAME)}.")
-    chosen = [BY_NAME[p]() if isinstance(p, str) else p for p in probes]
+    chosen = [Probe.named(p)() if isinstance(p, str) else p for p in probes]
     problems = Problems(*batch)
     module.energy(problems.x[:1], problems.y[:1], 0)  # shapes
+    for one in chosen:
+        one.check(module)
     snapshot = Snapshot(module, problems, task)
-    return {p.label: p(snapshot) for p in chosen}
+    return {one.label: one(snapshot) for one in chosen}

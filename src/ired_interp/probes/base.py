@@ -1,11 +1,12 @@
-"""The contract of every probe: settings, and one call that turns a snapshot into a labelled dataset."""
+"""The contract of every probe: settings, and a call that turns a snapshot into a dataset."""
 
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 import xarray as xr
@@ -15,10 +16,12 @@ from ired_interp.errors import InputError
 from ired_interp.module import IREDModule
 from ired_interp.random import stream
 from ired_interp.ranks import ALONE, Ranks
+from ired_interp.registry import Registered
 from ired_interp.tasks.base import Problems, Task
 
 Weights = Literal["average", "raw"]
 Point = Literal["noised", "answer", "solution", "trajectory"]
+Self = TypeVar("Self", bound="Probe")
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,23 @@ class Snapshot:
 
     Attributes
     ----------
-    module : the model, with the weights to be measured. A probe leaves it as it found it.
-    batch : problems x (B, d_x) with answers y (B, d_y), on the module's device.
-    task : where the problems come from; None if unknown, and then without theory beside the measurement.
-    step : updates done. weights : which weights these are. checkpoint : hash of the file they came from, if any.
-    scratch : folder in which a long measurement may keep its state, to go on from after a kill; None if there is none.
-    ranks : the processes that measure it together, each with the whole batch; `ranks.share(B)` are the problems of this one.
+    module : IREDModule
+        The model, with the weights to be measured. A probe leaves it as it found it.
+    batch : Problems
+        Problems x (B, d_x) with answers y (B, d_y), on the module's device.
+    task : Task, optional
+        Where the problems come from; without it no theory stands beside the measurement.
+    step : int
+        Updates done.
+    weights : str
+        Which weights these are, "average" or "raw".
+    checkpoint : str, optional
+        Hash of the file that they came from.
+    scratch : Path, optional
+        Folder in which a long measurement may keep its state, to go on from after a kill.
+    ranks : Ranks
+        The processes that measure it together, each with the whole batch; `ranks.share(B)` are the
+        problems of this one.
     """
 
     module: IREDModule
@@ -44,54 +58,148 @@ class Snapshot:
     scratch: Path | None = None
     ranks: Ranks = ALONE
 
+    def exact_curvature(self) -> Tensor | None:
+        """Return eigenvalues (K, d_y) of a perfect model's Hessian in y, None if not known."""
+        posterior = self.task.posterior(self.batch.x[:1]) if self.task else None
+        return None if posterior is None else posterior.curvature(self.module.schedule)
 
-class Probe(ABC):
+
+class Probe(Registered, ABC):
     """Settings of a measurement; calling it with a snapshot returns an xarray.Dataset.
 
     A probe draws from its own generator, made from its seed, and never from the global ones.
 
     Attributes
     ----------
-    parallel : whether the ranks of a snapshot share out its problems. Each then returns the result of one process, and an InputError or RunError
-        is raised on all of them. Otherwise the first rank measures alone.
+    name : str
+        What `ired probe --probes` and `ii.probe` call it, and its results' folder.
+    parallel : bool
+        Whether the ranks of a snapshot share out its problems. Each then returns the result of one
+        process, and an InputError or RunError is raised on all of them. Otherwise the first rank
+        measures alone.
+
+    Examples
+    --------
+    >>> class MeanEnergy(Probe):
+    ...     name = "mean_energy"
+    ...
+    ...     def __call__(self, snapshot):
+    ...         x, y = snapshot.batch
+    ...         energies = [snapshot.module.energy(x, y, k) for k in range(2)]
+    ...         return xr.Dataset({"energy": ("landscape", [float(e.mean()) for e in energies])})
     """
 
-    name: ClassVar[str]
     parallel: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, snapshot: Snapshot) -> xr.Dataset:
-        """Measure."""
+        """Measure.
+
+        Parameters
+        ----------
+        snapshot : Snapshot
+            Model and problems.
+
+        Returns
+        -------
+        xarray.Dataset
+            Labelled, with units and errors.
+        """
 
     @property
     def label(self) -> str:
         """Name of its results' folder."""
         return self.name
 
+    @property
+    def least_problems(self) -> int:
+        """How many problems it needs."""
+        return 1
+
     def settings(self) -> dict[str, Any]:
-        """Its constructor's arguments, as JSON values; a probe keeps each under its own name."""
+        """Return its constructor's arguments as JSON values; each is kept under its own name."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
+    def check(self, module: IREDModule) -> None:
+        """Refuse a model that the settings do not fit, before anything is measured or trained.
+
+        Parameters
+        ----------
+        module : IREDModule
+            The model that will be measured.
+        """
+
+    def small(self: Self) -> Self:
+        """Return a probe that fails where this one does and takes little time, for a rehearsal."""
+        return deepcopy(self)
+
+    def with_settings(self: Self, **settings: Any) -> Self:
+        """Return a probe of the same class with some settings changed."""
+        own = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        return type(self)(**(own | settings))
+
     def summary(self, result: xr.Dataset) -> str:
-        """The result as a table for the terminal."""
+        """Return the result as a table for the terminal."""
         return repr(result)
 
 
 def chosen_landscapes(module: IREDModule, landscapes: Literal["all"] | Sequence[int]) -> list[int]:
-    """Landscape indices that a setting names, checked against the model."""
+    """List the landscapes that a setting names.
+
+    Parameters
+    ----------
+    module : IREDModule
+        The model that must have them.
+    landscapes : "all" or a sequence of int
+        The setting.
+
+    Returns
+    -------
+    list of int
+        The indices k.
+
+    Raises
+    ------
+    InputError
+        If the model has not all of them, or none is named.
+    """
     if landscapes == "all":
         return list(range(module.landscapes))
     wrong = [k for k in landscapes if not 0 <= k < module.landscapes]
     if wrong or not landscapes:
         raise InputError(
-            f"landscapes {list(landscapes)} were asked for; this model has 0 to {module.landscapes - 1}, name at least one of them."
+            f"landscapes {list(landscapes)} were asked for; this model has 0 to "
+            f"{module.landscapes - 1}, name at least one of them."
         )
     return list(landscapes)
 
 
 def measuring_point(snapshot: Snapshot, k: int, point: Point, seed: int) -> Tensor:
-    """Where landscape k is looked at, (B, d_y): the noised answer √ᾱ_k y* + σ_k ε, the scaled answer √ᾱ_k y*, √ᾱ_k times what `solve` finds
-    ("solution"), or where `solve` stands at the end of landscape k ("trajectory")."""
+    """Return where landscape k is looked at.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+        Model and B problems.
+    k : int
+        Landscape.
+    point : str
+        "noised", the noised answer √ᾱ_k y* + σ_k ε; "answer", the scaled answer √ᾱ_k y*;
+        "solution", √ᾱ_k times what `solve` finds; "trajectory", where `solve` stands at the end of
+        landscape k.
+    seed : int
+        Of ε, and of the start of `solve`.
+
+    Returns
+    -------
+    Tensor (B, d_y)
+        The point of each problem.
+
+    Raises
+    ------
+    InputError
+        If the point does not exist.
+    """
     module, (x, y) = snapshot.module, snapshot.batch
     if point == "noised":
         eps = torch.randn(
@@ -103,11 +211,9 @@ def measuring_point(snapshot: Snapshot, k: int, point: Point, seed: int) -> Tens
     if point in ("solution", "trajectory"):
         generator = stream(y.device, seed, "start")
         start = torch.randn(y.shape, generator=generator, device=y.device, dtype=y.dtype)
-        answers = module.solve(x, preset=module.inference, start=start).trajectory  # K − 1 first
-        return (
-            module.schedule.signal[k]
-            * answers[-1 if point == "solution" else module.landscapes - 1 - k]
-        )
+        solutions = module.solve(x, preset=module.inference, start=start).trajectory  # K − 1 first
+        place = -1 if point == "solution" else module.landscapes - 1 - k
+        return module.schedule.signal[k] * solutions[place]
     raise InputError(
         f"point {point!r} does not exist; choose 'noised', 'answer', 'solution' or 'trajectory'."
     )

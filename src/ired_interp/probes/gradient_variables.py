@@ -14,7 +14,21 @@ ALL = "all"  # the layer that stands for all weights together
 
 
 def layer_grams(gradients: LossGradients, memory: float) -> tuple[np.ndarray, Tensor]:
-    """Inner products of all rows, (layers + 1, B, B) in float64, all weights together first; and the means (2, N) of the even and of the odd rows."""
+    """Compute inner products of all rows, and their means.
+
+    Parameters
+    ----------
+    gradients : LossGradients
+        B rows.
+    memory : float
+        Bytes that rows may take.
+
+    Returns
+    -------
+    ndarray (layers + 1, B, B) and Tensor (2, N)
+        Inner products in float64, of all weights together first; means of the even and of the odd
+        rows.
+    """
     chunks = list(gradients.chunks(memory if gradients.count == 1 else memory / 2))
     gram = torch.zeros(len(gradients.layers), gradients.count, gradients.count, dtype=torch.float64)
     halves: Tensor | int = 0
@@ -36,7 +50,24 @@ def layer_grams(gradients: LossGradients, memory: float) -> tuple[np.ndarray, Te
 def theta_variables(
     grams: np.ndarray, problems_each: int, dims: tuple[str, ...], row: str = "problem"
 ) -> dict[str, Any]:
-    """Labelled statistics of gradients in the weights from their Gram matrices (*dims, B, B); `row` names what they belong to."""
+    """Label statistics of gradients in the weights.
+
+    Parameters
+    ----------
+    grams : ndarray (..., B, B)
+        Inner products.
+    problems_each : int
+        Problems of which each gradient is the mean.
+    dims : tuple of str
+        Names of the leading dimensions.
+    row : str
+        What a gradient belongs to.
+
+    Returns
+    -------
+    dict
+        Variables of a dataset; see `gram_statistics`.
+    """
     norms = np.sqrt(np.einsum("...ii->...i", grams))
     variables: dict[str, Any] = norm_variables(norms, (*dims, row), "loss / weight")
     units = {
@@ -52,12 +83,19 @@ def theta_variables(
 
 
 def landscape_cosines(halves: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines between the mean gradients of K landscapes, from means (2K, N) over two disjoint halves of the problems, interleaved.
+    """Compute cosines between the mean gradients of K landscapes.
+
+    Parameters
+    ----------
+    halves : Tensor (2K, N)
+        Means over two disjoint halves of the problems, interleaved.
 
     Returns
     -------
-    (K, K) of the means over all problems, and freed of their noise: ⟨G_k, G_l⟩ is estimated from different halves, which share no problem,
-    so that noise does not enter its expectation; NaN where ‖G_k‖² is not above noise. It is not clipped and scatters beyond ±1.
+    ndarray (K, K) and ndarray (K, K)
+        Of the means over all problems; and freed of their noise: ⟨G_k, G_l⟩ is estimated from
+        different halves, which share no problem, so that noise does not enter its expectation. NaN
+        where ‖G_k‖² is not above noise; it is not clipped and scatters beyond ±1.
     """
     gram = (
         (halves.double() @ halves.double().mT)
@@ -74,6 +112,7 @@ def landscape_cosines(halves: Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 
 def norm_variables(norm: np.ndarray, dims: tuple[str, ...], units: str) -> dict[str, Any]:
+    """Label norms (*dims), with mean, standard deviation and quantiles over the last dimension."""
     unit, outer = {"units": units}, dims[:-1]
     quantiles = np.moveaxis(np.quantile(norm, QUANTILES, axis=-1), 0, -1)
     return {

@@ -1,6 +1,9 @@
-"""What the inner products of a collection of gradients say: signal, noise, agreement, effective rank."""
+"""What the inner products of gradients say: signal, noise, agreement, effective rank."""
 
 import numpy as np
+import torch
+
+from ired_interp.spectra import effective_rank
 
 Array = np.ndarray
 
@@ -10,19 +13,42 @@ def gram_statistics(gram: Array, problems_each: int = 1) -> dict[str, Array]:
 
     Parameters
     ----------
-    gram : (..., B, B) inner products of gradients g_i, B ≥ 3, of which each is a mean over `problems_each` problems.
+    gram : ndarray (..., B, B)
+        Inner products of gradients g_i, B ≥ 3.
+    problems_each : int
+        Problems of which each gradient is the mean.
 
     Returns
     -------
-    Arrays of shape (...) by name. With G the expected gradient and Σ the covariance of one problem's gradient: `signal` ‖G‖² and `noise` tr Σ, both
-    unbiased; `noise_scale` B_simple = tr Σ/‖G‖², in problems; `snr` √(‖G‖²/tr Σ), of one problem; `mean_cosine` over all pairs. `noise_scale` is
-    infinite and `snr` 0 where the estimate of ‖G‖² is not positive: the problems are then too few to tell a common direction from noise. Each comes
-    with its standard error, named `…_error`. Further `eigenvalues` (..., B − 1) of the sample estimate of Σ, descending, and from them the effective
-    ranks `participation` (Σλ)²/Σλ² and `entropy_rank` exp(−Σ p ln p), p = λ/Σλ.
+    dict of str to ndarray
+        As follows, with G the expected gradient and Σ the covariance of one problem's gradient; all
+        but the last three also as `…_error`, a standard error.
+
+        =============== ============ ===============================================================
+        name            shape        meaning
+        =============== ============ ===============================================================
+        `signal`        (...)        ‖G‖², unbiased
+        `noise`         (...)        tr Σ, unbiased
+        `noise_scale`   (...)        B_simple = tr Σ/‖G‖², in problems; infinite where ‖G‖² is not
+                                     estimated positive: too few problems to tell it from noise
+        `snr`           (...)        √(‖G‖²/tr Σ), of one problem; 0 there
+        `mean_cosine`   (...)        over all pairs
+        `eigenvalues`   (..., B−1)   of the sample estimate of Σ, descending
+        `participation` (...)        effective rank (Σλ)²/Σλ² of them
+        `entropy_rank`  (...)        effective rank exp(−Σ p ln p), p = λ/Σλ
+        =============== ============ ===============================================================
 
     References
     ----------
-    McCandlish, Kaplan, Amodei, "An Empirical Model of Large-Batch Training", 2018 (arXiv 1812.06162), appendix A.
+    McCandlish, Kaplan, Amodei, "An Empirical Model of Large-Batch Training", 2018 (arXiv
+    1812.06162), appendix A.
+
+    Examples
+    --------
+    >>> g = np.array([[1.0, 1.0], [1.0, -1.0], [1.0, 0.0]])  # noise across one
+    >>> found = gram_statistics(g @ g.T)
+    >>> float(found["signal"].round(6)), float(found["noise"].round(6))
+    (0.666667, 1.0)
     """
     statistics = _signal_and_noise(gram, problems_each)
     size = np.sqrt(np.einsum("...ii->...i", gram))
@@ -43,17 +69,14 @@ def gram_statistics(gram: Array, problems_each: int = 1) -> dict[str, Array]:
 
 
 def effective_ranks(eigenvalues: Array) -> dict[str, Array]:
-    """Participation ratio and entropy rank of non-negative eigenvalues (..., r)."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = eigenvalues / eigenvalues.sum(-1, keepdims=True)
-        entropy = -np.where(
-            share > 0, share * np.log(np.where(share > 0, share, 1)), 0 * share
-        ).sum(-1)
-        return {"participation": 1 / (share**2).sum(-1), "entropy_rank": np.exp(entropy)}
+    """Find `participation` and `entropy_rank` of eigenvalues; see `spectra.effective_rank`."""
+    values = torch.from_numpy(np.ascontiguousarray(eigenvalues))
+    kinds = {"participation": "participation", "entropy_rank": "entropy"}
+    return {name: effective_rank(values, kind).numpy() for name, kind in kinds.items()}
 
 
 def isotropic_participation(samples: int, dimension: int) -> float:
-    """Participation ratio of the sample covariance W of that many isotropic Gaussian vectors, as E(tr W)²/E tr W²."""
+    """Participation ratio of isotropic Gaussian vectors' covariance W, as E(tr W)²/E tr W²."""
     freedom = samples - 1
     return (freedom * dimension + 2) / (freedom + dimension + 1)
 
@@ -77,18 +100,20 @@ def _signal_and_noise(gram: Array, problems_each: int) -> dict[str, Array]:
 
 
 def _with_and_without(matrix: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """Sum of all entries and trace: of the matrix (...), and with each row and column left out in turn (..., B)."""
+    """Sum of entries and trace: of the matrix (...), and without each row and column (..., B)."""
     rows, diagonal = matrix.sum(-1), np.einsum("...ii->...i", matrix)
     total, trace = rows.sum(-1), diagonal.sum(-1)
     return (total, trace), (total[..., None] - 2 * rows + diagonal, trace[..., None] - diagonal)
 
 
 def _off_diagonal_mean(total: Array, trace: Array, count: int) -> Array:
-    return (total - trace) / (count * (count - 1))
+    mean: Array = (total - trace) / (count * (count - 1))
+    return mean
 
 
 def _jackknife(values: Array) -> Array:
-    """Standard error from leave-one-out values (..., B)."""
+    """Compute the standard error from leave-one-out values (..., B)."""
     count = values.shape[-1]
     with np.errstate(invalid="ignore"):
-        return np.sqrt((count - 1) * values.var(-1))
+        error: Array = np.sqrt((count - 1) * values.var(-1))
+    return error

@@ -1,4 +1,4 @@
-"""What happens along `solve`: energy, gradient, acceptance, error and contraction at every inner step."""
+"""What happens along `solve`: energy, gradient, acceptance and error at every inner step."""
 
 import math
 from dataclasses import replace
@@ -8,25 +8,26 @@ import numpy as np
 import torch
 import xarray as xr
 from rich.table import Table
-from torch import Tensor
 
 from ired_interp.diffusion import Inference, anneal
 from ired_interp.diffusion.inference import LandscapeMinimisation
-from ired_interp.energy import Energy
 from ired_interp.errors import InputError, RunError
+from ired_interp.module import IREDModule
 from ired_interp.probes.base import Probe, Snapshot
+from ired_interp.probes.contraction import contractions, gradients_along
 from ired_interp.probes.gram_statistics import effective_ranks
 from ired_interp.probes.rank_manifold import (
     as_matrices,
-    energy_distance_correlation,
+    check_rank,
     known_rank,
     normal_ratio,
-    rotated_answers,
+    on_manifold,
 )
+from ired_interp.probes.settings import check_setting
 from ired_interp.random import stream
 from ired_interp.terminal import render, track
 
-_ROUNDING = 1000  # units in the last place of y, below which an error or a gradient says nothing about the next one
+_LEAST_CANDIDATES = 3  # of which ranks can be correlated
 
 
 class InferenceTrajectory(Probe):
@@ -34,10 +35,21 @@ class InferenceTrajectory(Probe):
 
     Parameters
     ----------
-    steps : inner steps T per landscape; the model's own setting if None.
-    rank : r of the answers as matrices, for the measures on the rank-r manifold; taken from the task where its answers have an exact rank below full.
-    candidates : answers with a turned column space, per problem, for the correlation of energy with distance.
-    seed : of the start and of the candidates.
+    steps : int, optional
+        Inner steps T per landscape; the model's own setting if None.
+    rank : int, optional
+        r of the answers as matrices, for the measures on the rank-r manifold; taken from the task
+        where its answers have an exact rank below full.
+    candidates : int
+        Answers with a turned column space, per problem, for the correlation of energy with
+        distance.
+    seed : int
+        Of the start and of the candidates.
+
+    Raises
+    ------
+    InputError
+        If there are no steps, or fewer than 3 candidates.
     """
 
     name = "inference_trajectory"
@@ -45,45 +57,102 @@ class InferenceTrajectory(Probe):
     def __init__(
         self, steps: int | None = None, rank: int | None = None, candidates: int = 24, seed: int = 0
     ) -> None:
-        if candidates < 3 or (steps is not None and steps < 1):
-            raise InputError(
-                f"inference_trajectory got steps={steps} and candidates={candidates}; give at least 1 step and 3 candidates."
-            )
+        least = "expected at least 1"
+        if steps is not None:
+            check_setting(self.name, "steps", steps, steps >= 1, least)
+        if rank is not None:
+            check_setting(self.name, "rank", rank, rank >= 1, least)
+        fits = candidates >= _LEAST_CANDIDATES
+        check_setting(
+            self.name, "candidates", candidates, fits, f"expected at least {_LEAST_CANDIDATES}"
+        )
         self.steps, self.rank, self.candidates, self.seed = steps, rank, candidates, seed
 
-    def __call__(self, snapshot: Snapshot) -> xr.Dataset:
-        """Measure.
+    def check(self, module: IREDModule) -> None:
+        """Refuse a model that takes no gradient steps, or whose solutions cannot have the rank.
 
-        Returns
-        -------
-        Dataset over landscape (as visited, K − 1 first), inner_step 0 … T and problem: `energy`, `gradient_norm` ‖∇_y E‖, `error` (mean square per
-        entry of y/√ᾱ_k − y*), `effective_rank` (participation ratio of the squared singular values of y as a matrix), and their `…_mean` and
-        `…_mean_error` over problems. Over move 1 … T: `acceptance` with error; over the rows that moved `contraction`, root mean square
-        ‖e_after‖/‖e_before‖ with e = y − √ᾱ_k m and m the posterior mean (y* where unknown); `gradient_contraction` Σ⟨g_after, g⟩/Σ‖g‖²,
-        which for a quadratic energy equals `predicted_contraction` 1 − η λ, λ the curvature gᵀHg/gᵀg measured there. NaN where what contracts is down
-        to rounding. For a perfect model `theory_contraction`, the range of 1 − η_k λ over the posterior's directions.
-
-        Where the answers have a rank r: `normal_ratio` ‖normal‖/‖tangent‖ of ∇_y E on the rank-r manifold at y*, along the trajectory, and
-        `normal_ratio_answer` at √ᾱ_k y* itself, with errors, beside `normal_ratio_chance`; `energy_distance_correlation`, Spearman's of energy with
-        the Grassmannian distance from the column space of y*, mean over problems with error, beside `energy_distance_chance`, its 95 % half-width
-        for unrelated energies.
+        Parameters
+        ----------
+        module : IREDModule
+            The model.
 
         Raises
         ------
         InputError
-            If the model answers by ancestral sampling, or the rank does not fit.
+            If the settings do not fit it.
+        """
+        inference = self._inference(module)
+        if not inference.gradient_descent or inference.steps < 1:
+            raise InputError(
+                f"{self.name} follows gradient descent; this model's inference takes no gradient "
+                "steps."
+            )
+        if self.rank is not None:
+            check_rank(self.rank, module.solution_dim)
+
+    def small(self) -> "InferenceTrajectory":
+        """Four candidates; see `Probe.small`."""
+        return self.with_settings(candidates=min(self.candidates, 4))
+
+    def __call__(self, snapshot: Snapshot) -> xr.Dataset:
+        """Measure.
+
+        Parameters
+        ----------
+        snapshot : Snapshot
+            Model and problems.
+
+        Returns
+        -------
+        xarray.Dataset
+            Over landscape (as visited, K − 1 first), inner_step 0 … T, move 1 … T and problem, as
+            follows; those over problems also as `…_mean` and `…_mean_error`.
+
+            ============================== ====================== ==================================
+            variable                       dims                   meaning
+            ============================== ====================== ==================================
+            `energy`                       landscape, inner_step, E
+                                           problem
+            `gradient_norm`                the same               ‖∇_y E‖, in energy/y
+            `error`                        the same               mean square per entry of
+                                                                  y/√ᾱ_k − y*, in y²
+            `effective_rank`               the same               participation ratio of the squared
+                                                                  singular values of y as a matrix
+            `normal_ratio`                 the same               ‖normal‖/‖tangent‖ of ∇_y E on the
+                                                                  rank-r manifold at y*
+            `acceptance`, `…_error`        landscape, move        share of rows that moved
+            `contraction`                  landscape, move        over them root mean square
+                                                                  ‖e_after‖/‖e_before‖,
+                                                                  e = y − √ᾱ_k m, m the posterior
+                                                                  mean (y* where unknown)
+            `gradient_contraction`         landscape, move        Σ⟨g_after, g⟩/Σ‖g‖², which for a
+                                                                  quadratic energy equals the next
+            `predicted_contraction`        landscape, move        1 − η λ, λ = gᵀHg/gᵀg there
+            `theory_contraction`           landscape, bound       range of 1 − η_k λ for a perfect
+                                                                  model, where known
+            `normal_ratio_answer`,         landscape              of ∇_y E at √ᾱ_k y* itself
+            `…_error`
+            `energy_distance_correlation`, landscape              Spearman's, of energy with the
+            `…_error`                                             Grassmannian distance from the
+                                                                  column space of y*
+            `normal_ratio_chance`                                 of a gradient without direction
+            `energy_distance_chance`                              95 % half-width for unrelated
+                                                                  energies
+            ============================== ====================== ==================================
+
+            NaN where what contracts is down to rounding. What needs a rank r is there where the
+            answers have one.
+
+        Raises
+        ------
+        InputError
+            If the model does not fit (see `check`).
         RunError
             If an energy is not finite.
         """
+        self.check(snapshot.module)
         module, (x, y) = snapshot.module, snapshot.batch
-        settings = (
-            module.inference if self.steps is None else replace(module.inference, steps=self.steps)
-        )
-        settings = settings.within(module.value_range)
-        if not settings.gradient_descent or settings.steps < 1:
-            raise InputError(
-                "inference_trajectory follows gradient descent; this model's inference takes no gradient steps."
-            )
+        settings = self._inference(module)
         start = torch.randn(
             y.shape, generator=stream(y.device, self.seed, "start"), device=y.device, dtype=y.dtype
         )
@@ -94,51 +163,38 @@ class InferenceTrajectory(Probe):
             steps = anneal(module.energy, module.schedule, x, start, settings)
             for place in track(list(steps), "inference"):
                 visited.append(place.k)
-                for name, values in (
-                    self._along(snapshot, place, settings)
-                    | self._on_manifold(snapshot, place, rank)
-                ).items():
+                measured = self._along(snapshot, place, settings)
+                if rank is not None:
+                    generator = stream(y.device, self.seed, "candidates")
+                    measured |= on_manifold(snapshot, place, rank, self.candidates, generator)
+                for name, values in measured.items():
                     found.setdefault(name, []).append(values)
         return self._dataset(
             {name: np.stack(values) for name, values in found.items()}, visited, snapshot, rank
         )
 
+    def _inference(self, module: IREDModule) -> Inference:
+        own = module.inference
+        settings = own if self.steps is None else replace(own, steps=self.steps)
+        return settings.within(module.value_range)
+
     def _along(
         self, snapshot: Snapshot, place: LandscapeMinimisation, settings: Inference
     ) -> dict[str, np.ndarray]:
         module, (x, answer), k = snapshot.module, snapshot.batch, place.k
-        signal, eta = module.schedule.signal[k], module.schedule.step[k]
+        signal, eta = module.schedule.signal[k], float(module.schedule.step[k])
         points = torch.stack([iterate.y for iterate in place.iterates])
-        gradients = _gradients(module.energy, x, points, k)
-        curved = _curvature_along(module.energy, x, points[:-1], gradients[:-1], k)
+        gradients = gradients_along(module.energy, x, points, k)
         energies = torch.stack([iterate.energy for iterate in place.iterates])
         if not energies.isfinite().all():
             raise RunError(
-                f"the energy of landscape {k} is not finite along inference; the weights have diverged."
+                f"the energy of landscape {k} is not finite along inference; the weights have "
+                "diverged."
             )
         posterior = snapshot.task.posterior(x) if snapshot.task else None
         centre = signal * (answer if posterior is None else posterior.mean)
-        moves: dict[str, list[float]] = {
-            "contraction": [],
-            "gradient_contraction": [],
-            "predicted_contraction": [],
-        }
-        for i, iterate in enumerate(place.iterates[1:]):
-            rows = iterate.accepted
-            before, after = (points[j][rows] - centre[rows] for j in (i, i + 1))
-            g, g_after = (gradients[j][rows] for j in (i, i + 1))
-            size = eta * (1 if i == 0 else settings.descent.later_factor)
-            floor = _ROUNDING * torch.finfo(answer.dtype).eps * points[i][rows].norm()
-            moves["contraction"].append(_ratio(after.norm(), before.norm(), floor))
-            moves["gradient_contraction"].append(
-                _ratio((g_after * g).sum(), g.square().sum(), (floor / eta).square())
-            )
-            moves["predicted_contraction"].append(
-                1
-                - float(size)
-                * _ratio(curved[i][rows].sum(), g.square().sum(), (floor / eta).square())
-            )
-        values: dict[str, Any] = {name: np.array(value) for name, value in moves.items()}
+        steps = [eta] + [eta * settings.descent.later_factor] * (len(points) - 2)
+        values: dict[str, Any] = contractions(module.energy, x, centre, steps, place, gradients)
         values["accepted"] = (
             torch.stack([iterate.accepted for iterate in place.iterates[1:]]).cpu().numpy()
         )
@@ -149,28 +205,6 @@ class InferenceTrajectory(Probe):
             spectrum = torch.linalg.svdvals(matrices).square().cpu().numpy()
             values["effective_rank"] = effective_ranks(spectrum)["participation"]
         return values
-
-    def _on_manifold(
-        self, snapshot: Snapshot, place: LandscapeMinimisation, rank: int | None
-    ) -> dict[str, np.ndarray]:
-        if rank is None:
-            return {}
-        module, (x, answer), k = snapshot.module, snapshot.batch, place.k
-        signal = module.schedule.signal[k]
-
-        def ratio(y: Tensor) -> np.ndarray:
-            return normal_ratio(module.energy.gradient(x, y, k), answer, rank)[0]
-
-        generator = stream(answer.device, self.seed, "candidates")
-        angles = torch.linspace(0, math.pi / 2, self.candidates, device=answer.device)
-        candidates, distances = rotated_answers(answer, rank, angles, generator)
-        return {
-            "normal_ratio": np.stack([ratio(iterate.y) for iterate in place.iterates]),
-            "normal_ratio_answer": ratio(signal * answer),
-            "energy_distance_correlation": energy_distance_correlation(
-                module.energy, x, candidates, distances, signal, k
-            ),
-        }
 
     def _dataset(
         self, found: dict[str, np.ndarray], visited: list[int], snapshot: Snapshot, rank: int | None
@@ -211,6 +245,7 @@ class InferenceTrajectory(Probe):
         return xr.Dataset(variables, coordinates, {"rank": rank} if rank is not None else {})
 
     def summary(self, result: xr.Dataset) -> str:
+        """One row a landscape; see `Probe.summary`."""
         last, first = result.isel(inner_step=-1), result.isel(move=0)
         columns = {
             "energy": last["energy_mean"],
@@ -231,28 +266,14 @@ class InferenceTrajectory(Probe):
                 "E ~ distance": result["energy_distance_correlation"],
             }
         table = Table(
-            title=f"Inference on {result.sizes['problem']} problems: end of each landscape; contraction of its first inner step"
+            title=f"Inference on {result.sizes['problem']} problems: end of each landscape; "
+            "contraction of its first inner step"
         )
         for heading in ("k", *columns):
             table.add_column(heading, justify="right")
         for i, k in enumerate(result["landscape"].values):
             table.add_row(str(k), *(f"{float(values[i]):.4g}" for values in columns.values()))
         return render(table)
-
-
-def _gradients(energy: Energy, x: Tensor, points: Tensor, k: int) -> Tensor:
-    """∇_y E at points (T, B, d_y) of the same problems, all at once."""
-    return torch.vmap(lambda y: energy.gradient(x, y, k))(points)
-
-
-def _curvature_along(energy: Energy, x: Tensor, points: Tensor, g: Tensor, k: int) -> Tensor:
-    """gᵀHg (T, B), by one Hessian-vector product."""
-    product = torch.func.jvp(lambda y: _gradients(energy, x, y, k), (points,), (g,))[1]
-    return (g * product).sum(2)
-
-
-def _ratio(above: Tensor, below: Tensor, floor: Tensor) -> float:
-    return float(above / below) if below > floor else math.nan
 
 
 def _mean(
@@ -268,12 +289,8 @@ def _mean(
 
 
 def _theory(snapshot: Snapshot, visited: list[int]) -> np.ndarray | None:
-    posterior = snapshot.task.posterior(snapshot.batch.x[:1]) if snapshot.task else None
-    if posterior is None:
+    curvature = snapshot.exact_curvature()
+    if curvature is None:
         return None
-    schedule = snapshot.module.schedule
-    signal, noise, step = (
-        s[visited, None].double() for s in (schedule.signal, schedule.noise, schedule.step)
-    )
-    factors = 1 - step * noise / (signal.square() * posterior.variances.double() + noise.square())
+    factors = (1 - snapshot.module.schedule.step.double()[:, None] * curvature)[visited]
     return torch.stack([factors.min(1).values, factors.max(1).values], dim=1).cpu().numpy()

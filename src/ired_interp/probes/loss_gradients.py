@@ -1,4 +1,4 @@
-"""Gradients of the training loss in the weights, one for each problem or microbatch, in chunks that fit a stated memory."""
+"""Gradients of the training loss in the weights, one a microbatch, in chunks that fit a memory."""
 
 from collections.abc import Iterator
 
@@ -13,20 +13,36 @@ from ired_interp.tasks.base import Problems
 
 
 class LossGradients:
-    """Rows g_i = ∇_θ loss on microbatch i, of landscape k alone, by `torch.func` vmap(grad). Indexing with a slice computes those rows.
+    """Rows g_i = ∇_θ loss on microbatch i, of landscape k alone, by `torch.func` vmap(grad).
+
+    Indexing with a slice computes those rows.
 
     Parameters
     ----------
-    module : whose loss and weights.
-    problems : x (B, d_x) and y (B, d_y); B must be a multiple of `microbatch`.
-    k : landscape.
-    seed : of the noise of the loss.
-    microbatch : problems behind each row.
+    module : IREDModule
+        Whose loss and weights.
+    problems : Problems
+        x (B, d_x) and y (B, d_y); B must be a multiple of `microbatch`.
+    k : int
+        Landscape.
+    seed : int
+        Of the noise of the loss.
+    microbatch : int
+        Problems behind each row.
 
     Attributes
     ----------
-    layers : {layer: N_l} weights of each layer; a layer is named like its parameters, without the last part.
-    size : N, weights in all. count : number of rows.
+    layers : dict of str to int
+        Weights N_l of each layer, named like its parameters without the last part.
+    size : int
+        N, weights in all.
+    count : int
+        Number of rows.
+
+    Raises
+    ------
+    InputError
+        If the problems cannot be cut into microbatches, or the energy has no weights.
     """
 
     def __init__(
@@ -35,7 +51,8 @@ class LossGradients:
         x, y = problems
         if microbatch < 1 or len(y) % microbatch:
             raise InputError(
-                f"{len(y)} problems cannot be cut into microbatches of {microbatch}; choose a divisor."
+                f"{len(y)} problems cannot be cut into microbatches of {microbatch}; choose a "
+                "divisor."
             )
         generator = stream(y.device, seed, "loss", k)
         eps, contrast_eps = torch.randn(
@@ -59,7 +76,13 @@ class LossGradients:
         self.size, self.count = sum(self.layers.values()), len(y) // microbatch
 
     def __getitem__(self, rows: slice) -> dict[str, Tensor]:
-        """{layer: (rows, N_l)}."""
+        """Compute rows, as {layer: (rows, N_l)}.
+
+        Raises
+        ------
+        RunError
+            If a gradient is not finite.
+        """
 
         def loss(weights: dict[str, Tensor], x: Tensor, y: Tensor, *noise: Tensor) -> Tensor:
             value: Tensor = torch.func.functional_call(
@@ -77,7 +100,7 @@ class LossGradients:
         }
 
     def chunks(self, memory: float) -> Iterator[slice]:
-        """Slices of rows whose computation takes about `memory` bytes."""
+        """Cut the rows into slices whose computation takes about `memory` bytes."""
         at_once = max(
             1, int(memory / (4 * self.size * next(iter(self._weights.values())).element_size()))
         )
@@ -86,7 +109,13 @@ class LossGradients:
 
 
 class TrainingLoss(nn.Module):
-    """The loss of a module as a function of its energy's weights (`energy.…`)."""
+    """The loss of a module as a function of its energy's weights (`energy.…`).
+
+    Parameters
+    ----------
+    module : IREDModule
+        Whose energy, schedule and objective.
+    """
 
     def __init__(self, module: IREDModule) -> None:
         super().__init__()
@@ -97,9 +126,10 @@ class TrainingLoss(nn.Module):
         )
 
     def forward(self, x: Tensor, y: Tensor, noise: Noise) -> Tensor:
+        """Compute the scalar loss on problems x (B, d_x) with answers y (B, d_y)."""
         return self.objective(self.energy, self.schedule, x, y, noise).total
 
 
 def layer_of(parameter: str) -> str:
-    """The layer that a parameter belongs to: its name without the last part."""
+    """Name the layer that a parameter belongs to: its name without the last part."""
     return parameter.rpartition(".")[0] or parameter

@@ -22,6 +22,7 @@ from ired_interp.geometry import (
 )
 from ired_interp.geometry.repeated_variables import mean_and_error
 from ired_interp.probes.base import Point, Probe, Snapshot, chosen_landscapes, measuring_point
+from ired_interp.probes.settings import few_landscapes
 from ired_interp.random import stream
 from ired_interp.tasks.base import Problems
 from ired_interp.terminal import render, track
@@ -89,6 +90,10 @@ class SubspaceDrift(Probe):
         self.folder: Path | None = None  # where snapshots of training are kept; in memory if None
         self.histories: dict[int, History] = {}
         self.origins: list[tuple[int | str, str | None]] = []
+
+    def small(self) -> "SubspaceDrift":
+        """At most two landscapes; see `Probe.small`."""
+        return self.with_settings(landscapes=few_landscapes(self.landscapes))
 
     @property
     def label(self) -> str:

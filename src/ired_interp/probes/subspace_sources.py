@@ -10,7 +10,6 @@ from ired_interp.energy import Energy
 from ired_interp.errors import InputError, RunError
 from ired_interp.geometry import leading_subspace
 from ired_interp.module import IREDModule
-from ired_interp.probes.hessian_spectrum import hessians
 from ired_interp.probes.loss_gradients import LossGradients, TrainingLoss, layer_of
 from ired_interp.random import stream
 from ired_interp.tasks.base import Problems
@@ -21,7 +20,7 @@ def hessian_directions(
     energy: Energy, x: Tensor, y: Tensor, k: int, p: int, memory: float
 ) -> Tensor:
     """Eigenvectors of the p largest eigenvalues of ∇²_y E for each problem, (B, d_y, p)."""
-    matrices = hessians(energy, x, y, k, memory)
+    matrices = energy.hessian(x, y, k, memory)
     if not matrices.isfinite().all():
         raise RunError(
             f"the Hessian in y of landscape {k} is not finite; the weights or the point have diverged."

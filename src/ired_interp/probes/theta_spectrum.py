@@ -1,4 +1,4 @@
-"""Hessians of the objectives in θ, and what Lanczos, quadrature and trace estimation say of them."""
+"""Hessians of objectives in θ, and what Lanczos, quadrature and trace estimation say of them."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -33,6 +33,23 @@ _GRID = 512
 _NEARLY_ZERO = 1e-3  # of the largest eigenvalue in magnitude
 
 
+def weight_count(energy: Energy) -> int:
+    """N, the number of weights of an energy that can be trained.
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    count = sum(p.numel() for p in energy.parameters() if p.requires_grad)
+    if not count:
+        raise InputError(
+            f"a measurement in theta needs an energy with weights; {type(energy).__name__} has "
+            "none."
+        )
+    return count
+
+
 def theta_operator(
     snapshot: Snapshot,
     objective: ThetaObjective,
@@ -41,13 +58,29 @@ def theta_operator(
     memory: float,
     seed: int,
 ) -> HessianOperator:
-    """Hessian in θ of an objective in landscape k (or MIXED), on the snapshot's problems with noise drawn once, shared out over its ranks.
+    """Make the Hessian in θ of an objective, on the problems of a snapshot with noise drawn once.
 
     Parameters
     ----------
-    objective : "score", mean (∇_y E − ε)²; "energy", mean E at the noised answer; "loss", the training loss, its negatives found once with the
-        weights at hand and then held fixed, as training does.
-    memory : bytes for kept graphs of each rank; its part of the batch is cut to fit.
+    snapshot : Snapshot
+        Model and problems.
+    objective : str
+        "score", mean (∇_y E − ε)²; "energy", mean E at the noised answer; "loss", the training
+        loss, its negatives found once with the weights at hand and then held fixed, as training
+        does.
+    k : int
+        Landscape, or MIXED.
+    dtype : torch.dtype
+        Arithmetic.
+    memory : float
+        Bytes for kept graphs of each rank; its part of the batch is cut to fit.
+    seed : int
+        Of the noise.
+
+    Returns
+    -------
+    HessianOperator
+        Of shape (N, N).
 
     Raises
     ------
@@ -55,10 +88,7 @@ def theta_operator(
         If the energy has no weights.
     """
     module = snapshot.module
-    if not any(p.requires_grad for p in module.energy.parameters()):
-        raise InputError(
-            f"hessian_spectrum in theta needs an energy with weights; {type(module.energy).__name__} has none."
-        )
+    weight_count(module.energy)
     energy, schedule = deepcopy(module.energy).to(dtype), deepcopy(module.schedule).to(dtype)
     x, y = (part.to(dtype) for part in snapshot.batch)
     drawn = Noise.draw(len(y), y.shape[1], module.landscapes, stream(y.device, seed, "theta"))
@@ -67,9 +97,8 @@ def theta_operator(
     function, data = _objective(objective, module.objective, energy, schedule, x, y, noise)
     mine = snapshot.ranks.share(len(y))
     share = [tuple(part[mine] for part in data)] if mine.start < mine.stop else []
-    return HessianOperator(
-        function, energy, share, memory=int(memory), group=snapshot.ranks.group(y.device)
-    )
+    group = snapshot.ranks.group(y.device)
+    return HessianOperator(function, energy, share, memory=int(memory), group=group)
 
 
 def _objective(
@@ -106,7 +135,7 @@ def _objective(
 
 
 class Settings(Protocol):
-    """What is computed of an operator; `HessianSpectrum` documents each."""
+    """What is computed of an operator; `HessianSpectrumTheta` documents each."""
 
     eigenpairs: int
     which: Literal["LA", "SA", "BE", "LM"]
@@ -125,14 +154,36 @@ def measure_operator(
 
     Parameters
     ----------
-    memory : bytes for Lanczos vectors.
-    scratch : a folder from which an interrupted computation goes on, or None.
+    operator : HessianOperator
+        Of shape (N, N).
+    settings : Settings
+        What to compute.
+    memory : float
+        Bytes for Lanczos vectors.
+    scratch : Path, optional
+        A folder from which an interrupted computation goes on.
 
     Returns
     -------
-    `eigenvalues`, `residuals` ‖Hv − λv‖, `converged` and `gradient_share` (cos² of gradient and eigenvector) over rank; `density` with
-    `density_low`, `density_high` and `density_grid` over bin; `trace` with `trace_low`, `trace_high`; `negative_share` and `effective_rank` with
-    their `_error`; `parameters` N, `matvecs` and `notes` on what the residuals do not prove. Intervals are at 95 %.
+    xarray.Dataset
+        As follows; intervals are at 95 %.
+
+        ============================== ====== ====================================================
+        variable                       dims   meaning
+        ============================== ====== ====================================================
+        `eigenvalues`                  rank   λ, in objective/θ²
+        `residuals`                    rank   ‖Hv − λv‖: an eigenvalue lies within it
+        `converged`                    rank   whether the residual is as small as wanted
+        `gradient_share`               rank   cos² of gradient and eigenvector
+        `density`, `density_low`,      bin    spectral density at `density_grid`, and its band over
+        `density_high`                        random vectors
+        `trace`, `trace_low`,                 Σλ and its interval
+        `trace_high`
+        `negative_share`,                     of the density: share of eigenvalues below −0.001 of
+        `effective_rank`                      the largest; (Σ|λ|)²/Σλ²; each with `…_error`
+        `parameters`, `matvecs`               N; Hessian products spent
+        `notes`                               what the residuals do not prove
+        ============================== ====== ====================================================
     """
     size = operator.shape[0]
     found = _eigenpairs(operator, settings, int(memory), scratch)
@@ -175,8 +226,8 @@ def measure_operator(
             {"long_name": "eigenvalue", "units": "objective / θ²"},
         )
         for name in ("values", "low", "high"):
-            label = "density" if name == "values" else f"density_{name}"
-            result[label] = (
+            variable = "density" if name == "values" else f"density_{name}"
+            result[variable] = (
                 "bin",
                 getattr(curve, name),
                 {"long_name": "spectral density (95 % band over probe vectors)"},

@@ -9,10 +9,11 @@ import torch
 
 from ired_interp.callbacks import ProbeCallback
 from ired_interp.checkpoint import load, read_checkpoint
-from ired_interp.commands import probe as probe_command
 from ired_interp.commands.fit import resuming
 from ired_interp.commands.options import take_option
+from ired_interp.commands.probe import parse
 from ired_interp.errors import InputError
+from ired_interp.module import IREDModule
 from ired_interp.rehearsal import gpu, memory
 from ired_interp.rehearsal.fault import Fault
 from ired_interp.rehearsal.imports import import_named
@@ -129,6 +130,9 @@ class FitRehearsal(TaskRehearsal):
         """Train; what went wrong with measurements, or with what was given to them."""
         self.copy_resumed_state(cli)
         try:
+            if isinstance(cli.model, IREDModule):
+                for measurement in cli.configured:
+                    measurement.check(cli.model)
             cli.fit()
         except InputError as error:
             return [error]
@@ -157,7 +161,7 @@ class FitRehearsal(TaskRehearsal):
     def probe(self) -> str:
         """Measure the checkpoint by each probe of the callbacks."""
         checkpoint = read_checkpoint(self.cli.run.path)
-        options = probe_command.parse(["--ckpt", str(checkpoint.path), "--device", "cpu"])
+        options = parse(["--ckpt", str(checkpoint.path), "--device", "cpu"])
         return measured([checkpoint], options, self.folder / "probe")
 
     def memory(self) -> str:

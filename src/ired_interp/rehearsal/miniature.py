@@ -13,20 +13,11 @@ from ired_interp.commands.fit import FitCLI
 from ired_interp.errors import InputError
 from ired_interp.lightning_cli import IREDCLI
 from ired_interp.loggers import WandB
-from ired_interp.module import IREDModule
-from ired_interp.probes import Probe
+from ired_interp.measure import Measurement
 from ired_interp.rehearsal.contract import FEW
 from ired_interp.results import Run
 
 STEPS = 3  # training steps: the least with which GradientStatistics has gradients to compare
-_AT_MOST = {
-    "eigenpairs": 2,
-    "density_probes": 2,
-    "density_steps": 5,
-    "trace_matvecs": 8,
-    "candidates": 4,
-}
-_AT_LEAST = {"tol": 0.3}
 _NEVER = 10**9
 _OFFLINE = {"offline": True, "online": False, "log_model": False}  # settings of loggers
 # Where callbacks, loggers and profilers write.
@@ -103,6 +94,7 @@ class MiniatureFit(_Miniature, FitCLI):
         self.batch, self.steps, self.problems = batch, steps, problems
         self.probing, self.accelerator = probing, accelerator
         self.reduced = False  # whether a probe measures fewer problems than configured
+        self.configured: list[Measurement] = []  # what the callbacks measure outside of a rehearsal
         super().__init__(arguments, run if resumed else None)
 
     @property
@@ -168,15 +160,12 @@ class MiniatureFit(_Miniature, FitCLI):
         remembers = (
             self.resumed and callback.state_dict()
         )  # of measurements with the configured settings
-        if (
-            isinstance(callback, ProbeCallback)
-            and isinstance(self.model, IREDModule)
-            and not remembers
-        ):
-            few = min(callback.problems, self.problems or callback.problems)
-            self.reduced |= few < callback.problems
-            callback.problems = few
-            shrink_probe(callback.probe, self.model)
+        if isinstance(callback, ProbeCallback) and not remembers:
+            configured = callback.measurement
+            small = configured.small(self.problems or configured.problems)
+            self.reduced |= small.problems < configured.problems
+            self.configured.append(configured)
+            callback.measurement = small
 
 
 class MiniatureEvaluation(_Miniature, EvaluateCLI):
@@ -193,21 +182,6 @@ class MiniatureEvaluation(_Miniature, EvaluateCLI):
 
     def _result_run(self) -> Run:
         return Run(self.folder)
-
-
-def shrink_probe(probe: Probe, module: IREDModule) -> None:
-    """Lower what makes a probe slow and leave what decides whether it works."""
-    for name, most in _AT_MOST.items():
-        if isinstance(vars(probe).get(name), int):
-            setattr(probe, name, min(getattr(probe, name), most))
-    for name, least in _AT_LEAST.items():
-        if isinstance(vars(probe).get(name), float):
-            setattr(probe, name, max(getattr(probe, name), least))
-    landscapes = vars(probe).get("landscapes")
-    if landscapes == "all":
-        landscapes = list(range(module.landscapes))
-    if isinstance(landscapes, list) and len(landscapes) > 2:
-        probe.landscapes = [min(landscapes), max(landscapes)]  # type: ignore[attr-defined]
 
 
 def _check_known(name: str, value: Any, known: list[str]) -> None:

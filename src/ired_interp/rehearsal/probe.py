@@ -1,25 +1,25 @@
 """Rehearse `ired probe`."""
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from ired_interp.callbacks.configured import configured_measurements
 from ired_interp.checkpoint import Checkpoint, read_checkpoint
-from ired_interp.commands import probe as probe_command
+from ired_interp.commands.probe import parse
+from ired_interp.commands.probing import chosen_measurements, restore, snapshot
 from ired_interp.config import check_order
 from ired_interp.errors import InputError
-from ired_interp.measure import measure
+from ired_interp.files import read_yaml
+from ired_interp.measure import Measurement, measure
 from ired_interp.module import IREDModule
-from ired_interp.probes import Probe, Snapshot
 from ired_interp.rehearsal import memory
 from ired_interp.rehearsal.contract import FEW
 from ired_interp.rehearsal.fault import Fault
-from ired_interp.rehearsal.miniature import shrink_probe
 from ired_interp.rehearsal.task import TaskRehearsal, Trial
-from ired_interp.tasks.base import Problems
 
 
 class ProbeRehearsal(TaskRehearsal):
@@ -29,7 +29,7 @@ class ProbeRehearsal(TaskRehearsal):
         """Yield the checks in their order."""
         yield Trial("arguments", self.read_arguments)
         yield Trial("checkpoint", self.checkpoint)
-        yield from self.contract([self.options.variant])
+        yield from self.contract(self.variants)
         yield Trial("probes", self.probes)
         if thorough:
             yield Trial("memory", self.memory)
@@ -43,7 +43,7 @@ class ProbeRehearsal(TaskRehearsal):
         Fault
             If the device does not exist.
         """
-        self.options = options = probe_command.parse(self.arguments)
+        self.options = options = parse(self.arguments)
         check_order(options.config)
         try:
             device = torch.device("cpu" if options.device == "auto" else options.device)
@@ -51,16 +51,19 @@ class ProbeRehearsal(TaskRehearsal):
             raise Fault(
                 f"--device {options.device} does not exist", "choose auto, cpu or cuda"
             ) from None
-        probe_command.chosen_probes(None, options)
-        return f"{options.problems} {options.variant} problems on device {device.type}"
+        for file in options.config:
+            configured_measurements(read_yaml(file))
+        return f"accepted, on device {device.type}"
 
     def checkpoint(self) -> str:
         """Check that every checkpoint loads, and fits model and data."""
         options = self.options
         self.checkpoints: list[Checkpoint | None] = [read_checkpoint(path) for path in options.ckpt]
         for checkpoint in self.checkpoints or [None]:
-            self.module, self.data = probe_command.restore(checkpoint, options)
+            self.module, self.data = restore(checkpoint, options)
         last = self.checkpoints[-1] if self.checkpoints else None
+        chosen = chosen_measurements(last, options)
+        self.variants = list(dict.fromkeys(measurement.variant for measurement in chosen))
         self.facts = self.checkpoint_facts(last)
         files = ", ".join(f"{c.path} of step {c.step}" for c in self.checkpoints if c)
         return (
@@ -79,7 +82,7 @@ class ProbeRehearsal(TaskRehearsal):
         module = self.module.eval()
         entries = module.condition_dim + module.solution_dim
         rows = memory.rows_for(entries)
-        x, y, *_ = self.data.evaluation_batch("probe", self.options.variant, 0, rows, "cpu")
+        x, y, *_ = self.data.evaluation_batch("probe", self.variants[0], 0, rows, "cpu")
         grown = memory.growth(lambda: module.energy_and_gradient(x.clone(), y.clone(), 0))
         return memory.check_growth(grown, rows, entries, "evaluations of energy and gradient")
 
@@ -87,30 +90,25 @@ class ProbeRehearsal(TaskRehearsal):
 def measured(
     checkpoints: Sequence[Checkpoint | None], options: argparse.Namespace, folder: Path
 ) -> str:
-    """Let the chosen probes measure every checkpoint as `ired probe` does, on a few problems.
+    """Measure every checkpoint as `ired probe` does, on a few problems and with small probes.
 
     Raises
     ------
     InputError
         If a measurement fails.
     """
-    shared: dict[str, Probe] = {}
+    shared: dict[str, Measurement] = {}
     labels = []
     for checkpoint in checkpoints:
-        module, data = probe_command.restore(checkpoint, options)
-        for probe in probe_command.chosen_probes(checkpoint, options):
-            shrink_probe(probe, module)
-            probe = shared.setdefault(
-                json.dumps([probe.label, probe.settings()], sort_keys=True), probe
-            )
-            for count in dict.fromkeys([min(FEW, options.problems), options.problems]):
-                x, y, *_ = data.evaluation_batch("probe", options.variant, 0, count, "cpu")
-                step = checkpoint.step if checkpoint else 0
-                digest = checkpoint.digest if checkpoint else None
-                snapshot = Snapshot(
-                    module.eval(), Problems(x, y), data.task, step, options.weights, digest
-                )
-                _, result = measure(probe, snapshot, folder, {"problems": count}, survive=True)
+        module, data = restore(checkpoint, options)
+        for measurement in chosen_measurements(checkpoint, options):
+            measurement.check(module)
+            small = measurement.small(FEW)
+            small = shared.setdefault(small.identity, small)
+            probe = small.probe
+            for one in dict.fromkeys([small, replace(small, problems=measurement.problems)]):
+                looked_at = snapshot(checkpoint, module, data, one)
+                _, result = measure(probe, looked_at, folder, one.origin, survive=True)
                 if "failed" not in result.attrs:
                     break  # else it may take as many problems as were asked for
             if "failed" in result.attrs:

@@ -1,4 +1,4 @@
-"""Tasks: seeded generators of problems with answers, harder variants, floors, and the LightningDataModule that feeds them."""
+"""Tasks: seeded generators of problems with answers, their floors, and the LightningDataModule."""
 
 from ired_interp.tasks.addition import Addition
 from ired_interp.tasks.base import VARIANTS, Posterior, Problems, Task, Variant

@@ -1,41 +1,36 @@
-"""The LightningDataModule: an endless, seeded, resumable stream of training problems, and fixed sets to validate and test on."""
+"""The LightningDataModule: a seeded, resumable stream of problems, and fixed sets to evaluate."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch import Tensor
 
 from ired_interp.errors import InputError
 from ired_interp.random import stream
 from ired_interp.tasks.base import Problems, Task, Variant, check_variant
+from ired_interp.tasks.batch import Batch
 
 _EVALUATION_BATCH = 2000
 _FINITE_EVERY = 100  # training batches
 
 
-class Batch(NamedTuple):
-    """Problems x, y, and where they stand: rows part, part + parts, … of the `whole` rows of batch `number` of a split's variant."""
-
-    x: Tensor
-    y: Tensor
-    split: str
-    variant: Variant
-    number: int
-    whole: int
-    part: int = 0
-    parts: int = 1
-
-    def share(self, tensor: Tensor) -> Tensor:
-        """This rank's rows of a tensor drawn for the whole batch."""
-        return tensor[self.part :: self.parts]
-
-
 class TrainingStream:
-    """Batches 0, 1, 2, … of one training run, each drawn from its own number; its position is saved with the run.
+    """Batches 0, 1, 2, … of one training run, each drawn from its own number.
 
-    Its length is the run's number of steps, so that one epoch is one run.
+    Its position is saved with the run. Its length is the run's number of steps, so that one epoch
+    is one run.
+
+    Parameters
+    ----------
+    data : TaskData
+        Draws the batches.
+    device : torch.device
+        Where.
+    length : int
+        How many.
+    part, parts : int
+        This rank, and how many there are.
     """
 
     def __init__(
@@ -60,14 +55,30 @@ class TrainingStream:
             yield self._data.training_batch(index, self._device, self._part, self._parts)
 
     def state_dict(self) -> dict[str, int]:
+        """Return the number of the next batch, for a checkpoint."""
         return {"position": self.position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from the batch of a checkpoint."""
         self.position = state["position"]
 
 
 class EvaluationSet:
-    """A fixed set of problems in batches; `part` of `parts` takes every parts-th problem."""
+    """A fixed set of problems in batches.
+
+    Parameters
+    ----------
+    data : TaskData
+        Draws the problems.
+    split, variant : str
+        Name of the set, and its distribution.
+    count : int
+        Problems in all.
+    device : torch.device
+        Where.
+    part, parts : int
+        This rank takes every parts-th problem.
+    """
 
     def __init__(
         self,
@@ -99,22 +110,29 @@ class EvaluationSet:
 class TaskData(LightningDataModule):
     """Problems of one task, drawn on the training device.
 
-    Batch i of a run is a function of (seed, i) alone: the same whatever came before, however many workers or devices share it (ranks take
-    every world-size-th row), and after a resume. The sets to validate and test on do not depend on the seed, so that runs can be compared.
+    Batch i of a run is a function of (seed, i) alone: the same whatever came before, however many
+    workers or devices share it (ranks take every world-size-th row), and after a resume. The sets
+    to validate and test on do not depend on the seed, so that runs can be compared.
 
     Parameters
     ----------
-    task : the task.
-    batch_size : problems per step, over all devices together.
-    train : distribution trained on, "same" or "harder".
-    evaluate : distributions validated and tested on.
-    validation_problems, test_problems : sizes of these sets.
-    seed : of the training stream.
+    task : Task
+        What is drawn.
+    batch_size : int
+        Problems per step, over all devices together.
+    train : str
+        Distribution trained on, "same" or "harder".
+    evaluate : list of str
+        Distributions validated and tested on.
+    validation_problems, test_problems : int
+        Sizes of these sets.
+    seed : int
+        Of the training stream.
 
     Raises
     ------
     InputError
-        If a size is not positive, a variant does not exist, or the task yields shapes or values that do not fit.
+        If a size is not positive, or a variant does not exist.
     """
 
     def __init__(
@@ -153,7 +171,33 @@ class TaskData(LightningDataModule):
         *names: int | str,
         finite: bool = True,
     ) -> Problems:
-        """`count` problems named by seed and names, checked for shape and, where `finite`, for values that are no numbers."""
+        """Draw problems, and check what was drawn.
+
+        Parameters
+        ----------
+        count : int
+            How many, B.
+        device : torch.device or str
+            Where.
+        seed : int
+            Of the draw, together with its names.
+        variant : str
+            Their distribution.
+        names : int or str
+            What the draw is for; equal seed, variant and names give equal problems.
+        finite : bool
+            Also look for values that are no numbers, which waits for the device.
+
+        Returns
+        -------
+        Problems
+            x (B, d_x) and y (B, d_y).
+
+        Raises
+        ------
+        InputError
+            If the task yields shapes or values that do not fit.
+        """
         problems = self.task.sample(count, stream(device, seed, *names, variant), variant)
         for what, tensor, width in (
             ("x", problems.x, self.task.condition_dim),
@@ -161,20 +205,21 @@ class TaskData(LightningDataModule):
         ):
             if tensor.shape != (count, width):
                 raise InputError(
-                    f"task {self.task.name} drew {what} of shape {tuple(tensor.shape)} where ({count}, {width}) was "
-                    "declared; correct its sample() or its condition_dim and solution_dim."
+                    f"task {self.task.name} drew {what} of shape {tuple(tensor.shape)} where "
+                    f"({count}, {width}) was declared; correct its sample() or its condition_dim "
+                    "and solution_dim."
                 )
             if finite and not tensor.isfinite().all():
                 raise InputError(
-                    f"task {self.task.name} drew {what} with NaN or infinite values (variant {variant}, {names}); "
-                    "correct its sample()."
+                    f"task {self.task.name} drew {what} with NaN or infinite values "
+                    f"(variant {variant}, {names}); correct its sample()."
                 )
         return problems
 
     def training_batch(
         self, index: int, device: torch.device, part: int = 0, parts: int = 1
     ) -> Batch:
-        """Batch `index` of the training stream, or this rank's share of it."""
+        """Draw batch `index` of the training stream, or this rank's share of it."""
         finite = index % _FINITE_EVERY == 0  # the look at the values waits for the device
         x, y = self.draw(
             self.batch_size, device, self.seed, self.train_variant, "train", index, finite=finite
@@ -186,17 +231,25 @@ class TaskData(LightningDataModule):
     def evaluation_batch(
         self, split: str, variant: Variant, index: int, size: int, device: torch.device | str
     ) -> Batch:
-        """`size` problems, number `index` of the set `split` ("validation", "test", "probe"), the same for every run."""
+        """Draw `size` problems, batch `index` of a set such as "test", the same for every run."""
         return Batch(
             *self.draw(size, device, 0, variant, split, index), split, variant, index, size
         )
 
     def train_dataloader(self) -> TrainingStream:
+        """Return the stream of this rank.
+
+        Raises
+        ------
+        InputError
+            If the ranks cannot share a batch evenly, or the run has no number of steps.
+        """
         trainer = self._running_trainer()
         parts = trainer.world_size
         if self.batch_size % parts:
             raise InputError(
-                f"data.batch_size is {self.batch_size}, which {parts} devices cannot share evenly; make it a multiple of {parts}."
+                f"data.batch_size is {self.batch_size}, which {parts} devices cannot share evenly; "
+                f"make it a multiple of {parts}."
             )
         length = trainer.max_steps * trainer.accumulate_grad_batches
         if length < 0:
@@ -206,9 +259,11 @@ class TaskData(LightningDataModule):
         )
 
     def val_dataloader(self) -> list[EvaluationSet]:
+        """Return one set a variant to validate on."""
         return self._evaluation("validation", self.validation_problems)
 
     def test_dataloader(self) -> list[EvaluationSet]:
+        """Return one set a variant to test on."""
         return self._evaluation("test", self.test_problems)
 
     def _evaluation(self, split: str, count: int) -> list[EvaluationSet]:

@@ -10,39 +10,55 @@ from ired_interp.tasks.base import Task
 
 
 class ExactEnergy(Energy):
-    """E(x, y, k) = σ_k/2 · (y − √ᾱ_k m)ᵀ (ᾱ_k S + σ_k² I)⁻¹ (y − √ᾱ_k m) for a posterior N(m(x), S), with S = 0 where x fixes y.
+    """E = σ_k/2 · (y − √ᾱ_k m)ᵀ (ᾱ_k S + σ_k² I)⁻¹ (y − √ᾱ_k m) for a posterior N(m(x), S).
 
-    Its gradient is E[ε | y_k], the optimum of the score term, so every probe has a closed-form truth here: the Hessian in y is
-    σ_k(ᾱ_k S + σ_k² I)⁻¹, and the minimum of landscape k is √ᾱ_k m(x).
+    S = 0 where x fixes y. Its gradient is E[ε | y_k], the optimum of the score term, so every probe
+    has a closed-form truth here: the Hessian in y is σ_k(ᾱ_k S + σ_k² I)⁻¹, and the minimum of
+    landscape k is √ᾱ_k m(x).
 
     Parameters
     ----------
-    task : a task with a Gaussian or one-point posterior (addition, inverse, linear_gaussian).
-    landscapes : K.
+    task : Task
+        A task with a Gaussian or one-point posterior (addition, inverse, linear_gaussian).
+    landscapes : int
+        K.
 
     Raises
     ------
     InputError
         If the task's posterior is not known in closed form.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ired_interp.tasks import Addition
+    >>> task = Addition(2)
+    >>> x, y = task.sample(3, torch.Generator().manual_seed(0))
+    >>> energy = ExactEnergy(task)
+    >>> energy(x, energy.schedule.signal[4] * y, 4)  # the answer is the minimum
+    tensor([0., 0., 0.])
     """
+
+    name = "exact"
 
     def __init__(self, task: Task, landscapes: int = 10) -> None:
         super().__init__(task.condition_dim, task.solution_dim, landscapes)
         if task.posterior(task.sample(1, stream("cpu", 0)).x) is None:
             raise InputError(
-                f"the posterior of task {task.name} is not known in closed form; ExactEnergy takes addition, inverse or "
-                "linear_gaussian."
+                f"the posterior of task {task.name} is not known in closed form; ExactEnergy takes "
+                "addition, inverse or linear_gaussian."
             )
         self.task = task
         self.schedule = Schedule(landscapes)
 
     def condition(self, x: Tensor, k: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Minimum (B, d_y), directions (d_y, d_y) and curvature along them (B, d_y)."""
         posterior = self.task.posterior(x)
         assert posterior is not None
-        signal, noise = self.schedule.signal[k, None], self.schedule.noise[k, None]
-        curvature = noise / (signal.square() * posterior.variances + noise.square())
-        return signal * posterior.mean, posterior.basis, curvature
+        curvature = posterior.curvature(self.schedule).to(x.dtype)
+        return self.schedule.signal[k, None] * posterior.mean, posterior.basis, curvature[k]
 
     def evaluate(self, context: tuple[Tensor, Tensor, Tensor], y: Tensor) -> Tensor:
+        """Half the curvature-weighted squared distance from the minimum (B,)."""
         minimum, basis, curvature = context
         return (((y - minimum) @ basis).square() * curvature).sum(1) / 2

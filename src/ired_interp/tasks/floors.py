@@ -1,4 +1,4 @@
-"""Answers that need no learning, to read an error against."""
+"""Solutions that need no learning, to read an error against."""
 
 import torch
 from torch import Tensor
@@ -9,10 +9,25 @@ from ired_interp.tasks.base import Task, Variant
 _MEAN_PROBLEMS = 20_000
 
 
-def constant_answers(
+def constant_solutions(
     task: Task, device: torch.device, train: Variant, variant: Variant
 ) -> dict[str, Tensor]:
-    """Best constant answers (d_y,): the mean answer of the test distribution, and of the training distribution where it is another."""
+    """Find the best constant solutions: mean answers of the test and the training distribution.
+
+    Parameters
+    ----------
+    task : Task
+        Where answers come from.
+    device : torch.device
+        Where to draw them.
+    train, variant : str
+        Variants trained and tested on.
+
+    Returns
+    -------
+    dict of str to Tensor (d_y,)
+        By name; one where the distributions are the same.
+    """
     names: dict[Variant, str] = {variant: "best constant"}
     names.setdefault(train, "best constant of the training data")
     return {

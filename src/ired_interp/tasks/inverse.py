@@ -14,9 +14,16 @@ class Inverse(MatrixTask):
 
     Parameters
     ----------
-    n : S is n × n.
-    condition_number : κ; if given, the shift of 2AAᵀ is chosen per problem so that λ_max/λ_min = κ, and S is scaled to λ_min = 0.5
-        (harder: 0.1), the smallest eigenvalue that the usual shift allows.
+    n : int
+        S is n × n.
+    condition_number : float, optional
+        κ; if given, the shift of 2AAᵀ is chosen per problem so that λ_max/λ_min = κ, and S is
+        scaled to λ_min = 0.5 (harder: 0.1), the smallest eigenvalue that the usual shift allows.
+
+    Raises
+    ------
+    InputError
+        If κ is not above 1, or S has a single entry.
     """
 
     name = "inverse"
@@ -29,11 +36,19 @@ class Inverse(MatrixTask):
             )
         if condition_number is not None and n < 2:
             raise InputError(
-                "task inverse got a condition_number for 1 × 1 matrices, whose condition number is 1; raise n."
+                "task inverse got a condition_number for 1 × 1 matrices, whose condition number "
+                "is 1; "
+                "raise n."
             )
         self.condition_number = condition_number
 
+    @property
+    def exact_rank(self) -> int:
+        """Full: inverses are invertible."""
+        return self.n
+
     def sample(self, count: int, generator: torch.Generator, variant: Variant = "same") -> Problems:
+        """Draw problems; see `Task.sample`."""
         device = generator.device
         a = 2 * torch.rand(count, self.n, self.n, generator=generator, device=device) - 1
         gram = 2 * a @ a.mT
@@ -43,21 +58,22 @@ class Inverse(MatrixTask):
         else:
             eigenvalues = torch.linalg.eigvalsh(gram.double())
             smallest, largest = eigenvalues[:, 0], eigenvalues[:, -1]
-            floor = (largest - smallest) / (
-                self.condition_number - 1
-            )  # λ_min of the shifted matrix
+            # λ_min of the shifted matrix
+            floor = (largest - smallest) / (self.condition_number - 1)
             shifted = gram.double() + (floor - smallest)[:, None, None] * identity
             s = (shifted * (_SHIFT[variant] / floor)[:, None, None]).float()
         return Problems(s.flatten(1), self._answer(s))
 
     def value_range(self, variant: Variant) -> float:
+        """Return the largest eigenvalue that an inverse can have."""
         return 1 / _SHIFT[variant]
 
     def posterior(self, x: Tensor) -> Posterior:
-        return point(self._answer(x.unflatten(1, (self.n, self.n))))
+        """Return the inverse itself."""
+        return point(self._answer(x.reshape(-1, self.n, self.n)))
 
     @staticmethod
     def _answer(s: Tensor) -> Tensor:
-        return torch.linalg.inv_ex(s).inverse.flatten(
-            1
-        )  # positive definite by construction, so nothing waits for a check
+        # Positive definite by construction, so nothing waits for a check.
+        inverse: Tensor = torch.linalg.inv_ex(s).inverse
+        return inverse.flatten(1)

@@ -15,9 +15,17 @@ class LinearGaussian(Task):
 
     Parameters
     ----------
-    n : d_x = d_y.
-    variance_min, variance_max : ends of S's eigenvalues, spaced geometrically.
-    seed : of M and of S's eigenvectors.
+    n : int
+        d_x = d_y.
+    variance_min, variance_max : float
+        Ends of S's eigenvalues, spaced geometrically.
+    seed : int
+        Of M and of S's eigenvectors.
+
+    Raises
+    ------
+    InputError
+        If n or the variances cannot be.
     """
 
     name = "linear_gaussian"
@@ -27,9 +35,11 @@ class LinearGaussian(Task):
     ) -> None:
         if n < 1:
             raise InputError(f"task linear_gaussian got n={n}; it must be at least 1.")
-        if not 0 < variance_min <= variance_max:
+        if not 0 < variance_min <= variance_max < math.inf:
             raise InputError(
-                f"task linear_gaussian got variances from {variance_min} to {variance_max}; expected 0 < min <= max."
+                f"task linear_gaussian got variances from {variance_min} to {variance_max}; "
+                "expected "
+                "0 < min <= max."
             )
         self.variance_max = variance_max
         self.condition_dim = self.solution_dim = n
@@ -44,6 +54,7 @@ class LinearGaussian(Task):
         )
 
     def sample(self, count: int, generator: torch.Generator, variant: Variant = "same") -> Problems:
+        """Draw problems; see `Task.sample`."""
         size = (2, count, self.solution_dim)
         x, z = torch.randn(size, generator=generator, device=generator.device)
         x = x if variant == "same" else 2.5 * x
@@ -51,12 +62,14 @@ class LinearGaussian(Task):
         return Problems(x, mean + (z * variances.sqrt()) @ basis.mT)
 
     def value_range(self, variant: Variant) -> float:
+        """Return six standard deviations of the widest entry."""
         largest = float(torch.linalg.vector_norm(self._map, dim=1).max()) * (
             1.0 if variant == "same" else 2.5
         )
         return 6 * math.sqrt(largest**2 + self.variance_max)
 
     def posterior(self, x: Tensor) -> Posterior:
+        """Return N(M x, S)."""
         parts = (self._map, self._basis, self._variances)
         matrix, basis, variances = (part.to(x.device, x.dtype) for part in parts)
         return Posterior(x @ matrix.mT, basis, variances)

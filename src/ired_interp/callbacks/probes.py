@@ -1,0 +1,16 @@
+"""The built-in probes during training, each under a name of its own."""
+
+from ired_interp import probes
+from ired_interp.callbacks.bound import BoundProbeCallback
+
+
+class HessianSpectrum(BoundProbeCallback, of=probes.HessianSpectrumY):
+    """`probes.HessianSpectrumY` at chosen steps."""
+
+
+class HessianSpectrumTheta(BoundProbeCallback, of=probes.HessianSpectrumTheta):
+    """`probes.HessianSpectrumTheta` at chosen steps."""
+
+
+class InferenceTrajectory(BoundProbeCallback, of=probes.InferenceTrajectory, every_n_steps=2000):
+    """`probes.InferenceTrajectory` at chosen steps."""

@@ -1,0 +1,173 @@
+"""What `ired probe` measures, and of what; its rehearsal measures the same."""
+
+import argparse
+from dataclasses import replace
+from typing import Any
+
+from ired_interp.callbacks.configured import configured_measurements
+from ired_interp.checkpoint import Checkpoint
+from ired_interp.config import build, build_data
+from ired_interp.errors import InputError
+from ired_interp.files import read_yaml
+from ired_interp.measure import Measurement
+from ired_interp.module import IREDModule, SolverModule
+from ired_interp.probes import HessianSpectrumY, Probe, Snapshot, SubspaceDrift
+from ired_interp.tasks.base import Problems
+from ired_interp.tasks.data import TaskData
+from ired_interp.terminal import log
+
+
+def restore(
+    checkpoint: Checkpoint | None, options: argparse.Namespace
+) -> tuple[IREDModule, TaskData]:
+    """Build the model and the data: those of the checkpoint, or of --config without one.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint, optional
+        What to restore.
+    options : argparse.Namespace
+        Of the command.
+
+    Returns
+    -------
+    IREDModule and TaskData
+        The model with its averaged weights, and the data.
+
+    Raises
+    ------
+    InputError
+        If there is no such model, or checkpoint, model and data do not fit each other.
+    """
+    given = _merged(options.config)
+    if checkpoint is None:
+        module, data = build(given)
+        if any(p.requires_grad for p in module.parameters()):
+            raise InputError(
+                "this model has weights to be trained, but no --ckpt says which; name a "
+                "checkpoint or a run."
+            )
+    else:
+        module, own = checkpoint.build()
+        if own is None and "data" not in given:
+            raise InputError(
+                f"{checkpoint.path} is a published checkpoint and names no data; add --config "
+                "with its task."
+            )
+        chosen = build_data(given) if "data" in given else own
+        assert chosen is not None
+        data = chosen
+        _check_fit(checkpoint, module, own, data)
+        checkpoint.load_into(module, "average")
+    if not isinstance(module, IREDModule):
+        raise InputError(
+            f"{type(module).__name__} has no energy to probe; give a checkpoint of an IREDModule."
+        )
+    return module, data
+
+
+def _check_fit(
+    checkpoint: Checkpoint, module: SolverModule, own: TaskData | None, data: TaskData
+) -> None:
+    task = data.task
+    if own is not None and own.task.name != task.name:
+        raise InputError(
+            f"{checkpoint.path} was trained on {own.task.name}, but --config says {task.name}; "
+            "leave it out."
+        )
+    dims = (module.condition_dim, module.solution_dim)
+    if dims != (task.condition_dim, task.solution_dim):
+        raise InputError(
+            f"{checkpoint.path} takes problems of {dims[0]} and answers of {dims[1]} entries, but "
+            "the task of --config has "
+            f"{task.condition_dim} and {task.solution_dim}; give the configuration it was trained "
+            "with."
+        )
+
+
+def _merged(files: list[str]) -> dict[str, Any]:
+    return {key: value for file in files for key, value in read_yaml(file).items()}
+
+
+def snapshot(
+    checkpoint: Checkpoint | None, module: IREDModule, data: TaskData, measurement: Measurement
+) -> Snapshot:
+    """Take what a measurement looks at: its problems, and the module with its weights.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint, optional
+        Where weights come from; without it the module stays as it is.
+    module : IREDModule
+        The model, on the device to measure on.
+    data : TaskData
+        Where problems come from.
+    measurement : Measurement
+        Which of them.
+
+    Returns
+    -------
+    Snapshot
+        Of the module itself, not of a copy.
+
+    Raises
+    ------
+    InputError
+        If the checkpoint does not fit the module.
+    """
+    if checkpoint is not None:
+        checkpoint.load_into(module, measurement.weights)
+    x, y, *_ = data.evaluation_batch(
+        "probe", measurement.variant, 0, measurement.problems, module.device
+    )
+    digest, step = (checkpoint.digest, checkpoint.step) if checkpoint else (None, 0)
+    return Snapshot(module.eval(), Problems(x, y), data.task, step, measurement.weights, digest)
+
+
+def chosen_measurements(
+    checkpoint: Checkpoint | None, options: argparse.Namespace
+) -> list[Measurement]:
+    """Choose what the options name, else what the run's own callbacks measured, else one default.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint, optional
+        What is measured.
+    options : argparse.Namespace
+        Of the command; weights, problems and variant that are given hold for every measurement.
+
+    Returns
+    -------
+    list of Measurement
+        At least one.
+
+    Raises
+    ------
+    InputError
+        If a class cannot be imported, a name is unknown or a setting is refused.
+    """
+    given = {
+        name: value
+        for name in ("weights", "problems", "variant")
+        if (value := getattr(options, name)) is not None
+    }
+    named = [m for file in options.config for m in configured_measurements(read_yaml(file))]
+    config = (checkpoint.config if checkpoint else None) or {}
+    if options.probes:
+        if any(name not in Probe.registry for name in options.probes):
+            configured_measurements(config)  # whose modules make their probes known
+        several = len(options.ckpt) > 1
+        return [Measurement(_default(name, several), **given) for name in options.probes]
+    chosen = named or configured_measurements(config)
+    if not chosen:
+        log(
+            "no probe is named, and no callback measured in training: measuring the default, "
+            f"{HessianSpectrumY.name}"
+        )
+        chosen = [Measurement(HessianSpectrumY())]
+    return [replace(measurement, **given) for measurement in chosen]
+
+
+def _default(name: str, several: bool) -> Probe:
+    kind = Probe.named(name)
+    return SubspaceDrift(axis="training") if kind is SubspaceDrift and several else kind()

@@ -1,0 +1,187 @@
+"""Statistics of the energy's gradient in y: size, direction and effective rank per landscape."""
+
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from rich.table import Table
+
+from ired_interp.errors import InputError, RunError
+from ired_interp.module import IREDModule
+from ired_interp.probes.base import Point, Probe, Snapshot, chosen_landscapes, measuring_point
+from ired_interp.probes.gradient_variables import QUANTILES, norm_variables
+from ired_interp.probes.gram_statistics import effective_ranks, isotropic_participation
+from ired_interp.probes.settings import (
+    Landscapes,
+    check_choice,
+    check_landscapes,
+    few_landscapes,
+)
+from ired_interp.terminal import render, track
+
+_LEAST = 3  # gradients whose spread means anything
+_SHOWN = (
+    "norm_mean",
+    "norm_ratio",
+    "theory_ratio",
+    "alignment",
+    "cosine",
+    "participation",
+    "entropy_rank",
+)
+
+
+class GradientStatisticsY(Probe):
+    """Size, direction and effective rank of g = ∇_y E over problems, per landscape.
+
+    Parameters
+    ----------
+    landscapes : "all" or list of int
+        Which k.
+    point : str
+        Where g is taken: the "noised" true answer, the scaled true "answer", the "solution" that
+        inference finds, or the end of each landscape of its "trajectory".
+    seed : int
+        Of the noise of the measuring point.
+
+    Raises
+    ------
+    InputError
+        If a setting is none of those.
+    """
+
+    name = "gradient_statistics_y"
+    aliases = ("gradient_statistics",)
+
+    def __init__(
+        self, landscapes: Landscapes = "all", point: Point = "noised", seed: int = 0
+    ) -> None:
+        check_landscapes(self.name, landscapes)
+        check_choice(self.name, "point", point, Point)
+        self.landscapes, self.point, self.seed = landscapes, point, seed
+
+    def check(self, module: IREDModule) -> None:
+        """Refuse landscapes that the model has not; see `Probe.check`."""
+        chosen_landscapes(module, self.landscapes)
+
+    @property
+    def least_problems(self) -> int:
+        """One for each of three gradients."""
+        return _LEAST
+
+    def small(self) -> "GradientStatisticsY":
+        """At most two landscapes; see `Probe.small`."""
+        return self.with_settings(landscapes=few_landscapes(self.landscapes))
+
+    def __call__(self, snapshot: Snapshot) -> xr.Dataset:
+        """Measure.
+
+        Parameters
+        ----------
+        snapshot : Snapshot
+            Model and problems, at least 3.
+
+        Returns
+        -------
+        xarray.Dataset
+            As follows, with d = d_y and ε = (y − √ᾱ_k y*)/σ_k; `…_error` is a standard error.
+
+            =========================== ==================== =====================================
+            variable                    dims                 meaning
+            =========================== ==================== =====================================
+            `norm`                      landscape, problem   ‖g‖, in energy/y
+            `norm_mean`, `norm_sd`,     landscape            of it over problems
+            `norm_quantiles`            (quantile)
+            `norm_ratio`, `…_error`     landscape            mean ‖g‖²/d
+            `alignment`, `…_error`      landscape            mean ⟨g, ε⟩/d
+            `cosine`, `…_error`         landscape            mean cos(g, ε)
+            `eigenvalues`               landscape, rank      of the covariance of g, in (energy/y)²
+            `participation`             landscape            (Σλ)²/Σλ² of them
+            `entropy_rank`              landscape            exp(−Σ p ln p), p = λ/Σλ
+            `participation_isotropic`                        what isotropic noise would show with
+                                                             as many gradients
+            `theory_ratio`              landscape            of both ratios, for a perfect model
+            `theory_eigenvalues`        landscape,           of a perfect model, where the
+                                        theory_rank          posterior is known
+            =========================== ==================== =====================================
+
+        Raises
+        ------
+        InputError
+            If there are fewer than 3 problems, or the model has not all landscapes.
+        RunError
+            If a gradient is not finite.
+        """
+        count, d = snapshot.batch.y.shape
+        if count < _LEAST:
+            raise InputError(
+                f"{self.name} has {count} gradients to compare; give at least {_LEAST} problems."
+            )
+        landscapes = chosen_landscapes(snapshot.module, self.landscapes)
+        every = [self._energy_gradient(snapshot, k) for k in track(landscapes, "gradients in y")]
+        found = {name: np.stack([values[name] for values in every]) for name in every[0]}
+        dims = ("landscape", "problem")
+        variables: dict[str, Any] = norm_variables(found["norm"], dims, "energy / y")
+        unit = {"units": "1"}
+        for name in ("norm_ratio", "alignment", "cosine"):
+            error = found[name].std(1, ddof=1) / np.sqrt(count)
+            variables[name] = ("landscape", found[name].mean(1), unit)
+            variables[f"{name}_error"] = ("landscape", error, unit)
+        eigenvalues = found["eigenvalues"]
+        variables["eigenvalues"] = (("landscape", "rank"), eigenvalues, {"units": "(energy / y)²"})
+        variables |= {name: ("landscape", v) for name, v in effective_ranks(eigenvalues).items()}
+        variables["participation_isotropic"] = isotropic_participation(count, d)
+        theory = self._theory(snapshot, landscapes)
+        if theory is not None:
+            variables["theory_ratio"] = ("landscape", theory.mean(1))
+            variables["theory_eigenvalues"] = (("landscape", "theory_rank"), theory)
+        return xr.Dataset(variables, {"landscape": landscapes, "quantile": list(QUANTILES)})
+
+    @torch.no_grad()
+    def _energy_gradient(self, snapshot: Snapshot, k: int) -> dict[str, np.ndarray]:
+        module, (x, answer) = snapshot.module, snapshot.batch
+        y = measuring_point(snapshot, k, self.point, self.seed)
+        g = module.energy.gradient(x, y, k).double()
+        if not g.isfinite().all():
+            raise RunError(
+                f"the energy gradient of landscape {k} is not finite; the weights or the point "
+                "have "
+                "diverged."
+            )
+        signal, noise = module.schedule.signal[k], module.schedule.noise[k]
+        eps = (y.double() - (signal * answer).double()) / noise.double()
+        inner, size, d = (g * eps).sum(1), g.norm(dim=1), g.shape[1]
+        spread = torch.linalg.svdvals(g - g.mean(0)).square() / (len(g) - 1)
+        values = {
+            "norm": size,
+            "norm_ratio": size.square() / d,
+            "alignment": inner / d,
+            "cosine": inner / (size * eps.norm(dim=1)),
+            "eigenvalues": spread[: min(len(g) - 1, d)],
+        }
+        return {name: value.cpu().numpy() for name, value in values.items()}
+
+    def _theory(self, snapshot: Snapshot, landscapes: list[int]) -> np.ndarray | None:
+        """Eigenvalues of a perfect model's covariance of g; their mean is E‖g‖²/d = E⟨g, ε⟩/d."""
+        curvature = snapshot.exact_curvature() if self.point == "noised" else None
+        if curvature is None:
+            return None
+        covariance = snapshot.module.schedule.noise.double()[:, None] * curvature
+        return covariance[landscapes].sort(dim=1, descending=True).values.cpu().numpy()
+
+    def summary(self, result: xr.Dataset) -> str:
+        """One row a landscape; see `Probe.summary`."""
+        title = f"Gradients in y, {result.sizes['problem']} of them per landscape"
+        return summary_table(title, result, _SHOWN)
+
+
+def summary_table(title: str, result: xr.Dataset, names: tuple[str, ...]) -> str:
+    """Those of the named variables that a result over landscapes has, one row a landscape."""
+    columns = [name for name in names if name in result]
+    table = Table(title=title)
+    for heading in ("k", *columns):
+        table.add_column(heading.replace("_", " "), justify="right")
+    for i, k in enumerate(result["landscape"].values):
+        table.add_row(str(k), *(f"{float(result[name][i]):.4g}" for name in columns))
+    return render(table)

@@ -1,0 +1,265 @@
+"""The spectrum of the Hessian of a training objective in the weights θ."""
+
+from typing import Literal
+
+import torch
+import xarray as xr
+from rich.table import Table
+
+from ired_interp.errors import InputError, RunError
+from ired_interp.module import IREDModule
+from ired_interp.probes.base import Probe, Snapshot, chosen_landscapes
+from ired_interp.probes.settings import (
+    Landscapes,
+    check_choice,
+    check_landscapes,
+    check_setting,
+    few_landscapes,
+)
+from ired_interp.probes.theta_spectrum import (
+    MIXED,
+    ThetaObjective,
+    measure_operator,
+    theta_operator,
+    weight_count,
+)
+from ired_interp.spectra import plan_lanczos
+from ired_interp.terminal import render, track
+
+Which = Literal["LA", "SA", "BE", "LM"]
+Backend = Literal["lanczos", "pyhessian"]
+_HEADINGS = {
+    "lambda_min": "λ_min",
+    "lambda_max": "λ_max",
+    "found": "converged",
+    "residual": "worst residual/|λ|",
+    "in_gradient": "share of gradient",
+    "negative_share": "negative",
+    "effective_rank": "eff. rank",
+    "trace": "trace",
+    "trace_low": "95 % from",
+    "trace_high": "to",
+}
+_FORMATS = {
+    "found": ".1%",
+    "in_gradient": ".1%",
+    "negative_share": ".1%",
+    "effective_rank": ".1f",
+    "residual": ".3g",
+    "trace": ".3g",
+    "trace_low": ".3g",
+    "trace_high": ".3g",
+}
+
+
+class HessianSpectrumTheta(Probe):
+    """Outer eigenvalues, density and trace of the Hessian of an objective in θ.
+
+    The objective is a mean over the problems. Eigenvalues come with residuals from Lanczos, the
+    density from stochastic Lanczos quadrature, the trace from Hutch++.
+
+    Parameters
+    ----------
+    landscapes : "all", list of int, or "mixed"
+        Which k, each for itself; "mixed" draws a landscape per problem as training does.
+    objective : str
+        The training "loss", its "score" term, or the mean "energy".
+    eigenpairs : int
+        How many.
+    which : str
+        From which end: "LA" the largest, "SA" the smallest, "BE" half from either end, "LM" the
+        largest in magnitude.
+    tol : float
+        Relative residual wanted.
+    density_probes : int
+        Random vectors of the density, at least 2; 0 leaves it out.
+    density_steps : int
+        Lanczos steps from each of them.
+    trace_matvecs : int
+        Hessian products spent on the trace, at least 8; 0 leaves it out.
+    backend : str
+        "lanczos", or "pyhessian" for that library's eigenvalues, which are always those of largest
+        magnitude (`which: LM`).
+    dtype : str
+        Arithmetic of the Hessian, "float32" or "float64".
+    memory_gib : float
+        Working memory in GiB, half of it for the graphs, half for the Lanczos basis; the batch is
+        cut and Lanczos restarted to fit.
+    seed : int
+        Of the noise of the objective and of random vectors.
+
+    Raises
+    ------
+    InputError
+        If a setting is none of those, or has no effect.
+    """
+
+    name = "hessian_spectrum_theta"
+    parallel = True
+
+    def __init__(
+        self,
+        landscapes: Literal["mixed"] | Landscapes = "all",
+        objective: ThetaObjective = "score",
+        eigenpairs: int = 10,
+        which: Which = "BE",
+        tol: float = 1e-3,
+        density_probes: int = 4,
+        density_steps: int = 40,
+        trace_matvecs: int = 30,
+        backend: Backend = "lanczos",
+        dtype: Literal["float32", "float64"] = "float32",
+        memory_gib: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        if landscapes != "mixed":
+            check_landscapes(self.name, landscapes)
+        for setting, value, known in (
+            ("objective", objective, ThetaObjective),
+            ("which", which, Which),
+            ("backend", backend, Backend),
+            ("dtype", dtype, Literal["float32", "float64"]),
+        ):
+            check_choice(self.name, setting, value, known)
+        finest = 10 * torch.finfo(getattr(torch, dtype)).eps
+        for setting, number, fits, expected in (
+            ("eigenpairs", eigenpairs, eigenpairs >= 1, "expected at least 1"),
+            ("tol", tol, finest <= tol < 1, f"{dtype} allows {finest:.1g} to 1"),
+            (
+                "density_probes",
+                density_probes,
+                density_probes == 0 or density_probes >= 2,
+                "expected 0, or at least 2 for an error band",
+            ),
+            ("density_steps", density_steps, density_steps >= 1, "expected at least 1"),
+            (
+                "trace_matvecs",
+                trace_matvecs,
+                trace_matvecs == 0 or trace_matvecs >= 8,
+                "expected 0, or at least 8 products",
+            ),
+            ("memory_gib", memory_gib, memory_gib > 0, "expected a positive number"),
+        ):
+            check_setting(self.name, setting, number, fits, expected)
+        if backend == "pyhessian" and which != "LM":
+            raise InputError(
+                f"{self.name} has which={which}, but backend 'pyhessian' finds the eigenvalues of "
+                "largest "
+                "magnitude; set which to LM."
+            )
+        self.landscapes, self.objective = landscapes, objective
+        self.eigenpairs, self.which, self.tol = eigenpairs, which, tol
+        self.density_probes, self.density_steps = density_probes, density_steps
+        self.trace_matvecs, self.backend, self.dtype = trace_matvecs, backend, dtype
+        self.memory_gib, self.seed = memory_gib, seed
+
+    def check(self, module: IREDModule) -> None:
+        """Refuse a model without weights, with too few of them, or with too many for the memory.
+
+        Parameters
+        ----------
+        module : IREDModule
+            The model.
+
+        Raises
+        ------
+        InputError
+            If the settings do not fit it.
+        """
+        self._chosen(module)
+        weights = weight_count(module.energy)
+        if self.eigenpairs > weights:
+            raise InputError(
+                f"{self.name} has eigenpairs={self.eigenpairs}, but the model has {weights} "
+                "weights; "
+                "lower eigenpairs."
+            )
+        if self.backend == "lanczos":
+            dtype, device = getattr(torch, self.dtype), torch.device("cpu")
+            plan_lanczos(weights, dtype, device, self.eigenpairs, int(self._half_memory))
+
+    def small(self) -> "HessianSpectrumTheta":
+        """At most two landscapes and eigenpairs, the least density and trace; see `Probe.small`."""
+        return self.with_settings(
+            landscapes="mixed" if self.landscapes == "mixed" else few_landscapes(self.landscapes),
+            eigenpairs=min(self.eigenpairs, 2),
+            tol=max(self.tol, 0.3),
+            density_probes=min(self.density_probes, 2),
+            density_steps=min(self.density_steps, 5),
+            trace_matvecs=min(self.trace_matvecs, 8),
+        )
+
+    def __call__(self, snapshot: Snapshot) -> xr.Dataset:
+        """Measure.
+
+        Parameters
+        ----------
+        snapshot : Snapshot
+            Model and problems.
+
+        Returns
+        -------
+        xarray.Dataset
+            Over landscape (−1 for "mixed") and rank or bin what `measure_operator` names.
+
+        Raises
+        ------
+        InputError
+            If the model does not fit (see `check`), or several processes are to run PyHessian.
+        RunError
+            If a value is not finite.
+        """
+        if self.backend == "pyhessian" and snapshot.ranks.count > 1:
+            raise InputError(
+                f"{self.name} with backend 'pyhessian' runs in one process, but there are "
+                f"{snapshot.ranks.count} tasks; start one, or choose backend 'lanczos'."
+            )
+        landscapes, parts = self._chosen(snapshot.module), []
+        dtype = getattr(torch, self.dtype)
+        for k in track(landscapes, f"Hessian spectrum in θ, {self.objective}"):
+            operator = theta_operator(
+                snapshot, self.objective, k, dtype, self._half_memory, self.seed
+            )
+            if not operator.gradient().isfinite().all():
+                raise RunError(
+                    f"the gradient in θ of landscape {k} is not finite; the weights have diverged."
+                )
+            scratch = snapshot.scratch / f"landscape{k}" if snapshot.scratch else None
+            parts.append(measure_operator(operator, self, self._half_memory, scratch))
+        result = xr.concat(
+            parts,
+            "landscape",
+            coords="minimal",
+            compat="override",
+            join="override",
+            data_vars="all",
+        )
+        return result.assign_coords(landscape=landscapes).assign_attrs(objective=self.objective)
+
+    def _chosen(self, module: IREDModule) -> list[int]:
+        if self.landscapes == "mixed":
+            return [MIXED]
+        return chosen_landscapes(module, self.landscapes)
+
+    @property
+    def _half_memory(self) -> float:
+        return self.memory_gib * 2**29  # bytes
+
+    def summary(self, result: xr.Dataset) -> str:
+        """One row a landscape; see `Probe.summary`."""
+        title = f"Hessian of the {self.objective} in θ, {int(result['parameters'][0])} parameters"
+        result = result.assign(
+            lambda_min=result["eigenvalues"].min("rank"),
+            lambda_max=result["eigenvalues"].max("rank"),
+            residual=(result["residuals"] / abs(result["eigenvalues"])).max("rank"),
+            found=result["converged"].mean("rank"),
+            in_gradient=result["gradient_share"].sum("rank"),
+        )
+        columns = {name: heading for name, heading in _HEADINGS.items() if name in result}
+        table = Table(title=title)
+        for heading in ("k", *columns.values()):
+            table.add_column(heading, justify="right")
+        for i, k in enumerate(result["landscape"].values):
+            cells = (f"{float(result[name][i]):{_FORMATS.get(name, '.3f')}}" for name in columns)
+            table.add_row("mixed" if k == MIXED else str(k), *cells)
+        return render(table)

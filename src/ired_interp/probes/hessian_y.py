@@ -1,0 +1,218 @@
+"""The spectrum of the Hessian of the energy in y: the shape of each landscape."""
+
+from copy import deepcopy
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import xarray as xr
+from rich.table import Table
+
+from ired_interp.energy import Energy
+from ired_interp.errors import RunError
+from ired_interp.module import IREDModule
+from ired_interp.probes.base import Point, Probe, Snapshot, chosen_landscapes, measuring_point
+from ired_interp.probes.settings import (
+    Landscapes,
+    check_choice,
+    check_landscapes,
+    check_setting,
+    few_landscapes,
+)
+from ired_interp.spectra import effective_rank
+from ired_interp.terminal import render, track
+
+_HEADINGS = {
+    "lambda_min": "λ_min",
+    "lambda_median": "median",
+    "lambda_max": "λ_max",
+    "negative_share": "negative",
+    "effective_rank": "eff. rank",
+    "condition_number": "condition",
+    "theory_median": "theory",
+    "deviation": "deviation",
+}
+_FORMATS = {
+    "negative_share": ".1%",
+    "deviation": ".1%",
+    "effective_rank": ".1f",
+    "condition_number": ".3g",
+}
+_UNITS = {"units": "energy / y²"}
+
+
+class HessianSpectrumY(Probe):
+    """All eigenvalues of ∇²_y E(x, y, k) per problem and landscape, exactly.
+
+    Beside them stands the spectrum of a perfectly trained model, σ_k(ᾱ_k S + σ_k² I)⁻¹ for a
+    posterior of covariance S, so 1/σ_k where x fixes y; for tasks without a known posterior it is
+    left out.
+
+    Parameters
+    ----------
+    landscapes : "all" or list of int
+        Which k.
+    point : str
+        Where to measure: the "noised" true answer, the scaled true "answer", the "solution" that
+        inference finds, or the end of each landscape of its "trajectory".
+    dtype : str
+        Arithmetic of the Hessian, "float32" or "float64"; eigenvalues are always found in float64.
+    memory_gib : float
+        Working memory in GiB; the batch is cut to fit.
+    seed : int
+        Of the noise of the measuring point.
+
+    Raises
+    ------
+    InputError
+        If a setting is none of those.
+
+    Examples
+    --------
+    >>> from ired_interp.energy import MLPEnergy
+    >>> from ired_interp.tasks import Inverse
+    >>> task = Inverse(2)
+    >>> problems = task.sample(3, torch.Generator().manual_seed(0))
+    >>> module = IREDModule(MLPEnergy(4, 4, width=8))
+    >>> result = HessianSpectrumY(landscapes=[0, 9])(Snapshot(module, problems, task))
+    >>> result["eigenvalues"].dims, result["eigenvalues"].shape
+    (('landscape', 'problem', 'rank'), (2, 3, 4))
+    """
+
+    name = "hessian_spectrum_y"
+    aliases = ("hessian_spectrum",)
+    parallel = True
+
+    def __init__(
+        self,
+        landscapes: Landscapes = "all",
+        point: Point = "noised",
+        dtype: Literal["float32", "float64"] = "float32",
+        memory_gib: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        check_landscapes(self.name, landscapes)
+        check_choice(self.name, "point", point, Point)
+        check_choice(self.name, "dtype", dtype, Literal["float32", "float64"])
+        check_setting(
+            self.name, "memory_gib", memory_gib, memory_gib > 0, "expected a positive number"
+        )
+        self.landscapes, self.point, self.dtype = landscapes, point, dtype
+        self.memory_gib, self.seed = memory_gib, seed
+
+    def check(self, module: IREDModule) -> None:
+        """Refuse landscapes that the model has not; see `Probe.check`."""
+        chosen_landscapes(module, self.landscapes)
+
+    def small(self) -> "HessianSpectrumY":
+        """At most two landscapes; see `Probe.small`."""
+        return self.with_settings(landscapes=few_landscapes(self.landscapes))
+
+    def __call__(self, snapshot: Snapshot) -> xr.Dataset:
+        """Measure.
+
+        Parameters
+        ----------
+        snapshot : Snapshot
+            Model and problems.
+
+        Returns
+        -------
+        xarray.Dataset
+            As follows; d = d_y eigenvalues in ascending order.
+
+            ==================== ========================== ========================================
+            variable             dims                       meaning
+            ==================== ========================== ========================================
+            `eigenvalues`        landscape, problem, rank   λ, in energy/y²
+            `lambda_min`         landscape                  smallest over problems and ranks
+            `lambda_median`      landscape                  median
+            `lambda_max`         landscape                  largest
+            `negative_share`     landscape                  share below 0
+            `effective_rank`     landscape                  (Σ|λ|)²/Σλ², mean over problems
+            `condition_number`   landscape                  max |λ|/min |λ|, median over problems
+            `theory`             landscape, rank            λ of a perfect model, where known
+            `theory_median`      landscape                  its median
+            `deviation`          landscape                  root mean square of λ/theory − 1
+            ==================== ========================== ========================================
+
+        Raises
+        ------
+        InputError
+            If the model has not all landscapes.
+        RunError
+            If a value is not finite.
+        """
+        landscapes = chosen_landscapes(snapshot.module, self.landscapes)
+        energy = deepcopy(snapshot.module.energy).to(getattr(torch, self.dtype))
+        energy.requires_grad_(False)
+        found = np.stack(
+            [
+                self._spectrum(energy, snapshot, k)
+                for k in track(landscapes, "Hessian spectrum in y")
+            ]
+        )
+        coordinates = {
+            "landscape": landscapes,
+            "problem": np.arange(found.shape[1]),
+            "rank": np.arange(found.shape[2]),
+        }
+        result = xr.Dataset({"eigenvalues": (("landscape", "problem", "rank"), found)}, coordinates)
+        result["eigenvalues"].attrs = {"long_name": "eigenvalues of the Hessian of E in y"} | _UNITS
+        result = result.assign(_derived(found))
+        curvature = snapshot.exact_curvature()
+        if curvature is not None:
+            theory = curvature[landscapes].sort(dim=1).values.cpu().numpy()
+            result = result.assign(_beside_theory(found, theory))
+        return result
+
+    def _spectrum(self, energy: Energy, snapshot: Snapshot, k: int) -> np.ndarray:
+        dtype = getattr(torch, self.dtype)
+        x = snapshot.batch.x.to(dtype)
+        y = measuring_point(snapshot, k, self.point, self.seed).to(dtype)
+        mine = snapshot.ranks.share(len(y))
+        matrices = y.new_zeros(0, y.shape[1], y.shape[1])
+        if mine.start < mine.stop:
+            matrices = energy.hessian(x[mine], y[mine], k, self.memory_gib * 2**30)
+        if not all(snapshot.ranks.all_gather_object(bool(matrices.isfinite().all()))):
+            raise RunError(
+                f"the Hessian in y of landscape {k} is not finite; the weights or the point have "
+                "diverged."
+            )
+        return snapshot.ranks.gather(torch.linalg.eigvalsh(matrices.double()).cpu().numpy())
+
+    def summary(self, result: xr.Dataset) -> str:
+        """One row a landscape; see `Probe.summary`."""
+        problems = result.sizes["problem"]
+        table = Table(title=f"Hessian of E in y at the {self.point} point, {problems} problems")
+        columns = {name: heading for name, heading in _HEADINGS.items() if name in result}
+        for heading in ("k", *columns.values()):
+            table.add_column(heading, justify="right")
+        for i, k in enumerate(result["landscape"].values):
+            cells = (f"{float(result[name][i]):{_FORMATS.get(name, '.3f')}}" for name in columns)
+            table.add_row(str(k), *cells)
+        return render(table)
+
+
+def _derived(found: np.ndarray) -> dict[str, Any]:
+    size = np.abs(found)
+    rank = effective_rank(torch.from_numpy(found)).numpy()
+    condition = size.max(2) / np.maximum(size.min(2), np.finfo(float).tiny)
+    return {
+        "lambda_min": ("landscape", found.min((1, 2))),
+        "lambda_median": ("landscape", np.median(found, (1, 2))),
+        "lambda_max": ("landscape", found.max((1, 2))),
+        "negative_share": ("landscape", (found < 0).mean((1, 2))),
+        "effective_rank": ("landscape", rank.mean(1)),
+        "condition_number": ("landscape", np.median(condition, 1)),
+    }
+
+
+def _beside_theory(found: np.ndarray, theory: np.ndarray) -> dict[str, Any]:
+    deviation = np.sqrt(((found / theory[:, None, :] - 1) ** 2).mean((1, 2)))
+    perfect = {"long_name": "spectrum of a perfectly trained model"} | _UNITS
+    return {
+        "theory": (("landscape", "rank"), theory, perfect),
+        "theory_median": ("landscape", np.median(theory, 1)),
+        "deviation": ("landscape", deviation, {"long_name": "root mean square of λ/theory − 1"}),
+    }

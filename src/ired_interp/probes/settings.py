@@ -1,0 +1,59 @@
+"""Checks of settings that need no model: each says what was found and what was expected."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+from ired_interp.errors import InputError
+
+Landscapes = Literal["all"] | list[int]
+
+
+def check_choice(probe: str, setting: str, value: str, known: Any) -> None:
+    """Refuse a value that is none of a Literal's.
+
+    Raises
+    ------
+    InputError
+        If it is not.
+    """
+    if value not in get_args(known):
+        raise InputError(
+            f"{probe} has no {setting} {value!r}; choose one of {', '.join(get_args(known))}."
+        )
+
+
+def check_setting(probe: str, setting: str, value: object, fits: bool, expected: str) -> None:
+    """Refuse a value that does not fit.
+
+    Raises
+    ------
+    InputError
+        If it does not.
+    """
+    if not fits:
+        raise InputError(f"{probe} has {setting}={value}; {expected}.")
+
+
+def check_landscapes(probe: str, landscapes: Literal["all"] | Sequence[int]) -> None:
+    """Refuse landscapes that no model can have.
+
+    Raises
+    ------
+    InputError
+        If they are neither "all" nor different indices from 0 on, at least one.
+    """
+    fits = landscapes == "all" or (
+        not isinstance(landscapes, str)
+        and len(landscapes) > 0
+        and all(isinstance(k, int) and k >= 0 for k in landscapes)
+        and len(set(landscapes)) == len(landscapes)
+    )
+    expected = "expected 'all' or a list of different indices from 0 on"
+    check_setting(probe, "landscapes", landscapes, fits, expected)
+
+
+def few_landscapes(landscapes: Landscapes) -> Landscapes:
+    """Landscapes enough to try a probe out: the first of all, or the ends of a list."""
+    if landscapes == "all":
+        return [0]
+    return sorted({min(landscapes), max(landscapes)})
