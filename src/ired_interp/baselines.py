@@ -9,7 +9,10 @@ from torch import Tensor, nn
 from ired_interp.diffusion import Schedule
 from ired_interp.diffusion.ancestral import ancestral_sample
 from ired_interp.energy import MLPEnergy
-from ired_interp.module import SolverModule
+from ired_interp.energy.matrix import MatrixNetwork, condition_features, matrix_size
+from ired_interp.energy.moments import Moments
+from ired_interp.errors import InputError
+from ired_interp.module import LRSchedule, SolverModule
 
 
 class DiffusionModule(SolverModule):
@@ -19,7 +22,7 @@ class DiffusionModule(SolverModule):
     ----------
     condition_dim, solution_dim : from the task.
     width, landscapes : of the network and the schedule.
-    lr, betas, lr_schedule, compile, seed : as in `SolverModule`.
+    lr, betas, lr_schedule, warmup_steps, compile, seed : as in `SolverModule`.
     """
 
     def __init__(
@@ -30,11 +33,14 @@ class DiffusionModule(SolverModule):
         landscapes: int = 10,
         lr: float = 1e-4,
         betas: tuple[float, float] = (0.9, 0.99),
-        lr_schedule: Literal["constant", "linear"] = "constant",
+        lr_schedule: LRSchedule = "constant",
+        warmup_steps: int = 0,
         compile: bool = False,
         seed: int = 0,
     ) -> None:
-        super().__init__(condition_dim, solution_dim, lr, betas, lr_schedule, compile, seed)
+        super().__init__(
+            condition_dim, solution_dim, lr, betas, lr_schedule, warmup_steps, compile, seed
+        )
         self.network = MLPEnergy(condition_dim, solution_dim, width, landscapes)
         self.schedule = Schedule(landscapes)
 
@@ -65,46 +71,89 @@ class DiffusionModule(SolverModule):
 
 
 class FeedForwardModule(SolverModule):
-    """One pass from problem to answer: a four-layer MLP trained on squared error.
+    """One pass from problem to answer, trained on squared error, in standard units.
 
     Parameters
     ----------
-    condition_dim, solution_dim : from the task.
-    width : hidden units of each layer.
-    lr, betas, lr_schedule, compile, seed : as in `SolverModule`.
+    condition_dim, solution_dim
+        From the task.
+    network : "mlp" or "matrix"
+        A four-layer MLP, or the network of `MatrixEnergy` without y and k.
+    width : int
+        Hidden units of each layer of the MLP.
+    channels, hidden, blocks : int
+        Sizes of the matrix network, as in `MatrixEnergy`.
+    linear : bool
+        Add a linear path from x to the answer.
+    homogeneity : float, optional
+        As in `Moments`.
+    lr, betas, lr_schedule, warmup_steps, compile, seed
+        As in `SolverModule`.
     """
 
     def __init__(
         self,
         condition_dim: int,
         solution_dim: int,
+        network: Literal["mlp", "matrix"] = "mlp",
         width: int = 512,
+        channels: int = 24,
+        hidden: int = 48,
+        blocks: int = 4,
+        linear: bool = False,
+        homogeneity: float | None = None,
         lr: float = 1e-4,
         betas: tuple[float, float] = (0.9, 0.99),
-        lr_schedule: Literal["constant", "linear"] = "constant",
+        lr_schedule: LRSchedule = "constant",
+        warmup_steps: int = 0,
         compile: bool = False,
         seed: int = 0,
     ) -> None:
-        super().__init__(condition_dim, solution_dim, lr, betas, lr_schedule, compile, seed)
-        self.network = nn.Sequential(
-            nn.Linear(condition_dim, width),
-            nn.SiLU(),
-            nn.Linear(width, width),
-            nn.SiLU(),
-            nn.Linear(width, width),
-            nn.SiLU(),
-            nn.Linear(width, solution_dim),
+        super().__init__(
+            condition_dim, solution_dim, lr, betas, lr_schedule, warmup_steps, compile, seed
         )
+        self.moments = Moments(condition_dim, solution_dim, homogeneity)
+        if network == "matrix":
+            self.n, matrices = matrix_size(condition_dim, solution_dim, "the feed-forward network")
+            self.network: nn.Module = MatrixNetwork(2 * matrices + 1, channels, hidden, blocks)
+        elif network == "mlp":
+            self.network = nn.Sequential(
+                nn.Linear(condition_dim, width),
+                nn.SiLU(),
+                nn.Linear(width, width),
+                nn.SiLU(),
+                nn.Linear(width, width),
+                nn.SiLU(),
+                nn.Linear(width, solution_dim),
+            )
+        else:
+            raise InputError(f"model.network is {network!r}; choose 'mlp' or 'matrix'.")
+        self.linear = nn.Linear(condition_dim, solution_dim, bias=False) if linear else None
+        if self.linear is not None:
+            nn.init.zeros_(self.linear.weight)
+
+    def adapt(self, x: Tensor, y: Tensor) -> None:
+        self.moments.adapt(x, y)
 
     def noise(self, count: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         return ()
 
     def loss(self, x: Tensor, y: Tensor, *noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        loss = F.mse_loss(self.network(x), y)
+        loss = F.mse_loss(self._answer(x), y)
         return loss, {"loss": loss.detach()}
 
     @torch.no_grad()
     def answer(
         self, x: Tensor, start: Tensor, steps: int, value_range: float, generator: torch.Generator
     ) -> Tensor:
-        return self.network(x)
+        return self._answer(x)
+
+    def _answer(self, x: Tensor) -> Tensor:
+        standard = self.moments.condition(x)
+        if isinstance(self.network, MatrixNetwork):
+            output = self.network(condition_features(x, standard, self.n), None)
+        else:
+            output = self.network(standard)
+        if self.linear is not None:
+            output = output + self.linear(standard)
+        return self.moments.solution(output, self.moments.scale(x))

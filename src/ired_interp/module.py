@@ -1,9 +1,10 @@
 """The LightningModules: what they train and how they answer. Nothing here knows of probes."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from lightning.pytorch import LightningModule
@@ -16,7 +17,15 @@ from ired_interp.energy.base import LandscapeIndex
 from ired_interp.errors import InputError
 from ired_interp.metrics import ProblemError
 from ired_interp.random import stream
-from ired_interp.tasks.data import Batch
+from ired_interp.tasks.data import Batch, TaskData
+
+LRSchedule = Literal["constant", "linear", "cosine"]
+_DECAYS: dict[LRSchedule, Callable[[float], float]] = {
+    "constant": lambda done: 1.0,
+    "linear": lambda done: 1 - done,
+    "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
+}
+_MOMENTS = 20_000  # problems whose moments a model takes
 
 
 class SolverModule(LightningModule, ABC):
@@ -26,7 +35,8 @@ class SolverModule(LightningModule, ABC):
     ----------
     condition_dim, solution_dim : d_x and d_y.
     lr, betas : of Adam.
-    lr_schedule : "constant", or "linear" decay to 0 over the run's steps.
+    lr_schedule : "constant", or decay to 0 over the run's steps, "linear" or as a "cosine".
+    warmup_steps : steps over which the learning rate rises from 0.
     compile : compile the loss with torch.compile (20 to 60 s at the start; on a GPU the step is captured as a CUDA graph).
     seed : of the noise drawn in training; the noise of batch i depends on (seed, i) alone.
     """
@@ -37,14 +47,22 @@ class SolverModule(LightningModule, ABC):
         solution_dim: int,
         lr: float = 1e-4,
         betas: tuple[float, float] = (0.9, 0.99),
-        lr_schedule: Literal["constant", "linear"] = "constant",
+        lr_schedule: LRSchedule = "constant",
+        warmup_steps: int = 0,
         compile: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
         if not lr > 0:
             raise InputError(f"model.lr is {lr}; a learning rate must be positive.")
+        if lr_schedule not in get_args(LRSchedule):
+            raise InputError(
+                f"model.lr_schedule is {lr_schedule!r}; choose one of {', '.join(get_args(LRSchedule))}."
+            )
+        if warmup_steps < 0:
+            raise InputError(f"model.warmup_steps is {warmup_steps}; it must be 0 or more.")
         self.condition_dim, self.solution_dim = condition_dim, solution_dim
+        self.warmup_steps = warmup_steps
         self.lr, self.betas, self.lr_schedule, self.compile_loss, self.seed = (
             lr,
             betas,
@@ -52,6 +70,7 @@ class SolverModule(LightningModule, ABC):
             compile,
             seed,
         )
+        self.warmup_steps = warmup_steps
         self.errors: dict[tuple[str, int], ProblemError] = {}
         self._loss: Callable[..., tuple[Tensor, dict[str, Tensor]]] | None = None
 
@@ -73,6 +92,15 @@ class SolverModule(LightningModule, ABC):
     def step_counts(self) -> list[int]:
         """Inner step counts: the first is used for validation, all are compared by `ired test`."""
         return [0]
+
+    def adapt(self, x: Tensor, y: Tensor) -> None:  # noqa: B027  (most models need no moments)
+        """Take what the model must know of its problems before training: x (N, d_x), answers y (N, d_y)."""
+
+    def setup(self, stage: str) -> None:
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if stage == "fit" and isinstance(data, TaskData):
+            problems = data.draw(_MOMENTS, "cpu", 0, data.train_variant, "moments")
+            self.adapt(problems.x.to(self.device), problems.y.to(self.device))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         noise = self.noise(batch.whole, stream(self.device, self.seed, "noise", batch.number))
@@ -119,12 +147,15 @@ class SolverModule(LightningModule, ABC):
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.Adam(self.weights(), lr=self.lr, betas=self.betas)
-        if self.lr_schedule == "constant":
+        if self.lr_schedule == "constant" and not self.warmup_steps:
             return optimizer
-        steps = self.trainer.max_steps
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: max(0.0, 1 - step / steps)
-        )
+        steps, decay = self.trainer.max_steps, _DECAYS[self.lr_schedule]
+
+        def factor(step: int) -> float:
+            rise = (step + 1) / self.warmup_steps if self.warmup_steps else 1.0
+            return min(1.0, rise) * decay(min(1.0, step / steps))
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
@@ -174,7 +205,7 @@ class IREDModule(SolverModule):
     objective : the training loss (`contrast_weight: 0` leaves the contrastive term out).
     inference : how answers are found (`steps: 1` and `gradient_descent: false` are the paper's ablations).
     test_steps : inner step counts that `ired test` compares, besides `inference.steps`.
-    lr, betas, lr_schedule, compile, seed : as in `SolverModule`.
+    lr, betas, lr_schedule, warmup_steps, compile, seed : as in `SolverModule`.
     value_range : bound on the entries of the answers it was trained on, within which `solve` keeps its own; comes from the task.
 
     References
@@ -190,18 +221,29 @@ class IREDModule(SolverModule):
         test_steps: list[int] = [5, 10, 20],  # noqa: B006  (jsonargparse reads the default)
         lr: float = 1e-4,
         betas: tuple[float, float] = (0.9, 0.99),
-        lr_schedule: Literal["constant", "linear"] = "constant",
+        lr_schedule: LRSchedule = "constant",
+        warmup_steps: int = 0,
         compile: bool = False,
         seed: int = 0,
         value_range: float | None = None,
     ) -> None:
         super().__init__(
-            energy.condition_dim, energy.solution_dim, lr, betas, lr_schedule, compile, seed
+            energy.condition_dim,
+            energy.solution_dim,
+            lr,
+            betas,
+            lr_schedule,
+            warmup_steps,
+            compile,
+            seed,
         )
         self.energy = energy
         self.schedule = Schedule(energy.landscapes)
         self.objective, self.inference, self.test_steps = objective, inference, list(test_steps)
         self.value_range = value_range
+
+    def adapt(self, x: Tensor, y: Tensor) -> None:
+        self.energy.adapt(x, y)
 
     @property
     def landscapes(self) -> int:

@@ -45,6 +45,9 @@ class Energy(nn.Module, ABC):
     def evaluate(self, context: Any, y: Tensor) -> Tensor:
         """Energies (B,) of candidates y (B, d_y); `context` is what `condition` returned."""
 
+    def adapt(self, x: Tensor, y: Tensor) -> None:  # noqa: B027  (most energies need no moments)
+        """Take what the energy must know of its problems before training: x (N, d_x), answers y (N, d_y)."""
+
     def condition(self, x: Tensor, k: Tensor) -> Any:
         """What depends on x (B, d_x) and k (B,) alone, computed once where many y follow; here simply (x, k)."""
         return x, k

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from ired_interp.energy.base import LandscapeIndex
-from ired_interp.energy.mlp import MLPEnergy, silu_derivative
+from ired_interp.energy.mlp import MLPEnergy
+from ired_interp.energy.modulated_mlp import silu_derivative
 
 _BLOCKS = (
     4  # block rows of the symmetric product; blocks below the diagonal are copied, not computed
@@ -46,7 +47,7 @@ def mlp_hessian(
     count, d = y.shape
     width = energy.width
     result = torch.empty(count, d, d, dtype=y.dtype, device=y.device)
-    u1, u2, u3, o = energy._layers(context, y)
+    u1, u2, u3, o = energy.layers(context, y)
     s1, s2, s3 = (silu_derivative(u) for u in (u1, u2, u3))
     a3 = 2 * o @ w4
     a2 = (a3 * s3 * context.gain3) @ w3
