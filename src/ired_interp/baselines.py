@@ -112,7 +112,9 @@ class FeedForwardModule(SolverModule):
         super().__init__(
             condition_dim, solution_dim, lr, betas, lr_schedule, warmup_steps, compile, seed
         )
-        self.moments = Moments(condition_dim, solution_dim, homogeneity)
+        self.moments = Moments(
+            condition_dim, solution_dim, homogeneity, entrywise=network != "matrix"
+        )
         if network == "matrix":
             self.n, matrices = matrix_size(condition_dim, solution_dim, "the feed-forward network")
             self.network: nn.Module = MatrixNetwork(2 * matrices + 1, channels, hidden, blocks)
@@ -150,10 +152,9 @@ class FeedForwardModule(SolverModule):
 
     def _answer(self, x: Tensor) -> Tensor:
         standard = self.moments.condition(x)
-        if isinstance(self.network, MatrixNetwork):
-            output = self.network(condition_features(x, standard, self.n), None)
-        else:
-            output = self.network(standard)
+        matrix = isinstance(self.network, MatrixNetwork)
+        inputs = (condition_features(x, standard, self.n), None) if matrix else (standard,)
+        output = self.network(*inputs)
         if self.linear is not None:
             output = output + self.linear(standard)
         return self.moments.solution(output, self.moments.scale(x))

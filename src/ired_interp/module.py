@@ -93,7 +93,7 @@ class SolverModule(LightningModule, ABC):
         """Inner step counts: the first is used for validation, all are compared by `ired test`."""
         return [0]
 
-    def adapt(self, x: Tensor, y: Tensor) -> None:  # noqa: B027  (most models need no moments)
+    def adapt(self, x: Tensor, y: Tensor) -> None:
         """Take what the model must know of its problems before training: x (N, d_x), answers y (N, d_y)."""
 
     def setup(self, stage: str) -> None:

@@ -1,7 +1,7 @@
 """The training objective: denoising score matching plus a contrast of energies."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,8 @@ from ired_interp.diffusion.inference import Descent, descend
 from ired_interp.diffusion.schedule import Schedule
 from ired_interp.energy import Energy
 from ired_interp.errors import InputError
+
+Negatives = Literal["corrected", "published"]
 
 
 class Noise(NamedTuple):
@@ -49,14 +51,21 @@ class Objective:
     negative_steps : inner steps from the corrupted start to the negative.
     negative_noise : noise of that start, in units of σ_k.
     negative_bound : negatives are kept within ±this value (as answers), as in the published code.
+    negatives : "corrected", or "published", the authors' code to the letter: factor 2 on the second inner step, and
+        every row kept within the bound of the batch's first row, whatever its landscape.
     """
 
     contrast_weight: float = 0.5
     negative_steps: int = 2
     negative_noise: float = 3.0
     negative_bound: float = 2.0
+    negatives: Negatives = "corrected"
 
     def __post_init__(self) -> None:
+        if self.negatives not in get_args(Negatives):
+            raise InputError(
+                f"objective.negatives is {self.negatives!r}; choose one of {', '.join(get_args(Negatives))}."
+            )
         if self.contrast_weight < 0 or self.negative_steps < 0:
             raise InputError(
                 f"objective has contrast_weight={self.contrast_weight} and negative_steps={self.negative_steps}; "
@@ -73,20 +82,22 @@ class Objective:
         if self.contrast_weight == 0:
             return Loss(score, score.detach(), torch.zeros_like(score))
         positive = schedule.noised(y, noise.k, noise.contrast_eps)
-        negative = self.negatives(energy, schedule, context, y, noise)
+        negative = self.negative(energy, schedule, context, y, noise)
         contrast = F.softplus(
             energy.evaluate(context, positive) - energy.evaluate(context, negative)
         ).mean()
         return Loss(score + self.contrast_weight * contrast, score.detach(), contrast.detach())
 
     @torch.no_grad()
-    def negatives(
+    def negative(
         self, energy: Energy, schedule: Schedule, context: object, y: Tensor, noise: Noise
     ) -> Tensor:
         """Noised wrong answers (B, d_y): a corrupted start, improved by a few inner steps."""
         signal, step = schedule.signal[noise.k, None], schedule.step[noise.k, None]
         start = schedule.noised(y, noise.k, self.negative_noise * noise.contrast_eps)
-        rule = Descent(bound=self.negative_bound)
-        found = descend(energy, context, start, signal, step, self.negative_steps, rule)[-1].y
+        published = self.negatives == "published"
+        rule = Descent(later_factor=2.0 if published else 1.0, bound=self.negative_bound)
+        bounded = signal[:1].expand_as(signal) if published else signal
+        found = descend(energy, context, start, bounded, step, self.negative_steps, rule)[-1].y
         answer = (found / signal).clamp(-self.negative_bound, self.negative_bound)
         return schedule.noised(answer, noise.k, noise.contrast_eps)

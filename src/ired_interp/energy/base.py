@@ -45,7 +45,7 @@ class Energy(nn.Module, ABC):
     def evaluate(self, context: Any, y: Tensor) -> Tensor:
         """Energies (B,) of candidates y (B, d_y); `context` is what `condition` returned."""
 
-    def adapt(self, x: Tensor, y: Tensor) -> None:  # noqa: B027  (most energies need no moments)
+    def adapt(self, x: Tensor, y: Tensor) -> None:
         """Take what the energy must know of its problems before training: x (N, d_x), answers y (N, d_y)."""
 
     def condition(self, x: Tensor, k: Tensor) -> Any:

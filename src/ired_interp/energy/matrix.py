@@ -166,7 +166,7 @@ class MatrixEnergy(ResidualEnergy):
     ) -> None:
         Energy.__init__(self, condition_dim, solution_dim, landscapes)
         self.n, self.matrices = matrix_size(condition_dim, solution_dim, type(self).__name__)
-        self._in_standard_units(homogeneity)
+        self._in_standard_units(homogeneity, entrywise=False)
         self.time_mlp = time_mlp()
         self.modulation = nn.Linear(TIME_DIM, 2 * hidden * blocks)
         self.network = MatrixNetwork(2 * self.matrices + 2, channels, hidden, blocks)

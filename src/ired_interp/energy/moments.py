@@ -18,6 +18,8 @@ class Moments(nn.Module):
     homogeneity : float, optional
         p where the answer obeys f(c x) = c^p f(x): every problem is then seen at the size of a training
         problem, and its solution scaled back. None leaves sizes as they are.
+    entrywise : bool
+        A deviation for each entry, or one for all of them, which keeps the structure of a matrix.
     """
 
     condition_mean: Tensor
@@ -27,9 +29,14 @@ class Moments(nn.Module):
     solution_scale: Tensor
 
     def __init__(
-        self, condition_dim: int, solution_dim: int, homogeneity: float | None = None
+        self,
+        condition_dim: int,
+        solution_dim: int,
+        homogeneity: float | None = None,
+        entrywise: bool = True,
     ) -> None:
         super().__init__()
+        self.entrywise = entrywise
         self.homogeneity = homogeneity
         self.register_buffer("condition_mean", torch.zeros(condition_dim))
         self.register_buffer("condition_scale", torch.ones(condition_dim))
@@ -50,22 +57,25 @@ class Moments(nn.Module):
             raise InputError(f"moments of {len(x)} problems were asked for; give at least 2.")
         x, y = x.double(), y.double()
         if self.homogeneity is not None:
-            self.condition_size.copy_(x.square().mean().sqrt())
+            self.condition_size.copy_(_given_square(x).mean().sqrt())
             scale = self.scale(x)
             x, y = x / self.size(x), y / scale
         for name, value in (("condition", x), ("solution", y)):
             deviation = value.std(0)
+            if not self.entrywise:
+                deviation = deviation.square().mean().sqrt().expand_as(deviation)
             # An entry that never varies says nothing; divided by its deviation, its rounding would.
             constant = deviation < 1e-6 * value.square().mean().sqrt()
             getattr(self, f"{name}_mean").copy_(value.mean(0))
             getattr(self, f"{name}_scale").copy_(deviation.masked_fill(constant, 1.0))
 
     def size(self, x: Tensor) -> Tensor:
-        """c (B, 1): the root mean square of each x (B, d_x) over that of the training problems; 1 without homogeneity."""
+        """c (B, 1): the root mean square of the entries of each x (B, d_x) that are given, over that of the
+        training problems; 1 without homogeneity. An entry of 0 counts as not given.
+        """
         if self.homogeneity is None:
             return torch.ones_like(x[:, :1])
-        squares = x.square().mean(1, keepdim=True) / self.condition_size.square()
-        return (squares + _SMALLEST).sqrt()
+        return (_given_square(x) / self.condition_size.square() + _SMALLEST).sqrt()
 
     def scale(self, x: Tensor) -> Tensor:
         """c^p (B, 1): by which a solution to x (B, d_x) is larger than one to a training problem."""
@@ -78,3 +88,8 @@ class Moments(nn.Module):
     def solution(self, output: Tensor, scale: Tensor) -> Tensor:
         """Solutions (B, d_y) of outputs (B, d_y) in standard units; `scale` as from `scale`."""
         return scale * (self.solution_mean + self.solution_scale * output)
+
+
+def _given_square(x: Tensor) -> Tensor:
+    given = (x != 0).sum(1, keepdim=True).clamp(min=1)
+    return x.square().sum(1, keepdim=True) / given

@@ -50,8 +50,8 @@ class ResidualEnergy(Energy):
     moments: Moments
     schedule: Schedule
 
-    def _in_standard_units(self, homogeneity: float | None) -> None:
-        self.moments = Moments(self.condition_dim, self.solution_dim, homogeneity)
+    def _in_standard_units(self, homogeneity: float | None, entrywise: bool = True) -> None:
+        self.moments = Moments(self.condition_dim, self.solution_dim, homogeneity, entrywise)
         self.schedule = Schedule(self.landscapes)
 
     def adapt(self, x: Tensor, y: Tensor) -> None:
