@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from ired_interp.errors import InputError
 
@@ -54,6 +55,11 @@ class Energy(nn.Module, ABC):
 
     def evaluate_with_gradient(self, context: Any, y: Tensor) -> tuple[Tensor, Tensor]:
         """Energies (B,) and ∇_y E (B, d_y) for a context from `condition`."""
+
+        if torch.is_inference_mode_enabled():
+            # Up to torch 2.11 torch.func.grad answers 0 in inference mode, and says nothing.
+            with torch.inference_mode(False), torch.no_grad():
+                return self.evaluate_with_gradient(*tree_map(_normal, (context, y)))
 
         def total(y: Tensor) -> tuple[Tensor, Tensor]:
             energy = self.evaluate(context, y)
@@ -122,3 +128,8 @@ class Energy(nn.Module, ABC):
                 f"{type(self).__name__} returned an energy of shape {tuple(energy.shape)} for {len(y)} rows; "
                 "an energy is one scalar per row."
             )
+
+
+def _normal(value: Any) -> Any:
+    """A tensor made in inference mode as one that derivatives can be taken of; anything else as it is."""
+    return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
