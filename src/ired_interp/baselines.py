@@ -9,7 +9,10 @@ from torch import Tensor, nn
 from ired_interp.diffusion import Schedule
 from ired_interp.diffusion.ancestral import ancestral_sample
 from ired_interp.energy import MLPEnergy
-from ired_interp.module import SolverModule
+from ired_interp.energy.matrix import MatrixNetwork, condition_features, matrix_size
+from ired_interp.energy.moments import Moments
+from ired_interp.errors import InputError
+from ired_interp.module import LRSchedule, SolverModule
 
 
 class DiffusionModule(SolverModule):
@@ -23,7 +26,7 @@ class DiffusionModule(SolverModule):
         From the task.
     width, landscapes : int
         Of the network and the schedule.
-    lr, betas, lr_schedule, compile, seed
+    lr, betas, lr_schedule, warmup_steps, compile, seed
         As in `SolverModule`.
     """
 
@@ -37,11 +40,14 @@ class DiffusionModule(SolverModule):
         landscapes: int = 10,
         lr: float = 1e-4,
         betas: tuple[float, float] = (0.9, 0.99),
-        lr_schedule: Literal["constant", "linear"] = "constant",
+        lr_schedule: LRSchedule = "constant",
+        warmup_steps: int = 0,
         compile: bool = False,
         seed: int = 0,
     ) -> None:
-        super().__init__(condition_dim, solution_dim, lr, betas, lr_schedule, compile, seed)
+        super().__init__(
+            condition_dim, solution_dim, lr, betas, lr_schedule, warmup_steps, compile, seed
+        )
         self.network = MLPEnergy(condition_dim, solution_dim, width, landscapes)
         self.schedule = Schedule(landscapes)
 
@@ -76,16 +82,29 @@ class DiffusionModule(SolverModule):
 
 
 class FeedForwardModule(SolverModule):
-    """One pass from problem to solution: a four-layer MLP trained on squared error.
+    """One pass from problem to solution, trained on squared error, in standard units.
 
     Parameters
     ----------
     condition_dim, solution_dim : int
         From the task.
+    network : {"mlp", "matrix"}
+        A four-layer MLP, or the network of `MatrixEnergy` without y and k.
     width : int
-        Hidden units of each layer.
-    lr, betas, lr_schedule, compile, seed
+        Hidden units of each layer of the MLP.
+    channels, hidden, blocks : int
+        Sizes of the matrix network, as in `MatrixEnergy`.
+    linear : bool
+        Add a linear path from x to the solution.
+    homogeneity : float | None
+        As in `Moments`.
+    lr, betas, lr_schedule, warmup_steps, compile, seed
         As in `SolverModule`.
+
+    Raises
+    ------
+    InputError
+        If there is no such network, or the problems are no matrices.
     """
 
     name = "feed_forward"
@@ -94,23 +113,48 @@ class FeedForwardModule(SolverModule):
         self,
         condition_dim: int,
         solution_dim: int,
+        network: Literal["mlp", "matrix"] = "mlp",
         width: int = 512,
+        channels: int = 24,
+        hidden: int = 48,
+        blocks: int = 4,
+        linear: bool = False,
+        homogeneity: float | None = None,
         lr: float = 1e-4,
         betas: tuple[float, float] = (0.9, 0.99),
-        lr_schedule: Literal["constant", "linear"] = "constant",
+        lr_schedule: LRSchedule = "constant",
+        warmup_steps: int = 0,
         compile: bool = False,
         seed: int = 0,
     ) -> None:
-        super().__init__(condition_dim, solution_dim, lr, betas, lr_schedule, compile, seed)
-        self.network = nn.Sequential(
-            nn.Linear(condition_dim, width),
-            nn.SiLU(),
-            nn.Linear(width, width),
-            nn.SiLU(),
-            nn.Linear(width, width),
-            nn.SiLU(),
-            nn.Linear(width, solution_dim),
+        super().__init__(
+            condition_dim, solution_dim, lr, betas, lr_schedule, warmup_steps, compile, seed
         )
+        self.moments = Moments(
+            condition_dim, solution_dim, homogeneity, entrywise=network != "matrix"
+        )
+        if network == "matrix":
+            self.n, matrices = matrix_size(condition_dim, solution_dim, "the feed-forward network")
+            self.network: nn.Module = MatrixNetwork(2 * matrices + 1, channels, hidden, blocks)
+        elif network == "mlp":
+            self.network = nn.Sequential(
+                nn.Linear(condition_dim, width),
+                nn.SiLU(),
+                nn.Linear(width, width),
+                nn.SiLU(),
+                nn.Linear(width, width),
+                nn.SiLU(),
+                nn.Linear(width, solution_dim),
+            )
+        else:
+            raise InputError(f"model.network is {network!r}; choose 'mlp' or 'matrix'.")
+        self.linear = nn.Linear(condition_dim, solution_dim, bias=False) if linear else None
+        if self.linear is not None:
+            nn.init.zeros_(self.linear.weight)
+
+    def adapt(self, x: Tensor, y: Tensor) -> None:
+        """Take the moments of problems x (N, d_x) with answers y (N, d_y)."""
+        self.moments.adapt(x, y)
 
     def noise(self, count: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         """Draw nothing: training is deterministic."""
@@ -118,7 +162,7 @@ class FeedForwardModule(SolverModule):
 
     def loss(self, x: Tensor, y: Tensor, *noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean squared error of the solution."""
-        loss = F.mse_loss(self.network(x), y)
+        loss = F.mse_loss(self._solution(x), y)
         return loss, {"loss": loss.detach()}
 
     @torch.no_grad()
@@ -126,5 +170,13 @@ class FeedForwardModule(SolverModule):
         self, x: Tensor, start: Tensor, steps: int, value_range: float, generator: torch.Generator
     ) -> Tensor:
         """Solve in one pass; start and steps are not used."""
-        solution: Tensor = self.network(x)
-        return solution
+        return self._solution(x)
+
+    def _solution(self, x: Tensor) -> Tensor:
+        standard = self.moments.condition(x)
+        matrix = isinstance(self.network, MatrixNetwork)
+        inputs = (condition_features(x, standard, self.n), None) if matrix else (standard,)
+        output = self.network(*inputs)
+        if self.linear is not None:
+            output = output + self.linear(standard)
+        return self.moments.solution(output, self.moments.scale(x))

@@ -2,8 +2,9 @@
 
 import logging
 import warnings
-from typing import Any
+from typing import Any, Literal
 
+import torch
 import torch.distributed as dist
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
@@ -93,8 +94,17 @@ class IREDCLI(HookedCLI):
             default=1,
             help="checkpoints kept for their validation error, besides last.ckpt",
         )
+        parser.add_argument(
+            "--matmul_precision",
+            type=Literal["highest", "high", "medium"],
+            default="highest",
+            help="of float32 products on a GPU; high is TF32, medium bfloat16 (torch.set_float32_matmul_precision)",
+        )
         parser.add_lightning_class_args(WeightAveraging, "weight_averaging")
         link_model_to_data(parser)
+
+    def before_instantiate_classes(self) -> None:
+        torch.set_float32_matmul_precision(self.settings.matmul_precision)
 
     @property
     def settings(self) -> Any:

@@ -1,9 +1,10 @@
 """The LightningModules: what they train and how they solve. Nothing here knows of probes."""
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from lightning.pytorch import LightningModule
@@ -19,6 +20,15 @@ from ired_interp.metrics import ProblemError
 from ired_interp.random import stream
 from ired_interp.registry import Registered
 from ired_interp.tasks.batch import Batch
+from ired_interp.tasks.data import TaskData
+
+LRSchedule = Literal["constant", "linear", "cosine"]
+_DECAYS: dict[LRSchedule, Callable[[float], float]] = {
+    "constant": lambda done: 1.0,
+    "linear": lambda done: 1 - done,
+    "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
+}
+_MOMENTS = 20_000  # problems whose moments a model takes
 
 
 class SolverModule(Registered, LightningModule, ABC):
@@ -30,8 +40,10 @@ class SolverModule(Registered, LightningModule, ABC):
         d_x and d_y.
     lr, betas : float, tuple[float, float]
         Of Adam.
-    lr_schedule : {"constant", "linear"}
-        "constant", or "linear" decay to 0 over the run's steps.
+    lr_schedule : {"constant", "linear", "cosine"}
+        "constant", or decay to 0 over the run's steps, "linear" or as a "cosine".
+    warmup_steps : int
+        Steps over which the learning rate rises to its full value.
     compile : bool
         Compile the loss with torch.compile (20 to 60 s at the start; on a GPU the step is captured
         as a CUDA graph).
@@ -45,16 +57,24 @@ class SolverModule(Registered, LightningModule, ABC):
         solution_dim: int,
         lr: float = 1e-4,
         betas: tuple[float, float] = (0.9, 0.99),
-        lr_schedule: Literal["constant", "linear"] = "constant",
+        lr_schedule: LRSchedule = "constant",
+        warmup_steps: int = 0,
         compile: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
         if not lr > 0:
             raise InputError(f"model.lr is {lr}; a learning rate must be positive.")
+        if lr_schedule not in get_args(LRSchedule):
+            raise InputError(
+                f"model.lr_schedule is {lr_schedule!r}; choose one of "
+                f"{', '.join(get_args(LRSchedule))}."
+            )
+        if warmup_steps < 0:
+            raise InputError(f"model.warmup_steps is {warmup_steps}; it must be 0 or more.")
         self.condition_dim, self.solution_dim = condition_dim, solution_dim
         self.lr, self.betas, self.lr_schedule = lr, betas, lr_schedule
-        self.compile_loss, self.seed = compile, seed
+        self.warmup_steps, self.compile_loss, self.seed = warmup_steps, compile, seed
         self.errors: dict[tuple[str, int], ProblemError] = {}
         self._loss: Loss | None = None
 
@@ -79,6 +99,16 @@ class SolverModule(Registered, LightningModule, ABC):
     def step_counts(self) -> list[int]:
         """Inner step counts: the first is used for validation, all are compared by `ired test`."""
         return [0]
+
+    def adapt(self, x: Tensor, y: Tensor) -> None:
+        """Learn before training what the model must know of problems x and answers y."""
+
+    def setup(self, stage: str) -> None:
+        """Let a model that will be trained see problems of its kind."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if stage == "fit" and isinstance(data, TaskData):
+            problems = data.draw(_MOMENTS, "cpu", 0, data.train_variant, "moments")
+            self.adapt(problems.x.to(self.device), problems.y.to(self.device))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch; its parts are logged where a step's logs are due."""
@@ -118,12 +148,15 @@ class SolverModule(Registered, LightningModule, ABC):
     def configure_optimizers(self) -> Any:
         """Return Adam, with the schedule of its learning rate."""
         optimizer = torch.optim.Adam(self.weights(), lr=self.lr, betas=self.betas)
-        if self.lr_schedule == "constant":
+        if self.lr_schedule == "constant" and not self.warmup_steps:
             return optimizer
-        steps = self.trainer.max_steps
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: max(0.0, 1 - step / steps)
-        )
+        steps, decay = self.trainer.max_steps, _DECAYS[self.lr_schedule]
+
+        def factor(step: int) -> float:
+            rise = (step + 1) / self.warmup_steps if self.warmup_steps else 1.0
+            return min(1.0, rise) * decay(min(1.0, step / steps))
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         plan = {"scheduler": scheduler, "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": plan}
 
@@ -179,7 +212,7 @@ class IREDModule(SolverModule):
         How problems are solved (`steps: 1`, `gradient_descent: false`: the paper's ablations).
     test_steps : list[int]
         Inner step counts that `ired test` compares, besides `inference.steps`.
-    lr, betas, lr_schedule, compile, seed
+    lr, betas, lr_schedule, warmup_steps, compile, seed
         As in `SolverModule`.
     value_range : float | None
         Bound on the entries of the solutions it was trained on, within which `solve` keeps its own;
@@ -201,18 +234,30 @@ class IREDModule(SolverModule):
         test_steps: list[int] = [5, 10, 20],  # noqa: B006  (jsonargparse reads the default)
         lr: float = 1e-4,
         betas: tuple[float, float] = (0.9, 0.99),
-        lr_schedule: Literal["constant", "linear"] = "constant",
+        lr_schedule: LRSchedule = "constant",
+        warmup_steps: int = 0,
         compile: bool = False,
         seed: int = 0,
         value_range: float | None = None,
     ) -> None:
         super().__init__(
-            energy.condition_dim, energy.solution_dim, lr, betas, lr_schedule, compile, seed
+            energy.condition_dim,
+            energy.solution_dim,
+            lr,
+            betas,
+            lr_schedule,
+            warmup_steps,
+            compile,
+            seed,
         )
         self.energy = energy
         self.schedule = Schedule(energy.landscapes)
         self.objective, self.inference, self.test_steps = objective, inference, list(test_steps)
         self.value_range = value_range
+
+    def adapt(self, x: Tensor, y: Tensor) -> None:
+        """Let the energy see problems x (N, d_x) with answers y (N, d_y)."""
+        self.energy.adapt(x, y)
 
     @property
     def landscapes(self) -> int:

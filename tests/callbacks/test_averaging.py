@@ -21,11 +21,12 @@ class Spy(Callback):
 
 
 @pytest.mark.parametrize(("decay", "every"), [(0.9, 3), (0.5, 1), (0.0, 2)])
-def test_average_is_the_recursion(small_module, tmp_path, decay, every):
+def test_average_copies_then_follows_the_rule(small_module, tmp_path, decay, every):
+    steps = 112
     module, data = small_module
     spy, averaging = Spy(), WeightAveraging(decay, every)
     trainer = Trainer(
-        max_steps=8,
+        max_steps=steps,
         accelerator="cpu",
         logger=False,
         callbacks=[averaging, spy],
@@ -36,13 +37,25 @@ def test_average_is_the_recursion(small_module, tmp_path, decay, every):
         default_root_dir=tmp_path,
     )
     trainer.fit(module, data)
-    expected = spy.weights[0]  # the average begins with the weights after the first step
-    for step in range(every, 8, every):
-        expected = decay * expected + (1 - decay) * spy.weights[step]
+    last_copy = 100 - 100 % every
+    expected = spy.weights[last_copy]
+    for step in range(last_copy + every, steps, every):
+        share = min(decay, 1 - (1 + (step - 100) // every) ** (-2 / 3))
+        expected = share * expected + (1 - share) * spy.weights[step]
     torch.testing.assert_close(averaging.averaged.energy.fc1.weight, expected)
-    torch.testing.assert_close(
-        module.energy.fc1.weight, expected
-    )  # what is left after training is the average
+    # What is left after training is the average.
+    torch.testing.assert_close(module.energy.fc1.weight, expected)
+
+
+def test_the_first_weights_are_forgotten():
+    averaging, share = WeightAveraging(), 1.0
+    for step in range(0, 2500, 10):
+        share *= averaging.decay_at(step)
+    assert share == 0
+    held = 1.0
+    for step in range(110, 2500, 10):  # of what was there at step 100
+        held *= averaging.decay_at(step)
+    assert held < 1e-4
 
 
 @pytest.mark.parametrize(("decay", "every"), [(1.0, 1), (-0.1, 1), (0.9, 0)])

@@ -64,12 +64,12 @@ def test_negatives_have_less_energy_than_their_start_and_no_graph(problem):
     _, ours, schedule, x, y, noise = problem
     objective = Objective()
     context = ours.condition(x, noise.k)
-    negative = objective.negatives(ours, schedule, context, y, noise)
+    negative = objective.negative(ours, schedule, context, y, noise)
     assert not negative.requires_grad
     signal, sigma = schedule.signal[noise.k, None], schedule.noise[noise.k, None]
     answer = (negative - sigma * noise.contrast_eps) / signal
     assert answer.abs().max() <= 2 + 1e-9
-    still = Objective(negative_steps=0).negatives(ours, schedule, context, y, noise)
+    still = Objective(negative_steps=0).negative(ours, schedule, context, y, noise)
     assert not torch.equal(still, negative)
 
 

@@ -44,7 +44,7 @@ def dense(snapshot, objective, k, seed=0):
     context = module.energy.condition(x, rows)
     negative = (
         Objective()
-        .negatives(module.energy, module.schedule, context, y, Noise(rows, eps, contrast))
+        .negative(module.energy, module.schedule, context, y, Noise(rows, eps, contrast))
         .detach()
     )
 

@@ -1,16 +1,27 @@
 """Exponential averaging of the weights; the average is validated, checkpointed and measured."""
 
+import math
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.callbacks import WeightAveraging as WeightAveragingBase
+from torch import Tensor
 
 from ired_interp.errors import InputError
 from ired_interp.lightning_private import averaged_module, averages_taken
 
+_COPIES = 100  # steps
+_POWER = 2 / 3
 
-class WeightAveraging(EMAWeightAveraging):
-    """Average the weights as w̄ ← decay·w̄ + (1 − decay)·w.
+
+class WeightAveraging(WeightAveragingBase):
+    """Average the weights as w̄ ← d·w̄ + (1 − d)·w.
+
+    The average is a copy of the weights for the first 100 steps; then d rises as
+    1 − (1 + t)^(−2/3) over the updates t up to `decay`, so that the first weights, which are
+    random, are soon forgotten. The rule depends on the step alone: a run that goes on averages as
+    if it had not stopped.
 
     A checkpoint's `state_dict` is the average; `current_model_state` holds the raw weights, from
     which training resumes.
@@ -18,7 +29,7 @@ class WeightAveraging(EMAWeightAveraging):
     Parameters
     ----------
     decay : float
-        Share of the old average kept at each update.
+        Share of the old average that is kept at each update in the long run.
     every_n_steps : int
         Training steps between updates.
 
@@ -26,6 +37,10 @@ class WeightAveraging(EMAWeightAveraging):
     ------
     InputError
         If the share is not in [0, 1), or there is no step between updates.
+
+    References
+    ----------
+    The defaults of ema_pytorch, which the published implementation uses.
     """
 
     def __init__(self, decay: float = 0.995, every_n_steps: int = 10) -> None:
@@ -35,7 +50,32 @@ class WeightAveraging(EMAWeightAveraging):
                 "0 <= decay < 1 and at least 1 step."
             )
         # Buffers are constants here (schedules): averaging them would only round them.
-        super().__init__(use_buffers=False, decay=decay, update_every_n_steps=every_n_steps)
+        super().__init__(use_buffers=False, multi_avg_fn=self._update)
+        self.decay, self.every_n_steps = decay, every_n_steps
+        self._step = 0  # after which the update that is being made stands
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        """Whether an update is due after the step of this number, counted from 0."""
+        if step_idx is None:
+            return False
+        self._step = step_idx
+        return step_idx % self.every_n_steps == 0
+
+    def decay_at(self, step: int) -> float:
+        """Share d of the old average that the update after the step of this number keeps."""
+        if step <= _COPIES:
+            return 0.0
+        updates = (step - _COPIES) // self.every_n_steps
+        return min(self.decay, 1 - math.pow(1 + updates, -_POWER))
+
+    @torch.no_grad()
+    def _update(self, average: list[Tensor], weights: list[Tensor], number: Tensor) -> None:
+        torch._foreach_lerp_(average, weights, 1 - self.decay_at(self._step))
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Copy the buffers: the average was made before the module saw its problems."""
+        for mine, current in zip(self.averaged.buffers(), pl_module.buffers(), strict=True):
+            mine.copy_(current)
 
     @property
     def averaged(self) -> LightningModule:

@@ -3,7 +3,7 @@
 from ired_interp.diffusion.inference import Solution, anneal, descend, solve
 from ired_interp.diffusion.objective import Loss, Noise, Objective
 from ired_interp.diffusion.rules import Inference
-from ired_interp.diffusion.schedule import Schedule
+from ired_interp.schedule import Schedule
 
 __all__ = [
     "Inference",

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ired_interp.diffusion.schedule import Schedule
+from ired_interp.schedule import Schedule
 
 
 def ancestral_sample(

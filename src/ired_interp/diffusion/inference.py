@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ired_interp.diffusion.ancestral import ancestral_sample
 from ired_interp.diffusion.rules import Descent, Inference
-from ired_interp.diffusion.schedule import Schedule
 from ired_interp.energy import Energy
+from ired_interp.schedule import Schedule
 
 
 class Iterate(NamedTuple):

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -10,9 +10,11 @@ from torch import Tensor
 
 from ired_interp.diffusion.inference import descend
 from ired_interp.diffusion.rules import Descent
-from ired_interp.diffusion.schedule import Schedule
 from ired_interp.energy import Energy
 from ired_interp.errors import InputError
+from ired_interp.schedule import Schedule
+
+Negatives = Literal["corrected", "published"]
 
 
 class Noise(NamedTuple):
@@ -65,22 +67,32 @@ class Objective:
         Noise of that start, in units of σ_k.
     negative_bound : float
         Negatives are kept within ±this value (as solutions), as in the published code.
+    negatives : {"corrected", "published"}
+        "published" is the authors' code to the letter: factor 2 on the second inner step, and
+        every row kept within the bound of the batch's first row, whatever its landscape.
 
     Raises
     ------
     InputError
-        If one of them is negative or no number, or the bound is not positive.
+        If one of them is negative or no number, the bound is not positive, or there are no such
+        negatives.
     """
 
     contrast_weight: float = 0.5
     negative_steps: int = 2
     negative_noise: float = 3.0
     negative_bound: float = 2.0
+    negatives: Negatives = "corrected"
 
     def __post_init__(self) -> None:
         for name in ("contrast_weight", "negative_steps", "negative_noise"):
             if not 0 <= (value := getattr(self, name)) < math.inf:
                 raise InputError(f"objective has {name}={value}; expected a number of at least 0.")
+        if self.negatives not in get_args(Negatives):
+            raise InputError(
+                f"objective.negatives is {self.negatives!r}; choose one of "
+                f"{', '.join(get_args(Negatives))}."
+            )
         if not self.negative_bound > 0:
             raise InputError(
                 f"objective has negative_bound={self.negative_bound}; it must be positive."
@@ -96,20 +108,22 @@ class Objective:
         if self.contrast_weight == 0:
             return Loss(score, score.detach(), torch.zeros_like(score))
         positive = schedule.noised(y, noise.k, noise.contrast_eps)
-        negative = self.negatives(energy, schedule, context, y, noise)
+        negative = self.negative(energy, schedule, context, y, noise)
         contrast = F.softplus(
             energy.evaluate(context, positive) - energy.evaluate(context, negative)
         ).mean()
         return Loss(score + self.contrast_weight * contrast, score.detach(), contrast.detach())
 
     @torch.no_grad()
-    def negatives(
+    def negative(
         self, energy: Energy, schedule: Schedule, context: object, y: Tensor, noise: Noise
     ) -> Tensor:
         """Find noised wrong solutions (B, d_y): a corrupted start, improved by a few steps."""
         signal, step = schedule.signal[noise.k, None], schedule.step[noise.k, None]
         start = schedule.noised(y, noise.k, self.negative_noise * noise.contrast_eps)
-        rule = Descent(bound=self.negative_bound)
-        found = descend(energy, context, start, signal, step, self.negative_steps, rule)[-1].y
+        published = self.negatives == "published"
+        rule = Descent(later_factor=2.0 if published else 1.0, bound=self.negative_bound)
+        bounded = signal[:1].expand_as(signal) if published else signal
+        found = descend(energy, context, start, bounded, step, self.negative_steps, rule)[-1].y
         solution = (found / signal).clamp(-self.negative_bound, self.negative_bound)
         return schedule.noised(solution, noise.k, noise.contrast_eps)

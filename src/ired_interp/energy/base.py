@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from ired_interp.errors import InputError
 from ired_interp.registry import Registered
@@ -78,6 +79,17 @@ class Energy(Registered, nn.Module, ABC):
             Their energies.
         """
 
+    def adapt(self, x: Tensor, y: Tensor) -> None:
+        """Learn before training what the energy must know of its problems; here nothing.
+
+        Parameters
+        ----------
+        x : Tensor (N, d_x)
+            Problems of the kind that it will be trained on.
+        y : Tensor (N, d_y)
+            Their answers.
+        """
+
     def condition(self, x: Tensor, k: Tensor) -> Any:
         """Compute what depends on x and k alone, once where many y follow.
 
@@ -110,6 +122,10 @@ class Energy(Registered, nn.Module, ABC):
         tuple of Tensor (B,) and Tensor (B, d_y)
             E and ∇_y E.
         """
+        if not torch.compiler.is_compiling() and torch.is_inference_mode_enabled():
+            # Up to torch 2.11 torch.func.grad answers 0 in inference mode, and says nothing.
+            with torch.inference_mode(False), torch.no_grad():
+                return self.evaluate_with_gradient(*tree_map(_normal, (context, y)))
 
         def total(y: Tensor) -> tuple[Tensor, Tensor]:
             energy = self.evaluate(context, y)
@@ -214,3 +230,8 @@ class Energy(Registered, nn.Module, ABC):
                 f"{type(self).__name__} returned an energy of shape {tuple(energy.shape)} for "
                 f"{len(y)} rows; an energy is one scalar per row."
             )
+
+
+def _normal(value: Any) -> Any:
+    """A tensor made in inference mode as one that derivatives can be taken of; anything else as it is."""
+    return value.clone() if isinstance(value, Tensor) and value.is_inference() else value

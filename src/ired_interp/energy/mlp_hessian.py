@@ -1,4 +1,4 @@
-"""The Hessian in y of ‖o‖² in closed form, o the output of an MLP with modulated middle layers."""
+"""The Hessian in y, in closed form, of a quadratic of the output of an MLP with modulated layers."""
 
 from itertools import pairwise
 from typing import NamedTuple
@@ -26,12 +26,15 @@ def mlp_hessian(
     weights: tuple[Tensor, Tensor, Tensor, Tensor],
     gains: tuple[Tensor, Tensor],
     layers: Layers,
+    slope: Tensor,
+    bend: Tensor,
     chunk: int,
+    tilt: Tensor | None = None,
 ) -> Tensor:
-    """Hessian of every row.
+    """Hessian of every row of E(y) = q(o(y)), where ∇_o q = v and ∇²_o q = b·I.
 
     With u_l the input of layer l's silu, J_l = ∂u_l/∂y and a_l = ∂E/∂h_l,
-    H = Σ_l J_lᵀ diag(a_l silu″(u_l)) J_l + 2 (W₄ diag(silu′(u₃)) J₃)ᵀ (W₄ diag(silu′(u₃)) J₃).
+    H = Σ_l J_lᵀ diag(a_l silu″(u_l)) J_l + b JᵀJ, with J = ∂o/∂y = W₄ diag(silu′(u₃)) J₃.
     The Gram matrix W₄ᵀW₄ is formed once, so that J₂, J₃ and the last term take one product each
     with a matrix that all rows share; one symmetric product of the stacked factors remains.
 
@@ -43,8 +46,14 @@ def mlp_hessian(
         Factors on layers 2 and 3.
     layers : Layers
         The forward pass at y.
+    slope : Tensor (B, m)
+        v.
+    bend : Tensor (B,)
+        b.
     chunk : int
         Rows at a time; each takes about 9·d·h numbers.
+    tilt : Tensor (B, m), optional
+        Where m = d, also add diag(tilt) J + Jᵀ diag(tilt).
 
     Returns
     -------
@@ -55,10 +64,10 @@ def mlp_hessian(
     gain2, gain3 = gains
     u1, u2, u3, o = layers
     (count, width), d = u1.shape, w1.shape[1]
-    gram = 2 * w4.T @ w4
+    gram = w4.T @ w4
     result = torch.empty(count, d, d, dtype=o.dtype, device=o.device)
     s1, s2, s3 = (silu_derivative(u) for u in (u1, u2, u3))
-    a3 = 2 * o @ w4
+    a3 = slope @ w4
     a2 = (a3 * s3 * gain3) @ w3
     a1 = (a2 * s2 * gain2) @ w2
     bend1, bend2, bend3 = (a * silu_second_derivative(u) for a, u in ((a1, u1), (a2, u2), (a3, u3)))
@@ -83,7 +92,7 @@ def mlp_hessian(
 
         torch.mul(through(j1, s1, w2.T), gain2[rows, None], out=j2)
         torch.mul(through(j2, s2, w3.T), gain3[rows, None], out=j3)
-        torch.mul(through(j3, s3, gram), s3[rows, None], out=r3)
+        torch.mul(through(j3, s3, gram), (bend[:, None] * s3)[rows, None], out=r3)
         r3.addcmul_(j3, bend3[rows, None])
         torch.mul(j1, bend1[rows, None], out=r1)
         torch.mul(j2, bend2[rows, None], out=r2)
@@ -93,4 +102,8 @@ def mlp_hessian(
             result[rows, high:, low:high] = block[:, :, high - low :].mT
             corner = block[:, :, : high - low]
             result[rows, low:high, low:high] = (corner + corner.mT) / 2
+        if tilt is not None:
+            # The rows of this product are the columns of J.
+            tilted = ((j3 * s3[rows, None]) @ w4.T) * tilt[rows, None]
+            result[rows] += tilted + tilted.mT
     return result

@@ -6,9 +6,9 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ired_interp.diffusion.schedule import Schedule
 from ired_interp.errors import InputError
 from ired_interp.registry import Registered
+from ired_interp.schedule import Schedule
 
 Variant = Literal["same", "harder"]
 VARIANTS: tuple[Variant, ...] = ("same", "harder")

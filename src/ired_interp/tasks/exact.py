@@ -2,10 +2,10 @@
 
 from torch import Tensor
 
-from ired_interp.diffusion.schedule import Schedule
 from ired_interp.energy.base import Energy
 from ired_interp.errors import InputError
 from ired_interp.random import stream
+from ired_interp.schedule import Schedule
 from ired_interp.tasks.base import Task
 
 
