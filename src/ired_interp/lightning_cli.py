@@ -93,6 +93,13 @@ class IREDCLI(HookedCLI):
             default=1,
             help="checkpoints kept for their validation error, besides last.ckpt",
         )
+        parser.add_argument(
+            "--stop_on_collapse",
+            type=bool,
+            default=False,
+            help="end training where the validation error collapses: above that of trivial answers "
+            "after it was lower, or by half",
+        )
         parser.add_lightning_class_args(WeightAveraging, "weight_averaging")
         link_model_to_data(parser)
 

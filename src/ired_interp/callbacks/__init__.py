@@ -1,6 +1,8 @@
 """Lightning callbacks: schedule probes, average weights, guard and save a run."""
 
 from ired_interp.callbacks.averaging import WeightAveraging
+from ired_interp.callbacks.best import KeepBest
+from ired_interp.callbacks.collapse import CollapseGuard
 from ired_interp.callbacks.gradient_statistics import GradientStatistics
 from ired_interp.callbacks.guard import FiniteLoss
 from ired_interp.callbacks.hessian_spectrum import HessianSpectrum
@@ -11,10 +13,12 @@ from ired_interp.callbacks.progress import PlainProgress
 from ired_interp.callbacks.subspace_drift import SubspaceDrift
 
 __all__ = [
+    "CollapseGuard",
     "FiniteLoss",
     "GradientStatistics",
     "HessianSpectrum",
     "InferenceTrajectory",
+    "KeepBest",
     "PlainProgress",
     "ProbeCallback",
     "SaveLast",

@@ -4,7 +4,7 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -25,6 +25,7 @@ from ired_interp.measure import measure
 from ired_interp.module import IREDModule, SolverModule
 from ired_interp.probes import BY_NAME, HessianSpectrum, Probe, Snapshot, SubspaceDrift
 from ired_interp.ranks import Ranks, process_group
+from ired_interp.results import Which
 from ired_interp.results.run import default_name
 from ired_interp.stopping import defer_signals, interruptible
 from ired_interp.tasks.base import VARIANTS, Problems
@@ -45,13 +46,17 @@ def main(command: str, arguments: list[str]) -> int:
         check_order(options.config)
         failed = 0
         with ranks.raise_on_all():
-            checkpoints: list[Checkpoint | None] = [read_checkpoint(path) for path in options.ckpt]
+            checkpoints: list[Checkpoint | None] = [
+                read_checkpoint(path, options.which) for path in options.ckpt
+            ]
         if len(set(ranks.all_gather_object(tuple(c.digest for c in checkpoints if c)))) > 1:
             raise InputError(
                 "the tasks read different checkpoints, as when a training saves; start again."
             )
         shared: dict[str, Probe] = {}
         for checkpoint in checkpoints or [None]:
+            if checkpoint is not None:
+                log(checkpoint.sentence)
             failed += _measure(checkpoint, options, shared, ranks)
     return 1 if failed else 0
 
@@ -64,7 +69,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         nargs="+",
         default=[],
         metavar="FILE|RUN",
-        help="checkpoints, or run folders (their newest)",
+        help="checkpoints, or run folders",
+    )
+    parser.add_argument(
+        "--which",
+        choices=get_args(Which),
+        help="checkpoint of a run folder: the best by validation (where there is one), or the last",
     )
     parser.add_argument(
         "--config",
