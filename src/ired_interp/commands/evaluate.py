@@ -50,8 +50,6 @@ def start(command: str, arguments: list[str], cli: Callable[..., CLI]) -> CLI:
             f"--which {which} chooses among the checkpoints of a run, but no --ckpt names one."
         )
     checkpoint = read_checkpoint(path, cast("Which | None", which)) if path else None
-    if checkpoint is not None:
-        log(checkpoint.sentence)
     arguments = with_files(arguments)
     look_beside(configuration_names(arguments))
     if checkpoint is None or checkpoint.config is None:
@@ -108,6 +106,8 @@ class EvaluateCLI(IREDCLI):
 
     def _evaluate(self, split: str, problems: int) -> None:
         self.load_weights()
+        if self.checkpoint is not None:
+            log(self.checkpoint.sentence)
         log(f"{split} set: {problems} problems each of {', '.join(self.datamodule.variants)}")
         run_stage = self.trainer.test if split == "test" else self.trainer.validate
         run_stage(self.model, self.datamodule, verbose=False)

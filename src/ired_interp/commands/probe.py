@@ -55,8 +55,6 @@ def main(command: str, arguments: list[str]) -> int:
             )
         shared: dict[str, Probe] = {}
         for checkpoint in checkpoints or [None]:
-            if checkpoint is not None:
-                log(checkpoint.sentence)
             failed += _measure(checkpoint, options, shared, ranks)
     return 1 if failed else 0
 
@@ -126,6 +124,8 @@ def _measure(
         )
         probes = chosen_probes(checkpoint, options)
     _check_devices(device, ranks)
+    if checkpoint is not None:
+        log(checkpoint.sentence)
     folder, origin = (
         _folder(checkpoint, options),
         {"problems": options.problems, "variant": options.variant},
