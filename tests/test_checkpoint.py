@@ -62,7 +62,8 @@ def test_published_file(published: Path):
 
 
 def test_our_file(tiny_run: Path):
-    average, raw = ii.load(tiny_run), ii.load(tiny_run / "checkpoints" / "last.ckpt", weights="raw")
+    average = ii.load(tiny_run, which="last")
+    raw = ii.load(tiny_run / "checkpoints" / "last.ckpt", weights="raw")
     content = torch.load(tiny_run / "checkpoints" / "last.ckpt", weights_only=True)
     assert torch.equal(average.energy.fc1.weight, content["state_dict"]["energy.fc1.weight"])
     assert torch.equal(raw.energy.fc1.weight, content["current_model_state"]["energy.fc1.weight"])

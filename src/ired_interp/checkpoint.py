@@ -15,7 +15,7 @@ from ired_interp.config import build
 from ired_interp.energy import MLPEnergy
 from ired_interp.errors import InputError
 from ired_interp.module import IREDModule, SolverModule
-from ired_interp.results import Run, open_run
+from ired_interp.results import Choice, Run, Which, choose_checkpoint
 from ired_interp.tasks.data import TaskData
 from ired_interp.user_modules import look_in
 
@@ -29,9 +29,19 @@ Weights = Literal["average", "raw"]
 class Checkpoint:
     """A checkpoint file in memory."""
 
-    path: Path
+    choice: Choice
     content: dict[str, Any]
     digest: str
+
+    @property
+    def path(self) -> Path:
+        """Its file."""
+        return self.choice.path
+
+    @property
+    def sentence(self) -> str:
+        """Which checkpoint this is, and why it is meant."""
+        return self.choice.sentence(self.step)
 
     @property
     def published(self) -> bool:
@@ -135,21 +145,24 @@ class Checkpoint:
         module.load_state_dict(state)
 
 
-def checkpoint_path(path: str | Path) -> Path:
-    """Return the checkpoint file that a path means: a file, or a run folder's newest."""
-    path = Path(path)
-    return open_run(path).last_checkpoint() if path.is_dir() else path
+def read_checkpoint(path: str | Path, which: Which | None = None) -> Checkpoint:
+    """Read a checkpoint without running any code that it may hold.
 
-
-def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a checkpoint, or the newest of a run folder, without running any code that it may hold.
+    Parameters
+    ----------
+    path : str | Path
+        A checkpoint, or a run's folder.
+    which : {"best", "last"} | None
+        Of a run: the best by validation error (None: the same), or the last.
 
     Raises
     ------
     InputError
-        If it is missing, truncated, holds code, or is no IRED checkpoint.
+        If it is missing, truncated, holds code, or is no IRED checkpoint; if `which` is given with
+        a file.
     """
-    path = checkpoint_path(path)
+    choice = choose_checkpoint(path, which)
+    path = choice.path
     try:
         blob = path.read_bytes()
     except OSError as error:
@@ -183,11 +196,14 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             f"{path} is no IRED checkpoint; expected one that `ired fit` wrote, or a published "
             "model-*.pt."
         )
-    return Checkpoint(path, content, hashlib.sha256(blob).hexdigest()[:16])
+    return Checkpoint(choice, content, hashlib.sha256(blob).hexdigest()[:16])
 
 
 def load(
-    path: str | Path, weights: Weights = "average", device: torch.device | str = "cpu"
+    path: str | Path,
+    weights: Weights = "average",
+    device: torch.device | str = "cpu",
+    which: Which | None = None,
 ) -> SolverModule:
     """Load a trained model.
 
@@ -199,6 +215,9 @@ def load(
         "average" or "raw".
     device : torch.device | str
         Where to put it.
+    which : {"best", "last"} | None
+        Of a run folder: the checkpoint of the lowest validation error (None: the same), or the
+        last. A run that has kept no best gives its last.
 
     Returns
     -------
@@ -208,9 +227,9 @@ def load(
     Raises
     ------
     InputError
-        If the file is missing, truncated, foreign or holds code.
+        If the file is missing, truncated, foreign or holds code; if `which` is given with a file.
     """
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(path, which)
     module, _ = checkpoint.build()
     checkpoint.load_into(module, weights)
     return module.eval().to(device)

@@ -1,6 +1,7 @@
 """Test errors beside what they must be compared with."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from ired_interp.module import IREDModule, SolverModule
 from ired_interp.random import stream
 from ired_interp.results.names import PERFECT
 from ired_interp.tasks import ExactEnergy, TaskData, Variant
-from ired_interp.tasks.data import EvaluationSet
+from ired_interp.tasks.data import Batch, EvaluationSet
 from ired_interp.tasks.floors import constant_solutions
 from ired_interp.terminal import render
 
@@ -25,13 +26,12 @@ def floors(
 ) -> dict[str, Estimate]:
     """Return what trivial and perfect predictors score on a set: (error, standard error) by name.
 
-    Trivial: the best constant, and what the task names. Perfect: the exact energy, where the
-    posterior is known, answering with the model's own inference settings. Values known from
-    elsewhere have no standard error (NaN).
+    Trivial: those of `trivial_floors`. Perfect: the exact energy, where the posterior is known,
+    answering with the model's own inference settings. Values known from elsewhere have no standard
+    error (NaN).
     """
     device = model.device
-    constants = constant_solutions(data.task, device, data.train_variant, variant)
-    perfect = None
+    found = trivial_floors(data, split, variant, count, device)
     if (
         isinstance(model, IREDModule)
         and data.task.posterior(data.draw(1, "cpu", 0, variant).x) is not None
@@ -39,25 +39,45 @@ def floors(
         perfect = IREDModule(
             ExactEnergy(data.task, model.landscapes), inference=model.inference
         ).to(device)
-    scores: dict[str, ProblemError] = {}
-    value_range = data.task.value_range(variant)
-    for batch in EvaluationSet(data, split, variant, count, device):
-        solutions = {
-            name: y.expand_as(batch.y) for name, y in constants.items()
-        } | data.task.trivial(batch.x)
-        if perfect is not None:
+        value_range = data.task.value_range(variant)
+
+        def solve(batch: Batch) -> dict[str, Tensor]:
             generator = stream(device, 0, "start", split, variant, batch.number)
             start = torch.randn(batch.y.shape, generator=generator, device=device)
-            solutions[PERFECT] = perfect.predict(
-                batch.x, start, perfect.inference.steps, value_range, generator
-            )
-        for name, solution in solutions.items():
-            score = scores.setdefault(name, ProblemError(sync_on_compute=False).to(device))
-            score.update(solution, batch.y)
-    found = {name: _numbers(score.compute()) for name, score in scores.items()}
+            steps = perfect.inference.steps
+            return {PERFECT: perfect.predict(batch.x, start, steps, value_range, generator)}
+
+        found |= _scores(EvaluationSet(data, split, variant, count, device), solve, device)
     return found | {
         name: (value, math.nan) for name, value in data.task.known_floors(variant).items()
     }
+
+
+def trivial_floors(
+    data: TaskData, split: str, variant: Variant, count: int, device: torch.device
+) -> dict[str, Estimate]:
+    """Return what predictors that need no learning score on a set: (error, standard error) by name.
+
+    They are the best constant, and what the task names.
+    """
+    constants = constant_solutions(data.task, device, data.train_variant, variant)
+
+    def solve(batch: Batch) -> dict[str, Tensor]:
+        expanded = {name: y.expand_as(batch.y) for name, y in constants.items()}
+        return expanded | data.task.trivial(batch.x)
+
+    return _scores(EvaluationSet(data, split, variant, count, device), solve, device)
+
+
+def _scores(
+    batches: EvaluationSet, solve: Callable[[Batch], dict[str, Tensor]], device: torch.device
+) -> dict[str, Estimate]:
+    scores: dict[str, ProblemError] = {}
+    for batch in batches:
+        for name, solution in solve(batch).items():
+            score = scores.setdefault(name, ProblemError(sync_on_compute=False).to(device))
+            score.update(solution, batch.y)
+    return {name: _numbers(score.compute()) for name, score in scores.items()}
 
 
 def evaluation_result(

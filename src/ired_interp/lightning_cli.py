@@ -98,7 +98,15 @@ class IREDCLI(HookedCLI):
             "--matmul_precision",
             type=Literal["highest", "high", "medium"],
             default="highest",
-            help="of float32 products on a GPU; high is TF32, medium bfloat16 (torch.set_float32_matmul_precision)",
+            help="of float32 products on a GPU; high is TF32, medium bfloat16 "
+            "(torch.set_float32_matmul_precision)",
+        )
+        parser.add_argument(
+            "--stop_on_collapse",
+            type=bool,
+            default=False,
+            help="end training where the validation error collapses: above that of trivial answers "
+            "after it was lower, or by half",
         )
         parser.add_lightning_class_args(WeightAveraging, "weight_averaging")
         link_model_to_data(parser)

@@ -16,6 +16,7 @@ class Received:
         self.url = ""
         self.requests: list[dict[str, Any]] = []
         self.history: list[dict[str, Any]] = []
+        self.summary: dict[str, Any] = {}
 
     def operations(self, name: str) -> list[dict[str, Any]]:
         """Variables of the requests whose query names an operation."""
@@ -40,6 +41,8 @@ def standin() -> Iterator[Received]:
                 files = json.loads(body).get("files", {})
                 lines = files.get("wandb-history.jsonl", {}).get("content", [])
                 received.history += [json.loads(line) for line in lines]
+                for line in files.get("wandb-summary.json", {}).get("content", []):
+                    received.summary |= json.loads(line)
             self.send_response(200)
             self.send_header("content-type", "application/json")
             self.end_headers()

@@ -135,6 +135,7 @@ def test_logged_in_a_run_goes_online(ired: Ired, server: Received, tmp_path: Pat
     assert json.loads(bucket["config"])["data"]["value"]["task"]["class_path"].endswith("Inverse")
     names = {name for line in server.history for name in line}
     assert {"train/loss", "val/error/same", "hessian_spectrum_y/lambda_median/k9"} <= names
+    assert server.summary["collapse"].startswith("same: never below “best constant")
 
 
 def test_logged_in_but_out_of_reach_a_run_goes_on_offline(ired: Ired, tmp_path: Path) -> None:

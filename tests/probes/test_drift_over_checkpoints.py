@@ -12,8 +12,9 @@ Ired = Callable[..., tuple[int, str, str]]
 
 def test_drift_over_checkpoints(ired: Ired, tiny_run: Path, tmp_path: Path) -> None:
     best = next((tiny_run / "checkpoints").glob("best*"))
+    ending = tiny_run / "checkpoints" / "last.ckpt"
     code, out, err = ired(
-        "probe", "--ckpt", best, tiny_run, "--probes", "subspace_drift", "--problems", 6
+        "probe", "--ckpt", best, ending, "--probes", "subspace_drift", "--problems", 6
     )
     assert code == 0, err
     last = read_result(Run(tiny_run).result_files()[-1])
@@ -23,13 +24,11 @@ def test_drift_over_checkpoints(ired: Ired, tiny_run: Path, tmp_path: Path) -> N
     assert "k = 0, step 12" in out
     before = Run(tiny_run).result_files()
     assert (
-        ired("probe", "--ckpt", best, tiny_run, "--probes", "subspace_drift", "--problems", 6)[0]
-        == 0
+        ired("probe", "--ckpt", best, ending, "--probes", "subspace_drift", "--problems", 6)[0] == 0
     )
     assert Run(tiny_run).result_files() == before  # measured again, the same files
     assert (
-        ired("probe", "--ckpt", tiny_run, best, "--probes", "subspace_drift", "--problems", 6)[0]
-        == 0
+        ired("probe", "--ckpt", ending, best, "--probes", "subspace_drift", "--problems", 6)[0] == 0
     )
     assert len(Run(tiny_run).result_files()) == 2 * len(before)  # another order is another history
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from conftest import TINY, Ired
+from ired_interp.results import choose_checkpoint
 from rehearsals import checks, failure, passed
 
 
@@ -34,7 +35,9 @@ def test_trained_runs_pass_and_are_left_as_they_are(
     ]
     assert "checkpoint" in passed([line for line in lines if line["task"] == 3])
     facts = next(line["facts"] for line in lines if "facts" in line)
-    assert (facts["step"], facts["run"]) == (12, str(tiny_run))
+    best = choose_checkpoint(tiny_run)
+    assert best.path.name.startswith("best-step=")
+    assert (facts["step"], facts["run"]) == (best.step, str(tiny_run))
     assert {
         path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()
     } == before

@@ -1,7 +1,9 @@
 """Lightning callbacks: schedule probes, average weights, guard and save a run."""
 
 from ired_interp.callbacks.averaging import WeightAveraging
+from ired_interp.callbacks.best import KeepBest
 from ired_interp.callbacks.bound import BoundProbeCallback
+from ired_interp.callbacks.collapse import CollapseGuard
 from ired_interp.callbacks.gradient_statistics import GradientStatistics
 from ired_interp.callbacks.guard import FiniteLoss
 from ired_interp.callbacks.last import SaveLast
@@ -16,11 +18,13 @@ from ired_interp.callbacks.subspace_drift import SubspaceDrift
 
 __all__ = [
     "BoundProbeCallback",
+    "CollapseGuard",
     "FiniteLoss",
     "GradientStatistics",
     "HessianSpectrum",
     "HessianSpectrumTheta",
     "InferenceTrajectory",
+    "KeepBest",
     "PlainProgress",
     "ProbeCallback",
     "SaveLast",

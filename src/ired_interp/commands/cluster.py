@@ -24,6 +24,8 @@ from ired_interp.cluster.symptoms import diagnose
 from ired_interp.cluster.transfer import fetch
 from ired_interp.commands.options import CommandParser
 from ired_interp.errors import InputError
+from ired_interp.results import Run
+from ired_interp.results.choice import choice_of
 from ired_interp.terminal import log, render
 
 _NEWEST = 20  # jobs shown where none is named
@@ -159,7 +161,10 @@ def _fetch(host: Host, folder: str, options: argparse.Namespace) -> int:
     recorded = submissions(host, folder)
     for wanted in options.job:
         for run in _runs(host, folder, recorded, wanted):
-            print(fetch(host, run, Path(options.to), f"{folder}/{_RUNS}"))
+            place = fetch(host, run, Path(options.to), f"{folder}/{_RUNS}")
+            if choice := choice_of(Run(place)):
+                log(choice.sentence())
+            print(place)
     return 0
 
 

@@ -3,16 +3,17 @@
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from lightning.pytorch.utilities import rank_zero_only
 
 from ired_interp.checkpoint import CONFIG_KEY, Checkpoint, read_checkpoint
 from ired_interp.commands.options import take_option
-from ired_interp.errors import InputError
+from ired_interp.errors import InputError, RunError
 from ired_interp.evaluation import error_table, evaluation_result
 from ired_interp.lightning_cli import IREDCLI, configuration_names, with_files
-from ired_interp.results import ResultKey, Run, write_result
+from ired_interp.results import ResultKey, Run, Which, write_result
+from ired_interp.results.choice import behind_best
 from ired_interp.results.provenance import provenance
 from ired_interp.results.run import default_name
 from ired_interp.terminal import log
@@ -25,9 +26,9 @@ def main(command: str, arguments: list[str]) -> int:
     """Run the command."""
     if "--help" in arguments or "-h" in arguments:
         print(
-            f"ired {command} --ckpt FILE|RUN [--weights average|raw] restores model and data from "
-            "a checkpoint; its configuration "
-            "stands before every other option, which override it:\n"
+            f"ired {command} --ckpt FILE|RUN [--which best|last] [--weights average|raw] restores "
+            "model and data from a checkpoint (of a run the best by validation, unless told "
+            "otherwise); its configuration stands before every other option, which override it:\n"
         )
     start(command, arguments, EvaluateCLI)
     return 0
@@ -42,8 +43,13 @@ def start(command: str, arguments: list[str], cli: Callable[..., CLI]) -> CLI:
         If nothing names the data.
     """
     path, arguments = take_option(arguments, "--ckpt")
+    which, arguments = take_option(arguments, "--which")
     weights, arguments = take_option(arguments, "--weights")
-    checkpoint = read_checkpoint(path) if path else None
+    if which and not path:
+        raise InputError(
+            f"--which {which} chooses among the checkpoints of a run, but no --ckpt names one."
+        )
+    checkpoint = read_checkpoint(path, cast("Which | None", which)) if path else None
     arguments = with_files(arguments)
     look_beside(configuration_names(arguments))
     if checkpoint is None or checkpoint.config is None:
@@ -84,9 +90,14 @@ class EvaluateCLI(IREDCLI):
         ------
         InputError
             If there is no checkpoint, but weights to load.
+        RunError
+            If they are no numbers.
         """
         if self.checkpoint is not None:
             self.checkpoint.load_into(self.model, self.weights)
+            wrong = [n for n, p in self.model.named_parameters() if not p.isfinite().all()]
+            if wrong:
+                raise RunError(self._diverged(f"{wrong[0]} holds values that are not finite"))
         elif any(p.requires_grad for p in self.model.parameters()):
             raise InputError(
                 f"ired {self.command} needs trained weights, but got no --ckpt; name a checkpoint "
@@ -95,17 +106,33 @@ class EvaluateCLI(IREDCLI):
 
     def _evaluate(self, split: str, problems: int) -> None:
         self.load_weights()
+        if self.checkpoint is not None:
+            log(self.checkpoint.sentence)
         log(f"{split} set: {problems} problems each of {', '.join(self.datamodule.variants)}")
         run_stage = self.trainer.test if split == "test" else self.trainer.validate
         run_stage(self.model, self.datamodule, verbose=False)
         errors = {key: metric.compute() for key, metric in self.model.errors.items()}
+        for (variant, _), (error, _) in errors.items():
+            if not error.isfinite():
+                raise RunError(self._diverged(f"its {split} error ({variant}) is {float(error)}"))
         self._report(split, problems, errors)
+
+    def _diverged(self, what: str) -> str:
+        checkpoint = self.checkpoint
+        name = f"{checkpoint.path}, step {checkpoint.step}," if checkpoint else "the model"
+        return (
+            f"{name} diverged: {what}; take an earlier checkpoint, or train with a lower model.lr."
+        )
 
     @rank_zero_only
     def _report(self, split: str, problems: int, errors: Any) -> None:
         result = evaluation_result(errors, self.model, self.datamodule, split, problems)
         print(error_table(result), end="")
         checkpoint = self.checkpoint
+        if checkpoint is not None and checkpoint.run is not None and self.weights == "average":
+            worse = behind_best(checkpoint.run, checkpoint.step)
+            if worse is not None:
+                print(f"This checkpoint is {worse}")
         config = self.dump(devices="auto", num_nodes=1, strategy="auto")  # which change no number
         settings = {"checkpoint": checkpoint.digest if checkpoint else None, "config": config}
         key = ResultKey(

@@ -23,6 +23,8 @@ def main(command: str, arguments: list[str]) -> int:
     )
     options = parser.parse_args(arguments)
     opened = open_results(options.run)
+    if choice := opened.checkpoint:
+        log(choice.sentence())
     folder = Path(options.output) if options.output else opened.path / "tables"
     count = 0
     for series in track(opened.series, "export"):

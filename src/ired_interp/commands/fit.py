@@ -8,14 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 
-from ired_interp.callbacks import FiniteLoss, ProbeCallback, SaveLast
+from ired_interp.callbacks import (
+    CollapseGuard,
+    FiniteLoss,
+    KeepBest,
+    ProbeCallback,
+    SaveLast,
+)
 from ired_interp.checkpoint import CONFIG_KEY, read_checkpoint
 from ired_interp.checkpoint_io import AtomicCheckpointIO
 from ired_interp.commands.options import take_option
-from ired_interp.errors import InputError, Interrupted
+from ired_interp.errors import InputError, Interrupted, RunError
 from ired_interp.lightning_cli import IREDCLI, configuration_names, with_files
 from ired_interp.lightning_private import leave_signals_alone, never_skip_fit
 from ired_interp.loggers import RunFolderLogger, RunMetrics, WandB
@@ -44,7 +49,7 @@ def main(command: str, arguments: list[str]) -> int:
     run = open_run(resumed)
     arguments = resuming(run, arguments)
     if run.begun:
-        checkpoint = read_checkpoint(run.path)
+        checkpoint = read_checkpoint(run.path, "last")
         if RUN_ID_KEY in checkpoint.content:
             keep_run_id(run, checkpoint.content[RUN_ID_KEY])
     FitCLI(arguments, run)
@@ -88,19 +93,11 @@ class FitCLI(IREDCLI):
 
     def own_callbacks(self) -> list[Any]:
         """Guard, save and keep the best; the configuration goes into every checkpoint."""
-        run = self.run
-        return [
-            FiniteLoss(),
-            _Config(self.dump()),
-            SaveLast(run, self.settings.save_every),
-            ModelCheckpoint(
-                run.checkpoints,
-                "best-{step}",
-                monitor=f"val/error/{self.datamodule.variants[0]}",
-                save_top_k=self.settings.keep_best,
-                save_on_train_epoch_end=False,
-            ),
-        ]
+        run, settings = self.run, self.settings
+        best = KeepBest(run, self.datamodule.variants[0], settings.keep_best)
+        self.guard = CollapseGuard(run, best, settings.stop_on_collapse)
+        last = SaveLast(run, settings.save_every)
+        return [FiniteLoss(), _Config(self.dump()), best, self.guard, last]
 
     def trainer_paths(self, logger: Any) -> dict[str, Any]:
         """Place checkpoints, metrics and loggers in the run's folder."""
@@ -135,6 +132,8 @@ class FitCLI(IREDCLI):
         ------
         Interrupted
             If a signal asked the run to stop, after it saved its state.
+        RunError
+            If the run was stopped because it collapsed, after it saved its state.
         """
         self.model.weights()
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
@@ -160,6 +159,11 @@ class FitCLI(IREDCLI):
                     f"{run.path}"
                 )
                 raise
+            if self.guard.stopped is not None:
+                raise RunError(
+                    f"{self.guard.stopped}; stopped there, as stop_on_collapse asks; all is saved "
+                    f"in {run.path}."
+                )
         log(f"done: {self.trainer.global_step} steps; results in {run.path}")
 
 
@@ -179,8 +183,9 @@ class _Config(Callback):
 
 
 def _place(callback: Callback) -> int:
-    """Everything that changes the run's state comes first, then it is saved, then measured."""
-    return 1 if isinstance(callback, SaveLast) else 2 if isinstance(callback, ProbeCallback) else 0
+    """What changes the run's state comes first, then it is judged, then saved, then measured."""
+    order = (CollapseGuard, SaveLast, ProbeCallback)
+    return next((n for n, kind in enumerate(order, 1) if isinstance(callback, kind)), 0)
 
 
 @rank_zero_only

@@ -3,7 +3,7 @@
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -16,6 +16,7 @@ from ired_interp.lightning_cli import quiet
 from ired_interp.measure import Measurement, measure
 from ired_interp.probes import Probe, Snapshot
 from ired_interp.ranks import Ranks, process_group
+from ired_interp.results import Which
 from ired_interp.results.run import default_name
 from ired_interp.stopping import defer_signals, interruptible
 from ired_interp.tasks.base import VARIANTS
@@ -43,7 +44,9 @@ def main(command: str, arguments: list[str]) -> int:
         check_order(options.config)
         failed = 0
         with ranks.raise_on_all():
-            checkpoints: list[Checkpoint | None] = [read_checkpoint(path) for path in options.ckpt]
+            checkpoints: list[Checkpoint | None] = [
+                read_checkpoint(path, options.which) for path in options.ckpt
+            ]
         if len(set(ranks.all_gather_object(tuple(c.digest for c in checkpoints if c)))) > 1:
             raise InputError(
                 "the tasks read different checkpoints, as when a training saves; start again."
@@ -68,7 +71,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         nargs="+",
         default=[],
         metavar="FILE|RUN",
-        help="checkpoints, or run folders (their newest)",
+        help="checkpoints, or run folders",
+    )
+    parser.add_argument(
+        "--which",
+        choices=get_args(Which),
+        help="checkpoint of a run folder: the best by validation (where there is one), or the last",
     )
     parser.add_argument(
         "--config",
@@ -112,6 +120,8 @@ def _measure(
         for measurement in chosen:
             measurement.check(module)
     _check_devices(device, ranks)
+    if checkpoint is not None:
+        log(checkpoint.sentence)
     failed = 0
     for measurement in chosen:
         measurement = shared.setdefault(measurement.identity, measurement)

@@ -30,6 +30,9 @@ def main(command: str, arguments: list[str]) -> int:
     )
     options = parser.parse_args(arguments)
     opened = [open_results(path) for path in dict.fromkeys(options.runs)]
+    for run in opened:
+        if choice := run.checkpoint:
+            log(f"{run.name}: {choice.sentence()}")
     report = gather(opened)
     for sentence in report.skipped:
         log(f"left out: {sentence}")

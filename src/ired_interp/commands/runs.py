@@ -7,7 +7,9 @@ from rich.table import Table
 from ired_interp.commands.options import CommandParser
 from ired_interp.errors import InputError
 from ired_interp.results import Run, find_runs
+from ired_interp.results.choice import choice_of
 from ired_interp.results.state import state
+from ired_interp.results.validation import read_validation
 from ired_interp.terminal import render
 
 
@@ -21,7 +23,8 @@ def main(command: str, arguments: list[str]) -> int:
     """
     parser = CommandParser(
         prog="ired runs",
-        description="List runs with their state, last step, validation errors and results.",
+        description="List runs with their state, last step, validation errors and whether these "
+        "collapsed, the checkpoint that a run means, and results.",
     )
     parser.add_argument(
         "folder", nargs="?", default="runs", help="where runs are kept (default: runs)"
@@ -38,6 +41,7 @@ def main(command: str, arguments: list[str]) -> int:
         "step",
         "error, same",
         "error, harder",
+        "validation",
         "checkpoint",
         "results",
     ):
@@ -60,9 +64,18 @@ def _columns(run: Run) -> list[str]:
         f"{name} ({sum(f.parent.name == name for f in run.result_files())})" for name in names
     ]
     step = str(max(metrics)) if metrics else "–"
+    validation = read_validation(run)
     return [
         step,
         *errors,
-        "yes" if list(run.checkpoints.glob("*.ckpt")) else "no",
+        "–" if validation is None else "; ".join(validation.marks()) or "ok",
+        _checkpoint(run),
         ", ".join(counts) or "–",
     ]
+
+
+def _checkpoint(run: Run) -> str:
+    choice = choice_of(run)
+    if choice is None:
+        return "no"
+    return "last" if choice.step is None else f"best at {choice.step}"

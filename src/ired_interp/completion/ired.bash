@@ -7,9 +7,9 @@ _ired() {
         words="fit configs validate test probe runs watch report init check submit status logs cancel fetch export dashboard completion --debug --help --version"
     else
         case $command in
-            fit) words="--resume --save_every --keep_best --trainer.callbacks+ $training" ;;
-            validate | test) words="--ckpt --weights --model.test_steps --data.test_problems $training" ;;
-            probe) words="--ckpt --config --probes --weights --problems --variant --device --output --debug --help" ;;
+            fit) words="--resume --save_every --keep_best --stop_on_collapse --trainer.callbacks+ $training" ;;
+            validate | test) words="--ckpt --which --weights --model.test_steps --data.test_problems $training" ;;
+            probe) words="--ckpt --which --config --probes --weights --problems --variant --device --output --debug --help" ;;
             configs) words="copy --debug --help" ;;
             init) words="slurm --debug --help" ;;
             watch) words="--every --debug --help" ;;
@@ -25,6 +25,7 @@ _ired() {
         esac
         case $previous in
             --weights) words="average raw" ;;
+            --which) words="best last" ;;
             --format) words="csv parquet" ;;
             --variant) words="same harder" ;;
             --config | --ckpt | --resume | --output | --figures | --runs) words= ;;

@@ -23,6 +23,26 @@ class ResultLogger(Protocol):
         """Log the result of a probe, which lies in the file `path`."""
 
 
+@runtime_checkable
+class SummaryLogger(Protocol):
+    """A logger that shows a run in a table, with a value that stands for the whole of it."""
+
+    def set_summary(self, name: str, value: str) -> None:
+        """Set a value of the run's row."""
+
+
+def summarise(loggers: Iterable[Logger], name: str, value: str) -> None:
+    """Set a value of the run's row in all loggers that have one; one that fails is passed over."""
+    for logger in loggers:
+        if isinstance(logger, SummaryLogger):
+            try:
+                logger.set_summary(name, value)
+            except Exception as error:
+                log(
+                    f"{type(logger).__name__} did not take {name} ({type(error).__name__}: {error})"
+                )
+
+
 def publish(
     loggers: Iterable[Logger], label: str, result: xr.Dataset, step: int, path: Path
 ) -> None:

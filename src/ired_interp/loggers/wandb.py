@@ -150,6 +150,17 @@ class WandB(WandbLogger, RunFolderLogger):
             self._break(error)
 
     @rank_zero_only
+    def set_summary(self, name: str, value: str) -> None:
+        """Set a value of the run's summary, which W&B shows in its table of runs."""
+        experiment = self.experiment
+        if self._broken or experiment is None:
+            return
+        try:
+            experiment.summary[name] = value
+        except Exception as error:
+            self._break(error)
+
+    @rank_zero_only
     def finalize(self, status: str) -> None:
         """End the W&B run; a later use of this logger continues it."""
         if (run := release_wandb_run(self)) is None:

@@ -100,7 +100,7 @@ class FitRehearsal(TaskRehearsal):
         if not self.resumed.begun:
             self.step = 0
             return f"none, since training in {self.resumed.path} never began: from step 0"
-        checkpoint = read_checkpoint(self.resumed.path)
+        checkpoint = read_checkpoint(self.resumed.path, "last")
         checkpoint.load_into(deepcopy(self.module), "raw")
         checkpoint.load_into(self.module, "average")
         self.step, most = checkpoint.step, int(self.cli.settings.trainer.max_steps)
@@ -121,7 +121,7 @@ class FitRehearsal(TaskRehearsal):
             failures = self.train(self.cli)
         if failures:
             raise failures[0]
-        written = load(self.cli.run.path)
+        written = load(self.cli.run.path, which="last")
         results = [file.parent.name for file in self.cli.run.result_files()]
         measured = f"; measured {', '.join(dict.fromkeys(results))}" if results else ""
         return f"{STEPS} steps, loss finite, checkpoint of {type(written).__name__} loads{measured}"
@@ -160,7 +160,7 @@ class FitRehearsal(TaskRehearsal):
 
     def probe(self) -> str:
         """Measure the checkpoint by each probe of the callbacks."""
-        checkpoint = read_checkpoint(self.cli.run.path)
+        checkpoint = read_checkpoint(self.cli.run.path, "last")
         options = parse(["--ckpt", str(checkpoint.path), "--device", "cpu"])
         return measured([checkpoint], options, self.folder / "probe")
 

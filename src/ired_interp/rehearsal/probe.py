@@ -58,7 +58,9 @@ class ProbeRehearsal(TaskRehearsal):
     def checkpoint(self) -> str:
         """Check that every checkpoint loads, and fits model and data."""
         options = self.options
-        self.checkpoints: list[Checkpoint | None] = [read_checkpoint(path) for path in options.ckpt]
+        self.checkpoints: list[Checkpoint | None] = [
+            read_checkpoint(path, options.which) for path in options.ckpt
+        ]
         for checkpoint in self.checkpoints or [None]:
             self.module, self.data = restore(checkpoint, options)
         last = self.checkpoints[-1] if self.checkpoints else None

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os.path import commonprefix
 from typing import Any
 
@@ -10,6 +10,7 @@ import xarray as xr
 
 from ired_interp.errors import InputError
 from ired_interp.results import OpenedRun, Series
+from ired_interp.results.names import TESTS
 from ired_interp.results.series import flatten
 
 # Settings that change where or how often something is written, not what is learned.
@@ -20,6 +21,7 @@ _IRRELEVANT = (
     "experiment",
     "save_every",
     "keep_best",
+    "stop_on_collapse",
     "trainer.logger",
     "trainer.callbacks",
 )
@@ -146,17 +148,21 @@ def group_runs(runs: Sequence[OpenedRun]) -> list[Group]:
 def sections(groups: Sequence[Group], notes: list[str]) -> list[Section]:
     """Gather what was measured, by probe, weights and settings.
 
-    `notes` is filled with what had to be skipped.
+    Of a run's tests, those of the checkpoint that it means count, where there are any. `notes` is
+    filled with what had to be skipped.
     """
     found: dict[str, Section] = {}
     for group in groups:
         for run in group.runs:
             mine: dict[str, Series] = {}
+            best = run.checkpoint.step if run.checkpoint else None
             for series in run.series:
+                if series.probe in TESTS and best in series.files:
+                    series = replace(series, files={best: series.files[best]})
                 settings = {k: v for k, v in series.settings.items() if not k.startswith("config.")}
                 key = json.dumps([series.probe, series.weights, settings], sort_keys=True)
                 found.setdefault(key, Section(series.probe, series.weights, settings, [], notes))
-                if key not in mine or mine[key].steps[-1] <= series.steps[-1]:
+                if key not in mine or _order(mine[key], best) <= _order(series, best):
                     mine[key] = series
             for key, series in mine.items():
                 by_group = found[key].by_group
@@ -164,6 +170,11 @@ def sections(groups: Sequence[Group], notes: list[str]) -> list[Section]:
                     by_group.append((group, []))
                 by_group[-1][1].append(series)
     return list(found.values())
+
+
+def _order(series: Series, best: int | None) -> tuple[bool, int]:
+    """Of the same test with changed settings, that of the best checkpoint counts, or the latest."""
+    return series.probe in TESTS and series.steps[-1] == best, series.steps[-1]
 
 
 def _irrelevant(key: str) -> bool:

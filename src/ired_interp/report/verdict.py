@@ -39,7 +39,7 @@ def answers(groups: Sequence[Group], found: Sequence[Section]) -> list[Answer]:
         ),
         Answer(
             "Is it better than trivial?",
-            _each(errors, _against_floors),
+            [(g, f"{s}{_untested(g, errors)}") for g, s in _each(errors, _against_floors)],
             "Not tested yet: ired test --ckpt RUN.",
         ),
         Answer(
@@ -80,8 +80,30 @@ def _each(
     )
 
 
+def _untested(group: Group, errors: Section | None) -> str:
+    """Say which runs were not tested at the checkpoint that they mean."""
+    missed = []
+    for run in group.runs:
+        tested = [s for s in run.series if errors is not None and s.probe == errors.probe]
+        best = run.checkpoint.step if run.checkpoint else None
+        if best is not None and tested and not any(best in s.files for s in tested):
+            missed.append(
+                f" {run.path.name} was tested at step {max(s.steps[-1] for s in tested)}, not at "
+                f"its best validation, step {best}: ired test --ckpt {run.path}."
+            )
+    return "".join(missed)
+
+
+def _collapsed(group: Group) -> list[str]:
+    return [
+        f"{run.path.name}: {sentence}" if len(group.runs) > 1 else sentence.capitalize()
+        for run in group.runs
+        for sentence in (run.validation.sentences() if run.validation else [])
+    ]
+
+
 def _learned(group: Group) -> str:
-    sentences = []
+    sentences = _collapsed(group)
     for variant in ("same", "harder"):
         curves = [
             r.metrics[name].dropna("step")

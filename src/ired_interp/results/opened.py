@@ -11,8 +11,10 @@ import xarray as xr
 
 from ired_interp.errors import InputError
 from ired_interp.files import read_yaml
+from ired_interp.results.choice import Choice, choice_of
 from ired_interp.results.run import Run, open_run
 from ired_interp.results.series import Series, flatten
+from ired_interp.results.validation import Validation, read_validation
 
 _CHANGING = (
     "checkpoint",
@@ -48,6 +50,16 @@ class OpenedRun:
     def config(self) -> dict[str, Any]:
         """The resolved configuration."""
         return read_yaml(self.run.config)
+
+    @cached_property
+    def checkpoint(self) -> Choice | None:
+        """The checkpoint that the run means: the best by validation, else the last."""
+        return choice_of(self.run)
+
+    @cached_property
+    def validation(self) -> Validation | None:
+        """Its validation errors beside their floors, with what collapsed; None if not recorded."""
+        return read_validation(self.run)
 
     @cached_property
     def metrics(self) -> xr.Dataset:

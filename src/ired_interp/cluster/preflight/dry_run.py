@@ -95,7 +95,15 @@ def _copy_checkpoint(host: Host, path: str, to: Path) -> None:
     """Copy a checkpoint, or of a run's folder what restores it, into the folder `to`."""
     what = [f"{host.address}:{path}", f"{to}/"]
     if host.run("test", "-d", path).returncode == 0:
-        parts = ("config.yaml", "checkpoints/", "checkpoints/last.ckpt")
+        parts = (
+            "config.yaml",
+            "checkpoints/",
+            "checkpoints/last.ckpt",
+            "checkpoints/best-*.ckpt",
+            "metrics/",
+            "metrics/version_*/",
+            "metrics/version_*/metrics.csv",  # which say what checkpoint is the best
+        )
         what = [
             *(f"--include={part}" for part in parts),
             "--exclude=*",
