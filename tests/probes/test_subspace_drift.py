@@ -103,7 +103,7 @@ def test_solutions_of_a_perfect_model_end_in_the_answer(exact_inverse: Snapshot)
     assert list(found["label"].values) == list(range(9, -1, -1))
     assert float(found["overlap_answer"][-1]) > 1 - 1e-4
     walk = SubspaceDrift("solution", axis="inference", p=2)(exact_inverse)
-    assert walk.sizes["snapshot"] == 10 * 6
+    assert walk.sizes["frame"] == 10 * 6
     ends = walk["inner_step"].values == 5
     np.testing.assert_allclose(walk["overlap_answer"][ends], found["overlap_answer"], atol=1e-5)
 
@@ -123,12 +123,10 @@ def test_history_goes_on_from_its_state(network: Snapshot, source: str, space: s
         network.module.energy.fc2.weight.add_(0.1)  # type: ignore[union-attr,operator]
     expected, found = whole(later), second(later)
     assert expected.identical(found)
-    assert found.sizes["snapshot"] == 2
-    assert float(found["overlap"].isel(landscape=0, snapshot=0, other=1)) < 1 - 1e-4
-    assert (
-        second(later).sizes["snapshot"] == 2
-    )  # measured again at the same step: the same snapshot
-    assert second.settings()["snapshots"] == [[0, None], [100, None]]
+    assert found.sizes["frame"] == 2
+    assert float(found["overlap"].isel(landscape=0, frame=0, other=1)) < 1 - 1e-4
+    assert second(later).sizes["frame"] == 2  # measured again at the same step: the same snapshot
+    assert second.settings()["frames"] == [[0, None], [100, None]]
 
 
 def test_no_noise_no_repeat(network: Snapshot) -> None:

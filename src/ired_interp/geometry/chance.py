@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from ired_interp.errors import InputError
-from ired_interp.geometry.arrays import Array, as_tensor
 from ired_interp.geometry.distances import distance_from_angles
 
 
@@ -126,7 +125,8 @@ def chance_band(
     Parameters
     ----------
     ambient : int
-        Dimension N of the space; for coordinates of unequal scale round ``effective_dimension`` instead.
+        Dimension N of the space; for coordinates of unequal scale round the participation ratio
+        of their variances instead (``ired_interp.spectra.effective_rank``).
     p, q : int
         Dimensions of the planes.
     metric : str
@@ -161,30 +161,3 @@ def chance_band(
         mean, sd = float(values.mean()), float(values.std(ddof=1))
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return Band(mean, sd, float(low), float(high))
-
-
-def effective_dimension(variances: Array) -> float:
-    """Participation ratio N_eff = (Σd)²/Σd² of coordinate variances: the N to use for chance when scales differ.
-
-    Parameters
-    ----------
-    variances : torch.Tensor or numpy.ndarray
-        Variances of the coordinates (or eigenvalues of their covariance), any shape, not negative.
-
-    Returns
-    -------
-    float
-        Between 1 and their number. Gaussian vectors with these variances have a mean squared cosine of about 1/N_eff.
-
-    Raises
-    ------
-    InputError
-        If a variance is negative or not finite, or all are 0.
-    """
-    d = as_tensor(variances, "variances", ndim=1).double()
-    if not torch.isfinite(d).all() or (d < 0).any() or not d.any():
-        raise InputError(
-            "variances must be finite, not negative and not all 0; look at how they were collected."
-        )
-    d = d / d.max()
-    return float(d.sum().square() / d.square().sum())

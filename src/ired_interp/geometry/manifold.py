@@ -52,7 +52,7 @@ def log(base: Array, target: Array) -> Array:
     if angle > math.pi / 2 - CUT:
         raise InputError(
             f"the subspaces hold a right angle ({angle:.7f} rad): no unique shortest geodesic joins them; measure "
-            "their distance by principal_angles, or insert a snapshot between them."
+            "their distance by principal_angles, or put a subspace between them."
         )
     basis = _joint_basis(u, v)
     a, b = basis.mT @ u, basis.mT @ v

@@ -1,4 +1,4 @@
-"""Karcher mean, dispersion and principal geodesics of a set of subspaces."""
+"""Karcher mean and dispersion of a set of subspaces."""
 
 from dataclasses import dataclass
 
@@ -97,62 +97,5 @@ def karcher_mean(
     raise RunError(
         f"the Karcher mean of {len(given)} subspaces did not converge in {max_iterations} iterations (residual "
         f"{residual:.1e} rad, asked {tolerance:.1e}); their largest angle to it is "
-        f"{principal_angles(mean, given).max():.2f} rad: average closer snapshots, or loosen the tolerance."
-    )
-
-
-@dataclass(frozen=True)
-class PrincipalGeodesics:
-    """Directions through a Karcher mean along which the subspaces vary most.
-
-    Attributes
-    ----------
-    directions : torch.Tensor
-        (c, N, p) orthonormal tangent vectors at the mean.
-    scores : torch.Tensor
-        (m, c) signed lengths along them, radians.
-    explained : torch.Tensor
-        (c,) shares of the dispersion.
-    """
-
-    directions: torch.Tensor
-    scores: torch.Tensor
-    explained: torch.Tensor
-
-
-def principal_geodesics(mean: KarcherMean, components: int) -> PrincipalGeodesics:
-    """Principal geodesic analysis in the tangent space of the mean, in its Riemannian metric.
-
-    Parameters
-    ----------
-    mean : KarcherMean
-        As ``karcher_mean`` returned it.
-    components : int
-        Number c of directions, at most m.
-
-    Returns
-    -------
-    PrincipalGeodesics
-        Directions, scores and shares of the dispersion, largest first; signs are arbitrary.
-
-    Raises
-    ------
-    InputError
-        If ``components`` is not between 1 and m, or all subspaces coincide.
-
-    Notes
-    -----
-    Fletcher, Lu, Pizer and Joshi, IEEE Trans. Med. Imaging 23, 2004. Horizontal lifts carry the metric, so the result
-    turns with the data; that of ``geomstats.learning.pca.TangentPCA`` does not.
-    """
-    m = len(mean.logs)
-    if not 1 <= components <= m:
-        raise InputError(f"{components} components of {m} subspaces: ask for 1 to {m}.")
-    left, singular, right = torch.linalg.svd(mean.logs.flatten(1), full_matrices=False)
-    if singular[0] <= 1e-14:
-        raise InputError("all subspaces coincide: there is no direction along which they vary.")
-    return PrincipalGeodesics(
-        directions=right[:components].unflatten(-1, mean.logs.shape[1:]),
-        scores=left[:, :components] * singular[:components],
-        explained=(singular.square() / singular.square().sum())[:components],
+        f"{principal_angles(mean, given).max():.2f} rad: average closer ones, or loosen the tolerance."
     )

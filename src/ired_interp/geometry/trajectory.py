@@ -15,11 +15,11 @@ class Path:
     Attributes
     ----------
     speed : torch.Tensor
-        (m − 1,) distance to the next snapshot per unit of position, radians per unit.
+        (m − 1,) distance to the next point per unit of position, radians per unit.
     length : torch.Tensor
-        (m,) length of the path up to each snapshot, radians.
+        (m,) length of the path up to each point, radians.
     displacement : torch.Tensor
-        (m,) distance from the first snapshot, radians.
+        (m,) distance from the first point, radians.
     """
 
     speed: torch.Tensor
@@ -38,9 +38,9 @@ def path(distances: Array, positions: Array, floor: Array | None = None) -> Path
     Parameters
     ----------
     distances : torch.Tensor or numpy.ndarray
-        (m, m) distances between all snapshots, m ≥ 2.
+        (m, m) distances between all points, m ≥ 2.
     positions : torch.Tensor or numpy.ndarray
-        (m,) strictly monotonic places of the snapshots: training step, landscape, inner step.
+        (m,) strictly monotonic places of the points: training step, landscape, inner step.
     floor : torch.Tensor or numpy.ndarray, optional
         (m, m) distances that rounding or noise alone would give; subtracted in quadrature. Without it every noisy step
         lengthens the path.
@@ -53,7 +53,7 @@ def path(distances: Array, positions: Array, floor: Array | None = None) -> Path
     Raises
     ------
     InputError
-        If shapes do not fit, there are fewer than two snapshots, or positions are not strictly monotonic.
+        If shapes do not fit, there are fewer than two points, or positions are not strictly monotonic.
     """
     d = as_tensor(distances, "distances").double()
     x = as_tensor(positions, "positions", ndim=1).double()
@@ -64,7 +64,7 @@ def path(distances: Array, positions: Array, floor: Array | None = None) -> Path
     gaps = x.diff()
     if not ((gaps > 0).all() or (gaps < 0).all()):
         raise InputError(
-            "positions must rise or fall strictly: a speed needs snapshots in order, each at a place of its own."
+            "positions must rise or fall strictly: a speed needs points in order, each at a place of its own."
         )
     if floor is not None:
         d = (d.square() - as_tensor(floor, "floor").double().square()).clamp(min=0).sqrt()

@@ -14,13 +14,12 @@ import ired_interp.probes.subspace_sources as sources
 from ired_interp.diffusion import anneal
 from ired_interp.errors import InputError
 from ired_interp.geometry import (
-    ProblemHistory,
-    RepeatedHistory,
+    DriftHistory,
     distance_from_angles,
+    drift_variables,
     principal_angles,
-    repeated_variables,
 )
-from ired_interp.geometry.repeated_variables import mean_and_error
+from ired_interp.geometry.variables import mean_and_error
 from ired_interp.probes.base import Point, Probe, Snapshot, chosen_landscapes, measuring_point
 from ired_interp.random import stream
 from ired_interp.tasks.base import Problems
@@ -28,7 +27,6 @@ from ired_interp.terminal import render, track
 
 Source = Literal["hessian", "gradients", "solution", "activations"]
 Axis = Literal["landscapes", "training", "inference"]
-History = RepeatedHistory | ProblemHistory
 Estimate = tuple[Tensor, Tensor | None]  # a basis, and the same from independent noise or problems
 
 
@@ -87,7 +85,7 @@ class SubspaceDrift(Probe):
         )
         self.layer, self.point, self.memory_gib, self.seed = layer, point, memory_gib, seed
         self.folder: Path | None = None  # where snapshots of training are kept; in memory if None
-        self.histories: dict[int, History] = {}
+        self.histories: dict[int, DriftHistory] = {}
         self.origins: list[tuple[int | str, str | None]] = []
 
     @property
@@ -98,7 +96,7 @@ class SubspaceDrift(Probe):
         """Its arguments and, over training, the snapshots (label, checkpoint) that the result compares."""
         own = super().settings()
         return (
-            own | {"snapshots": [list(origin) for origin in self.origins]}
+            own | {"frames": [list(origin) for origin in self.origins]}
             if self.axis == "training"
             else own
         )
@@ -108,7 +106,7 @@ class SubspaceDrift(Probe):
 
         Returns
         -------
-        Dataset over snapshot, other and angle (over training also landscape) with what `geometry.repeated_variables` names: angles, overlap,
+        Dataset over frame, other and angle (over training also landscape) with what `geometry.drift_variables` names: angles, overlap,
         overlap_independent, overlap_corrected, geodesic, chordal, reliability, geodesic_split_half, overlap_chance, geodesic_chance, speed,
         path_length, displacement. For the solution also `overlap_answer` and `geodesic_answer`: with the column space of y* itself.
 
@@ -124,7 +122,7 @@ class SubspaceDrift(Probe):
             return self._over_training(snapshot, landscapes)
         if self.axis == "inference":
             return self._along_inference(snapshot, landscapes)
-        history: History | None = None
+        history: DriftHistory | None = None
         for k in track(
             sorted(landscapes, reverse=True), f"subspaces: {self.source} in {self.space}"
         ):
@@ -132,7 +130,7 @@ class SubspaceDrift(Probe):
             history = history if history is not None else _history_for(estimate[0], None)
             history.append(k, *estimate)
         assert history is not None
-        return xr.Dataset(repeated_variables(history) | self._beside_answer(history, snapshot))
+        return xr.Dataset(drift_variables(history) | self._beside_answer(history, snapshot))
 
     def _over_training(self, snapshot: Snapshot, landscapes: list[int]) -> xr.Dataset:
         labels = [label for label, _ in self.origins]
@@ -152,7 +150,7 @@ class SubspaceDrift(Probe):
                 self.histories[k].append(label, *estimate)
             self.origins.append((label, snapshot.checkpoint))
         every = [
-            xr.Dataset(repeated_variables(h) | self._beside_answer(h, snapshot))
+            xr.Dataset(drift_variables(h) | self._beside_answer(h, snapshot))
             for h in self.histories.values()
         ]
         return _stack(every, list(self.histories))
@@ -163,7 +161,7 @@ class SubspaceDrift(Probe):
             self._iterates(snapshot, self.seed + 1),
             strict=True,
         )
-        history: History | None = None
+        history: DriftHistory | None = None
         places = []
         for position, ((k, inner, y), (_, _, other)) in enumerate(walks):
             if k not in landscapes:
@@ -173,10 +171,10 @@ class SubspaceDrift(Probe):
             history.append(position, *estimate)
             places.append((k, inner))
         assert history is not None
-        result = xr.Dataset(repeated_variables(history) | self._beside_answer(history, snapshot))
+        result = xr.Dataset(drift_variables(history) | self._beside_answer(history, snapshot))
         return result.assign(
-            landscape=("snapshot", [k for k, _ in places]),
-            inner_step=("snapshot", [i for _, i in places]),
+            landscape=("frame", [k for k, _ in places]),
+            inner_step=("frame", [i for _, i in places]),
         )
 
     @torch.no_grad()
@@ -247,17 +245,17 @@ class SubspaceDrift(Probe):
                 f"subspaces of p={self.p} dimensions fill their space of {ambient}, and cannot drift; choose p below that."
             )
 
-    def _beside_answer(self, history: History, snapshot: Snapshot) -> dict[str, Any]:
-        if self.source != "solution" or not isinstance(history, ProblemHistory):
+    def _beside_answer(self, history: DriftHistory, snapshot: Snapshot) -> dict[str, Any]:
+        if self.source != "solution":
             return {}
         truth = sources.solution_columns(snapshot.batch.y, self.p).cpu()
-        angles = principal_angles(torch.stack(history.bases)[:, 0], truth)
+        angles = principal_angles(torch.stack([frame.basis() for frame in history.frames]), truth)
         overlap = angles.cos().square().mean(-1)
         return mean_and_error(
-            "overlap_answer", ("snapshot",), overlap, "overlap with the columns of y*", "1"
+            "overlap_answer", ("frame",), overlap, "overlap with the columns of y*", "1"
         ) | mean_and_error(
             "geodesic_answer",
-            ("snapshot",),
+            ("frame",),
             distance_from_angles(angles),
             "geodesic distance to the columns of y*",
             "rad",
@@ -274,9 +272,7 @@ class SubspaceDrift(Probe):
         self.histories = {}
         for k, saved in state["histories"].items():
             folder = self.folder and self.folder / f"landscape-{k}"
-            history: History = (
-                RepeatedHistory(folder) if "both" in saved else ProblemHistory(folder)
-            )
+            history = DriftHistory(folder)
             history.load_state_dict(saved)
             self.histories[int(k)] = history
 
@@ -286,7 +282,7 @@ class SubspaceDrift(Probe):
             title=f"{self.source} in {self.space} over {self.axis}, p = {self.p}: overlaps (chance {low:.3g} to {high:.3g}) and distances"
         )
         columns = (
-            "snapshot",
+            "frame",
             "to previous",
             "independent",
             "corrected",
@@ -323,8 +319,8 @@ class SubspaceDrift(Probe):
         return render(table)
 
 
-def _history_for(basis: Tensor, folder: Path | None) -> History:
-    return ProblemHistory(folder) if basis.ndim == 3 else RepeatedHistory(folder)
+def _history_for(basis: Tensor, folder: Path | None) -> DriftHistory:
+    return DriftHistory(folder, torch.float32 if basis.ndim == 3 else torch.float16)
 
 
 def _stack(parts: list[xr.Dataset], landscapes: list[int]) -> xr.Dataset:

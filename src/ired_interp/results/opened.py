@@ -15,7 +15,7 @@ from ired_interp.results.series import Series, flat
 
 _CHANGING = (
     "checkpoint",
-    "probe.snapshots",
+    "probe.frames",
 )  # settings that differ from step to step of one series
 
 

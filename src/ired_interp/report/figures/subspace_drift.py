@@ -1,4 +1,4 @@
-"""Drift of a subspace: every pair of snapshots, and the way from the first, between chance and estimation noise."""
+"""Drift of a subspace: every pair of frames, and the way from the first, between chance and estimation noise."""
 
 from collections.abc import Callable, Sequence
 
@@ -30,16 +30,16 @@ _MEASURES = {"overlap": "overlap ‖UᵀV‖²/p", "geodesic": "geodesic distanc
 
 
 def figures(section: Section) -> list[Figure]:
-    """Matrices of overlaps, and overlap with and distance from the first snapshot."""
+    """Matrices of overlaps, and overlap with and distance from the first frame."""
     data = [
         (g, kept)
         for g, results in section.last()
-        if (kept := [r for r in results if r.sizes.get("snapshot", 0) > 1])
+        if (kept := [r for r in results if r.sizes.get("frame", 0) > 1])
     ]
     if not data:
         return []
     source, space, axis = described(section.probe)
-    along = _AXES.get(axis, "snapshot")
+    along = _AXES.get(axis, "frame")
     first = data[0][1][0]
     per_landscape = "landscape" in first["overlap"].dims
     panels = [
@@ -61,8 +61,8 @@ def figures(section: Section) -> list[Figure]:
         f"Subspaces of p = {first.sizes.get('angle', '?')} dimensions, {_SOURCES.get(source, source)} in "
         f"{'θ' if space == 'theta' else space}, followed over "
         f"{_OVER.get(axis, axis)}, measured {section.points()}. Overlap ‖UᵀV‖²/p is 1 for equal subspaces; "
-        "distances in radians. Two snapshots are compared by "
-        "independent estimates, so the diagonal and the dotted lines (split half) show how well one snapshot agrees with itself: what lies "
+        "distances in radians. Two frames are compared by "
+        "independent estimates, so the diagonal and the dotted lines (split half) show how well one frame agrees with itself: what lies "
         "there has not moved. Grey: the 95 % band of random subspaces."
     )
     title = f"Subspace drift over {_OVER.get(axis, axis)}: {source.replace('hessian', 'Hessian')} in {'θ' if space == 'theta' else space}"
@@ -77,14 +77,14 @@ def described(label: str) -> tuple[str, str, str]:
 
 
 def labels(result: xr.Dataset) -> np.ndarray:
-    """Names of the snapshots, in order."""
+    """Names of the frames, in order."""
     return np.asarray(
-        result["label"].values if "label" in result else np.arange(result.sizes["snapshot"])
+        result["label"].values if "label" in result else np.arange(result.sizes["frame"])
     )
 
 
 def compared(result: xr.Dataset, name: str) -> xr.DataArray:
-    """ "overlap" or "geodesic" of all pairs by independent estimates, where the snapshots have any."""
+    """ "overlap" or "geodesic" of all pairs by independent estimates, where the frames have any."""
     independent = result.get(f"{name}_independent")
     return (
         independent
@@ -94,7 +94,7 @@ def compared(result: xr.Dataset, name: str) -> xr.DataArray:
 
 
 def itself(result: xr.Dataset, name: str) -> xr.DataArray | None:
-    """The same of each snapshot with an independent estimate of itself, if there is one."""
+    """The same of each frame with an independent estimate of itself, if there is one."""
     found = result.get({"overlap": "reliability", "geodesic": "geodesic_split_half"}[name])
     return found if found is not None and bool(np.isfinite(found).any()) else None
 
@@ -124,7 +124,7 @@ def _by_landscape(
         first = results[0]
         landscapes = first["landscape"].values
         x = _positions(labels(first))
-        shared = [r for r in results if r.sizes["snapshot"] == len(x)]
+        shared = [r for r in results if r.sizes["frame"] == len(x)]
         for i, k in enumerate(landscapes):
             every = np.stack([compared(r, name).isel(landscape=i).values[0] for r in shared])
             colour = landscape_colour(i, len(landscapes))
