@@ -11,12 +11,12 @@ from ired_interp.errors import InputError
 from ired_interp.spectra import (
     FunctionOperator,
     MatrixOperator,
+    alignment,
     condition_number,
     density,
     effective_rank,
     gaps,
     lanczos,
-    overlap,
     spectral_gap,
     trace,
 )
@@ -172,9 +172,9 @@ def test_gaps_and_condition_number() -> None:
     assert condition_number(torch.tensor([[4.0, -8, 2]])).tolist() == [4]
 
 
-def test_overlap_shares_a_vector_among_eigenvectors() -> None:
+def test_alignment_shares_a_vector_among_eigenvectors() -> None:
     a = matrix(VALUES["even"])
     found = lanczos(MatrixOperator(a), 3, "LA", 1e-8, progress=False)
     vectors = torch.linalg.eigh(a).eigenvectors
     mixed = 3 * vectors[:, -1] + 4 * vectors[:, 0]
-    np.testing.assert_allclose(overlap(found, mixed), [9 / 25, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(alignment(found, mixed), [9 / 25, 0, 0], atol=1e-6)

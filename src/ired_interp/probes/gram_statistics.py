@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from ired_interp.spectra import effective_rank
+
 Array = np.ndarray
 
 
@@ -44,12 +46,10 @@ def gram_statistics(gram: Array, problems_each: int = 1) -> dict[str, Array]:
 
 def effective_ranks(eigenvalues: Array) -> dict[str, Array]:
     """Participation ratio and entropy rank of non-negative eigenvalues (..., r)."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = eigenvalues / eigenvalues.sum(-1, keepdims=True)
-        entropy = -np.where(
-            share > 0, share * np.log(np.where(share > 0, share, 1)), 0 * share
-        ).sum(-1)
-        return {"participation": 1 / (share**2).sum(-1), "entropy_rank": np.exp(entropy)}
+    return {
+        "participation": effective_rank(eigenvalues),
+        "entropy_rank": effective_rank(eigenvalues, "entropy"),
+    }
 
 
 def isotropic_participation(samples: int, dimension: int) -> float:

@@ -19,6 +19,7 @@ from ired_interp.probes.theta_spectrum import (
     theta_operator,
 )
 from ired_interp.probes.y_hessian import hessians
+from ired_interp.spectra import effective_rank
 from ired_interp.terminal import render, track
 
 _HEADINGS = {
@@ -257,14 +258,13 @@ class HessianSpectrum(Probe):
 
 def _derived(found: np.ndarray) -> dict[str, Any]:
     size = np.abs(found)
-    rank = size.sum(2) ** 2 / (found**2).sum(2)
     condition = size.max(2) / np.maximum(size.min(2), np.finfo(float).tiny)
     return {
         "lambda_min": ("landscape", found.min((1, 2))),
         "lambda_median": ("landscape", np.median(found, (1, 2))),
         "lambda_max": ("landscape", found.max((1, 2))),
         "negative_share": ("landscape", (found < 0).mean((1, 2))),
-        "effective_rank": ("landscape", rank.mean(1)),
+        "effective_rank": ("landscape", effective_rank(found).mean(1)),
         "condition_number": ("landscape", np.median(condition, 1)),
     }
 
