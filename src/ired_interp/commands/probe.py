@@ -17,6 +17,7 @@ from ired_interp.lightning_cli import quiet
 from ired_interp.measure import measure
 from ired_interp.module import IREDModule, SolverModule
 from ired_interp.probes import BY_NAME, HessianSpectrum, Probe, Snapshot, SubspaceDrift
+from ired_interp.probes.subspace_tracker import tracking
 from ired_interp.ranks import Ranks, process_group
 from ired_interp.results.run import default_name
 from ired_interp.stopping import defer_signals, interruptible
@@ -115,7 +116,7 @@ def _measure(
     failed = 0
     for probe in probes:
         probe = shared.setdefault(
-            json.dumps([probe.label, probe.settings()], sort_keys=True), probe
+            json.dumps([probe.label, probe.settings()], sort_keys=True), tracking(probe)
         )
         if probe.parallel:
             failed += _measure_one(probe, replace(alone, ranks=ranks), folder, origin)

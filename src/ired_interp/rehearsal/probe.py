@@ -14,6 +14,7 @@ from ired_interp.errors import InputError
 from ired_interp.measure import measure
 from ired_interp.module import IREDModule
 from ired_interp.probes import Probe, Snapshot
+from ired_interp.probes.subspace_tracker import tracking
 from ired_interp.rehearsal import memory
 from ired_interp.rehearsal.contract import FEW
 from ired_interp.rehearsal.fault import Fault
@@ -82,7 +83,7 @@ def measured(
         for probe in probe_command.chosen_probes(checkpoint, options):
             shrink_probe(probe, module)
             probe = shared.setdefault(
-                json.dumps([probe.label, probe.settings()], sort_keys=True), probe
+                json.dumps([probe.label, probe.settings()], sort_keys=True), tracking(probe)
             )
             for count in dict.fromkeys([min(FEW, options.problems), options.problems]):
                 x, y, *_ = data.evaluation_batch("probe", options.variant, 0, count, "cpu")
