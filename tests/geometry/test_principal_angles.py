@@ -10,7 +10,7 @@ from ired_interp.errors import InputError
 from ired_interp.geometry import orthonormal_basis, principal_angles
 
 KNOWN = [0.0, 1e-12, 1e-8, 1e-4, 0.3, 1.2, math.pi / 2 - 1e-4, math.pi / 2 - 1e-8, math.pi / 2]
-ROUNDING = 1e-14  # a few hundred float64 roundings
+ROUNDING = 500 * torch.finfo(torch.float64).eps  # still below the smallest angle but 0
 
 
 def test_public_name():

@@ -109,9 +109,8 @@ def test_density_goes_on_from_its_file(tmp_path: Path) -> None:
     whole = MatrixOperator(a)
     rest = density(whole, probes=10, steps=20, checkpoint=file, progress=False)
     assert rest.matvecs == 80  # six of ten probe vectors had been finished
-    np.testing.assert_array_equal(
-        rest.values, density(whole, probes=10, steps=20, progress=False).values
-    )
+    expected = density(whole, probes=10, steps=20, progress=False).values
+    np.testing.assert_allclose(rest.values, expected, rtol=0, atol=1e-9 * expected.max())
     with pytest.raises(InputError, match="give another file"):
         density(whole, probes=10, steps=21, checkpoint=file, progress=False)
 
@@ -168,7 +167,7 @@ def test_gaps_and_condition_number() -> None:
     ).all()
     count, ratio = spectral_gap(found)
     assert count == 2
-    assert ratio.low <= 3.95 <= ratio.high
+    assert ratio.low - 1e-12 <= 3.95 <= ratio.high + 1e-12
     assert condition_number(torch.tensor([[4.0, -8, 2]])).tolist() == [4]
 
 
