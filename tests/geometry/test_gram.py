@@ -24,7 +24,8 @@ def bases(request, planes, normal):
 
 
 def close(found, truth):
-    """Sines squared carry some roundings of 1, so an angle θ carries them over θ, their root at 0."""
+    """Sines squared carry some roundings of 1, so an angle θ carries them over θ, their root at
+    0."""
     limit = torch.minimum(ROUNDING / truth.clamp(min=1e-300), torch.tensor(ROUNDING**0.5))
     assert ((found - truth).abs() <= limit).all()
 

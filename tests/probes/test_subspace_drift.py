@@ -1,4 +1,5 @@
-"""SubspaceDrift: each source against a direct computation or a closed form; it is a pure function."""
+"""SubspaceDrift: each source against a direct computation or a closed form; it is a pure
+function."""
 
 from dataclasses import replace
 from typing import Any
@@ -46,7 +47,8 @@ def test_curvature_of_a_gaussian_posterior_is_its_own_eigenbasis(gaussian: Snaps
 
 
 def test_energy_gradients_of_a_gaussian_posterior_lie_where_it_is_sharp(gaussian: Snapshot) -> None:
-    """Their covariance σ²(ᾱS + σ²)⁻¹ has the posterior's eigenvectors; its leading two stand 0.3 above the rest at k = 0."""
+    """Their covariance σ²(ᾱS + σ²)⁻¹ has the posterior's eigenvectors; its leading two stand 0.3
+    above the rest at k = 0."""
     posterior = gaussian.task.posterior(gaussian.batch.x[:1])  # type: ignore[union-attr]
     truth = posterior.basis[:, posterior.variances.argsort()[:2]]  # type: ignore[union-attr]
     x, y = gaussian.batch.x, measuring_point(gaussian, 0, "noised", 0)

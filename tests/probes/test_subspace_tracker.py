@@ -1,4 +1,5 @@
-"""SubspaceTracker: the frames of a training, which go on after a stop and stay whole after a fault."""
+"""SubspaceTracker: the frames of a training, which go on after a stop and stay whole after a
+fault."""
 
 from dataclasses import replace
 

@@ -1,4 +1,5 @@
-"""Two processes over gloo, each with its own share of the data, against one process with all of it."""
+"""Two processes over gloo, each with its own share of the data, against one process with all of
+it."""
 
 import socket
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""Density, trace and derived numbers against exact ones; coverage of their intervals is measured over seeds."""
+"""Density, trace and derived numbers against exact ones; coverage of their intervals is measured
+over seeds."""
 
 from pathlib import Path
 
@@ -38,8 +39,8 @@ def test_density_integrates_and_has_moments(name: str, dtype: torch.dtype) -> No
         MatrixOperator(matrix(list(values), dtype)), probes=20, steps=40, progress=False
     )
     assert found.matvecs == 20 * 40
-    # The grid reaches 6 widths beyond the nodes and its step is a tenth of one: the trapezoidal rule is exact to 1e-6
-    # here.
+    # The grid reaches 6 widths beyond the nodes and its step is a tenth of one: the trapezoidal
+    # rule is exact to 1e-6 here.
     assert np.trapezoid(found.values, found.grid) == pytest.approx(1, abs=1e-6)
     mean, spread = values.mean(), values.std()
     for order in (1, 2, 3):

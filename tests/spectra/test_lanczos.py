@@ -1,4 +1,5 @@
-"""Lanczos on matrices with known eigenvalues: every end, both dtypes, multiplicities, restarts, budgets, kills."""
+"""Lanczos on matrices with known eigenvalues: every end, both dtypes, multiplicities, restarts,
+budgets, kills."""
 
 import os
 import signal
@@ -52,14 +53,16 @@ def test_known_spectra(
     asked = np.maximum(
         tol * found.eigenvalues.abs().numpy(), 20 * torch.finfo(dtype).eps * np.abs(values).max()
     )
-    # The loss of orthogonality that is let be can hold a residual in float32 above what was asked, which is then said.
+    # The loss of orthogonality that is let be can hold a residual in float32 above what was asked,
+    # which is then said.
     assert found.converged.all() or (dtype == torch.float32 and "rounding" in found.notes[-1])
     assert (found.residuals.numpy() <= 8 * asked).all()
     assert found.matvecs <= 60 or (found.restarts > 0) == restart
     truth = expected(values, which, 8)
     residuals = residual_norms(operator, found.eigenvalues, found.eigenvectors)
-    # A residual bounds the distance to an eigenvalue. The reported ones contain the loss of orthogonality, which one
-    # random sum measured at every step: they were short by a factor of up to two over a thousand seeds.
+    # A residual bounds the distance to an eigenvalue. The reported ones contain the loss of
+    # orthogonality, which one random sum measured at every step: they were short by a factor of up
+    # to two over a thousand seeds.
     np.testing.assert_array_less(
         np.abs(found.eigenvalues.numpy() - truth), 2 * found.residuals.numpy() + 1e-300
     )
@@ -87,7 +90,7 @@ def test_no_ghosts_of_a_dominant_eigenvalue() -> None:
     values = [1e3, 900.0, *np.linspace(0, 1, 498)]
     found = lanczos(MatrixOperator(matrix(values, torch.float32)), 12, "LA", 1e-3, progress=False)
     np.testing.assert_allclose(found.eigenvalues[:2], [1e3, 900.0], rtol=1e-5)
-    # The bulk ends at 1, known to some roundings of the largest eigenvalue; a ghost would be near it.
+    # The bulk ends at 1, known to some roundings of the largest eigenvalue; a ghost lies near that.
     assert float(found.eigenvalues[2]) < 1 + 20 * torch.finfo(torch.float32).eps * 1e3
 
 
@@ -183,7 +186,8 @@ def product(v):
         os.kill(os.getpid(), signal.SIGKILL)
     return a @ v
 operator = FunctionOperator(product, 300, torch.float64)
-lanczos(operator, 8, "LA", 1e-8, checkpoint=sys.argv[1], save_every=0, progress=False, memory=int(sys.argv[2]))
+folder, memory = sys.argv[1], int(sys.argv[2])
+lanczos(operator, 8, "LA", 1e-8, checkpoint=folder, save_every=0, progress=False, memory=memory)
 """
 
 

@@ -1,4 +1,5 @@
-"""Operators against dense float64 matrices, held to 1e-10 of the norm: double rounding with room."""
+"""Operators against dense float64 matrices, held to 1e-10 of the norm: double rounding with
+room."""
 
 import numpy as np
 import pytest

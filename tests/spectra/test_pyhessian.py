@@ -39,7 +39,7 @@ def test_separated_eigenvalues_and_side_effects() -> None:
     found = pyhessian_eigenvalues(operator, 3, 1e-6, seed=1)
     np.testing.assert_allclose(found.eigenvalues, [100, 30, 9], rtol=1e-4)
     assert found.eigenvectors.shape == (25, 3)
-    # The bound of perturbation theory, and the residuals are ours: a second object must not see a doubled Hessian.
+    # A second object must not see a doubled Hessian.
     np.testing.assert_allclose(
         pyhessian_eigenvalues(operator, 1, 1e-6).eigenvalues, [100], rtol=1e-4
     )

@@ -1,4 +1,4 @@
-"""What random subspaces look like: the exact null distribution of principal angles in any dimension."""
+"""What random subspaces look like: the exact null distribution of principal angles."""
 
 import math
 from typing import NamedTuple
@@ -11,7 +11,15 @@ from ired_interp.geometry.distances import distance_from_angles
 
 
 class Band(NamedTuple):
-    """Mean, standard deviation and central interval of a statistic under chance."""
+    """What a statistic is under chance.
+
+    Attributes
+    ----------
+    mean, sd : float
+        Mean and standard deviation.
+    low, high : float
+        Ends of the central interval.
+    """
 
     mean: float
     sd: float
@@ -22,12 +30,15 @@ class Band(NamedTuple):
 def _check_dimensions(ambient: int, p: int, q: int) -> None:
     if not (1 <= p <= ambient and 1 <= q <= ambient):
         raise InputError(
-            f"planes of dimensions {p} and {q} in R^{ambient}: both must lie between 1 and {ambient}."
+            f"planes of dimensions {p} and {q} in R^{ambient}: both must lie between 1 and "
+            f"{ambient}."
         )
 
 
 def chance_overlap(ambient: int, p: int, q: int) -> tuple[float, float]:
-    """Mean and standard deviation of the overlap ‖QᵤᵀQᵥ‖²_F/p of uniformly random p- and q-planes, in closed form.
+    """Mean and standard deviation of the overlap of random planes, in closed form.
+
+    The overlap is ‖QᵤᵀQᵥ‖²_F/p of uniformly random p- and q-planes.
 
     Parameters
     ----------
@@ -48,8 +59,15 @@ def chance_overlap(ambient: int, p: int, q: int) -> tuple[float, float]:
 
     Notes
     -----
-    Moments of the trace of a matrix-variate Beta(p/2, (N−p)/2): Muirhead, "Aspects of Multivariate Statistical
-    Theory", 1982, section 3.3.
+    Moments of the trace of a matrix-variate Beta(p/2, (N−p)/2): Muirhead, "Aspects of Multivariate
+    Statistical Theory", 1982, section 3.3.
+
+    Examples
+    --------
+    >>> from ired_interp.geometry import chance_overlap
+    >>> mean, sd = chance_overlap(1000, 5, 5)
+    >>> round(mean, 4), round(sd, 4)
+    (0.005, 0.0014)
     """
     _check_dimensions(ambient, p, q)
     if ambient == 1:
@@ -59,7 +77,7 @@ def chance_overlap(ambient: int, p: int, q: int) -> tuple[float, float]:
 
 
 def chance_angles(ambient: int, p: int, q: int, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Principal angles of uniformly random p- and q-planes in R^N, drawn exactly at a cost independent of N.
+    """Draw principal angles of uniformly random planes exactly, at a cost independent of N.
 
     Parameters
     ----------
@@ -84,9 +102,18 @@ def chance_angles(ambient: int, p: int, q: int, draws: int, rng: np.random.Gener
 
     Notes
     -----
-    One plane may be the first max(p, q) coordinates; the other is spanned by an N × k Gaussian matrix, k = min(p, q).
-    Its top and bottom rows are replaced by triangular factors of the same Gram matrices (Bartlett's decomposition of a
-    Wishart matrix), which leaves cosines and sines as the singular values of two k × k blocks of an orthonormal matrix.
+    One plane may be the first max(p, q) coordinates; the other is spanned by an N × k Gaussian
+    matrix, k = min(p, q). Its top and bottom rows are replaced by triangular factors of the same
+    Gram matrices (Bartlett's decomposition of a Wishart matrix), which leaves cosines and sines as
+    the singular values of two k × k blocks of an orthonormal matrix.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ired_interp.geometry import chance_angles
+    >>> angles = chance_angles(10**6, 2, 3, draws=500, rng=np.random.default_rng(0))
+    >>> angles.shape, bool(angles.min() > 1.56)  # nearly right angles
+    ((500, 2), True)
     """
     _check_dimensions(ambient, p, q)
     k, fixed = min(p, q), max(p, q)
@@ -134,7 +161,8 @@ def chance_band(
     level : float
         Probability inside the central interval.
     draws : int
-        Samples behind the interval (and behind mean and sd, except for the overlap, whose moments are exact).
+        Samples behind the interval (and behind mean and sd, except for the overlap, whose moments
+        are exact).
     rng : numpy.random.Generator, optional
         Source of randomness; by default one seeded with 0, so that bands are reproducible.
 
@@ -146,7 +174,15 @@ def chance_band(
     Raises
     ------
     InputError
-        If a plane does not fit in the space, the metric is unknown, or ``level`` is not between 0 and 1.
+        If a plane does not fit in the space, the metric is unknown, or ``level`` is not between 0
+        and 1.
+
+    Examples
+    --------
+    >>> from ired_interp.geometry import chance_band
+    >>> band = chance_band(1000, 5, 5)
+    >>> band.low < band.mean < band.high < 0.01
+    True
     """
     if not 0 < level < 1:
         raise InputError(

@@ -14,6 +14,8 @@ from ired_interp.errors import InputError
 from ired_interp.geometry.arrays import ROWS, row_slices
 from ired_interp.geometry.subspace import Subspace
 
+MISSING = -1  # the place of a repeat that was not given
+
 
 def extend_gram(subspaces: Sequence[Subspace], known: torch.Tensor | None = None) -> torch.Tensor:
     """Products SᵢᵀSⱼ of the stored columns of m subspaces, streamed over rows in float64.
@@ -107,6 +109,41 @@ def angles_from_cross(cross: torch.Tensor) -> torch.Tensor:
     gap = torch.eye(cross.shape[-1], dtype=cross.dtype) - cross.mT @ cross
     sines = torch.linalg.eigvalsh((gap + gap.mT) / 2).clamp(min=0).sqrt()
     return torch.atan2(sines, cosines)
+
+
+def pair_angles(
+    blocks: torch.Tensor, places: Sequence[tuple[int, int]], known: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Principal angles of all pairs of frames, each estimated twice.
+
+    Parameters
+    ----------
+    blocks : torch.Tensor
+        (M, M, ..., p, p) products of all estimates, as ``normalise_gram`` returns them.
+    places : sequence of tuple of int
+        Where the first estimate and the repeat of each of m frames stand; ``MISSING`` for none.
+    known : torch.Tensor, optional
+        What this function returned for the first few frames: only the rest is computed.
+
+    Returns
+    -------
+    torch.Tensor
+        (2, m, m, ..., p) radians: between first estimates, and between the row's first estimate and
+        the column's repeat, NaN where that is missing.
+    """
+    m, old = len(places), 0 if known is None else known.shape[1]
+    angles = blocks.new_full((2, m, m, *blocks.shape[2:-1]), torch.nan)
+    if known is not None:
+        angles[:, :old, :old] = known
+    first, repeat = torch.tensor(places).unbind(1)
+    rows, columns = torch.tril_indices(m, m)
+    rows, columns = rows[rows >= old], columns[rows >= old]
+    same = angles_from_cross(blocks[first[rows], first[columns]])
+    angles[0, rows, columns] = angles[0, columns, rows] = same
+    for i, j in ((rows, columns), (columns, rows)):
+        i, j = i[repeat[j] != MISSING], j[repeat[j] != MISSING]
+        angles[1, i, j] = angles_from_cross(blocks[first[i], repeat[j]])
+    return angles
 
 
 def coordinates_from_gram(blocks: torch.Tensor) -> torch.Tensor:

@@ -13,15 +13,15 @@ from ired_interp.geometry.angles import principal_angles
 from ired_interp.geometry.arrays import Array
 from ired_interp.geometry.distances import distance_from_angles
 from ired_interp.geometry.gram import (
-    angles_from_cross,
+    MISSING,
     coordinates_from_gram,
     extend_gram,
     normalise_gram,
+    pair_angles,
 )
 from ired_interp.geometry.subspace import Subspace
 
 Label = int | float | str
-_MISSING = -1  # the place of a repeat that was not given
 
 
 class DriftHistory:
@@ -65,18 +65,16 @@ class DriftHistory:
     """
 
     def __init__(
-        self,
-        folder: str | os.PathLike[str] | None = None,
-        dtype: torch.dtype = torch.float16,
+        self, folder: str | os.PathLike[str] | None = None, dtype: torch.dtype = torch.float16
     ) -> None:
         self.folder = None if folder is None else Path(folder)
         self.dtype = dtype
         self.labels: list[Label] = []
         self._estimates: list[Subspace] = []
-        self._places: list[tuple[int, int]] = []  # of each frame's first estimate and its repeat
+        self._places: list[tuple[int, int]] = []  # of a frame's first estimate and its repeat
         self._files: list[str] = []
         self._gram: torch.Tensor | None = None
-        self._angles = torch.zeros(2, 0, 0, dtype=torch.float64)  # same and independent, so far
+        self._angles: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -130,13 +128,13 @@ class DriftHistory:
                 files.append(f"{first + i:05d}-{checksum:08x}.npy")
                 stored[i] = subspace.save(self.folder / files[i])
         self.labels.append(label)
-        self._places.append((first, _MISSING if repeat is None else first + 1))
+        self._places.append((first, MISSING if repeat is None else first + 1))
         self._estimates += stored
         self._files += files
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the frames, (N, p) or (B, N, p).
+    def frames(self) -> list[Subspace]:
+        """First estimates of all frames, as stored.
 
         Raises
         ------
@@ -144,15 +142,13 @@ class DriftHistory:
             If there are none.
         """
         if not self.labels:
-            raise InputError(
-                "the drift history is empty: append a frame before asking for measures."
-            )
-        return self._estimates[0].shape
+            raise InputError("the drift history is empty: append a frame before measuring.")
+        return [self._estimates[first] for first, _ in self._places]
 
     @property
-    def frames(self) -> list[Subspace]:
-        """First estimates of all frames, as stored."""
-        return [self._estimates[first] for first, _ in self._places]
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the frames, (N, p) or (B, N, p)."""
+        return self.frames[0].shape
 
     def angles(self) -> torch.Tensor:
         """Principal angles of all pairs, both frames by their first estimates.
@@ -228,8 +224,8 @@ class DriftHistory:
                 f"frames of shape {self.shape} hold several subspaces, which share no "
                 "coordinates; keep a history for each."
             )
-        first = torch.tensor([place for place, _ in self._places])
-        return coordinates_from_gram(self._blocks()[first[:, None], first])
+        first = [place for place, _ in self._places]
+        return coordinates_from_gram(self._blocks()[first][:, first])
 
     def _blocks(self) -> torch.Tensor:
         if self._gram is None or len(self._gram) < len(self._estimates):
@@ -238,27 +234,10 @@ class DriftHistory:
 
     def _compared(self) -> torch.Tensor:
         """Angles of all pairs, first with first and first with repeat: (2, m, m, …, p)."""
-        *batch, _, p = self.shape
-        old, m = self._angles.shape[1], len(self)
-        if old == m:
-            return self._angles
-        angles = torch.full((2, m, m, *batch, p), torch.nan, dtype=torch.float64)
-        angles[:, :old, :old] = self._angles if old else torch.nan
-        blocks, places = self._blocks(), torch.tensor(self._places)
-        rows, columns = torch.tril_indices(m, m)
-        rows, columns = rows[rows >= old], columns[rows >= old]
-
-        def between(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-            return angles_from_cross(blocks[first, second])
-
-        same = between(places[rows, 0], places[columns, 0])
-        angles[0, rows, columns] = angles[0, columns, rows] = same
-        for i, j in ((rows, columns), (columns, rows)):
-            known = places[j, 1] != _MISSING
-            i, j = i[known], j[known]
-            angles[1, i, j] = between(places[i, 0], places[j, 1])
-        self._angles = angles
-        return angles
+        m = len(self.frames)
+        if self._angles is None or self._angles.shape[1] < m:
+            self._angles = pair_angles(self._blocks(), self._places, self._angles)
+        return self._angles
 
     def state_dict(self) -> dict[str, Any]:
         """Plain state, which fits any checkpoint.
@@ -317,4 +296,4 @@ class DriftHistory:
         self.dtype = estimates[0].dtype if estimates else self.dtype
         self._files = list(state.get("files", []))
         self._gram = state["gram"]
-        self._angles = torch.zeros(2, 0, 0, dtype=torch.float64)
+        self._angles = None

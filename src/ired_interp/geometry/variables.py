@@ -1,4 +1,4 @@
-"""A drift history as labelled variables: chance, noise and corrected overlap beside every measure."""
+"""A drift history as labelled variables, with chance and noise beside every measure."""
 
 from functools import cache
 from typing import Any

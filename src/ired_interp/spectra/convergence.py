@@ -1,4 +1,4 @@
-"""Which Ritz pairs of a Lanczos run are wanted, which of them have converged, and whether it may end."""
+"""Which Ritz pairs of a Lanczos run are wanted, and which of them have converged."""
 
 from __future__ import annotations
 

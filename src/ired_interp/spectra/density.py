@@ -151,7 +151,9 @@ def density(
     checkpoint: str | Path | None = None,
     progress: bool = True,
 ) -> Density:
-    """Spectral density by stochastic Lanczos quadrature: probes·steps products, four vectors of memory.
+    """Spectral density by stochastic Lanczos quadrature.
+
+    It takes probes·steps products, and four vectors of memory.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Band Lanczos: a Krylov basis that grows product by product, takes in fresh directions, shrinks."""
+"""Band Lanczos: a Krylov basis that grows product by product and takes in fresh directions."""
 
 from __future__ import annotations
 

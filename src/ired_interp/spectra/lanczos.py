@@ -1,4 +1,4 @@
-"""Extreme eigenpairs of a symmetric operator by Lanczos, with what can and cannot be said of them."""
+"""Extreme eigenpairs of a symmetric operator by Lanczos, and what can be said of them."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def _continue(run: LanczosRun, folder: Path) -> str | None:
 def _finish(
     run: LanczosRun, operator: SymmetricOperator, stopped: str, first: int, begin: float, plan: str
 ) -> Spectrum:
-    """Ritz vectors, and a check of the residuals by two products with random-signed sums of all pairs."""
+    """Form Ritz vectors, and check the residuals by products with random sums of all pairs."""
     run.k = k = min(run.k, len(run.values))
     order = np.arange(k) if run.which != "BE" else np.argsort(-run.values[:k])
     coordinates = np.ascontiguousarray(run.coordinates[:, :k][:, order])

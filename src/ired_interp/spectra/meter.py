@@ -1,4 +1,4 @@
-"""Measures the memory that a computation takes, without a device's allocator and inside torch.func too."""
+"""The memory that a computation takes, on any device and inside torch.func too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Symmetric linear operators: the interface of every solver here, and two that need no derivative."""
+"""Symmetric linear operators: the interface of all solvers, and two without derivatives."""
 
 from collections.abc import Callable
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""The memory plan of a Lanczos run, made before any product: how long the basis may grow and where it lives."""
+"""The memory plan of a Lanczos run: how long the basis may grow and where it lives."""
 
 from __future__ import annotations
 

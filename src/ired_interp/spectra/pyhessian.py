@@ -20,7 +20,7 @@ from ired_interp.spectra.spectrum import Spectrum, SpectrumWarning, residual_nor
 
 
 class _Objective(nn.Module):
-    """A model in PyHessian's sense, called as model(inputs), whose output is the objective itself."""
+    """A model in PyHessian's sense, whose output is the objective itself."""
 
     def __init__(self, operator: HessianOperator, parameters: list[Tensor]) -> None:
         super().__init__()
