@@ -16,7 +16,7 @@ from ired_interp.results.series import Series, flatten
 
 _CHANGING = (
     "checkpoint",
-    "probe.snapshots",
+    "probe.frames",
 )  # settings that differ from step to step of one series
 
 
