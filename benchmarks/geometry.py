@@ -2,7 +2,8 @@
 
 python benchmarks/geometry.py accuracy     # principal angles against planes with known angles
 python benchmarks/geometry.py cost         # CPU seconds, one thread, also of the Karcher mean
-python benchmarks/geometry.py memory       # 100 snapshots of 20 directions in 10^6 parameters; about 4 GB of disk
+python benchmarks/geometry.py memory       # 100 frames of 20 directions in 10^6 parameters; 4 GB of
+disk
 """
 
 import argparse
@@ -82,15 +83,13 @@ def cost() -> None:
     frames = torch.from_numpy(
         np.stack([base + 0.3 * rng.standard_normal(base.shape) for _ in range(100)])
     )
-    print(
-        f"Karcher mean of 100 planes, p = 20, in 2000 coordinates: {cpu(lambda: geometry.karcher_mean(frames)):.1f} s"
-    )
-    print(
-        f"2000 null draws, N = 10^6, p = 20: {cpu(lambda: geometry.chance_angles(10**6, 20, 20, 2000, rng)):.2f} s"
-    )
+    mean = cpu(lambda: geometry.karcher_mean(frames))
+    print(f"Karcher mean of 100 planes, p = 20, in 2000 coordinates: {mean:.1f} s")
+    draws = cpu(lambda: geometry.chance_angles(10**6, 20, 20, 2000, rng))
+    print(f"2000 null draws, N = 10^6, p = 20: {draws:.2f} s")
 
 
-def memory(snapshots: int = 100, n: int = 1_000_000, p: int = 20) -> None:
+def memory(frames: int = 100, n: int = 1_000_000, p: int = 20) -> None:
     def peak() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
@@ -98,17 +97,15 @@ def memory(snapshots: int = 100, n: int = 1_000_000, p: int = 20) -> None:
     generator = torch.Generator().manual_seed(0)
     basis = torch.randn(n, p, generator=generator)
     with tempfile.TemporaryDirectory() as folder:
-        history = geometry.DriftHistory(folder, progress=track)
+        history = geometry.DriftHistory(folder)
         start = time.process_time()
-        for step in track(range(snapshots), description="snapshots"):
+        for step in track(range(frames), description="frames"):
             for rows in basis.split(10_000):  # a random walk, without a second full-size array
                 rows.add_(torch.randn(rows.shape, generator=generator), alpha=0.1)
             history.append(step, basis)
-        print(
-            f"{snapshots} snapshots: {time.process_time() - start:.0f} CPU s, peak {peak():.2f} GiB"
-        )
+        print(f"{frames} frames: {time.process_time() - start:.0f} CPU s, peak {peak():.2f} GiB")
         start = time.process_time()
-        geodesic = history.distance()
+        geodesic = geometry.distance_from_angles(history.angles())
         print(f"all pairs: {time.process_time() - start:.0f} CPU s, peak {peak():.2f} GiB")
         exact = torch.linalg.vector_norm(history.between(-2, -1))
         print(
@@ -116,9 +113,8 @@ def memory(snapshots: int = 100, n: int = 1_000_000, p: int = 20) -> None:
         )
         start = time.process_time()
         mean = geometry.karcher_mean(history.coordinates()[-10:])
-        print(
-            f"mean of the last ten: dispersion {mean.dispersion:.4f}, {time.process_time() - start:.0f} CPU s"
-        )
+        seconds = time.process_time() - start
+        print(f"mean of the last ten: dispersion {mean.dispersion:.4f}, {seconds:.0f} CPU s")
     print(f"peak {peak():.2f} GiB")
 
 

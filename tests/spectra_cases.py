@@ -49,7 +49,8 @@ def _module(name: str, dtype: torch.dtype) -> nn.Module:
 
 
 def case(model: str, objective: str, dtype: torch.dtype = torch.float64) -> Case:
-    """Models "linear", "mlp", "convolution", "norm"; objectives "square", "entropy", "score", "input"."""
+    """Models "linear", "mlp", "convolution", "norm"; objectives "square", "entropy", "score",
+    "input"."""
     with torch.random.fork_rng():
         torch.manual_seed(3)
         module = _module(model, dtype)
@@ -78,7 +79,8 @@ def case(model: str, objective: str, dtype: torch.dtype = torch.float64) -> Case
 
 
 def dense_hessian(objective: Callable[[], Tensor], parameters: list[Tensor]) -> Tensor:
-    """The Hessian row by row, by differentiating each entry of the gradient: independent of every operator."""
+    """The Hessian row by row, by differentiating each entry of the gradient: independent of every
+    operator."""
     gradient = torch.autograd.grad(
         objective(), parameters, create_graph=True, materialize_grads=True
     )

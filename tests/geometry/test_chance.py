@@ -7,8 +7,6 @@ from ired_interp.geometry import (
     chance_angles,
     chance_band,
     chance_overlap,
-    effective_dimension,
-    overlap,
     principal_angles,
 )
 
@@ -70,17 +68,6 @@ def test_band_of_a_distance_covers_its_level(rng):
     assert distances.mean() == pytest.approx(band.mean, abs=0.02)
 
 
-def test_effective_dimension_predicts_the_overlap_of_unequal_coordinates(rng):
-    scale = np.geomspace(1, 100, 4000)
-    squares = overlap(*(scale[:, None] * rng.standard_normal((2, 600, 4000, 1))))
-    n_eff = effective_dimension(scale**2)
-    assert effective_dimension(np.ones(50)) == pytest.approx(50)
-    assert squares.mean() == pytest.approx(
-        1 / n_eff, rel=0.25
-    )  # cos² has sd √2 times its mean: 6 % at 600 draws
-    assert squares.mean() > 2 / 4000  # the isotropic level is far off
-
-
 @pytest.mark.parametrize("arguments", [(5, 6, 1), (5, 0, 1), (5, 1, 6)])
 def test_planes_that_do_not_fit_are_refused(arguments):
     with pytest.raises(InputError, match=r"R\^5"):
@@ -89,8 +76,6 @@ def test_planes_that_do_not_fit_are_refused(arguments):
         chance_band(*arguments)
 
 
-def test_bad_levels_and_variances_are_refused():
+def test_bad_levels_are_refused():
     with pytest.raises(InputError, match="level"):
         chance_band(5, 1, 1, level=95)
-    with pytest.raises(InputError, match="not negative"):
-        effective_dimension(np.array([1.0, -1.0]))

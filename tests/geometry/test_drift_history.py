@@ -1,5 +1,8 @@
+"""Drift histories: planted angles are found, shared noise is told apart, the state survives."""
+
 import math
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,15 +12,18 @@ import xarray as xr
 from ired_interp.errors import InputError
 from ired_interp.geometry import (
     DriftHistory,
+    distance_from_angles,
     drift_variables,
     geodesic,
-    grassmann_distance,
-    overlap,
+    orthonormal_basis,
     path,
     principal_angles,
 )
 
 STEPS = [0, 100, 300, 400]
+# Products of bases hold sines squared to some roundings of 1: an angle near 0 errs by their root.
+ROUNDING = 1000 * torch.finfo(torch.float64).eps
+NEAR_ZERO = ROUNDING**0.5
 
 
 @pytest.fixture
@@ -33,65 +39,122 @@ def folder(request, tmp_path):
     return None if request.param == "memory" else tmp_path / "drift"
 
 
-def filled(turn, folder, **settings):
-    history = DriftHistory(folder, **settings)
-    for step, basis in zip(STEPS, turn, strict=True):
+def filled(bases, folder=None, dtype=torch.float16):
+    history = DriftHistory(folder, dtype)
+    for step, basis in zip(STEPS, bases, strict=True):
         history.append(step, basis)
     return history
 
 
+def values(history):
+    return {name: found for name, (_, found, _) in drift_variables(history).items()}
+
+
+def planted(count: int, n: int, p: int, overlap: float, noise: float) -> tuple[torch.Tensor, ...]:
+    """Bases (count, n, p) of two frames, each with its repeat.
+
+    The first estimates share their noise, and so do the repeats, as where frames share a batch.
+    """
+    rng = torch.Generator().manual_seed(0)
+    frame = orthonormal_basis(torch.randn(count, n, 2 * p, generator=rng, dtype=torch.float64))
+    before, apart = frame[..., :p], frame[..., p:]
+    after = overlap**0.5 * before + (1 - overlap) ** 0.5 * apart
+    shared = torch.randn(2, count, n, p, generator=rng, dtype=torch.float64) * noise / n**0.5
+    return before + shared[0], before + shared[1], after + shared[0], after + shared[1]
+
+
 def test_measures_equal_the_direct_ones(turn, folder):
-    history = filled(turn, folder, dtype=torch.float32)
-    frames = torch.stack([snapshot.basis() for snapshot in history.snapshots])
+    history = filled(turn, folder, torch.float32)
+    frames = torch.stack([frame.basis() for frame in history.frames])
     direct = principal_angles(frames[:, None], frames[None])
-    torch.testing.assert_close(history.angles(), direct, rtol=0, atol=1e-7)
-    torch.testing.assert_close(
-        history.overlap(), overlap(frames[:, None], frames[None]), rtol=0, atol=1e-12
-    )
-    torch.testing.assert_close(history.between(0, -1), direct[0, -1], rtol=0, atol=1e-14)
+    torch.testing.assert_close(history.angles(), direct, rtol=0, atol=NEAR_ZERO)
+    torch.testing.assert_close(history.between(0, -1), direct[0, -1], rtol=0, atol=ROUNDING)
     expected = (torch.tensor(STEPS)[:, None] - torch.tensor(STEPS)).abs() * 1e-3
-    torch.testing.assert_close(history.distance(), expected.double(), rtol=0, atol=1e-6)
+    distance = distance_from_angles(history.angles())
+    torch.testing.assert_close(distance, expected.double(), rtol=0, atol=1e-6)
     coordinates = history.coordinates()
     reduced = principal_angles(coordinates[:, None], coordinates[None])
-    torch.testing.assert_close(reduced, direct, rtol=0, atol=2e-7)
+    torch.testing.assert_close(reduced, direct, rtol=0, atol=2 * NEAR_ZERO)
 
 
 def test_half_precision_stays_within_its_floor(turn, folder):
     history = filled(turn, folder)
-    exact = filled(turn, None, dtype=torch.float32).distance()
+    exact = filled(turn, dtype=torch.float32)
     floor = history.floor()
     assert floor.diagonal().max() == 0
-    own = [torch.linalg.vector_norm(snapshot.rounding).item() for snapshot in history.snapshots]
+    own = [torch.linalg.vector_norm(frame.rounding).item() for frame in history.frames]
     assert floor[0, 1].item() == pytest.approx(math.hypot(own[0], own[1]))
     assert 2e-4 < own[0] < 4e-4  # √2 directions of 2e-4 each
-    assert ((history.distance() - exact).abs() <= floor + 1e-7).all()
+    distances = [distance_from_angles(h.angles()) for h in (history, exact)]
+    assert ((distances[0] - distances[1]).abs() <= floor + NEAR_ZERO).all()
+
+
+def test_measured_as_it_grows_or_at_the_end_is_the_same(turn):
+    growing, repeat = DriftHistory(), [basis + 0.001 * turn[3] for basis in turn]
+    at_once = DriftHistory()
+    for step, basis, again in zip(STEPS, turn, repeat, strict=True):
+        for history in (growing, at_once):
+            history.append(step, basis, again if step else None)
+        growing.independent_angles()
+    for measure in ("angles", "independent_angles"):
+        found, expected = getattr(growing, measure)(), getattr(at_once, measure)()
+        torch.testing.assert_close(found, expected, rtol=0, atol=NEAR_ZERO, equal_nan=True)
+    assert growing.independent_angles()[:, 0].isnan().all()  # of which there is no repeat
+    assert growing.independent_angles()[:, 1:].isfinite().all()
 
 
 @pytest.mark.parametrize("measured_before", [False, True])
-def test_continues_after_a_kill_as_if_nothing_had_happened(turn, folder, tmp_path, measured_before):
+def test_goes_on_after_a_kill_as_if_nothing_had_happened(turn, folder, tmp_path, measured_before):
     history = DriftHistory(folder)
-    for step, basis in zip(STEPS[:2], turn[:2], strict=True):
-        history.append(step, basis, repeat=basis + 0.001 * turn[3])
+    repeats = [basis + 0.001 * turn[3] for basis in turn]
+    for step, basis, repeat in zip(STEPS[:2], turn[:2], repeats[:2], strict=True):
+        history.append(step, basis, repeat)
     if measured_before:
         history.angles()
     torch.save(history.state_dict(), tmp_path / "last.ckpt")
-    history.append(
-        STEPS[2], turn[2]
-    )  # reached the disk after the checkpoint, then the job was killed
+    # Reached the disk after the checkpoint; then the job was killed.
+    history.append(STEPS[2], turn[2], repeats[2])
 
     resumed = DriftHistory(folder)
     resumed.load_state_dict(torch.load(tmp_path / "last.ckpt", weights_only=True))
-    for step, basis in zip(STEPS[2:], turn[2:], strict=True):
-        resumed.append(step, basis)
-    whole = filled(turn, None)
+    whole = DriftHistory()
+    for step, basis, repeat in zip(STEPS[:2], turn[:2], repeats[:2], strict=True):
+        whole.append(step, basis, repeat)
+    for step, basis, repeat in zip(STEPS[2:], turn[2:], repeats[2:], strict=True):
+        resumed.append(step, basis, repeat)
+        whole.append(step, basis, repeat)
     assert resumed.labels == STEPS
-    torch.testing.assert_close(resumed.angles(), whole.angles(), rtol=0, atol=1e-12)
-    torch.testing.assert_close(resumed.split_half()[:2], history.split_half()[:2])
-    assert 0 < resumed.split_half()[0] < 0.01
-    assert resumed.reliability()[2:].isnan().all()
-    torch.testing.assert_close(resumed.floor(), whole.floor())
+    for name, expected in values(whole).items():
+        np.testing.assert_allclose(
+            values(resumed)[name], expected, rtol=0, atol=NEAR_ZERO, err_msg=name
+        )
     if folder:
-        assert len(list(folder.iterdir())) == 4
+        assert len(list(folder.iterdir())) == 8
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_state_of_single_and_several_subspaces_survives(batched, folder, tmp_path):
+    estimates = planted(4, 40, 2, 0.5, 0.2)
+    if not batched:
+        estimates = tuple(estimate[0] for estimate in estimates)
+    whole, first = (DriftHistory(folder, torch.float32) for _ in range(2))
+    second = DriftHistory(folder)
+    for history in (whole, first):
+        history.append(0, *estimates[:2])
+    whole.append(5, *estimates[2:])
+    torch.save(first.state_dict(), tmp_path / "state.pt")
+    second.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    second.append(5, *estimates[2:])
+    assert second.frames[1].dtype == torch.float32
+    for name, expected in values(whole).items():
+        np.testing.assert_allclose(
+            values(second)[name], expected, rtol=0, atol=NEAR_ZERO, err_msg=name
+        )
+    if folder is not None:
+        for file in folder.iterdir():
+            file.unlink()
+        with pytest.raises(InputError, match="restore the file"):
+            DriftHistory(folder).load_state_dict(first.state_dict())
 
 
 def test_a_branch_never_overwrites_the_files_of_another(turn, tmp_path):
@@ -99,12 +162,12 @@ def test_a_branch_never_overwrites_the_files_of_another(turn, tmp_path):
     trunk.append(0, turn[0])
     state = trunk.state_dict()
     trunk.append(1, turn[1])
-    kept = trunk.snapshots[1].stored()
+    kept = trunk.frames[1].stored()
     branch = DriftHistory(tmp_path)
     branch.load_state_dict(state)
     branch.append(1, turn[3])
-    assert torch.equal(trunk.snapshots[1].stored(), kept)
-    assert not torch.equal(branch.snapshots[1].stored(), kept)
+    assert torch.equal(trunk.frames[1].stored(), kept)
+    assert not torch.equal(branch.frames[1].stored(), kept)
 
 
 def test_folder_may_move_but_not_lose_files(turn, tmp_path):
@@ -121,50 +184,121 @@ def test_folder_may_move_but_not_lose_files(turn, tmp_path):
         DriftHistory().load_state_dict(state)
 
 
+def test_the_state_holds_the_gram_matrix_only_where_it_is_the_smaller_part(turn):
+    long, short = filled(turn), filled([basis[:20] for basis in turn])
+    for history, kept in ((long, True), (short, False)):
+        history.angles()
+        assert (history.state_dict()["gram"] is not None) == kept
+
+
 def test_variables_make_a_dataset(turn, folder):
     history = DriftHistory(folder)
     for step, basis in zip(STEPS, turn, strict=True):
         history.append(step, basis, repeat=basis)
     data = xr.Dataset(drift_variables(history))
-    assert data.sizes == {"snapshot": 4, "other": 4, "angle": 2, "bound": 3}
+    assert data.sizes == {"frame": 4, "other": 4, "angle": 2, "bound": 3}
     assert all("units" in data[name].attrs for name in data if name != "label")
     np.testing.assert_allclose(data.speed[1:], 1e-3, rtol=1e-2)
     assert data.path_length[-1].item() == pytest.approx(0.4, abs=1e-3)
     np.testing.assert_allclose(data.overlap_corrected, data.overlap, atol=1e-6)
+    np.testing.assert_allclose(data.reliability, 1, atol=1e-6)
     assert data.overlap_chance[0].item() == pytest.approx(2 / 9000)
-    sketchy = xr.Dataset(drift_variables(history, ambient=40))
-    assert sketchy.overlap_chance[0].item() == pytest.approx(2 / 40)
     named = DriftHistory()
     named.append("start", turn[0])
     assert "speed" not in drift_variables(named)
 
 
-def test_noise_correction_uses_the_repeats(normal, planes):
-    u, v = planes(400, [0.3, 0.9])
+def test_frames_of_one_batch_do_not_pass_for_one_subspace():
+    """Leading directions of gradients whose means are unrelated but whose noise is one batch's."""
+    rng, n, p, count = np.random.default_rng(0), 200, 3, 30
+    corrected, direct = [], []
+
+    def leading(means: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        signal = 2 * rng.standard_normal((count, p)) @ means.T
+        return np.linalg.svd(signal + noise, full_matrices=False)[2][:p].T.copy()
+
+    for _ in range(40):
+        one, other = (np.linalg.qr(rng.standard_normal((n, p)))[0] for _ in range(2))
+        batches = rng.standard_normal((2, count, n))
+        history = DriftHistory(dtype=torch.float64)
+        for label, means in enumerate((one, other)):
+            history.append(label, *(leading(means, noise) for noise in batches))
+        found = values(history)
+        corrected.append(found["overlap_corrected"][0, 1])
+        direct.append(found["overlap"][0, 1])
+    assert np.mean(direct) > 10 * p / n  # the noise that they share looks like agreement
+    error = np.std(corrected) / len(corrected) ** 0.5
+    assert error < 0.05
+    assert np.mean(corrected) == pytest.approx(p / n, abs=4 * error)
+
+
+def test_shared_noise_is_taken_off_a_planted_overlap():
+    a, a_repeat, b, b_repeat = planted(300, 60, 2, 0.3, 1.0)
     history = DriftHistory(dtype=torch.float32)
-    noise = lambda plane: plane + 0.02 * normal(400, 2)  # noqa: E731
-    pair = noise(u), noise(u)
-    history.append("a", pair[0], repeat=pair[1])
-    history.append("b", noise(v), repeat=noise(v))
-    truth = overlap(u, v).item()
-    corrected = history.corrected_overlap()
-    assert abs(corrected[0, 1].item() - truth) < abs(history.overlap()[0, 1].item() - truth)
-    torch.testing.assert_close(history.reliability()[0], overlap(*pair), rtol=0, atol=1e-12)
-    torch.testing.assert_close(
-        history.split_half()[0], grassmann_distance(*pair), rtol=0, atol=1e-12
-    )
-    assert corrected.diagonal().tolist() == [1, 1]
+    history.append(0, a, a_repeat)
+    history.append(1, b, b_repeat)
+    found = values(history)
+    assert found["overlap"][0, 1] > 0.5
+    assert found["reliability"][0] < 0.4
+    error = found["overlap_corrected_error"][0, 1]
+    assert 0.002 < error < 0.03
+    # The noise is isotropic around the subspace but not orthogonal to it: the correction's model
+    # holds to order p/N.
+    assert found["overlap_corrected"][0, 1] == pytest.approx(0.3, abs=4 * error + 2 / 60)
 
 
-def test_progress_sees_every_row_once_and_only_new_work(turn):
-    seen: list[slice] = []
-    history = filled(turn, None)
-    history.progress = lambda chunks: seen.extend(chunks) or chunks
-    history.angles()
-    assert [seen[0].start, seen[-1].stop] == [0, 9000]
-    done = len(seen)
-    history.overlap()
-    assert len(seen) == done
+def test_several_subspaces_are_each_measured_as_one_alone():
+    count, estimates = 5, planted(5, 50, 3, 0.6, 0.3)
+    together, apart = DriftHistory(dtype=torch.float32), []
+    for label, i in ((0, 0), (10, 2)):
+        together.append(label, estimates[i], estimates[i + 1])
+    for problem in range(count):
+        alone = DriftHistory(dtype=torch.float32)
+        for label, i in ((0, 0), (10, 2)):
+            alone.append(label, estimates[i][problem], estimates[i + 1][problem])
+        apart.append(alone)
+    for measure in ("angles", "independent_angles", "floor"):
+        each = torch.stack([getattr(alone, measure)() for alone in apart], dim=2)
+        torch.testing.assert_close(getattr(together, measure)(), each, rtol=0, atol=NEAR_ZERO)
+    singles = [values(alone) for alone in apart]
+    assert set(singles[0]) >= {"mean_distance", "dispersion"}
+    for name in ("overlap", "geodesic_independent", "chordal", "reliability", "geodesic_floor"):
+        mean = np.mean([single[name] for single in singles], axis=0)
+        np.testing.assert_allclose(values(together)[name], mean, rtol=0, atol=NEAR_ZERO)
+    with pytest.raises(InputError, match="several subspaces"):
+        together.coordinates()
+
+
+def test_chance_band_holds_random_subspaces():
+    rng = torch.Generator().manual_seed(1)
+    history = DriftHistory(dtype=torch.float32)
+    for label in range(12):
+        history.append(label, *torch.randn(2, 20, 30, 3, generator=rng))
+    found = values(history)
+    pairs = np.triu_indices(12, 1)
+    for metric in ("overlap", "geodesic"):
+        _, low, high = found[f"{metric}_chance"]
+        measured = found[metric][pairs]
+        assert np.mean((low < measured) & (measured < high)) > 0.85  # 95 % expected of 66 pairs
+
+
+def test_karcher_mean_of_a_geodesic_is_its_middle():
+    """Planes turned by −t, 0 and t in one direction: distances t, 0, t and dispersion 2t²/3."""
+    history, t = DriftHistory(dtype=torch.float64), 0.3
+    for label, angle in enumerate((-t, 0.0, t)):
+        plane = torch.zeros(50, 2, dtype=torch.float64)
+        plane[0, 0], plane[2, 0], plane[1, 1] = np.cos(angle), np.sin(angle), 1
+        history.append(label, plane, plane)
+    found = values(history)
+    np.testing.assert_allclose(found["mean_distance"], [t, 0, t], atol=NEAR_ZERO)
+    np.testing.assert_allclose(found["dispersion"], 2 * t**2 / 3, rtol=1e-6)
+
+
+def test_planes_at_right_angles_have_no_mean():
+    history = DriftHistory()
+    for label, row in enumerate((0, 1)):
+        history.append(label, torch.eye(10)[:, row : row + 1])
+    assert np.isnan(drift_variables(history)["dispersion"][1])
 
 
 def test_misuse_is_refused(turn, normal):
@@ -178,9 +312,31 @@ def test_misuse_is_refused(turn, normal):
     for arguments in ((6, normal(9000, 3)), (6, turn[1], normal(9000, 3))):
         with pytest.raises(InputError, match="keep to one"):
             history.append(*arguments)
-    with pytest.raises(InputError, match="a Tensor"):
-        history.append(torch.tensor(6), turn[1])
+    for label in (torch.tensor(6), math.nan):
+        with pytest.raises(InputError, match="numbers or strings"):
+            history.append(label, turn[1])
+    with pytest.raises(InputError, match="spans only 1"):
+        history.append(6, turn[1], turn[1][:, :1].expand(-1, 2))
     assert len(history) == 1
+    assert history.angles().shape == (1, 1, 2)
+
+
+def test_a_frame_that_cannot_be_written_leaves_the_history_whole(
+    turn, tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    history = DriftHistory(tmp_path / "drift")
+    history.append(0, turn[0], turn[1])
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(np, "save", fail)
+        with pytest.raises(OSError, match="disk full"):
+            history.append(1, turn[1], turn[2])
+    history.append(1, turn[1], turn[2])
+    assert history.labels == [0, 1]
+    assert len(list(Path(tmp_path / "drift").iterdir())) == 4
 
 
 def test_path_of_a_quarter_circle():
@@ -201,6 +357,6 @@ def test_floor_is_taken_off_a_standing_path():
 @pytest.mark.parametrize(
     ("distances", "positions"), [(2, [0, 0]), (2, [0, 1, 2]), (1, [0]), (3, [0, 2, 1])]
 )
-def test_paths_need_ordered_snapshots(distances, positions):
+def test_paths_need_points_in_order(distances, positions):
     with pytest.raises(InputError):
         path(torch.zeros(distances, distances), torch.tensor(positions))

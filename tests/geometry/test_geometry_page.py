@@ -20,4 +20,5 @@ def test_the_examples_run_and_give_what_the_page_says():
     )
     exec(second, names)
     assert names["drift"].path_length[-1] > 0
+    assert names["mean"].residual < 1e-9
     assert names["again"].labels == [0, 100, 200]

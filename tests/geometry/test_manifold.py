@@ -12,11 +12,11 @@ from ired_interp.geometry import (
     orthonormal_basis,
     parallel_transport,
     principal_angles,
-    reduced_coordinates,
 )
 
 ANGLES = [1e-6, 0.3, 1.0, 1.5]
-ROUNDING = 1e-13
+# Bases, logarithm and transport of angles up to 1.5, which cost a factor 1/(π/2 − θ) of 14.
+ROUNDING = 5000 * torch.finfo(torch.float64).eps
 
 
 def geomstats_distance(u, v):
@@ -73,20 +73,6 @@ def test_transport_there_and_back_is_the_identity(planes, normal):
     tangent = raw - u @ (u.mT @ raw)
     back = parallel_transport(parallel_transport(tangent, u, v), v, u)
     torch.testing.assert_close(back, tangent, rtol=0, atol=ROUNDING)
-
-
-def test_reduced_coordinates_carry_the_geometry(normal):
-    bases = [orthonormal_basis(normal(2000, 3)) for _ in range(2)]
-    coordinates = reduced_coordinates(bases)
-    halfway = geodesic(bases[0], bases[1], torch.tensor([0.5]))[0]
-    reduced = geodesic(coordinates[0], coordinates[1], torch.tensor([0.5]))[0]
-    for full, small in zip(bases, coordinates, strict=True):
-        torch.testing.assert_close(
-            grassmann_distance(full, halfway),
-            grassmann_distance(small, reduced),
-            rtol=0,
-            atol=1e-12,
-        )
 
 
 def test_right_angles_are_refused_where_geomstats_answers_zero(planes):

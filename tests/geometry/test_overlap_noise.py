@@ -18,7 +18,8 @@ def test_planted_overlap_is_recovered(planes, normal, n):
     reliable = overlap(estimates(u, 0.9), estimates(u, 0.9)).mean()
     less_reliable = overlap(estimates(v, 1.3), estimates(v, 1.3)).mean()
     assert observed < truth - 0.2
-    # 300 draws of a statistic that scatters by about 0.1; noise of this size is isotropic to first order only
+    # 300 draws of a statistic that scatters by about 0.1; noise of this size is isotropic to first
+    # order only.
     assert corrected_overlap(observed, reliable, less_reliable, 4 / n).item() == pytest.approx(
         truth, abs=0.02
     )

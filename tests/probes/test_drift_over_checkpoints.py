@@ -20,7 +20,7 @@ def test_drift_over_checkpoints(ired: Ired, tiny_run: Path, tmp_path: Path) -> N
     last = read_result(Run(tiny_run).result_files()[-1])
     assert len(last["label"]) == 2
     assert int(last["label"][-1]) == 12
-    assert 0 < float(last["overlap"].isel(snapshot=0, other=1).min()) < 1 - 1e-9
+    assert 0 < float(last["overlap"].isel(frame=0, other=1).min()) < 1 - 1e-9
     assert "k = 0, step 12" in out
     before = Run(tiny_run).result_files()
     assert (
@@ -44,7 +44,7 @@ def test_probes_of_a_configuration_file(ired: Ired, tiny_run: Path, tmp_path: Pa
     assert code == 0, err
     found = {path.parent.name: read_result(path) for path in Run(tiny_run).result_files()}
     assert list(found["gradient_statistics_theta"]["landscape"].values) == [3]
-    assert found["subspace_drift_solution_y_inference"].sizes["snapshot"] == 60
+    assert found["subspace_drift_solution_y_inference"].sizes["frame"] == 60
     assert found["inference_trajectory"].sizes["inner_step"] == 3
 
 

@@ -1,16 +1,22 @@
-"""SubspaceDrift: each source against a direct computation or a closed form; histories that go on."""
+"""SubspaceDrift: each source against a direct computation or a closed form; it is a pure
+function."""
+
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from ired_interp.diffusion import Noise
-from ired_interp.errors import InputError, RunError
+from ired_interp.errors import InputError
 from ired_interp.geometry import overlap
 from ired_interp.probes import Snapshot, SubspaceDrift
-from ired_interp.probes import subspace_sources as sources
+from ired_interp.probes import subspace_sources_theta as in_theta
+from ired_interp.probes import subspace_sources_y as in_y
 from ired_interp.probes.base import measuring_point
-from ired_interp.probes.loss_gradients import LossGradients
+from ired_interp.probes.loss_gradients import LossGradients, TrainingLoss
+from ired_interp.probes.subspace_drift import Axis
 from ired_interp.random import stream
 from ired_interp.tasks.base import Problems
 
@@ -31,7 +37,7 @@ def test_curvature_of_a_gaussian_posterior_is_its_own_eigenbasis(gaussian: Snaps
     truth = posterior.basis[:, posterior.variances.argsort()[:2]]  # type: ignore[union-attr]
     snapshot, k = few(gaussian, 5), 3
     y = measuring_point(snapshot, k, "noised", 0)
-    found = sources.hessian_directions(snapshot.module.energy, snapshot.batch.x, y, k, 2, 2**20)
+    found = in_y.hessian_directions(snapshot.module.energy, snapshot.batch.x, y, k, 2, 2**20)
     assert float(overlap(found.double(), truth.double()).min()) > 1 - SAME
     drift = SubspaceDrift("hessian", landscapes=[0, 3, 5])(snapshot)
     assert list(drift["label"].values) == [5, 3, 0]  # as inference visits them
@@ -41,11 +47,12 @@ def test_curvature_of_a_gaussian_posterior_is_its_own_eigenbasis(gaussian: Snaps
 
 
 def test_energy_gradients_of_a_gaussian_posterior_lie_where_it_is_sharp(gaussian: Snapshot) -> None:
-    """Their covariance σ²(ᾱS + σ²)⁻¹ has the posterior's eigenvectors; its leading two stand 0.3 above the rest at k = 0."""
+    """Their covariance σ²(ᾱS + σ²)⁻¹ has the posterior's eigenvectors; its leading two stand 0.3
+    above the rest at k = 0."""
     posterior = gaussian.task.posterior(gaussian.batch.x[:1])  # type: ignore[union-attr]
     truth = posterior.basis[:, posterior.variances.argsort()[:2]]  # type: ignore[union-attr]
     x, y = gaussian.batch.x, measuring_point(gaussian, 0, "noised", 0)
-    found = sources.energy_gradient_span(gaussian.module.energy, x, y, 0, 2)
+    found = in_y.energy_gradient_span(gaussian.module.energy, x, y, 0, 2)
     assert (
         float(overlap(found, truth.double())) > 0.98
     )  # sampling error of a direction ~ √(1/4000)/gap
@@ -53,7 +60,7 @@ def test_energy_gradients_of_a_gaussian_posterior_lie_where_it_is_sharp(gaussian
 
 def test_loss_gradients_span_as_by_svd(network: Snapshot) -> None:
     for layer in (None, "fc2"):
-        found = sources.loss_gradient_span(network.module, network.batch, 4, 3, layer, 0, 2**30)
+        found = in_theta.loss_gradient_span(network.module, network.batch, 4, 3, layer, 0, 2**30)
         rows = LossGradients(network.module, network.batch, 4, 0)[slice(None)]
         matrix = rows[layer] if layer else torch.cat(list(rows.values()), 1)
         truth = torch.linalg.svd(matrix.double(), full_matrices=False).Vh[:3].mT
@@ -63,12 +70,12 @@ def test_loss_gradients_span_as_by_svd(network: Snapshot) -> None:
 def test_loss_hessian_as_by_dense_eigenvectors(network: Snapshot) -> None:
     """Top eigenvectors of one layer's block, against the dense Hessian in that layer."""
     module, (x, y), k = network.module, network.batch, 4
-    found = sources.loss_hessian_directions(module, network.batch, k, 2, "fc4", 0)
+    found = in_theta.loss_hessian_directions(module, network.batch, k, 2, "fc4", 0, 2**30)
     names = ["fc4.weight", "fc4.bias"]
     noise = Noise(
         torch.full((12,), k), *torch.randn(2, 12, 16, generator=stream("cpu", 0, "loss", k))
     )
-    loss = sources.TrainingLoss(module)
+    loss = TrainingLoss(module)
     shapes = [dict(module.energy.named_parameters())[n].shape for n in names]
 
     def at(flat: torch.Tensor) -> torch.Tensor:
@@ -90,12 +97,10 @@ def test_loss_hessian_as_by_dense_eigenvectors(network: Snapshot) -> None:
 
 def test_activations_span_what_the_layer_puts_out(network: Snapshot) -> None:
     energy, (x, y) = network.module.energy, network.batch
-    found = sources.activation_span(energy, x, y, 2, 3, "fc4")
+    found = in_y.activation_span(energy, x, y, 2, 3, "fc4")
     context = energy.condition(x, torch.full((12,), 2))
     truth = torch.linalg.svd(energy.output(context, y).double(), full_matrices=False).Vh[:3].mT  # type: ignore[operator]
     assert float(overlap(found, truth)) > 1 - 1e-9
-    with pytest.raises(InputError, match=r"choose one of .*fc2"):
-        SubspaceDrift("activations", layer="fc9")(network)
 
 
 def test_solutions_of_a_perfect_model_end_in_the_answer(exact_inverse: Snapshot) -> None:
@@ -103,32 +108,18 @@ def test_solutions_of_a_perfect_model_end_in_the_answer(exact_inverse: Snapshot)
     assert list(found["label"].values) == list(range(9, -1, -1))
     assert float(found["overlap_answer"][-1]) > 1 - 1e-4
     walk = SubspaceDrift("solution", axis="inference", p=2)(exact_inverse)
-    assert walk.sizes["snapshot"] == 10 * 6
+    assert walk.sizes["frame"] == 10 * 6
     ends = walk["inner_step"].values == 5
     np.testing.assert_allclose(walk["overlap_answer"][ends], found["overlap_answer"], atol=1e-5)
 
 
-@pytest.mark.parametrize(("source", "space"), [("hessian", "y"), ("gradients", "theta")])
-def test_history_goes_on_from_its_state(network: Snapshot, source: str, space: str) -> None:
-    def probe() -> SubspaceDrift:
-        return SubspaceDrift(source, space, "training", landscapes=[0, 7])  # type: ignore[arg-type]
-
-    whole, first, second = probe(), probe(), probe()
-    later = Snapshot(network.module, network.batch, network.task, 100)
-    for drift in (whole, first):
-        drift(network)
-    second.load_state_dict(first.state_dict())
-    with torch.no_grad():
-        next(network.module.energy.parameters()).mul_(1.5)
-        network.module.energy.fc2.weight.add_(0.1)  # type: ignore[union-attr,operator]
-    expected, found = whole(later), second(later)
-    assert expected.identical(found)
-    assert found.sizes["snapshot"] == 2
-    assert float(found["overlap"].isel(landscape=0, snapshot=0, other=1)) < 1 - 1e-4
-    assert (
-        second(later).sizes["snapshot"] == 2
-    )  # measured again at the same step: the same snapshot
-    assert second.settings()["snapshots"] == [[0, None], [100, None]]
+@pytest.mark.parametrize("axis", ["landscapes", "training", "inference"])
+def test_it_is_a_pure_function_of_a_snapshot(network: Snapshot, axis: Axis) -> None:
+    drift = SubspaceDrift("hessian", axis=axis, landscapes=[0, 7])
+    before, first = drift.settings(), drift(network)
+    drift(replace(network, step=100))
+    assert drift(network).identical(first)
+    assert drift.settings() == before
 
 
 def test_no_noise_no_repeat(network: Snapshot) -> None:
@@ -142,24 +133,49 @@ def test_no_noise_no_repeat(network: Snapshot) -> None:
     [
         ({"source": "hesse"}, "no source 'hesse'"),
         ({"axis": "time"}, "no axis 'time'"),
+        ({"point": "middle"}, "no point 'middle'"),
         ({"source": "solution", "space": "theta"}, "in theta"),
-        ({"p": 16}, "p=16"),
-        ({"source": "gradients", "space": "theta", "layer": "fc7"}, "no layer 'fc7'"),
-        (
-            {"source": "gradients", "space": "theta", "memory_gib": 1e-4},
-            "lower the number of problems",
-        ),
+        ({"p": 0}, "p=0"),
+        ({"memory_gib": 0.0}, "memory_gib=0.0"),
+        ({"source": "activations"}, "needs a layer"),
+        ({"layer": "nonsense"}, "no use for layer='nonsense'"),
+        ({"source": "solution", "point": "answer"}, "no use for point='answer'"),
+        ({"axis": "inference", "point": "solution"}, "no use for point='solution'"),
+        ({"space": "theta", "point": "answer"}, "no use for point='answer'"),
+        ({"source": "gradients", "memory_gib": 4.0}, r"no use for memory_gib=4\.0"),
     ],
 )
-def test_complaints(network: Snapshot, settings: dict[str, object], message: str) -> None:
+def test_settings_that_mean_nothing_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        SubspaceDrift(**settings)(network)  # type: ignore[arg-type]
+        SubspaceDrift(**settings)
 
 
-def test_diverged_weights_leave_the_history_whole(network: Snapshot) -> None:
-    drift = SubspaceDrift("hessian", axis="training", landscapes=[0, 7])
-    drift(network)
-    network.module.energy.fc3.weight.data.fill_(float("nan"))  # type: ignore[union-attr,operator]
-    with pytest.raises(RunError, match="not finite"):
-        drift(Snapshot(network.module, network.batch, network.task, 100))
-    assert {len(h.labels) for h in drift.histories.values()} == {1}
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"p": 16}, "p=16 dimensions fill their space of 16"),
+        ({"source": "solution", "p": 4}, "p=4 dimensions fill their space of 4"),
+        ({"landscapes": [3, 10]}, "this model has 0 to 9"),
+        ({"space": "theta", "layer": "fc7"}, r"no layer 'fc7' with weights; choose one of .*fc2"),
+        ({"space": "theta", "layer": "fc4", "p": 10**6}, "fill their space"),
+        ({"source": "activations", "layer": "fc9"}, "choose one of .*fc2"),
+        ({"source": "activations", "layer": "fc2", "p": 12}, "fill their space of 12"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused_before_anything_is_measured(
+    network: Snapshot, settings: dict[str, Any], message: str
+) -> None:
+    drift = SubspaceDrift(**settings)
+    for refused in (lambda: drift.check(network.module), lambda: drift(network)):
+        with pytest.raises(InputError, match=message):
+            refused()
+
+
+def test_a_model_without_weights_is_refused_in_theta(gaussian: Snapshot) -> None:
+    with pytest.raises(InputError, match="no weights; measure it in space 'y'"):
+        SubspaceDrift(space="theta").check(gaussian.module)
+
+
+def test_gradients_that_do_not_fit_are_refused(network: Snapshot) -> None:
+    with pytest.raises(InputError, match="lower the number of problems"):
+        SubspaceDrift("gradients", "theta", memory_gib=1e-4)(network)

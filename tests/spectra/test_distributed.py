@@ -1,4 +1,5 @@
-"""Two processes over gloo, each with its own share of the data, against one process with all of it."""
+"""Two processes over gloo, each with its own share of the data, against one process with all of
+it."""
 
 import socket
 from pathlib import Path
@@ -23,11 +24,12 @@ def test_two_ranks_equal_one_process(tmp_path: Path) -> None:
     expected |= {"resumed": expected["eigenvalues"], "resumed density": expected["density"]}
     expected["idle"] = (alone @ torch.ones(alone.shape[0], dtype=alone.dtype)).numpy()
     for name, values in expected.items():
-        np.testing.assert_array_equal(
-            first[name], second[name], err_msg=name
-        )  # ranks agree to the bit
-        # The sum over ranks is taken in another order: double rounding, amplified a little by the iterations.
-        tolerance = 1e-8 if name == "residuals" else 1e-9 * np.abs(values).max()
+        # Ranks agree to the bit.
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+        # The sum over ranks is taken in another order: double rounding, amplified by the
+        # iterations. Residuals, once converged, are rounding themselves, below what was asked.
+        largest = expected["eigenvalues"] if name == "residuals" else values
+        tolerance = (1e-8 if name == "residuals" else 1e-9) * np.abs(largest).max()
         np.testing.assert_allclose(first[name], values, rtol=0, atol=tolerance, err_msg=name)
     assert (tmp_path / "run" / "state.npz").exists()
     assert (tmp_path / "seen by 0 alone" / "state.npz").exists()

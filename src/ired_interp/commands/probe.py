@@ -15,6 +15,7 @@ from ired_interp.errors import InputError, one_line
 from ired_interp.lightning_cli import quiet
 from ired_interp.measure import Measurement, measure
 from ired_interp.probes import Probe, Snapshot
+from ired_interp.probes.subspace_tracker import tracking
 from ired_interp.ranks import Ranks, process_group
 from ired_interp.results import Which
 from ired_interp.results.run import default_name
@@ -124,7 +125,8 @@ def _measure(
         log(checkpoint.sentence)
     failed = 0
     for measurement in chosen:
-        measurement = shared.setdefault(measurement.identity, measurement)
+        probe = tracking(measurement.probe)
+        measurement = shared.setdefault(measurement.identity, replace(measurement, probe=probe))
         origin = dict(measurement.origin)
         if checkpoint is None or checkpoint.run is None or options.output:
             # Results of several models may meet in this folder.

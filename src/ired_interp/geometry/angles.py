@@ -7,7 +7,19 @@ from ired_interp.geometry.arrays import ROWS, Array, as_bases, in_kind, streamed
 
 
 def orthonormalise(basis: torch.Tensor, precision: torch.dtype) -> torch.Tensor:
-    """Orthonormal float64 basis of the span of a float64 ``basis`` (..., N, p) that was rounded to ``precision``.
+    """Orthonormalise bases that were rounded before they came.
+
+    Parameters
+    ----------
+    basis : torch.Tensor
+        (..., N, p) float64.
+    precision : torch.dtype
+        What they were rounded to.
+
+    Returns
+    -------
+    torch.Tensor
+        (..., N, p) of the same spans.
 
     Raises
     ------
@@ -17,15 +29,30 @@ def orthonormalise(basis: torch.Tensor, precision: torch.dtype) -> torch.Tensor:
     norms = torch.linalg.vector_norm(basis, dim=-2, keepdim=True)
     if not torch.isfinite(norms).all():
         raise InputError(
-            "a basis holds NaN or infinite entries; principal angles need finite ones: look upstream."
+            "a basis holds NaN or infinite entries; principal angles need finite ones: look "
+            "upstream."
         )
+    q: torch.Tensor
     q, r = torch.linalg.qr(basis / torch.where(norms == 0, 1.0, norms))
     check_rank(r, precision)
     return q
 
 
 def check_rank(factor: torch.Tensor, precision: torch.dtype) -> None:
-    """Raise InputError where the unit columns behind a triangular ``factor`` are dependent to within ``precision``."""
+    """Refuse columns that are dependent to within a precision.
+
+    Parameters
+    ----------
+    factor : torch.Tensor
+        (..., p, p) triangular factor of unit columns.
+    precision : torch.dtype
+        What the columns were rounded to.
+
+    Raises
+    ------
+    InputError
+        If they are.
+    """
     columns = factor.shape[-1]
     singular = torch.linalg.svdvals(factor)
     rank = (
@@ -33,8 +60,8 @@ def check_rank(factor: torch.Tensor, precision: torch.dtype) -> None:
     )
     if rank < columns:
         raise InputError(
-            f"a basis of {columns} columns spans only {rank} dimensions in {precision}; its columns must be "
-            f"independent: pass at most {rank} of them."
+            f"a basis of {columns} columns spans only {rank} dimensions in {precision}; its "
+            f"columns must be independent: pass at most {rank} of them."
         )
 
 
@@ -55,6 +82,15 @@ def orthonormal_basis(basis: Array) -> Array:
     ------
     InputError
         If an entry is not finite or the columns are dependent to within the precision of ``basis``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ired_interp.geometry import orthonormal_basis
+    >>> q = orthonormal_basis(torch.tensor([[3.0, 3.0], [4.0, 4.0], [0.0, 5.0]]))
+    >>> (q.T @ q).round(decimals=6).abs()
+    tensor([[1., 0.],
+            [0., 1.]], dtype=torch.float64)
     """
     (tensor,) = as_bases(basis)
     return in_kind(orthonormalise(tensor.double(), tensor.dtype), basis)
@@ -66,25 +102,41 @@ def principal_angles(U: Array, V: Array) -> Array:
     Parameters
     ----------
     U, V : torch.Tensor or numpy.ndarray
-        (..., N, p) and (..., N, q): any independent columns, orthonormal or not; batch dimensions broadcast.
+        (..., N, p) and (..., N, q): any independent columns, orthonormal or not; batch dimensions
+        broadcast.
 
     Returns
     -------
     torch.Tensor or numpy.ndarray
-        (..., min(p, q)) angles in radians, float64, ascending in [0, π/2]; the kind and device of U. Absolute error
-        about 1e-15 for float64 bases; what lower precision already rounded away is not recovered (see ``Subspace``).
+        (..., min(p, q)) angles in radians, float64, ascending in [0, π/2]; the kind and device of
+        U. Absolute error about 1e-15 for float64 bases; what lower precision already rounded away
+        is not recovered (see ``Subspace``).
 
     Raises
     ------
     InputError
-        If N differs, an entry is not finite, or columns are dependent to within the precision of the input.
+        If N differs, an entry is not finite, or columns are dependent to within the precision of
+        the input.
 
     Notes
     -----
-    θ = atan2(sine, cosine), the cosines from the singular values of QᵤᵀQᵥ and the sines from those of the smaller basis
-    projected off the larger one: arccos alone loses every angle below 1e-8, arcsin every one near π/2.
+    θ = atan2(sine, cosine), the cosines from the singular values of QᵤᵀQᵥ and the sines from those
+    of the smaller basis projected off the larger one: arccos alone loses every angle below 1e-8,
+    arcsin every one near π/2. Tall bases are first reduced to p + q coordinates by a streamed QR,
+    which is an isometry.
+
+    References
+    ----------
     Björck and Golub, Math. Comp. 27, 1973; Knyazev and Argentati, SIAM J. Sci. Comput. 23, 2002.
-    Tall bases are first reduced to p + q coordinates by a streamed QR, which is an isometry.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ired_interp.geometry import principal_angles
+    >>> U = torch.eye(4)[:, :2]
+    >>> V = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [0.0, 0.0]])  # one axis shared
+    >>> principal_angles(U, V)
+    tensor([0.0000, 0.7854], dtype=torch.float64)
     """
     u, v = as_bases(U, V)
     v_rows = v.to(u.device)
@@ -107,7 +159,18 @@ def principal_angles(U: Array, V: Array) -> Array:
 
 
 def angles_between_orthonormal(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """Ascending principal angles of orthonormal float64 bases (..., N, p) and (..., N, q)."""
+    """Principal angles of orthonormal float64 bases.
+
+    Parameters
+    ----------
+    u, v : torch.Tensor
+        (..., N, p) and (..., N, q).
+
+    Returns
+    -------
+    torch.Tensor
+        (..., min(p, q)) radians, ascending.
+    """
     small, large = (u, v) if u.shape[-1] <= v.shape[-1] else (v, u)
     cross = large.mT @ small
     cosines = torch.linalg.svdvals(cross)

@@ -14,7 +14,21 @@ ROWS = 4096
 
 
 def as_tensor(array: torch.Tensor | np.ndarray, name: str, ndim: int = 2) -> torch.Tensor:
-    """View ``array`` as a real floating tensor of at least ``ndim`` dimensions, in its own precision, without gradient.
+    """View an array as a real floating tensor, in its own precision, without gradient.
+
+    Parameters
+    ----------
+    array : torch.Tensor or numpy.ndarray
+        What a user gave.
+    name : str
+        What it is, in a message.
+    ndim : int
+        Dimensions at least.
+
+    Returns
+    -------
+    torch.Tensor
+        On its own device; on the CPU for MPS, which has no float64.
 
     Raises
     ------
@@ -31,7 +45,8 @@ def as_tensor(array: torch.Tensor | np.ndarray, name: str, ndim: int = 2) -> tor
         )
     if array.is_complex():
         raise InputError(
-            f"{name} is complex ({array.dtype}); this package measures real subspaces: pass a real array."
+            f"{name} is complex ({array.dtype}); this package measures real subspaces: pass a real "
+            "array."
         )
     if array.ndim < ndim:
         raise InputError(
@@ -39,35 +54,75 @@ def as_tensor(array: torch.Tensor | np.ndarray, name: str, ndim: int = 2) -> tor
         )
     if not array.is_floating_point():
         array = array.to(torch.float64)
-    return (
-        array.detach().cpu() if array.device.type == "mps" else array.detach()
-    )  # MPS has no float64
+    return array.detach().cpu() if array.device.type == "mps" else array.detach()
 
 
 def as_bases(*arrays: torch.Tensor | np.ndarray) -> tuple[torch.Tensor, ...]:
-    """View bases of shape (..., N, p) that share N as tensors; refuse p > N and unequal N."""
+    """View bases that share N as tensors.
+
+    Parameters
+    ----------
+    *arrays : torch.Tensor or numpy.ndarray
+        (..., N, p) each.
+
+    Returns
+    -------
+    tuple of torch.Tensor
+        As ``as_tensor`` views them.
+
+    Raises
+    ------
+    InputError
+        If p > N for one, or N differs.
+    """
     bases = tuple(as_tensor(array, f"basis {position}") for position, array in enumerate(arrays, 1))
     rows = bases[0].shape[-2]
     for position, basis in enumerate(bases, 1):
         if basis.shape[-2] != rows:
             raise InputError(
-                f"basis 1 has {rows} rows and basis {position} has {basis.shape[-2]}; subspaces can be compared only "
-                "in the same space R^N: pass bases of shape (..., N, p) with equal N."
+                f"basis 1 has {rows} rows and basis {position} has {basis.shape[-2]}; subspaces "
+                "can be compared only in the same space R^N: pass bases of shape (..., N, p) with "
+                "equal N."
             )
         if not 1 <= basis.shape[-1] <= rows:
             raise InputError(
-                f"basis {position} has shape {tuple(basis.shape)}; a basis (..., N, p) needs 1 <= p <= N: transpose it?"
+                f"basis {position} has shape {tuple(basis.shape)}; a basis (..., N, p) needs "
+                "1 <= p <= N: transpose it?"
             )
     return bases
 
 
 def in_kind(result: torch.Tensor, like: Array) -> Array:
-    """``result`` as a NumPy array if ``like`` is one, else as it is."""
+    """Turn a result into a NumPy array if what was given is one.
+
+    Parameters
+    ----------
+    result : torch.Tensor
+        Any.
+    like : torch.Tensor or numpy.ndarray
+        What was given.
+
+    Returns
+    -------
+    torch.Tensor or numpy.ndarray
+        The result, of the same kind.
+    """
     return result.cpu().numpy() if isinstance(like, np.ndarray) else result
 
 
 def row_slices(rows: int) -> Iterator[slice]:
-    """Consecutive slices that cover ``rows`` rows."""
+    """Cut rows into consecutive chunks.
+
+    Parameters
+    ----------
+    rows : int
+        How many.
+
+    Returns
+    -------
+    iterator of slice
+        Of ``ROWS`` rows each, but the last.
+    """
     return (slice(start, min(start + ROWS, rows)) for start in range(0, rows, ROWS))
 
 
@@ -84,15 +139,17 @@ def streamed_r(rows: int, read: Callable[[slice], torch.Tensor]) -> torch.Tensor
     Returns
     -------
     torch.Tensor
-        (..., min(N, columns), columns). Its columns have the same inner products as those of the matrix, to rounding:
-        they are the columns' coordinates in an orthonormal basis of their span.
+        (..., min(N, columns), columns). Its columns have the same inner products as those of the
+        matrix, to rounding: they are the columns' coordinates in an orthonormal basis of their
+        span.
 
     Notes
     -----
-    Demmel, Grigori, Hoemmen, Langou, "Communication-optimal parallel and sequential QR", SIAM J. Sci. Comput. 34, 2012.
+    Demmel, Grigori, Hoemmen, Langou, "Communication-optimal parallel and sequential QR", SIAM J.
+    Sci. Comput. 34, 2012.
     """
     chunks = row_slices(rows)
-    factor = torch.linalg.qr(read(next(chunks)), mode="r").R
+    factor: torch.Tensor = torch.linalg.qr(read(next(chunks)), mode="r").R
     for chunk in chunks:
         factor = torch.linalg.qr(torch.cat([factor, read(chunk)], dim=-2), mode="r").R
     return factor

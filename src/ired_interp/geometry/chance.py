@@ -1,4 +1,4 @@
-"""What random subspaces look like: the exact null distribution of principal angles in any dimension."""
+"""What random subspaces look like: the exact null distribution of principal angles."""
 
 import math
 from typing import NamedTuple
@@ -7,12 +7,19 @@ import numpy as np
 import torch
 
 from ired_interp.errors import InputError
-from ired_interp.geometry.arrays import Array, as_tensor
 from ired_interp.geometry.distances import distance_from_angles
 
 
 class Band(NamedTuple):
-    """Mean, standard deviation and central interval of a statistic under chance."""
+    """What a statistic is under chance.
+
+    Attributes
+    ----------
+    mean, sd : float
+        Mean and standard deviation.
+    low, high : float
+        Ends of the central interval.
+    """
 
     mean: float
     sd: float
@@ -23,12 +30,15 @@ class Band(NamedTuple):
 def _check_dimensions(ambient: int, p: int, q: int) -> None:
     if not (1 <= p <= ambient and 1 <= q <= ambient):
         raise InputError(
-            f"planes of dimensions {p} and {q} in R^{ambient}: both must lie between 1 and {ambient}."
+            f"planes of dimensions {p} and {q} in R^{ambient}: both must lie between 1 and "
+            f"{ambient}."
         )
 
 
 def chance_overlap(ambient: int, p: int, q: int) -> tuple[float, float]:
-    """Mean and standard deviation of the overlap ‖QᵤᵀQᵥ‖²_F/p of uniformly random p- and q-planes, in closed form.
+    """Mean and standard deviation of the overlap of random planes, in closed form.
+
+    The overlap is ‖QᵤᵀQᵥ‖²_F/p of uniformly random p- and q-planes.
 
     Parameters
     ----------
@@ -49,8 +59,15 @@ def chance_overlap(ambient: int, p: int, q: int) -> tuple[float, float]:
 
     Notes
     -----
-    Moments of the trace of a matrix-variate Beta(p/2, (N−p)/2): Muirhead, "Aspects of Multivariate Statistical
-    Theory", 1982, section 3.3.
+    Moments of the trace of a matrix-variate Beta(p/2, (N−p)/2): Muirhead, "Aspects of Multivariate
+    Statistical Theory", 1982, section 3.3.
+
+    Examples
+    --------
+    >>> from ired_interp.geometry import chance_overlap
+    >>> mean, sd = chance_overlap(1000, 5, 5)
+    >>> round(mean, 4), round(sd, 4)
+    (0.005, 0.0014)
     """
     _check_dimensions(ambient, p, q)
     if ambient == 1:
@@ -60,7 +77,7 @@ def chance_overlap(ambient: int, p: int, q: int) -> tuple[float, float]:
 
 
 def chance_angles(ambient: int, p: int, q: int, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Principal angles of uniformly random p- and q-planes in R^N, drawn exactly at a cost independent of N.
+    """Draw principal angles of uniformly random planes exactly, at a cost independent of N.
 
     Parameters
     ----------
@@ -85,9 +102,18 @@ def chance_angles(ambient: int, p: int, q: int, draws: int, rng: np.random.Gener
 
     Notes
     -----
-    One plane may be the first max(p, q) coordinates; the other is spanned by an N × k Gaussian matrix, k = min(p, q).
-    Its top and bottom rows are replaced by triangular factors of the same Gram matrices (Bartlett's decomposition of a
-    Wishart matrix), which leaves cosines and sines as the singular values of two k × k blocks of an orthonormal matrix.
+    One plane may be the first max(p, q) coordinates; the other is spanned by an N × k Gaussian
+    matrix, k = min(p, q). Its top and bottom rows are replaced by triangular factors of the same
+    Gram matrices (Bartlett's decomposition of a Wishart matrix), which leaves cosines and sines as
+    the singular values of two k × k blocks of an orthonormal matrix.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ired_interp.geometry import chance_angles
+    >>> angles = chance_angles(10**6, 2, 3, draws=500, rng=np.random.default_rng(0))
+    >>> angles.shape, bool(angles.min() > 1.56)  # nearly right angles
+    ((500, 2), True)
     """
     _check_dimensions(ambient, p, q)
     k, fixed = min(p, q), max(p, q)
@@ -126,7 +152,8 @@ def chance_band(
     Parameters
     ----------
     ambient : int
-        Dimension N of the space; for coordinates of unequal scale round ``effective_dimension`` instead.
+        Dimension N of the space; for coordinates of unequal scale round the participation ratio
+        of their variances instead (``ired_interp.spectra.effective_rank``).
     p, q : int
         Dimensions of the planes.
     metric : str
@@ -134,7 +161,8 @@ def chance_band(
     level : float
         Probability inside the central interval.
     draws : int
-        Samples behind the interval (and behind mean and sd, except for the overlap, whose moments are exact).
+        Samples behind the interval (and behind mean and sd, except for the overlap, whose moments
+        are exact).
     rng : numpy.random.Generator, optional
         Source of randomness; by default one seeded with 0, so that bands are reproducible.
 
@@ -146,7 +174,15 @@ def chance_band(
     Raises
     ------
     InputError
-        If a plane does not fit in the space, the metric is unknown, or ``level`` is not between 0 and 1.
+        If a plane does not fit in the space, the metric is unknown, or ``level`` is not between 0
+        and 1.
+
+    Examples
+    --------
+    >>> from ired_interp.geometry import chance_band
+    >>> band = chance_band(1000, 5, 5)
+    >>> band.low < band.mean < band.high < 0.01
+    True
     """
     if not 0 < level < 1:
         raise InputError(
@@ -161,30 +197,3 @@ def chance_band(
         mean, sd = float(values.mean()), float(values.std(ddof=1))
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return Band(mean, sd, float(low), float(high))
-
-
-def effective_dimension(variances: Array) -> float:
-    """Participation ratio N_eff = (Σd)²/Σd² of coordinate variances: the N to use for chance when scales differ.
-
-    Parameters
-    ----------
-    variances : torch.Tensor or numpy.ndarray
-        Variances of the coordinates (or eigenvalues of their covariance), any shape, not negative.
-
-    Returns
-    -------
-    float
-        Between 1 and their number. Gaussian vectors with these variances have a mean squared cosine of about 1/N_eff.
-
-    Raises
-    ------
-    InputError
-        If a variance is negative or not finite, or all are 0.
-    """
-    d = as_tensor(variances, "variances", ndim=1).double()
-    if not torch.isfinite(d).all() or (d < 0).any() or not d.any():
-        raise InputError(
-            "variances must be finite, not negative and not all 0; look at how they were collected."
-        )
-    d = d / d.max()
-    return float(d.sum().square() / d.square().sum())

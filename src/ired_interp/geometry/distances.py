@@ -24,7 +24,8 @@ METRICS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "binet-cauchy": _sine_of_volume,
     "fubini-study": lambda angles: torch.atan2(_sine_of_volume(angles), angles.cos().prod(-1)),
 }
-"""Distance of two subspaces from their principal angles θ (last dimension), named as in Ye and Lim (2016), Table 2."""
+"""Distance of two subspaces from their principal angles θ (last dimension), named as in Ye and Lim
+(2016), Table 2."""
 
 
 def distance_from_angles(angles: Array, metric: str = "geodesic") -> Array:
@@ -46,6 +47,13 @@ def distance_from_angles(angles: Array, metric: str = "geodesic") -> Array:
     ------
     InputError
         If the metric is unknown.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ired_interp.geometry import distance_from_angles
+    >>> distance_from_angles(torch.tensor([0.3, 0.4]))
+    tensor(0.5000, dtype=torch.float64)
     """
     if metric not in METRICS:
         raise InputError(f"metric {metric!r} is unknown; choose one of {', '.join(METRICS)}.")
@@ -60,15 +68,16 @@ def grassmann_distance(U: Array, V: Array, metric: str = "geodesic") -> Array:
     U, V : torch.Tensor or numpy.ndarray
         (..., N, p) and (..., N, q), orthonormal or not; batch dimensions broadcast.
     metric : str
-        With θ the principal angles and θ_max the largest: ``geodesic`` √Σθ² (arc length, radians), ``chordal``
-        √Σsin²θ = ‖P − Q‖_F/√2, ``projection`` sin θ_max = ‖P − Q‖₂, ``spectral`` 2 sin(θ_max/2), ``asimov`` θ_max,
-        ``procrustes`` 2√Σsin²(θ/2), ``binet-cauchy`` √(1 − Πcos²θ), ``fubini-study`` arccos Πcos θ.
+        With θ the principal angles and θ_max the largest: ``geodesic`` √Σθ² (arc length, radians),
+        ``chordal`` √Σsin²θ = ‖P − Q‖_F/√2, ``projection`` sin θ_max = ‖P − Q‖₂, ``spectral`` 2
+        sin(θ_max/2), ``asimov`` θ_max, ``procrustes`` 2√Σsin²(θ/2), ``binet-cauchy`` √(1 − Πcos²θ),
+        ``fubini-study`` arccos Πcos θ.
 
     Returns
     -------
     torch.Tensor or numpy.ndarray
-        (...), float64. For p ≠ q it is the distance over the min(p, q) angles, 0 where one span contains the other:
-        then no longer a metric (Ye and Lim, section 4).
+        (...), float64. For p ≠ q it is the distance over the min(p, q) angles, 0 where one span
+        contains the other: then no longer a metric (Ye and Lim, section 4).
 
     Raises
     ------
@@ -77,9 +86,19 @@ def grassmann_distance(U: Array, V: Array, metric: str = "geodesic") -> Array:
 
     Notes
     -----
-    Ye and Lim, "Schubert varieties and distances between subspaces of different dimensions",
-    SIAM J. Matrix Anal. Appl. 37, 2016; Edelman, Arias and Smith, SIAM J. Matrix Anal. Appl. 20, 1998.
+    Ye and Lim, "Schubert varieties and distances between subspaces of different dimensions", SIAM
+    J. Matrix Anal. Appl. 37, 2016; Edelman, Arias and Smith, SIAM J. Matrix Anal. Appl. 20, 1998.
     geomstats' ``Grassmannian.dist`` is √2 times ``geodesic``, and counts a right angle as 0.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ired_interp.geometry import grassmann_distance
+    >>> U, V = torch.eye(3)[:, :1], torch.tensor([[1.0], [1.0], [0.0]])
+    >>> grassmann_distance(U, V)
+    tensor(0.7854, dtype=torch.float64)
+    >>> grassmann_distance(U, V, metric="chordal")
+    tensor(0.7071, dtype=torch.float64)
     """
     return distance_from_angles(principal_angles(U, V), metric)
 
@@ -90,8 +109,8 @@ def overlap(U: Array, V: Array) -> Array:
     Parameters
     ----------
     U, V : torch.Tensor or numpy.ndarray
-        (..., N, p) and (..., N, q), orthonormal or not; batch dimensions broadcast. With one column U, it is the share
-        of a vector's squared norm inside span(V).
+        (..., N, p) and (..., N, q), orthonormal or not; batch dimensions broadcast. With one column
+        U, it is the share of a vector's squared norm inside span(V).
 
     Returns
     -------
@@ -106,6 +125,13 @@ def overlap(U: Array, V: Array) -> Array:
     Notes
     -----
     Gur-Ari, Roberts and Dyer, arXiv 1812.04754, 2018.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ired_interp.geometry import overlap
+    >>> overlap(torch.eye(5)[:, :2], torch.eye(5)[:, 1:4])  # one of two axes is shared
+    tensor(0.5000, dtype=torch.float64)
     """
     angles = as_tensor(principal_angles(U, V), "angles", ndim=1)
     return in_kind(angles.cos().square().sum(-1) / U.shape[-1], U)

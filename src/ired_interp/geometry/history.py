@@ -1,4 +1,4 @@
-"""A growing sequence of subspaces: labelled snapshots, every pairwise measure, a state that survives a restart."""
+"""A growing sequence of subspaces: labelled frames, every pair compared, a state that survives."""
 
 import os
 import zlib
@@ -10,15 +10,14 @@ import torch
 
 from ired_interp.errors import InputError
 from ired_interp.geometry.angles import principal_angles
-from ired_interp.geometry.arrays import Array, as_tensor
+from ired_interp.geometry.arrays import Array
 from ired_interp.geometry.distances import distance_from_angles
-from ired_interp.geometry.noise import corrected_overlap
-from ired_interp.geometry.reduction import (
-    Progress,
-    angles_from_gram,
+from ired_interp.geometry.gram import (
+    MISSING,
     coordinates_from_gram,
     extend_gram,
     normalise_gram,
+    pair_angles,
 )
 from ired_interp.geometry.subspace import Subspace
 
@@ -26,203 +25,275 @@ Label = int | float | str
 
 
 class DriftHistory:
-    """Snapshots of a p-dimensional subspace of R^N, measured against each other.
+    """Frames of a subspace of R^N, or of B subspaces side by side, measured against each other.
+
+    A frame is the subspace at one training step, landscape or position. It may bring a repeat, the
+    same subspace estimated from an independent batch. Frames that were estimated from one batch
+    share its noise, which makes them look alike; ``independent_angles`` compares the first estimate
+    of one frame with the repeat of the other, which share none.
 
     Parameters
     ----------
     folder : str or os.PathLike, optional
-        Where snapshots are kept as .npy files and read back in chunks; without it they stay in memory and in the state.
+        Where frames are kept as .npy files and read back in chunks; without it they stay in memory
+        and in the state.
     dtype : torch.dtype
         Storage precision, see ``Subspace.from_basis``.
-    device : torch.device or str
-        Where the pairwise products are computed.
-    progress : callable
-        Wraps the list of row chunks while they are, such as ``rich.progress.track``: about two CPU minutes for 100
-        snapshots of 20 directions in 10⁶ coordinates, less if measured as the history grows.
+
+    Attributes
+    ----------
+    labels : list
+        Of the m frames, in the order in which they came.
 
     Notes
     -----
-    Pairs are compared through one float64 Gram matrix, streamed over rows and extended by what is new: memory is (mp)²
-    numbers and one chunk of rows, whatever N. ``between`` compares a single pair, right for angles below 1e-7 too.
+    Pairs are compared through one float64 Gram matrix, streamed over rows and extended by what is
+    new: memory is (2mp)² numbers and one chunk of rows, whatever N. A pair's angles are computed
+    once. ``between`` compares a single pair, right for angles below 1e-7 too.
+
+    Examples
+    --------
+    >>> import torch
+    >>> history = DriftHistory(dtype=torch.float64)
+    >>> for step, angle in ((0, 0.0), (100, 0.1), (300, 0.3)):
+    ...     turned = torch.tensor([[angle], [0.0]]).double()
+    ...     history.append(step, torch.cat([turned.cos()[:1], turned.sin()[:1], turned[1:]]))
+    >>> history
+    DriftHistory(3 frames of shape (3, 1), in memory)
+    >>> [[round(angle, 6) for angle in row] for row in history.angles()[..., 0].tolist()]
+    [[0.0, 0.1, 0.3], [0.1, 0.0, 0.2], [0.3, 0.2, 0.0]]
     """
 
     def __init__(
-        self,
-        folder: str | os.PathLike[str] | None = None,
-        dtype: torch.dtype = torch.float16,
-        device: torch.device | str = "cpu",
-        progress: Progress = iter,
+        self, folder: str | os.PathLike[str] | None = None, dtype: torch.dtype = torch.float16
     ) -> None:
         self.folder = None if folder is None else Path(folder)
         self.dtype = dtype
-        self.device = device
-        self.progress = progress
         self.labels: list[Label] = []
-        self.snapshots: list[Subspace] = []
-        self.repeat_angles: list[torch.Tensor] = []
+        self._estimates: list[Subspace] = []
+        self._places: list[tuple[int, int]] = []  # of a frame's first estimate and its repeat
         self._files: list[str] = []
         self._gram: torch.Tensor | None = None
+        self._angles: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __repr__(self) -> str:
-        shape = "N={}, p={}".format(*self.shape) if self.snapshots else "empty"
-        return f"DriftHistory({len(self)} snapshots, {shape}, {self.folder or 'memory'})"
+        shape = f" of shape {self.shape}" if self.labels else ""
+        return f"DriftHistory({len(self)} frames{shape}, in {self.folder or 'memory'})"
 
-    def append(
-        self,
-        label: Label,
-        basis: Array,
-        repeat: Array | None = None,
-    ) -> None:
-        """Add a snapshot.
+    def append(self, label: Label, basis: Array, repeat: Array | None = None) -> None:
+        """Add a frame; where it is refused, the history stays as it was.
 
         Parameters
         ----------
         label : int, float or str
             Training step, landscape, checkpoint name, …; each once.
         basis : torch.Tensor or numpy.ndarray
-            (N, p), independent columns.
+            (N, p), or (B, N, p) for several subspaces, independent columns.
         repeat : torch.Tensor or numpy.ndarray, optional
-            (N, p) the same subspace estimated from an independent batch of the same size. Only its principal angles to
-            ``basis`` are kept, in ``repeat_angles``.
+            Of the same shape: the same estimated from an independent batch of the same size.
 
         Raises
         ------
         InputError
-            If the label exists or is neither number nor string, the shape differs from earlier snapshots, or columns
-            are dependent.
+            If the label exists or is neither number nor string, the shape differs from earlier
+            frames, or columns are dependent.
         """
         label = label.item() if isinstance(label, np.generic) else label
-        if not isinstance(label, int | float | str):
+        if not isinstance(label, int | float | str) or label != label:
             raise InputError(
-                f"a snapshot labelled by a {type(label).__name__}; labels are numbers or strings."
+                f"a frame labelled {label!r}, a {type(label).__name__}; labels are numbers or "
+                "strings."
             )
         if label in self.labels:
             raise InputError(
-                f"a snapshot labelled {label!r} exists already; every snapshot needs a label of its own."
+                f"a frame labelled {label!r} exists already; every frame needs a label of its own."
             )
-        shape = self.shape if self.snapshots else tuple(basis.shape)
-        for given in (basis,) if repeat is None else (basis, repeat):
-            if tuple(given.shape) != shape:
+        given = (basis,) if repeat is None else (basis, repeat)
+        shape = self.shape if self.labels else tuple(basis.shape)
+        for estimate in given:
+            if tuple(estimate.shape) != shape:
                 raise InputError(
-                    f"a basis of shape {tuple(given.shape)} in a history of {shape}: keep to one (N, p)."
+                    f"a basis of shape {tuple(estimate.shape)} in a history of {shape}: keep to "
+                    "one shape."
                 )
-        snapshot = Subspace.from_basis(basis, self.dtype)
-        angles = torch.full(shape[-1:], torch.nan, dtype=torch.float64)
-        if repeat is not None:
-            angles = as_tensor(principal_angles(basis, repeat), "angles", ndim=1).cpu()
+        stored = [Subspace.from_basis(estimate, self.dtype) for estimate in given]
+        first, files = len(self._estimates), []
         if self.folder is not None:
-            checksum = zlib.crc32(snapshot.stored().numpy().data)
-            name = f"{len(self):05d}-{checksum:08x}.npy"  # by content: a resumed run never overwrites what differs
-            snapshot = snapshot.save(self.folder / name)
-            self._files.append(name)
+            for i, subspace in enumerate(stored):
+                checksum = zlib.crc32(subspace.stored().numpy().data)
+                # By content: a run that goes on never overwrites what differs.
+                files.append(f"{first + i:05d}-{checksum:08x}.npy")
+                stored[i] = subspace.save(self.folder / files[i])
         self.labels.append(label)
-        self.snapshots.append(snapshot)
-        self.repeat_angles.append(angles)
-
-    def between(self, first: int, second: int) -> torch.Tensor:
-        """Principal angles (p,) of two snapshots by position, as in ``between(-2, -1)``; exact for what is stored."""
-        return principal_angles(self.snapshots[first].stored(), self.snapshots[second].stored())
-
-    def angles(self) -> torch.Tensor:
-        """Principal angles of all pairs, (m, m, p) radians, ascending; errs by up to 1e-7 for angles near 0."""
-        return angles_from_gram(self._blocks())
-
-    def overlap(self) -> torch.Tensor:
-        """Overlap ‖UᵀV‖²_F/p of all pairs, (m, m)."""
-        return self._blocks().square().sum((-2, -1)) / self.shape[1]
-
-    def distance(self, metric: str = "geodesic") -> torch.Tensor:
-        """Grassmannian distance of all pairs, (m, m); see ``grassmann_distance``."""
-        return distance_from_angles(self.angles(), metric)
-
-    def floor(self, metric: str = "geodesic") -> torch.Tensor:
-        """Distance of all pairs from rounding in storage alone, (m, m), 0 on the diagonal; subtract in quadrature."""
-        rounding = torch.stack([snapshot.rounding for snapshot in self.snapshots]).square()
-        floor = distance_from_angles((rounding[:, None] + rounding).sqrt(), metric)
-        return floor.fill_diagonal_(0)
-
-    def split_half(self, metric: str = "geodesic") -> torch.Tensor:
-        """Distance of each snapshot from its repeat, (m,): estimation noise alone; NaN without ``repeat``."""
-        return distance_from_angles(torch.stack(self.repeat_angles), metric)
-
-    def reliability(self) -> torch.Tensor:
-        """Overlap of each snapshot with its repeat, (m,); NaN without ``repeat``."""
-        return torch.stack(self.repeat_angles).cos().square().mean(-1)
-
-    def corrected_overlap(self, ambient: int | None = None) -> torch.Tensor:
-        """Overlap of all pairs freed of estimation noise, (m, m), 1 on the diagonal; NaN without ``repeat``.
-
-        ``ambient`` is the dimension behind the chance level p/N, N by default.
-        """
-        reliability = self.reliability()
-        chance = self.shape[1] / (ambient or self.shape[0])
-        corrected = corrected_overlap(self.overlap(), reliability[:, None], reliability, chance)
-        return corrected.fill_diagonal_(1)
-
-    def coordinates(self) -> torch.Tensor:
-        """Orthonormal coordinates of all snapshots in their joint span, (m, r, p): for means, geodesics, transport."""
-        return coordinates_from_gram(self._blocks())
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain state: labels, angles to repeats, rounding, Gram matrix, bases or (with a folder) file names."""
-        state: dict[str, Any] = {
-            "labels": list(self.labels),
-            "repeat_angles": list(self.repeat_angles),
-            "rounding": [snapshot.rounding for snapshot in self.snapshots],
-            "gram": self._gram,
-        }
-        if self.folder is None:
-            state["bases"] = [snapshot.stored() for snapshot in self.snapshots]
-        else:
-            state["files"] = list(self._files)
-        return state
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from ``state_dict``; a history with a folder finds its files there, wherever the folder now lies.
-
-        Raises
-        ------
-        InputError
-            If the state was saved with a folder and this history has none, or vice versa, or a file is missing.
-        """
-        if ("files" in state) != (self.folder is not None):
-            kept = "in files" if "files" in state else "in memory"
-            raise InputError(
-                f"the saved drift history keeps its snapshots {kept}; create this one {kept} too (folder=…)."
-            )
-        if self.folder is None:
-            snapshots = [
-                Subspace(b, r) for b, r in zip(state["bases"], state["rounding"], strict=True)
-            ]
-        else:
-            pairs = zip(state["files"], state["rounding"], strict=True)
-            snapshots = [Subspace.open(self.folder / name, rounding) for name, rounding in pairs]
-        self.labels = list(state["labels"])
-        self.repeat_angles = list(state["repeat_angles"])
-        self.snapshots = snapshots
-        self._files = list(state.get("files", []))
-        self._gram = state["gram"]
+        self._places.append((first, MISSING if repeat is None else first + 1))
+        self._estimates += stored
+        self._files += files
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """(N, p) of the snapshots.
+    def frames(self) -> list[Subspace]:
+        """First estimates of all frames, as stored.
 
         Raises
         ------
         InputError
             If there are none.
         """
-        if not self.snapshots:
+        if not self.labels:
+            raise InputError("the drift history is empty: append a frame before measuring.")
+        return [self._estimates[first] for first, _ in self._places]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the frames, (N, p) or (B, N, p)."""
+        return self.frames[0].shape
+
+    def angles(self) -> torch.Tensor:
+        """Principal angles of all pairs, both frames by their first estimates.
+
+        Returns
+        -------
+        torch.Tensor
+            (m, m, p) or (m, m, B, p) radians, ascending in the last dimension; an angle near 0 errs
+            by up to 1e-7.
+        """
+        return self._compared()[0]
+
+    def independent_angles(self) -> torch.Tensor:
+        """Principal angles of all pairs, the row's first estimate against the column's repeat.
+
+        Returns
+        -------
+        torch.Tensor
+            (m, m, p) or (m, m, B, p) radians; on the diagonal stands each frame against its own
+            repeat, estimation noise alone. NaN where the column has no repeat.
+        """
+        return self._compared()[1]
+
+    def between(self, first: int, second: int) -> torch.Tensor:
+        """Principal angles of two frames' first estimates, exact for what is stored.
+
+        Parameters
+        ----------
+        first, second : int
+            Positions, as in ``between(-2, -1)``.
+
+        Returns
+        -------
+        torch.Tensor
+            (p,) or (B, p) radians.
+        """
+        frames = self.frames
+        return principal_angles(frames[first].stored(), frames[second].stored())
+
+    def floor(self, metric: str = "geodesic") -> torch.Tensor:
+        """Distance of all pairs from rounding in storage alone, to be subtracted in quadrature.
+
+        Parameters
+        ----------
+        metric : str
+            A key of ``METRICS``.
+
+        Returns
+        -------
+        torch.Tensor
+            (m, m) or (m, m, B), 0 on the diagonal.
+        """
+        rounding = torch.stack([frame.rounding for frame in self.frames]).square()
+        floor = distance_from_angles((rounding[:, None] + rounding).sqrt(), metric)
+        floor.diagonal(dim1=0, dim2=1).zero_()
+        return floor
+
+    def coordinates(self) -> torch.Tensor:
+        """Coordinates of the first estimates in their joint span: for means and geodesics.
+
+        Returns
+        -------
+        torch.Tensor
+            (m, r, p) orthonormal; all distances are those in R^N.
+
+        Raises
+        ------
+        InputError
+            If frames hold several subspaces.
+        """
+        if len(self.shape) > 2:
             raise InputError(
-                "the drift history is empty: append a snapshot before asking for measures."
+                f"frames of shape {self.shape} hold several subspaces, which share no "
+                "coordinates; keep a history for each."
             )
-        return self.snapshots[0].shape
+        first = [place for place, _ in self._places]
+        return coordinates_from_gram(self._blocks()[first][:, first])
 
     def _blocks(self) -> torch.Tensor:
-        p = self.shape[1]
-        if self._gram is None or len(self._gram) < len(self) * p:
-            self._gram = extend_gram(self.snapshots, self._gram, self.device, self.progress)
-        return normalise_gram(self._gram, p)
+        if self._gram is None or len(self._gram) < len(self._estimates):
+            self._gram = extend_gram(self._estimates, self._gram)
+        return normalise_gram(self._gram)
+
+    def _compared(self) -> torch.Tensor:
+        """Angles of all pairs, first with first and first with repeat: (2, m, m, …, p)."""
+        m = len(self.frames)
+        if self._angles is None or self._angles.shape[1] < m:
+            self._angles = pair_angles(self._blocks(), self._places, self._angles)
+        return self._angles
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain state, which fits any checkpoint.
+
+        Returns
+        -------
+        dict
+            Labels, places, rounding, bases or (with a folder) file names, and the Gram matrix where
+            it takes less room than the bases.
+        """
+        room = sum(np.prod(e.shape) * e.dtype.itemsize for e in self._estimates)
+        gram = self._gram
+        state: dict[str, Any] = {
+            "labels": list(self.labels),
+            "places": list(self._places),
+            "rounding": [estimate.rounding for estimate in self._estimates],
+            "gram": gram if gram is not None and gram.nbytes < room else None,
+        }
+        if self.folder is None:
+            state["bases"] = [estimate.stored() for estimate in self._estimates]
+        else:
+            state["files"] = list(self._files)
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state, in its storage precision.
+
+        A history with a folder finds its files there, wherever the folder now lies.
+
+        Parameters
+        ----------
+        state : dict
+            As ``state_dict`` returned it.
+
+        Raises
+        ------
+        InputError
+            If the state was saved with a folder and this history has none, or vice versa, or a file
+            is missing.
+        """
+        if ("files" in state) != (self.folder is not None):
+            kept = "in files" if "files" in state else "in memory"
+            raise InputError(
+                f"the saved drift history keeps its frames {kept}; create this one {kept} too "
+                "(folder=…)."
+            )
+        if self.folder is None:
+            pairs = zip(state["bases"], state["rounding"], strict=True)
+            estimates = [Subspace(basis, rounding) for basis, rounding in pairs]
+        else:
+            pairs = zip(state["files"], state["rounding"], strict=True)
+            estimates = [Subspace.open(self.folder / name, rounding) for name, rounding in pairs]
+        self.labels = list(state["labels"])
+        self._places = [(first, second) for first, second in state["places"]]
+        self._estimates = estimates
+        self.dtype = estimates[0].dtype if estimates else self.dtype
+        self._files = list(state.get("files", []))
+        self._gram = state["gram"]
+        self._angles = None

@@ -1,10 +1,11 @@
-"""Geodesics, logarithms and parallel transport on the Grassmannian, computed by geomstats where geomstats is right.
+"""Geodesics, logarithms and parallel transport on the Grassmannian, by geomstats where it is right.
 
-Points are orthonormal bases U (N, p); a tangent vector at U is a horizontal lift H (N, p), UᵀH = 0, of length ‖H‖_F.
-geomstats works on n×n projectors with tangent vectors X = HUᵀ + UHᵀ, of length √2‖H‖_F. Each call is carried out in
-the joint span of its few arguments, of dimension n ≤ 3p, where geomstats takes milliseconds and errs by 1e-15.
-Projectors are built from orthonormal bases here, so they lie on the manifold and have one rank; right angles, which its
-logarithm silently counts as 0, are refused.
+Points are orthonormal bases U (N, p); a tangent vector at U is a horizontal lift H (N, p), UᵀH = 0,
+of length ‖H‖_F. geomstats works on n×n projectors with tangent vectors X = HUᵀ + UHᵀ, of length
+√2‖H‖_F. Each call is carried out in the joint span of its few arguments, of dimension n ≤ 3p, where
+geomstats takes milliseconds and errs by 1e-15. Projectors are built from orthonormal bases here, so
+they lie on the manifold and have one rank; right angles, which its logarithm silently counts as 0,
+are refused.
 """
 
 import math
@@ -39,11 +40,20 @@ def log(base: Array, target: Array) -> Array:
     Raises
     ------
     InputError
-        If an angle reaches π/2 (no unique shortest geodesic), dimensions differ, or ``base`` is not orthonormal.
+        If an angle reaches π/2 (no unique shortest geodesic), dimensions differ, or ``base`` is not
+        orthonormal.
 
     Notes
     -----
     Bendokat, Zimmermann and Absil, "A Grassmann manifold handbook", arXiv 2011.13699, section 5.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ired_interp.geometry import log
+    >>> H = log(torch.eye(3)[:, :1], torch.tensor([[1.0], [1.0], [0.0]]))
+    >>> torch.linalg.matrix_norm(H)  # the geodesic distance, π/4
+    tensor(0.7854, dtype=torch.float64)
     """
     u, goal = _frame(base), as_bases(base, target)[1]
     _check_dimensions(u, goal)
@@ -51,8 +61,9 @@ def log(base: Array, target: Array) -> Array:
     angle = angles_between_orthonormal(u, v).amax().item()
     if angle > math.pi / 2 - CUT:
         raise InputError(
-            f"the subspaces hold a right angle ({angle:.7f} rad): no unique shortest geodesic joins them; measure "
-            "their distance by principal_angles, or insert a snapshot between them."
+            f"the subspaces hold a right angle ({angle:.7f} rad): no unique shortest geodesic "
+            "joins them; measure their distance by principal_angles, or put a subspace between "
+            "them."
         )
     basis = _joint_basis(u, v)
     a, b = basis.mT @ u, basis.mT @ v
@@ -79,6 +90,14 @@ def exp(base: Array, tangent: Array) -> Array:
     ------
     InputError
         If ``base`` is not orthonormal or ``tangent`` not horizontal.
+
+    Examples
+    --------
+    >>> import math, torch
+    >>> from ired_interp.geometry import exp, overlap
+    >>> U, H = torch.eye(3)[:, :1], torch.tensor([[0.0], [math.pi / 3], [0.0]])
+    >>> overlap(U, exp(U, H))  # cos² of π/3
+    tensor(0.2500, dtype=torch.float64)
     """
     u = _frame(base)
     h = _horizontal(tangent, u)
@@ -109,6 +128,14 @@ def geodesic(base: Array, target: Array, times: Array) -> Array:
     ------
     InputError
         As ``log``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ired_interp.geometry import geodesic, grassmann_distance
+    >>> U, V = torch.eye(3)[:, :1], torch.tensor([[1.0], [1.0], [0.0]])
+    >>> grassmann_distance(U, geodesic(U, V, torch.tensor([0.0, 0.5, 1.0]))).round(decimals=4)
+    tensor([0.0000, 0.3927, 0.7854], dtype=torch.float64)
     """
     velocity = as_tensor(log(base, target), "tangent")
     steps = as_tensor(times, "times", ndim=1).double().to(velocity.device)
@@ -116,7 +143,7 @@ def geodesic(base: Array, target: Array, times: Array) -> Array:
 
 
 def parallel_transport(tangent: Array, base: Array, target: Array) -> Array:
-    """Carry ``tangent`` from ``base`` to ``target`` along the shortest geodesic, without turning it.
+    """Carry a tangent vector along the shortest geodesic, without turning it.
 
     Parameters
     ----------
@@ -128,12 +155,24 @@ def parallel_transport(tangent: Array, base: Array, target: Array) -> Array:
     Returns
     -------
     torch.Tensor or numpy.ndarray
-        (..., N, p) horizontal lift at ``target``, expressed in that basis, float64. Lengths and angles are kept.
+        (..., N, p) horizontal lift at ``target``, expressed in that basis, float64. Lengths and
+        angles are kept.
 
     Raises
     ------
     InputError
         As ``log``; or if ``target`` is not orthonormal or ``tangent`` not horizontal.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ired_interp.geometry import log, orthonormal_basis, parallel_transport
+    >>> U, V = torch.eye(3)[:, :1], orthonormal_basis(torch.tensor([[1.0], [1.0], [0.0]]))
+    >>> across = torch.tensor([[0.0], [0.0], [1.0]])
+    >>> parallel_transport(across, U, V).round(decimals=6).abs()  # it does not turn
+    tensor([[0.],
+            [0.],
+            [1.]], dtype=torch.float64)
     """
     u, v = _frame(base), _frame(target)
     h = _horizontal(tangent, u)
@@ -165,22 +204,30 @@ def _geomstats(operation: str, *arguments: torch.Tensor, p: int) -> torch.Tensor
 
 
 def _frame(array: torch.Tensor | np.ndarray) -> torch.Tensor:
-    """An orthonormal basis in float64, cleaned of the rounding of its precision without turning it (polar factor)."""
+    """Clean an orthonormal basis of the rounding of its precision, without turning it.
+
+    Raises
+    ------
+    InputError
+        If it is not orthonormal.
+    """
     (given,) = as_bases(array)
     left, singular, right = torch.linalg.svd(given.double(), full_matrices=False)
     if not (singular - 1).abs().max() < 1e-5:
         raise InputError(
-            f"a base with singular values from {singular.min():.3g} to {singular.max():.3g}: tangent vectors are "
-            "expressed in an orthonormal base: apply orthonormal_basis first."
+            f"a base with singular values from {singular.min():.3g} to {singular.max():.3g}: "
+            "tangent vectors are expressed in an orthonormal base: apply orthonormal_basis first."
         )
-    return left @ right
+    polar: torch.Tensor = left @ right
+    return polar
 
 
 def _horizontal(tangent: torch.Tensor | np.ndarray, base: torch.Tensor) -> torch.Tensor:
     h = as_tensor(tangent, "tangent").double().to(base.device)
     if h.shape[-2:] != base.shape[-2:]:
         raise InputError(
-            f"a tangent vector of shape {tuple(h.shape)} at a base of shape {tuple(base.shape)}: make them equal."
+            f"a tangent vector of shape {tuple(h.shape)} at a base of shape {tuple(base.shape)}: "
+            "make them equal."
         )
     if (torch.linalg.matrix_norm(base.mT @ h) > 1e-5 * torch.linalg.matrix_norm(h)).any():
         raise InputError(
@@ -192,13 +239,14 @@ def _horizontal(tangent: torch.Tensor | np.ndarray, base: torch.Tensor) -> torch
 def _check_dimensions(u: torch.Tensor, v: torch.Tensor) -> None:
     if u.shape[-1] != v.shape[-1]:
         raise InputError(
-            f"subspaces of dimensions {u.shape[-1]} and {v.shape[-1]}: geodesics join equal dimensions only."
+            f"subspaces of dimensions {u.shape[-1]} and {v.shape[-1]}: geodesics join equal "
+            "dimensions only."
         )
 
 
 def _joint_basis(*frames: torch.Tensor) -> torch.Tensor:
     """Orthonormal (..., N, n) basis whose span holds all ``frames`` (..., N, p)."""
     batch = torch.broadcast_shapes(*(frame.shape[:-2] for frame in frames))
-    return torch.linalg.qr(
-        torch.cat([frame.expand(*batch, *frame.shape[-2:]) for frame in frames], dim=-1)
-    ).Q
+    joint = torch.cat([frame.expand(*batch, *frame.shape[-2:]) for frame in frames], dim=-1)
+    basis: torch.Tensor = torch.linalg.qr(joint).Q
+    return basis

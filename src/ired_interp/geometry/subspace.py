@@ -1,4 +1,4 @@
-"""A snapshot of one subspace of R^N: half or single precision, in memory or in a file, with its own rounding floor."""
+"""Subspaces of R^N as stored: rounded, in memory or in a file, with their own rounding floor."""
 
 import os
 from pathlib import Path
@@ -15,16 +15,22 @@ STORAGE = (torch.float16, torch.float32, torch.float64)
 
 
 class Subspace:
-    """A p-dimensional subspace of R^N as stored, read back in chunks of rows.
+    """A p-dimensional subspace of R^N, or B of them, as stored; read back in chunks of rows.
 
     Use ``Subspace.from_basis`` to make one and ``Subspace.open`` to read one that ``save`` wrote.
 
     Parameters
     ----------
     data : torch.Tensor or pathlib.Path
-        (N, p) rounded orthonormal basis; or the .npy file that holds it.
+        (N, p) or (B, N, p) rounded orthonormal basis; or the .npy file that holds it.
     rounding : torch.Tensor
-        (p,) principal angles, in radians, between the stored subspace and the one it was made from.
+        (p,) or (B, p) principal angles, in radians, between what is stored and what it was made
+        from.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read as bases.
     """
 
     def __init__(self, data: torch.Tensor | Path, rounding: torch.Tensor) -> None:
@@ -33,20 +39,24 @@ class Subspace:
         if isinstance(data, Path):
             try:
                 stored = np.load(data, mmap_mode="r", allow_pickle=False)
-                rows, columns = stored.shape
                 self.dtype = torch.from_numpy(np.empty(0, stored.dtype)).dtype
             except (OSError, ValueError, TypeError) as error:
                 raise InputError(
-                    f"the snapshot {data} cannot be read ({error}); restore the file."
+                    f"the subspace in {data} cannot be read ({error}); restore the file."
                 ) from error
-            self.shape: tuple[int, int] = (rows, columns)
+            self.shape: tuple[int, ...] = stored.shape
         else:
-            self.shape = (data.shape[0], data.shape[1])
-            self.dtype = data.dtype
+            self.shape, self.dtype = tuple(data.shape), data.dtype
+        if self.shape[:-2] + self.shape[-1:] != tuple(rounding.shape):
+            raise InputError(
+                f"the subspace in {data if isinstance(data, Path) else 'memory'} has shape "
+                f"{self.shape}, but {tuple(rounding.shape)} rounding angles belong to it; "
+                "restore the file."
+            )
 
     def __repr__(self) -> str:
         place = self._data if isinstance(self._data, Path) else "memory"
-        return f"Subspace(N={self.shape[0]}, p={self.shape[1]}, {self.dtype}, {place})"
+        return f"Subspace({self.shape}, {self.dtype}, {place})"
 
     @classmethod
     def from_basis(
@@ -57,9 +67,10 @@ class Subspace:
         Parameters
         ----------
         basis : torch.Tensor or numpy.ndarray
-            (N, p), independent columns, orthonormal or not.
+            (N, p) or (B, N, p), independent columns, orthonormal or not.
         dtype : torch.dtype
-            float16 (floor about 2e-4 rad), float32 (3e-8) or float64; not bfloat16, whose floor is 8 times higher.
+            float16 (floor about 2e-4 rad), float32 (3e-8) or float64; not bfloat16, whose floor is
+            8 times higher.
 
         Returns
         -------
@@ -69,41 +80,51 @@ class Subspace:
         Raises
         ------
         InputError
-            If ``basis`` is not a matrix of finite independent columns, or the dtype is not one of the three.
+            If ``basis`` is not one matrix, or a batch of them, of finite independent columns, or
+            the dtype is not one of the three.
+
+        Examples
+        --------
+        >>> import torch
+        >>> stored = Subspace.from_basis(torch.eye(5)[:, :2])
+        >>> stored.shape, stored.dtype, stored.rounding.tolist()
+        ((5, 2), torch.float16, [0.0, 0.0])
         """
         (tensor,) = as_bases(basis)
-        if tensor.ndim != 2:
+        if tensor.ndim > 3:
             raise InputError(
-                f"the basis has shape {tuple(tensor.shape)}; a snapshot is one subspace: pass (N, p)."
+                f"the basis has shape {tuple(tensor.shape)}; pass one subspace (N, p), or a batch "
+                "of them (B, N, p)."
             )
         if dtype not in STORAGE:
             raise InputError(
-                f"snapshots cannot be stored as {dtype}; choose float16, float32 or float64."
+                f"subspaces cannot be stored as {dtype}; choose float16, float32 or float64."
             )
-        rows, p = tensor.shape
-        norms = sum(
-            (tensor[chunk].double().square().sum(0) for chunk in row_slices(rows)), torch.zeros(())
-        ).sqrt()
+        rows = tensor.shape[-2]
+
+        def read(chunk: slice) -> torch.Tensor:
+            return tensor[..., chunk, :].double()
+
+        norms = torch.zeros((), dtype=torch.float64, device=tensor.device)
+        for chunk in row_slices(rows):
+            norms = norms + read(chunk).square().sum(-2, keepdim=True)
+        norms = norms.sqrt()
         if not torch.isfinite(norms).all():
             raise InputError(
-                "the basis holds NaN or infinite entries; a snapshot needs finite ones: look upstream."
+                "the basis holds NaN or infinite entries; a subspace needs finite ones: look "
+                "upstream."
             )
         norms = torch.where(norms == 0, 1.0, norms)
-        factor = streamed_r(rows, lambda chunk: tensor[chunk].double() / norms)
+        factor = streamed_r(rows, lambda chunk: read(chunk) / norms)
         check_rank(factor, tensor.dtype)
-
-        def orthonormal(chunk: slice) -> torch.Tensor:
-            return torch.linalg.solve_triangular(
-                factor, tensor[chunk].double() / norms, upper=True, left=False
-            )
-
-        stored = torch.empty(rows, p, dtype=dtype)
-        error_gram = torch.zeros_like(factor)
-        inside = torch.zeros_like(error_gram)
+        stored = torch.empty(tensor.shape, dtype=dtype)
+        error_gram, inside = torch.zeros_like(factor), torch.zeros_like(factor)
         for chunk in row_slices(rows):
-            exact = orthonormal(chunk)
+            exact = torch.linalg.solve_triangular(
+                factor, read(chunk) / norms, upper=True, left=False
+            )
             rounded = exact.to(dtype)
-            stored[chunk] = rounded.cpu()
+            stored[..., chunk, :] = rounded.cpu()
             error = rounded.double() - exact
             error_gram += error.mT @ error
             inside += exact.mT @ error
@@ -112,28 +133,64 @@ class Subspace:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], rounding: torch.Tensor) -> "Subspace":
-        """The snapshot in the .npy file ``path``; its rows stay on disk until they are asked for."""
+        """Find the subspace in a file; its rows stay on disk until they are asked for.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The .npy file that ``save`` wrote.
+        rounding : torch.Tensor
+            (p,) or (B, p) the ``rounding`` of what was saved.
+
+        Returns
+        -------
+        Subspace
+            Backed by the file.
+        """
         return cls(Path(path), rounding)
 
     def save(self, path: str | os.PathLike[str]) -> "Subspace":
-        """Write the columns to the .npy file ``path``, wholly or not at all; return the snapshot that lies there."""
+        """Write the columns to a .npy file, wholly or not at all.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The file; its folder is made.
+
+        Returns
+        -------
+        Subspace
+            The same, backed by the file.
+        """
         path = Path(path)
         with atomic(path) as temporary, temporary.open("wb") as file:
             np.save(file, self.stored().numpy(), allow_pickle=False)
         return type(self)(path, self.rounding)
 
     def stored(self, rows: slice = slice(None)) -> torch.Tensor:
-        """Stored columns in the storage precision, (rows, p), read from the file if there is one."""
-        if isinstance(self._data, Path):
-            return torch.from_numpy(
-                np.array(np.load(self._data, mmap_mode="r", allow_pickle=False)[rows])
-            )
-        return self._data[rows]
+        """Read rows as they are stored.
 
-    def rows(self, rows: slice) -> torch.Tensor:
-        """Rows of the stored columns in float64, (rows, p)."""
-        return self.stored(rows).double()
+        Parameters
+        ----------
+        rows : slice
+            Which of the N rows.
+
+        Returns
+        -------
+        torch.Tensor
+            (..., rows, p) in the storage precision, from the file if there is one.
+        """
+        if isinstance(self._data, Path):
+            array = np.load(self._data, mmap_mode="r", allow_pickle=False)
+            return torch.from_numpy(np.array(array[..., rows, :]))
+        return self._data[..., rows, :]
 
     def basis(self) -> torch.Tensor:
-        """The whole stored basis in float64, (N, p); orthonormal to the storage precision."""
-        return self.rows(slice(None))
+        """Read the whole basis in float64.
+
+        Returns
+        -------
+        torch.Tensor
+            (..., N, p), orthonormal to the storage precision.
+        """
+        return self.stored().double()

@@ -44,12 +44,12 @@ CURVES: dict[str, list[tuple[str, list[str], bool]]] = {
     ],
     "Drift": [
         (
-            "overlap with the first snapshot",
+            "overlap with the first frame",
             ["subspace_drift_hessian_y_training/overlap_independent_to_first/k"],
             False,
         ),
         (
-            "overlap with the snapshot before",
+            "overlap with the frame before",
             ["subspace_drift_hessian_y_training/overlap_independent_to_previous/k"],
             False,
         ),

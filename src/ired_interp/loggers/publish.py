@@ -87,7 +87,7 @@ def scalars(label: str, result: xr.Dataset) -> dict[str, float]:
     another dimension.
 
     Landscapes drawn as in training are named "mixed". Of variables by layer, the layer "all"
-    counts; of pairs of snapshots, the last with the first and with the one before, as
+    counts; of pairs of frames, the last with the first and with the one before, as
     `variable_to_first` and `variable_to_previous`. Values that are not finite are left out, as are
     variables with more dimensions.
     """
@@ -135,13 +135,9 @@ def _numeric(result: xr.Dataset) -> dict[str, xr.DataArray]:
         str(name): v for name, v in result.data_vars.items() if np.issubdtype(v.dtype, np.number)
     }
     for name, v in list(numeric.items()):
-        if (
-            {"snapshot", "other"} <= set(v.dims)
-            and "angle" not in v.dims
-            and v.sizes["snapshot"] > 1
-        ):
-            numeric[f"{name}_to_first"] = v.isel(snapshot=-1, other=0, drop=True)
-            numeric[f"{name}_to_previous"] = v.isel(snapshot=-1, other=-2, drop=True)
+        if {"frame", "other"} <= set(v.dims) and "angle" not in v.dims and v.sizes["frame"] > 1:
+            numeric[f"{name}_to_first"] = v.isel(frame=-1, other=0, drop=True)
+            numeric[f"{name}_to_previous"] = v.isel(frame=-1, other=-2, drop=True)
     if "layer" in result.coords and "all" in result["layer"].values:
         return {
             name: v.sel(layer="all", drop=True) if "layer" in v.dims else v

@@ -1,7 +1,6 @@
 """What the inner products of gradients say: signal, noise, agreement, effective rank."""
 
 import numpy as np
-import torch
 
 from ired_interp.spectra import effective_rank
 
@@ -70,9 +69,10 @@ def gram_statistics(gram: Array, problems_each: int = 1) -> dict[str, Array]:
 
 def effective_ranks(eigenvalues: Array) -> dict[str, Array]:
     """Find `participation` and `entropy_rank` of eigenvalues; see `spectra.effective_rank`."""
-    values = torch.from_numpy(np.ascontiguousarray(eigenvalues))
-    kinds = {"participation": "participation", "entropy_rank": "entropy"}
-    return {name: effective_rank(values, kind).numpy() for name, kind in kinds.items()}
+    return {
+        "participation": effective_rank(eigenvalues),
+        "entropy_rank": effective_rank(eigenvalues, "entropy"),
+    }
 
 
 def isotropic_participation(samples: int, dimension: int) -> float:

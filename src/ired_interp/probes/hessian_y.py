@@ -196,14 +196,13 @@ class HessianSpectrumY(Probe):
 
 def _derived(found: np.ndarray) -> dict[str, Any]:
     size = np.abs(found)
-    rank = effective_rank(torch.from_numpy(found)).numpy()
     condition = size.max(2) / np.maximum(size.min(2), np.finfo(float).tiny)
     return {
         "lambda_min": ("landscape", found.min((1, 2))),
         "lambda_median": ("landscape", np.median(found, (1, 2))),
         "lambda_max": ("landscape", found.max((1, 2))),
         "negative_share": ("landscape", (found < 0).mean((1, 2))),
-        "effective_rank": ("landscape", rank.mean(1)),
+        "effective_rank": ("landscape", effective_rank(found).mean(1)),
         "condition_number": ("landscape", np.median(condition, 1)),
     }
 

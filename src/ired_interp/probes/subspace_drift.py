@@ -1,53 +1,81 @@
 """Drift of subspaces: over training, over landscapes, along inference."""
 
-from dataclasses import replace
-from pathlib import Path
-from typing import Any, Literal, get_args
+from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 import torch
 import xarray as xr
-from rich.table import Table
-from torch import Tensor
 
-import ired_interp.probes.subspace_sources as sources
-from ired_interp.diffusion import anneal
 from ired_interp.errors import InputError
 from ired_interp.geometry import (
-    ProblemHistory,
-    RepeatedHistory,
+    DriftHistory,
     distance_from_angles,
+    drift_variables,
     principal_angles,
-    repeated_variables,
 )
-from ired_interp.geometry.repeated_variables import mean_and_error
-from ired_interp.probes.base import Point, Probe, Snapshot, chosen_landscapes, measuring_point
-from ired_interp.probes.settings import few_landscapes
-from ired_interp.random import stream
-from ired_interp.tasks.base import Problems
-from ired_interp.terminal import render, track
+from ired_interp.geometry.variables import Variable, mean_and_error
+from ired_interp.module import IREDModule
+from ired_interp.probes.base import Point, Probe, Snapshot, chosen_landscapes
+from ired_interp.probes.settings import (
+    Landscapes,
+    check_choice,
+    check_landscapes,
+    check_setting,
+    few_landscapes,
+)
+from ired_interp.probes.subspace_frames import (
+    Frame,
+    FrameEstimator,
+    Source,
+    Space,
+    append_frame,
+)
+from ired_interp.probes.subspace_sources_y import solution_columns
+from ired_interp.probes.subspace_table import drift_table
+from ired_interp.terminal import track
 
-Source = Literal["hessian", "gradients", "solution", "activations"]
 Axis = Literal["landscapes", "training", "inference"]
-History = RepeatedHistory | ProblemHistory
-Estimate = tuple[Tensor, Tensor | None]  # a basis, and the same from independent noise or problems
+_MEMORY = 1.0
 
 
 class SubspaceDrift(Probe):
-    """Follow a p-dimensional subspace from snapshot to snapshot, with chance, noise and noise-corrected overlap beside every number.
+    """Follow a p-dimensional subspace, with chance and noise beside every number.
+
+    A frame is the subspace in one landscape, at one training step or in one iterate. Each is
+    estimated twice: what belongs to single problems from a second draw of the noise, what belongs
+    to all of them from the other half. A snapshot holds all landscapes and iterates, but one step
+    only: `SubspaceTracker` keeps the frames of a training.
 
     Parameters
     ----------
-    source : "hessian", eigenvectors of the p largest eigenvalues; "gradients", leading directions over problems; "solution", leading columns of the
-        answer as a matrix, along `solve`; "activations", leading directions of a layer's output over problems.
-    space : "y", or "theta" for the Hessian or the gradients of the training loss in the weights.
-    axis : what the snapshots are: "landscapes" K − 1 … 0 of one model; steps of "training" (or several checkpoints), each landscape for itself; the
-        iterates of one "inference", K·(T + 1) of them (space y).
-    p : dimension of the subspace.
-    landscapes : "all" or a list of k.
-    layer : weights (theta) or activations of this layer alone.
-    point : where y is (space y); the solution is always taken from the end of each landscape of `solve`.
-    memory_gib : working memory. seed : of all noise.
+    source : {"hessian", "gradients", "solution", "activations"}
+        "hessian", eigenvectors of the p largest eigenvalues; "gradients", leading directions over
+        problems; "solution", leading columns of the answer as a matrix, along `solve`;
+        "activations", leading directions of a layer's output over problems.
+    space : {"y", "theta"}
+        "theta" for the Hessian or the gradients of the training loss in the weights.
+    axis : {"landscapes", "training", "inference"}
+        What the frames are: landscapes K − 1 … 0 of one model; steps of a training (or several
+        checkpoints), each landscape for itself; the iterates of one inference, K·(T + 1) of them.
+    p : int
+        Dimension of the subspace.
+    landscapes : "all" or list of int
+        Which k.
+    layer : str, optional
+        Weights (theta) or activations of this layer alone.
+    point : {"noised", "answer", "solution", "trajectory"}
+        Where y is (space y); the solution is always taken from the end of each landscape of
+        `solve`, and along inference y is the iterate.
+    memory_gib : float
+        Working memory of Hessians, and of gradients in theta.
+    seed : int
+        Of all noise.
+
+    Raises
+    ------
+    InputError
+        If a setting does not exist, does not fit the others, or would do nothing.
     """
 
     name = "subspace_drift"
@@ -55,41 +83,74 @@ class SubspaceDrift(Probe):
     def __init__(
         self,
         source: Source = "hessian",
-        space: Literal["y", "theta"] = "y",
+        space: Space = "y",
         axis: Axis = "landscapes",
         p: int = 2,
-        landscapes: Literal["all"] | list[int] = "all",
+        landscapes: Landscapes = "all",
         layer: str | None = None,
         point: Point = "noised",
-        memory_gib: float = 1.0,
+        memory_gib: float = _MEMORY,
         seed: int = 0,
     ) -> None:
+        self.source, self.space, self.axis, self.p = source, space, axis, p
+        self.landscapes, self.layer, self.point = landscapes, layer, point
+        self.memory_gib, self.seed = memory_gib, seed
+        self._check_choices()
+        self._check_use()
+
+    def _check_choices(self) -> None:
+        """Refuse values that no model can make sense of.
+
+        Raises
+        ------
+        InputError
+            If there is one.
+        """
         for what, value, known in (
-            ("source", source, Source),
-            ("space", space, Literal["y", "theta"]),
-            ("axis", axis, Axis),
+            ("source", self.source, Source),
+            ("space", self.space, Space),
+            ("axis", self.axis, Axis),
+            ("point", self.point, Point),
         ):
-            if value not in get_args(known):
-                raise InputError(
-                    f"subspace_drift has no {what} {value!r}; choose one of {', '.join(get_args(known))}."
-                )
-        if space == "theta" and (source not in ("hessian", "gradients") or axis == "inference"):
+            check_choice(self.name, what, value, known)
+        check_landscapes(self.name, self.landscapes)
+        if self.space == "theta" and (
+            self.source not in ("hessian", "gradients") or self.axis == "inference"
+        ):
             raise InputError(
-                f"subspace_drift cannot follow {source!r} along {axis!r} in theta; choose space 'y', or hessian or gradients."
+                f"subspace_drift cannot follow {self.source!r} along {self.axis!r} in theta; "
+                "choose space 'y', or hessian or gradients."
             )
-        if p < 1:
-            raise InputError(f"subspace_drift got p={p}; a subspace needs at least 1 dimension.")
-        self.source, self.space, self.axis, self.p, self.landscapes = (
-            source,
-            space,
-            axis,
-            p,
-            landscapes,
+        check_setting(self.name, "p", self.p, self.p >= 1, "a subspace needs at least 1 dimension")
+        memory = self.memory_gib
+        check_setting(self.name, "memory_gib", memory, memory > 0, "expected a positive number")
+
+    def _check_use(self) -> None:
+        """Refuse settings that would do nothing.
+
+        Raises
+        ------
+        InputError
+            If there is one.
+        """
+        if self.source == "activations" and self.layer is None:
+            raise InputError("subspace_drift of activations needs a layer; name one.")
+        idle: dict[str, object] = {}
+        if self.space == "y" and self.source != "activations" and self.layer is not None:
+            idle["layer"] = self.layer
+        walks = self.source == "solution" or self.axis == "inference"
+        if (self.space == "theta" or walks) and self.point != "noised":
+            idle["point"] = self.point
+        light = self.source in ("solution", "activations") or (
+            self.source == "gradients" and self.space == "y"
         )
-        self.layer, self.point, self.memory_gib, self.seed = layer, point, memory_gib, seed
-        self.folder: Path | None = None  # where snapshots of training are kept; in memory if None
-        self.histories: dict[int, History] = {}
-        self.origins: list[tuple[int | str, str | None]] = []
+        if light and self.memory_gib != _MEMORY:
+            idle["memory_gib"] = self.memory_gib
+        for name, value in idle.items():
+            raise InputError(
+                f"subspace_drift of {self.source} in {self.space} along {self.axis} has no use for "
+                f"{name}={value!r}; leave it out."
+            )
 
     def small(self) -> "SubspaceDrift":
         """At most two landscapes; see `Probe.small`."""
@@ -97,249 +158,131 @@ class SubspaceDrift(Probe):
 
     @property
     def label(self) -> str:
+        """Name of its results' folder."""
         return f"{self.name}_{self.source}_{self.space}_{self.axis}"
 
-    def settings(self) -> dict[str, Any]:
-        """Its arguments and, over training, the snapshots (label, checkpoint) that the result compares."""
-        own = super().settings()
-        return (
-            own | {"snapshots": [list(origin) for origin in self.origins]}
-            if self.axis == "training"
-            else own
+    def check(self, module: IREDModule) -> None:
+        """Refuse a model that has no such landscapes, layer or room for the subspace.
+
+        Parameters
+        ----------
+        module : IREDModule
+            What will be measured.
+
+        """
+        chosen_landscapes(module, self.landscapes)
+        self._estimator.check(module)
+
+    @property
+    def _estimator(self) -> FrameEstimator:
+        memory = self.memory_gib * 2**30
+        return FrameEstimator(
+            self.source, self.space, self.p, self.layer, self.point, memory, self.seed
         )
 
     def __call__(self, snapshot: Snapshot) -> xr.Dataset:
-        """Measure; over training, add a snapshot and compare all so far.
+        """Measure all frames of a snapshot against each other.
+
+        Along training that is one frame of each landscape, with its noise.
+
+        Parameters
+        ----------
+        snapshot : Snapshot
+            Model and problems.
 
         Returns
         -------
-        Dataset over snapshot, other and angle (over training also landscape) with what `geometry.repeated_variables` names: angles, overlap,
-        overlap_independent, overlap_corrected, geodesic, chordal, reliability, geodesic_split_half, overlap_chance, geodesic_chance, speed,
-        path_length, displacement. For the solution also `overlap_answer` and `geodesic_answer`: with the column space of y* itself.
+        xarray.Dataset
+            What `geometry.drift_variables` names, over frame, other and angle, along training also
+            over landscape; along inference with the frames' landscape and inner step. For the
+            solution also `overlap_answer` and `geodesic_answer`, with the column space of y*.
 
         Raises
         ------
         InputError
-            If p does not fit in the space, or the source, layer and task do not fit.
+            If the model does not fit the settings, or the problems are too few for p.
         RunError
             If a value is not finite or an eigenvector does not converge.
         """
-        landscapes = chosen_landscapes(snapshot.module, self.landscapes)
-        if self.axis == "training":
-            return self._over_training(snapshot, landscapes)
+        self.check(snapshot.module)
         if self.axis == "inference":
-            return self._along_inference(snapshot, landscapes)
-        history: History | None = None
-        for k in track(
-            sorted(landscapes, reverse=True), f"subspaces: {self.source} in {self.space}"
-        ):
-            estimate = self._estimate(snapshot, k)
-            history = history if history is not None else _history_for(estimate[0], None)
-            history.append(k, *estimate)
-        assert history is not None
-        return xr.Dataset(repeated_variables(history) | self._beside_answer(history, snapshot))
+            return self._along_inference(snapshot)
+        frames = self.frames(snapshot)
+        if self.axis == "landscapes":
+            history: DriftHistory | None = None
+            for k in sorted(frames, reverse=True):
+                history = append_frame(history, k, frames[k])
+            assert history is not None
+            return self._dataset(history, snapshot)
+        alone = {k: append_frame(None, snapshot.step, frame) for k, frame in frames.items()}
+        return self.compare(alone, snapshot)
 
-    def _over_training(self, snapshot: Snapshot, landscapes: list[int]) -> xr.Dataset:
-        labels = [label for label, _ in self.origins]
-        label: int | str = snapshot.step
-        if (label, snapshot.checkpoint) != (self.origins[-1] if self.origins else None):
-            if label in labels:
-                label = f"{snapshot.step}:{snapshot.checkpoint}"
-            found = {
-                k: self._estimate(snapshot, k)
-                for k in track(landscapes, f"subspaces: {self.source} in {self.space}")
-            }
-            for k, estimate in found.items():
-                if k not in self.histories:
-                    self.histories[k] = _history_for(
-                        estimate[0], self.folder and self.folder / f"landscape-{k}"
-                    )
-                self.histories[k].append(label, *estimate)
-            self.origins.append((label, snapshot.checkpoint))
-        every = [
-            xr.Dataset(repeated_variables(h) | self._beside_answer(h, snapshot))
-            for h in self.histories.values()
-        ]
-        return _stack(every, list(self.histories))
+    def frames(self, snapshot: Snapshot) -> dict[int, Frame]:
+        """Estimate the subspace in each landscape.
 
-    def _along_inference(self, snapshot: Snapshot, landscapes: list[int]) -> xr.Dataset:
-        walks = zip(
-            self._iterates(snapshot, self.seed),
-            self._iterates(snapshot, self.seed + 1),
-            strict=True,
-        )
-        history: History | None = None
-        places = []
-        for position, ((k, inner, y), (_, _, other)) in enumerate(walks):
-            if k not in landscapes:
-                continue
-            estimate = self._estimate_at(snapshot, k, y, other)
-            history = history if history is not None else _history_for(estimate[0], None)
-            history.append(position, *estimate)
-            places.append((k, inner))
-        assert history is not None
-        result = xr.Dataset(repeated_variables(history) | self._beside_answer(history, snapshot))
-        return result.assign(
-            landscape=("snapshot", [k for k, _ in places]),
-            inner_step=("snapshot", [i for _, i in places]),
-        )
+        Parameters
+        ----------
+        snapshot : Snapshot
+            Model and problems.
 
-    @torch.no_grad()
-    def _iterates(self, snapshot: Snapshot, seed: int) -> list[tuple[int, int, Tensor]]:
-        module, (x, y) = snapshot.module, snapshot.batch
-        start = torch.randn(
-            y.shape, generator=stream(y.device, seed, "start"), device=y.device, dtype=y.dtype
-        )
-        visited = anneal(
-            module.energy, module.schedule, x, start, module.inference.within(module.value_range)
-        )
-        return [
-            (place.k, inner, iterate.y)
-            for place in visited
-            for inner, iterate in enumerate(place.iterates)
-        ]
+        Returns
+        -------
+        dict
+            Landscape → frame.
+        """
+        landscapes = chosen_landscapes(snapshot.module, self.landscapes)
+        what = f"subspaces: {self.source} in {self.space}"
+        return {k: self._estimator.in_landscape(snapshot, k) for k in track(landscapes, what)}
 
-    def _estimate(self, snapshot: Snapshot, k: int) -> Estimate:
-        if self.space == "theta":
-            first, second = (
-                self._in_theta(half, k, self.seed + i) for i, half in enumerate(_halves(snapshot))
-            )
-            return first, second
-        point = "trajectory" if self.source == "solution" else self.point
-        y, other = (
-            measuring_point(snapshot, k, point, seed) for seed in (self.seed, self.seed + 1)
-        )
-        return self._estimate_at(snapshot, k, y, None if point == "answer" else other)
+    def compare(self, histories: Mapping[int, DriftHistory], snapshot: Snapshot) -> xr.Dataset:
+        """Measure the frames of a training against each other, each landscape for itself.
 
-    def _estimate_at(self, snapshot: Snapshot, k: int, y: Tensor, other: Tensor | None) -> Estimate:
-        """At y (B, d_y). What belongs to single problems is repeated at another draw of y; what belongs to all, on the other half of the problems."""
-        energy, x = snapshot.module.energy, snapshot.batch.x
-        self._check_dimension(round(y.shape[1] ** 0.5) if self.source == "solution" else y.shape[1])
-        if self.source == "hessian":
-            points, same = (y, x) if other is None else (torch.cat([y, other]), torch.cat([x, x]))
-            found = sources.hessian_directions(
-                energy, same, points, k, self.p, self.memory_gib * 2**30
-            )
-            return found[: len(y)], None if other is None else found[len(y) :]
-        if self.source == "solution":
-            return sources.solution_columns(
-                y, self.p
-            ), None if other is None else sources.solution_columns(other, self.p)
-        if self.source == "gradients":
-            first, second = (
-                sources.energy_gradient_span(energy, x[i::2], y[i::2], k, self.p) for i in (0, 1)
-            )
-        else:
-            first, second = (
-                sources.activation_span(energy, x[i::2], y[i::2], k, self.p, self.layer)
-                for i in (0, 1)
-            )
-        return first, second
+        Parameters
+        ----------
+        histories : mapping of int to DriftHistory
+            Landscape → its frames, equally labelled.
+        snapshot : Snapshot
+            The newest of them.
 
-    def _in_theta(self, snapshot: Snapshot, k: int, seed: int) -> Tensor:
-        if self.source == "hessian":
-            return sources.loss_hessian_directions(
-                snapshot.module, snapshot.batch, k, self.p, self.layer, seed
-            )
-        memory = self.memory_gib * 2**30
-        return sources.loss_gradient_span(
-            snapshot.module, snapshot.batch, k, self.p, self.layer, seed, memory
-        )
-
-    def _check_dimension(self, ambient: int) -> None:
-        if self.source != "activations" and self.p >= ambient:
-            raise InputError(
-                f"subspaces of p={self.p} dimensions fill their space of {ambient}, and cannot drift; choose p below that."
-            )
-
-    def _beside_answer(self, history: History, snapshot: Snapshot) -> dict[str, Any]:
-        if self.source != "solution" or not isinstance(history, ProblemHistory):
-            return {}
-        truth = sources.solution_columns(snapshot.batch.y, self.p).cpu()
-        angles = principal_angles(torch.stack(history.bases)[:, 0], truth)
-        overlap = angles.cos().square().mean(-1)
-        return mean_and_error(
-            "overlap_answer", ("snapshot",), overlap, "overlap with the columns of y*", "1"
-        ) | mean_and_error(
-            "geodesic_answer",
-            ("snapshot",),
-            distance_from_angles(angles),
-            "geodesic distance to the columns of y*",
-            "rad",
-        )
-
-    def state_dict(self) -> dict[str, Any]:
-        """The snapshots so far, for a checkpoint."""
-        histories = {k: history.state_dict() for k, history in self.histories.items()}
-        return {"origins": [list(o) for o in self.origins], "histories": histories}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
-        self.origins = [(label, checkpoint) for label, checkpoint in state["origins"]]
-        self.histories = {}
-        for k, saved in state["histories"].items():
-            folder = self.folder and self.folder / f"landscape-{k}"
-            history: History = (
-                RepeatedHistory(folder) if "both" in saved else ProblemHistory(folder)
-            )
-            history.load_state_dict(saved)
-            self.histories[int(k)] = history
+        Returns
+        -------
+        xarray.Dataset
+            As calling the probe returns it.
+        """
+        parts = [self._dataset(history, snapshot) for history in histories.values()]
+        stacked = xr.concat([part.drop_vars("label") for part in parts], "landscape")
+        coordinates = np.asarray(list(histories))
+        return stacked.assign_coords(landscape=coordinates).assign(label=parts[0]["label"])
 
     def summary(self, result: xr.Dataset) -> str:
-        low, high = (float(result["overlap_chance"].isel(bound=i).mean()) for i in (1, 2))
-        table = Table(
-            title=f"{self.source} in {self.space} over {self.axis}, p = {self.p}: overlaps (chance {low:.3g} to {high:.3g}) and distances"
+        """Lay the result out as a table for the terminal."""
+        title = f"{self.source} in {self.space} over {self.axis}, p = {self.p}"
+        return drift_table(result, title)
+
+    def _dataset(self, history: DriftHistory, snapshot: Snapshot) -> xr.Dataset:
+        variables: dict[str, Variable] = drift_variables(history)
+        if self.source == "solution":
+            truth = solution_columns(snapshot.batch.y, self.p).cpu()
+            frames = torch.stack([frame.basis() for frame in history.frames])
+            angles = principal_angles(frames, truth)
+            for name, long_name, units, values in (
+                ("overlap", "overlap with", "1", angles.cos().square().mean(-1)),
+                ("geodesic", "geodesic distance to", "rad", distance_from_angles(angles)),
+            ):
+                what = f"{long_name} the columns of y*"
+                variables |= mean_and_error(f"{name}_answer", ("frame",), values, what, units)
+        return xr.Dataset(variables)
+
+    def _along_inference(self, snapshot: Snapshot) -> xr.Dataset:
+        landscapes = chosen_landscapes(snapshot.module, self.landscapes)
+        history: DriftHistory | None = None
+        places = []
+        frames = self._estimator.along_inference(snapshot, landscapes)
+        for position, (k, inner, frame) in enumerate(frames):
+            history = append_frame(history, position, frame)
+            places.append((k, inner))
+        assert history is not None
+        return self._dataset(history, snapshot).assign(
+            landscape=("frame", [k for k, _ in places]),
+            inner_step=("frame", [inner for _, inner in places]),
         )
-        columns = (
-            "snapshot",
-            "to previous",
-            "independent",
-            "corrected",
-            "to first, corrected",
-            "split half",
-            "rad to previous",
-            "split half",
-        )
-        for heading in columns:
-            table.add_column(heading, justify="right")
-        for part in (
-            [result.sel(landscape=k) for k in result["landscape"].values]
-            if self.axis == "training"
-            else [result]
-        ):
-            for i, label in enumerate(part["label"].values):
-                before = max(i - 1, 0)
-                name = (
-                    f"k = {int(part['landscape'])}, step {label}"
-                    if self.axis == "training"
-                    else str(label)
-                )
-                cells = [
-                    part[v][i, before]
-                    for v in ("overlap", "overlap_independent", "overlap_corrected")
-                ]
-                cells += [
-                    part["overlap_corrected"][i, 0],
-                    part["reliability"][i],
-                    part["geodesic"][i, before],
-                    part["geodesic_split_half"][i],
-                ]
-                table.add_row(name, *(f"{float(cell):.3f}" for cell in cells))
-        return render(table)
-
-
-def _history_for(basis: Tensor, folder: Path | None) -> History:
-    return ProblemHistory(folder) if basis.ndim == 3 else RepeatedHistory(folder)
-
-
-def _stack(parts: list[xr.Dataset], landscapes: list[int]) -> xr.Dataset:
-    labels = parts[0]["label"]
-    stacked = xr.concat([part.drop_vars("label") for part in parts], "landscape")
-    return stacked.assign_coords(landscape=np.asarray(landscapes)).assign(label=labels)
-
-
-def _halves(snapshot: Snapshot) -> tuple[Snapshot, Snapshot]:
-    x, y = snapshot.batch
-    return replace(snapshot, batch=Problems(x[0::2], y[0::2])), replace(
-        snapshot, batch=Problems(x[1::2], y[1::2])
-    )

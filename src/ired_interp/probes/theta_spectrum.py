@@ -19,10 +19,10 @@ from ired_interp.random import stream
 from ired_interp.spectra import (
     HessianOperator,
     Spectrum,
+    alignment,
     density,
     effective_rank,
     lanczos,
-    overlap,
     pyhessian_eigenvalues,
     trace,
 )
@@ -202,7 +202,7 @@ def measure_operator(
             "converged": ("rank", found.converged.numpy()),
             "gradient_share": (
                 "rank",
-                overlap(found, operator.gradient()).numpy(),
+                alignment(found, operator.gradient()).numpy(),
                 {"long_name": "cos² of gradient and eigenvector"},
             ),
             "notes": "; ".join(found.notes),

@@ -16,6 +16,7 @@ from ired_interp.errors import InputError
 from ired_interp.files import read_yaml
 from ired_interp.measure import Measurement, measure
 from ired_interp.module import IREDModule
+from ired_interp.probes.subspace_tracker import tracking
 from ired_interp.rehearsal import memory
 from ired_interp.rehearsal.contract import FEW
 from ired_interp.rehearsal.fault import Fault
@@ -106,7 +107,8 @@ def measured(
         for measurement in chosen_measurements(checkpoint, options):
             measurement.check(module)
             small = measurement.small(FEW)
-            small = shared.setdefault(small.identity, small)
+            probe = tracking(small.probe)
+            small = shared.setdefault(small.identity, replace(small, probe=probe))
             probe = small.probe
             for one in dict.fromkeys([small, replace(small, problems=measurement.problems)]):
                 looked_at = snapshot(checkpoint, module, data, one)

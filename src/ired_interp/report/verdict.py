@@ -206,7 +206,7 @@ def _landscapes(results: Sequence[xr.Dataset]) -> str:
 
 
 def _drifted(results: Sequence[xr.Dataset]) -> str:
-    usable = [r for r in results if r.sizes.get("snapshot", 0) > 1]
+    usable = [r for r in results if r.sizes.get("frame", 0) > 1]
     if not usable:
         return ""
     source, space, axis = described(str(usable[0].attrs["probe"]))
@@ -219,7 +219,7 @@ def _drifted(results: Sequence[xr.Dataset]) -> str:
     place = "θ" if space == "theta" else space
     what = f"the subspace of the {source.replace('hessian', 'Hessian')} in {place}"
     what = what.replace("  ", " ")  # of a source without a name
-    when = over.get(axis, f"From snapshot {names[0]} to {names[-1]}")
+    when = over.get(axis, f"From frame {names[0]} to {names[-1]}")
     sentence = f"{when} {what} keeps an overlap of {kept:.2f}"
     marks = []
     noise = [float(found.mean()) for r in usable if (found := itself(r, "overlap")) is not None]

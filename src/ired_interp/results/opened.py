@@ -18,7 +18,7 @@ from ired_interp.results.validation import Validation, read_validation
 
 _CHANGING = (
     "checkpoint",
-    "probe.snapshots",
+    "probe.frames",
 )  # settings that differ from step to step of one series
 
 

@@ -12,10 +12,15 @@ class Basis:
 
     Parameters
     ----------
-    size : length N of a vector
-    dtype : of the vectors
-    device : where the solver's vectors live
-    storage : where the basis lives; "cpu" beside a GPU trades transfers of one vector for the GPU's memory
+    size : int
+        Length N of a vector.
+    dtype : torch.dtype
+        Of the vectors.
+    device : torch.device
+        Where the solver's vectors live.
+    storage : torch.device
+        Where the basis lives; "cpu" beside a GPU trades transfers of one vector for the GPU's
+        memory.
     """
 
     def __init__(
@@ -29,10 +34,17 @@ class Basis:
         return self._rows
 
     def __getitem__(self, row: int) -> Tensor:
-        """Row (N,) on the solver's device; a view where that is the storage."""
+        """One row (N,), on the solver's device; a view where that is the storage."""
         return self._blocks[row // _ROWS][row % _ROWS].to(self.device)
 
     def append(self, vector: Tensor) -> None:
+        """Add a row.
+
+        Parameters
+        ----------
+        vector : Tensor
+            (N,).
+        """
         if self._rows == len(self._blocks) * _ROWS:
             self._blocks.append(
                 torch.empty(_ROWS, self.size, dtype=self.dtype, device=self.storage)
@@ -48,13 +60,35 @@ class Basis:
         ]
 
     def coefficients(self, vector: Tensor) -> Tensor:
-        """Scalar products (m,) in float64, on the CPU, of all rows with a vector (N,)."""
+        """Scalar products of all rows with a vector.
+
+        Parameters
+        ----------
+        vector : Tensor
+            (N,).
+
+        Returns
+        -------
+        Tensor
+            (m,) float64, on the CPU.
+        """
         local = vector.to(self.storage)
         parts = [torch.mv(block, local) for block in self._filled()]
         return torch.cat(parts).double().cpu() if parts else torch.zeros(0, dtype=torch.float64)
 
     def combine(self, coefficients: Tensor) -> Tensor:
-        """Σ_i c_i q_i (N,) on the solver's device, for coefficients (m,)."""
+        """Sum the rows, Σ_i c_i q_i.
+
+        Parameters
+        ----------
+        coefficients : Tensor
+            (m,) c.
+
+        Returns
+        -------
+        Tensor
+            (N,) on the solver's device.
+        """
         total = torch.zeros(self.size, dtype=self.dtype, device=self.storage)
         local = coefficients.to(self.storage, self.dtype)
         for i, block in enumerate(self._filled()):
@@ -62,7 +96,18 @@ class Basis:
         return total.to(self.device)
 
     def project_out(self, vector: Tensor) -> Tensor:
-        """Subtract a vector's (N,) components along all rows, in place; returns them (m,), float64 on the CPU."""
+        """Subtract a vector's components along all rows, in place.
+
+        Parameters
+        ----------
+        vector : Tensor
+            (N,).
+
+        Returns
+        -------
+        Tensor
+            (m,) the components, float64 on the CPU.
+        """
         c = self.coefficients(vector)
         if self.storage == self.device:
             local = c.to(self.storage, self.dtype)
@@ -73,7 +118,13 @@ class Basis:
         return c
 
     def rotate(self, weights: Tensor) -> None:
-        """Replace the m rows Q by the r rows WᵀQ, for weights W (m, r), r ≤ m, in place."""
+        """Replace the m rows Q by the r rows WᵀQ, in place.
+
+        Parameters
+        ----------
+        weights : Tensor
+            (m, r) W, r ≤ m.
+        """
         blocks = self._filled()
         local = weights.to(self.storage, self.dtype)
         kept = weights.shape[1]
@@ -89,8 +140,19 @@ class Basis:
                 self._blocks[i // _ROWS][: len(rows), columns] = rows
         self._rows = kept
 
-    def take(self, weights: Tensor) -> Tensor:
-        """QᵀW (N, r) in the storage's memory, for weights W (m, r); uses the basis up, so that one is enough."""
+    def combine_in_place(self, weights: Tensor) -> Tensor:
+        """Sum the rows to r vectors, QᵀW, in the basis' own memory; it is empty afterwards.
+
+        Parameters
+        ----------
+        weights : Tensor
+            (m, r) W, r ≤ m.
+
+        Returns
+        -------
+        Tensor
+            (N, r) in the storage.
+        """
         self.rotate(weights)
         blocks, self._blocks, self._rows = self._filled(), [], 0
         return torch.cat(blocks).T

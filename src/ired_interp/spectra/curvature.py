@@ -1,8 +1,8 @@
-"""What the derivative operators share: parameters, chunks of data, kept graphs, ranks, and the determinism check."""
+"""The operator that Hessian and Gauss–Newton share: chunks of data, kept graphs, ranks, a check."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,108 +10,52 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ired_interp.errors import InputError, RunError
 from ired_interp.random import stream
+from ired_interp.spectra.chunks import row_count, slice_rows
+from ired_interp.spectra.determinism import RandomDraws, cause_of_change, product_fault
 from ired_interp.spectra.meter import MemoryMeter
 from ired_interp.spectra.operator import SymmetricOperator, Value
-from ired_interp.spectra.plan import available
-from ired_interp.spectra.vectors import dot, format_bytes, gaussian, norm, parse_bytes
+from ired_interp.spectra.parameters import Parameters, named_tensors
+from ired_interp.spectra.plan import available_memory
+from ired_interp.spectra.vectors import format_bytes, gaussian, parse_bytes
 
-Parameters = nn.Module | Tensor | Mapping[str, Tensor] | Iterable[Tensor]
 Graph = tuple[list[Tensor], ...]
 
-_ALLOCATOR = (
-    1.4  # resident memory over the live storages: 355 MiB measured where the meter said 256
-)
-
-
-def named_tensors(parameters: Parameters) -> dict[str, Tensor]:
-    """Name → tensor of what to differentiate in; a module gives its trainable parameters."""
-    named: dict[str, Tensor]
-    if isinstance(parameters, nn.Module):
-        named = {name: p for name, p in parameters.named_parameters() if p.requires_grad}
-    elif isinstance(parameters, Tensor):
-        named = {"0": parameters}
-    elif isinstance(parameters, Mapping):
-        named = dict(parameters)
-    else:
-        named = {str(i): p for i, p in enumerate(parameters)}
-    if not named:
-        raise InputError(
-            "no parameter to differentiate in; give a module with trainable parameters or some tensors"
-        )
-    for name, p in named.items():
-        if not isinstance(p, Tensor):
-            raise InputError(f"parameter {name} is a {type(p).__name__}; expected a tensor")
-        if not p.requires_grad:
-            raise InputError(
-                f"parameter {name} does not require gradients; call .requires_grad_() on it or leave it out"
-            )
-        if type(p).__name__ == "DTensor":
-            raise InputError(
-                f"parameter {name} is sharded (DTensor); gather the weights on every rank first"
-            )
-    kinds = {(p.dtype, p.device) for p in named.values()}
-    if len(kinds) > 1:
-        raise InputError(
-            f"parameters of several kinds {sorted(map(str, kinds))}; expected one dtype on one device"
-        )
-    return named
-
-
-def rows(chunk: Any) -> int:
-    """Number of rows (length of the first dimension) of a tensor, tuple, list or dict of tensors."""
-    parts = (
-        chunk.values()
-        if isinstance(chunk, Mapping)
-        else chunk
-        if isinstance(chunk, list | tuple)
-        else [chunk]
-    )
-    lengths = {len(part) for part in parts if isinstance(part, Tensor) and part.ndim}
-    if len(lengths) != 1:
-        raise InputError(
-            f"a chunk of data has tensors of {sorted(lengths)} rows; expected one common number of rows"
-        )
-    return lengths.pop()
-
-
-def take(chunk: Any, start: int, stop: int) -> Any:
-    """Rows start … stop of a chunk; what is no tensor with rows stays as it is."""
-    if isinstance(chunk, Mapping):
-        return {key: take(value, start, stop) for key, value in chunk.items()}
-    if isinstance(chunk, tuple | list):
-        parts = [take(value, start, stop) for value in chunk]
-        return type(chunk)(*parts) if hasattr(chunk, "_fields") else type(chunk)(parts)
-    return chunk[start:stop] if isinstance(chunk, Tensor) and chunk.ndim else chunk
+# Resident memory over the live storages: 355 MiB measured where the meter said 256.
+_ALLOCATOR = 1.4
 
 
 @contextmanager
 def differentiable() -> Iterator[None]:
-    """Gradients on, inside Lightning's inference mode too, and attention by the kernel that has a second derivative."""
+    """Second derivatives on.
+
+    Inside Lightning's inference mode too, and attention by the kernel that has them.
+
+    Yields
+    ------
+    None
+        While they are on.
+    """
     with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel([SDPBackend.MATH]):
         yield
 
 
-class _Draws(TorchDispatchMode):
-    """Collects the names of the operations that draw random numbers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: set[str] = set()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if torch.Tag.nondeterministic_seeded in func.tags:
-            self.names.add(str(func).removeprefix("aten.").split(".")[0])
-        return func(*args, **(kwargs or {}))
-
-
 class CurvatureOperator(SymmetricOperator):
-    """Weighted mean over chunks of a matrix of second-order derivatives; products through graphs that are kept.
+    """Weighted mean over chunks of a matrix of second-order derivatives, through kept graphs.
 
     Subclasses say how a graph is built (``_build``) and how a product goes through it (``_apply``).
+
+    Parameters
+    ----------
+    parameters, data, memory, reduction, group
+        As in ``HessianOperator``.
+
+    Raises
+    ------
+    InputError
+        If parameters, data or reduction are unusable, or a single row does not fit in the memory.
     """
 
     def __init__(
@@ -135,15 +79,15 @@ class CurvatureOperator(SymmetricOperator):
         if data is not None and not batches and group is None:
             raise InputError("data is an empty list; expected at least one chunk")
         self.memory = None if memory is None else parse_bytes(memory)
-        self.chunks, refusal = batches, ""
+        self.chunks, refusal = batches, None
         if self.memory is not None:
             try:
                 self.chunks = self._split(batches, self.memory)
             except InputError as error:
                 refusal = str(error)
-        if refusal := self._anyones(refusal):
+        if refusal := self._first_of_ranks(refusal):
             raise InputError(refusal)
-        counts = [1] if self.without_data else [rows(chunk) for chunk in self.chunks]
+        counts = [1] if self.without_data else [row_count(chunk) for chunk in self.chunks]
         total = self._sum(
             torch.tensor([float(sum(counts))], device=self.device, dtype=torch.float64)
         ).item()
@@ -165,7 +109,8 @@ class CurvatureOperator(SymmetricOperator):
         versions = [p._version for p in self.parameters]
         if self._kept and versions != self._versions:
             raise InputError(
-                "the parameters changed after the first product; make a new operator for the new values"
+                "the parameters changed after the first product; make a new operator for the new "
+                "values"
             )
         self._versions = versions
         if index in self._kept:
@@ -178,11 +123,7 @@ class CurvatureOperator(SymmetricOperator):
 
     def _product(self, v: Tensor) -> Tensor:
         v = v.clone() if v.is_inference() else v
-        sizes = [p.numel() for p in self.parameters]
-        parts = [
-            part.view_as(p)
-            for part, p in zip(v.contiguous().split(sizes), self.parameters, strict=True)
-        ]
+        parts = list(self.unflatten(v.contiguous()).values())
         total: Tensor | None = None
         for index, weight in enumerate(self.weights):
             product = self.flatten(self._apply(self._graph(index), parts))
@@ -191,11 +132,33 @@ class CurvatureOperator(SymmetricOperator):
         return self._sum(torch.zeros_like(v) if total is None else total)
 
     def flatten(self, parts: Iterable[Tensor]) -> Tensor:
-        """One vector (N,) of tensors shaped like the parameters (their gradients, say)."""
+        """Join tensors shaped like the parameters (their gradients, say) to one vector.
+
+        Parameters
+        ----------
+        parts : iterable of Tensor
+            One for each parameter.
+
+        Returns
+        -------
+        Tensor
+            (N,).
+        """
         return torch.cat([part.detach().reshape(-1) for part in parts])
 
     def unflatten(self, v: Tensor) -> dict[str, Tensor]:
-        """Parameter name → the piece of the vector (N,) that belongs to it."""
+        """Cut a vector into pieces shaped like the parameters.
+
+        Parameters
+        ----------
+        v : Tensor
+            (N,).
+
+        Returns
+        -------
+        dict
+            Parameter name → its piece, a view.
+        """
         sizes = [p.numel() for p in self.parameters]
         return {
             n: part.view_as(p)
@@ -209,31 +172,35 @@ class CurvatureOperator(SymmetricOperator):
             dist.all_reduce(tensor, group=self.group)
         return tensor
 
-    def agree(self, flag: bool) -> bool:
+    def any_rank(self, flag: bool) -> bool:
+        """Whether the flag is true on any rank of the group."""
         if self.group is None:
             return flag
         return bool(self._sum(torch.tensor([float(flag)], device=self.device)).item() > 0)
 
-    def _anyones(self, fault: str) -> str:
-        """The fault of the first rank that has one, on every rank; "" if none has."""
+    def _first_of_ranks(self, fault: str | None) -> str | None:
+        """Tell every rank the fault of the first one that has any."""
         if self.group is None:
             return fault
-        faults = [""] * dist.get_world_size(self.group)
+        faults: list[str | None] = [None] * dist.get_world_size(self.group)
         dist.all_gather_object(faults, fault, self.group)
-        return next(filter(None, faults), "")
+        return next(filter(None, faults), None)
 
-    def main(self) -> bool:
+    def is_rank_zero(self) -> bool:
+        """Whether this is the first rank of the group."""
         return self.group is None or dist.get_rank(self.group) == 0
 
-    def from_main(self, value: Value) -> Value:
+    def broadcast(self, value: Value) -> Value:
+        """Send the first rank's value to all of the group."""
         if self.group is None:
             return value
         box = [value]
         dist.broadcast_object_list(box, group=self.group, device=self.device, group_src=0)
         return box[0]
 
-    def free(self, device: torch.device) -> int:
-        found = available(device)
+    def available_memory(self, device: torch.device) -> int:
+        """Bytes that every rank of the group can take on a device."""
+        found = available_memory(device)
         if self.group is None:
             return found
         if device.type == "cpu":  # which the ranks may have in common
@@ -245,7 +212,7 @@ class CurvatureOperator(SymmetricOperator):
     # ---- memory
 
     def _cost(self, chunk: Any) -> tuple[int, int]:
-        """Bytes that a chunk's graph holds, and the most that building it and one product through it take."""
+        """Bytes that a chunk's graph holds, and the most that it and one product take."""
         with differentiable(), MemoryMeter(self.parameters) as meter:
             graph = self._build(chunk)
             held = meter.held
@@ -253,32 +220,37 @@ class CurvatureOperator(SymmetricOperator):
         return held, int(_ALLOCATOR * meter.peak)
 
     def _split(self, batches: list[Any], memory: int) -> list[Any]:
-        """The batches cut into chunks of rows whose products fit in the memory, by their cost at two sizes."""
+        """Cut the batches into chunks of rows that fit, by their cost at two sizes.
+
+        Raises
+        ------
+        InputError
+            If a single row does not fit.
+        """
         chunks = []
         for batch in batches:
-            count = rows(batch)
+            count = row_count(batch)
             few = max(1, min(8, count // 2))
             several = min(2 * few, count)
-            small, large = (
-                self._cost(take(batch, 0, few))[1],
-                self._cost(take(batch, 0, several))[1],
-            )
+            small, large = (self._cost(slice_rows(batch, 0, n))[1] for n in (few, several))
             per_row = max(1.0, (large - small) / (several - few)) if several > few else float(small)
             fixed = max(0.0, small - per_row * few)
             size = int((memory - fixed) / per_row)
             if size < 1:
                 raise InputError(
-                    f"a product over a single row needs about {format_bytes(fixed + per_row)}, more than the "
-                    f"{format_bytes(memory)} allowed; raise memory, use a smaller model or a block of its parameters"
+                    f"a product over a single row needs about {format_bytes(fixed + per_row)}, "
+                    f"more than the {format_bytes(memory)} allowed; raise memory, use a smaller "
+                    "model or a block of its parameters"
                 )
             size = -(-count // -(-count // size))
             chunks += [
-                take(batch, start, min(start + size, count)) for start in range(0, count, size)
+                slice_rows(batch, start, min(start + size, count))
+                for start in range(0, count, size)
             ]
         return chunks
 
     def _affordable(self) -> int:
-        """How many chunks' graphs are kept between products: all that fit beside the one being built."""
+        """How many chunks' graphs are kept: all that fit beside the one being built."""
         if self.memory is None or self.without_data or not self.chunks:
             return len(self.weights)
         held, peak = self._cost(self.chunks[0])
@@ -296,68 +268,33 @@ class CurvatureOperator(SymmetricOperator):
     # ---- determinism
 
     def check(self) -> None:
-        """Three products over the first chunk: one vector on two freshly built graphs, another one for the symmetry.
+        """Check by three products that the objective has one symmetric matrix.
+
+        They go over the first chunk: one vector on two freshly built graphs, another one for the
+        symmetry.
 
         Raises
         ------
         RunError
-            If the first two differ, with the cause (random draws, layers in training mode, kernels),
-            or if uᵀ(H v) ≠ vᵀ(H u): then some operation in the objective has a wrong higher derivative.
+            If the first two differ, with the cause (random draws, layers in training mode,
+            kernels), or if uᵀ(H v) ≠ vᵀ(H u): then some operation in the objective has a wrong
+            higher derivative.
         """
         if self._checked:
             return
-        if fault := self._anyones(self._fault() if self.weights else ""):
+        if fault := self._first_of_ranks(self._fault() if self.weights else None):
             raise RunError(fault)
         self._checked = True
 
-    def _fault(self) -> str:
+    def _fault(self) -> str | None:
         source = stream("cpu", 0, "determinism")
         u, v = (gaussian(self.shape[0], self.dtype, self.device, source) for _ in range(2))
-        with differentiable(), _Draws() as draws:
+        with differentiable(), RandomDraws() as draws:
             fresh = self._build(None if self.without_data else self.chunks[0])
         hv, again, hu = (
             self.flatten(self._apply(graph, list(self.unflatten(w).values())))
             for graph, w in ((self._graph(0), v), (fresh, v), (fresh, u))
         )
         self.matvecs += 3
-        if not bool(torch.isfinite(hv).all()):
-            return "a product with the curvature is not finite; check the objective for NaN or exploding values"
-        scale = max(norm(hv), norm(hu), torch.finfo(self.dtype).tiny)
-        limit = torch.finfo(self.dtype).eps ** 0.5
-        difference, skewness = norm(hv - again) / scale, abs(dot(u, again) - dot(v, hu)) / scale
-        if difference > limit:
-            return (
-                f"two products of one vector differ by {difference:.1e} of their length, so there is no one matrix to "
-                f"decompose; {self._cause(draws.names)}"
-            )
-        if skewness > limit:
-            return (
-                f"the curvature is not symmetric (to {skewness:.1e}): some operation has a wrong higher derivative, "
-                "as LayerNorm and BatchNorm do in an objective that contains a gradient (pytorch issue 175754); "
-                "write that layer in elementary operations"
-            )
-        return ""
-
-    def _cause(self, draws: set[str]) -> str:
-        layers = [
-            f"{name} ({type(layer).__name__})"
-            for name, layer in (self.module.named_modules() if self.module else ())
-            if layer.training
-            and not list(layer.children())
-            and ("Drop" in type(layer).__name__ or "Norm" in type(layer).__name__)
-        ]
-        if draws and layers:
-            return f"the objective draws random numbers ({', '.join(sorted(draws))}): call .eval() on {', '.join(layers)}"
-        if draws:
-            return (
-                f"the objective draws random numbers ({', '.join(sorted(draws))}): draw the noise once, outside it, or "
-                "call .eval() on the model"
-            )
-        if layers:
-            return (
-                f"layers in training mode change between calls: call .eval() on {', '.join(layers)}"
-            )
-        return (
-            "it draws no random numbers itself: look for data that change between calls, or set "
-            "torch.use_deterministic_algorithms(True)"
-        )
+        cause = cause_of_change(draws.names, self.module)
+        return product_fault(u, v, hv, again, hu, cause)

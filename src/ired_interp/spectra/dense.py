@@ -18,30 +18,49 @@ def batched_hessian(
 ) -> Tensor:
     """Hessian of every row's energy in its own y.
 
-    The gradient's graph is built once for some rows, and unit vectors go backward through it together. On a CPU this
-    was the fastest of the general routes, ahead of forward over reverse and of ``vmap(hessian)``, and it asks for no
-    forward-mode rules.
+    The gradient's graph is built once for some rows, and unit vectors go backward through it
+    together. On a CPU this was the fastest of the general routes, ahead of forward over reverse and
+    of ``vmap(hessian)``, and it asks for no forward-mode rules.
 
     Parameters
     ----------
     energy : callable
         ``energy(y_rows, *context_rows) -> (rows,)``; a row's energy must depend on that row alone.
-    y : (B, d), where to differentiate
-    context : tensors of B rows that go with y (conditions, landscapes)
-    memory : bytes or text; limit for what arises on the way, beside the result
+    y : Tensor
+        (B, d), where to differentiate.
+    *context : Tensor
+        Tensors of B rows that go with y (conditions, landscapes).
+    memory : int or str
+        Limit for what arises on the way, beside the result, in bytes or as "256MiB".
 
     Returns
     -------
-    (B, d, d), symmetric. ``torch.linalg.eigvalsh`` gives all its eigenvalues at once, to 4e-6 of the norm in float32.
+    Tensor
+        (B, d, d), symmetric. ``torch.linalg.eigvalsh`` gives all its eigenvalues at once, to 4e-6
+        of the norm in float32.
 
     Raises
     ------
     InputError
-        If the energy is not one scalar per row, or the memory is too small for one row and one direction.
+        If the energy is not one scalar per row, or the memory is too small for one row and one
+        direction.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ired_interp.spectra import batched_hessian
+    >>> y = torch.tensor([[1.0, 2.0], [0.0, 3.0]])
+    >>> batched_hessian(lambda y: y[:, 0] ** 2 * y[:, 1], y)
+    tensor([[[4., 2.],
+             [2., 0.]],
+    <BLANKLINE>
+            [[6., 0.],
+             [0., 0.]]])
     """
     if y.ndim != 2 or any(len(part) != len(y) for part in context):
         raise InputError(
-            f"y has shape {tuple(y.shape)} and context rows {[len(c) for c in context]}; expected (B, d) and B"
+            f"y has shape {tuple(y.shape)} and context rows {[len(c) for c in context]}; expected "
+            "(B, d) and B"
         )
     count, d = y.shape
     result = torch.empty(count, d, d, dtype=y.dtype, device=y.device)
@@ -54,7 +73,8 @@ def batched_hessian(
         values = energy(point, *(part[start:stop] for part in context))
         if values.shape != (stop - start,):
             raise InputError(
-                f"the energy has shape {tuple(values.shape)} for {stop - start} rows; expected one scalar per row"
+                f"the energy has shape {tuple(values.shape)} for {stop - start} rows; expected one "
+                "scalar per row"
             )
         return torch.autograd.grad(values.sum(), point, create_graph=True)[0], point
 
@@ -64,14 +84,13 @@ def batched_hessian(
             slope, point = gradient(0, 1)
             if slope.requires_grad:
                 torch.autograd.grad(slope, point, units[:2, None], is_grads_batched=True)
-        pair = meter.peak / min(
-            2, d
-        )  # of one row and one direction; a share of the graph in each overestimates it
+        # Of one row and one direction; a share of the graph in each overestimates it.
+        pair = meter.peak / min(2, d)
         together = int(limit / max(pair, 1.0))
         if together < 1:
             raise InputError(
-                f"one row in one direction needs {format_bytes(pair)}, more than the {format_bytes(limit)} allowed; "
-                "raise memory"
+                f"one row in one direction needs {format_bytes(pair)}, more than the "
+                f"{format_bytes(limit)} allowed; raise memory"
             )
         directions = min(d, together)
         rows = max(1, min(count, together // directions))

@@ -17,7 +17,7 @@ from ired_interp.files import atomic
 from ired_interp.random import stream
 from ired_interp.spectra.estimate import Estimate, from_samples
 from ired_interp.spectra.operator import SymmetricOperator
-from ired_interp.spectra.progress import Progress
+from ired_interp.spectra.progress import SolverProgress
 from ired_interp.spectra.vectors import dot, gaussian, norm
 
 
@@ -27,14 +27,20 @@ class Density:
 
     Attributes
     ----------
-    grid : (G,) eigenvalue axis, in the operator's units
-    values : (G,) density, mean over probe vectors of the quadratures, widened by a Gaussian of standard deviation
-        ``width``
-    low, high : (G,) pointwise confidence band over probe vectors
-    nodes, weights : (P, m) quadrature of each probe vector; weights of a row sum to 1
-    size : N of the operator
-    width : standard deviation of the Gaussian
-    matvecs : products used
+    grid : numpy.ndarray
+        (G,) eigenvalue axis, in the operator's units.
+    values : numpy.ndarray
+        (G,) density, mean over probe vectors of the quadratures, widened by a Gaussian.
+    low, high : numpy.ndarray
+        (G,) pointwise confidence band over probe vectors.
+    nodes, weights : numpy.ndarray
+        (P, m) quadrature of each probe vector; weights of a row sum to 1.
+    size : int
+        N of the operator.
+    width : float
+        Standard deviation of the Gaussian.
+    matvecs : int
+        Products used.
     """
 
     grid: np.ndarray
@@ -48,17 +54,50 @@ class Density:
     matvecs: int
 
     def mean(self, function: np.ndarray) -> Estimate:
-        """Mean over eigenvalues of a function given by its values at ``nodes`` (P, m); times N it is tr f(A)."""
+        """Mean of a function over all eigenvalues; times N it is tr f(A).
+
+        Parameters
+        ----------
+        function : numpy.ndarray
+            (P, m) its values at ``nodes``.
+
+        Returns
+        -------
+        Estimate
+            With its error over probe vectors.
+        """
         return from_samples((self.weights * function).sum(1))
 
     def moment(self, order: int) -> Estimate:
-        """Mean of λ^order over all eigenvalues."""
+        """Mean of λ^order over all eigenvalues.
+
+        Parameters
+        ----------
+        order : int
+            0, 1, 2, …
+
+        Returns
+        -------
+        Estimate
+            With its error over probe vectors.
+        """
         return self.mean(self.nodes**order)
 
     def share(self, low: float = -np.inf, high: float = 0.0) -> Estimate:
         """Share of the eigenvalues in [low, high); by default of the negative ones.
 
-        A quadrature node stands for all eigenvalues near it, so the share is blurred where many lie close to an end.
+        A quadrature node stands for all eigenvalues near it, so the share is blurred where many
+        lie close to an end.
+
+        Parameters
+        ----------
+        low, high : float
+            Ends of the interval.
+
+        Returns
+        -------
+        Estimate
+            Between 0 and 1.
         """
         return self.mean((self.nodes >= low) & (self.nodes < high))
 
@@ -66,9 +105,14 @@ class Density:
 def _quadrature(
     operator: SymmetricOperator, start: Tensor, steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights of the Gauss quadrature of the start vector's spectral measure, by three-term Lanczos.
+    """Gauss quadrature of the start vector's spectral measure, by three-term Lanczos.
 
     Nothing is reorthogonalised: the ghosts that arise share the weight of the eigenvalue they copy.
+
+    Raises
+    ------
+    InputError
+        If a product is not finite.
     """
     q, before = start / norm(start), torch.zeros_like(start)
     diagonal: list[float] = []
@@ -85,7 +129,7 @@ def _quadrature(
                 "a product is not finite; check the objective for NaN or exploding values"
             )
         scale = max(map(abs, [*diagonal, *off, 0.0]))
-        if step + 1 == steps or operator.agree(length <= 50 * torch.finfo(w.dtype).eps * scale):
+        if step + 1 == steps or operator.any_rank(length <= 50 * torch.finfo(w.dtype).eps * scale):
             break
         off.append(length)
         before, q = q, w.div_(length)
@@ -107,27 +151,67 @@ def density(
     checkpoint: str | Path | None = None,
     progress: bool = True,
 ) -> Density:
-    """Spectral density by stochastic Lanczos quadrature: probes·steps products, four vectors of memory.
+    """Spectral density by stochastic Lanczos quadrature.
+
+    It takes probes·steps products, and four vectors of memory.
 
     Parameters
     ----------
-    operator : N×N
-    probes : random vectors, at least 2; the band narrows with their root
-    steps : Lanczos steps for each; moments up to order 2·steps − 1 are exact for each probe vector
-    width : standard deviation of the Gaussian in place of each node; a hundredth of the range where not given
-    points : of the grid
-    confidence : of the band
-    seed : of the probe vectors, which have their own stream
-    checkpoint : file (.npz) that keeps finished probe vectors, and from which a later call goes on
-    progress : show what is done on stderr
+    operator : SymmetricOperator
+        N×N.
+    probes : int
+        Random vectors, at least 2; the band narrows with their root.
+    steps : int
+        Lanczos steps for each; moments up to order 2·steps − 1 are exact for each probe vector.
+    width : float, optional
+        Standard deviation of the Gaussian in place of each node; a hundredth of the range where not
+        given.
+    points : int
+        Of the grid.
+    confidence : float
+        Of the band.
+    seed : int
+        Of the probe vectors, which have their own stream.
+    checkpoint : str or Path, optional
+        File (.npz) that keeps finished probe vectors, and from which a later call goes on.
+    progress : bool
+        Show what is done on stderr.
 
-    Notes
-    -----
-    Lin, Saad, Yang, SIAM Review 58 (2016); Ubaru, Chen, Saad, SIAM J. Matrix Anal. Appl. 38 (2017).
+    Returns
+    -------
+    Density
+        On a grid, with a confidence band.
+
+    Raises
+    ------
+    InputError
+        For too few probes or steps, a product that is not finite, or a checkpoint of another
+        density.
+    RunError
+        If two products of one vector differ.
+
+    References
+    ----------
+    Lin, Saad and Yang, "Approximating spectral densities of large matrices", SIAM Review 58, 2016;
+    Ubaru, Chen and Saad, "Fast estimation of tr(f(A)) via stochastic Lanczos quadrature", SIAM J.
+    Matrix Anal. Appl. 38, 2017.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ired_interp.spectra import MatrixOperator, density
+    >>> A = MatrixOperator(torch.diag(torch.linspace(-1, 3, 200)).double())
+    >>> rho = density(A, probes=10, steps=30, progress=False)
+    >>> mean = rho.moment(1)
+    >>> abs(mean.value - 1) < 5 * mean.error < 0.5
+    True
+    >>> rho.share().low < 0.25 < rho.share().high  # of negative eigenvalues
+    True
     """
     if probes < 2 or steps < 1:
         raise InputError(
-            f"got probes={probes}, steps={steps}; expected at least 2 probes (for a band) and 1 step"
+            f"got probes={probes}, steps={steps}; expected at least 2 probes (for a band) and 1 "
+            "step"
         )
     size, first = operator.shape[0], operator.matvecs
     steps = min(steps, size)
@@ -135,14 +219,14 @@ def density(
     file = Path(checkpoint) if checkpoint is not None else None
     key = json.dumps({"size": size, "steps": steps, "seed": seed, "dtype": str(operator.dtype)})
     done = [] if file is None else _continue(operator, file, key)
-    bar = Progress(progress and operator.main())
+    bar = SolverProgress(progress and operator.is_rank_zero())
     try:
         for probe in range(len(done), probes):
             start = gaussian(
                 size, operator.dtype, operator.device, stream("cpu", seed, "density", probe)
             )
             done.append(_quadrature(operator, start, steps))
-            if file is not None and operator.main():
+            if file is not None and operator.is_rank_zero():
                 _save(file, key, done)
             bar.update(f"density: {probe + 1} of {probes} probe vectors", (probe + 1) / probes)
     finally:
@@ -173,9 +257,15 @@ def _save(file: Path, key: str, done: list[tuple[np.ndarray, np.ndarray]]) -> No
 def _continue(
     operator: SymmetricOperator, file: Path, key: str
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """What the main rank's file holds, on every rank."""
-    found, done = operator.from_main(
-        _load(file) if operator.main() and file.exists() else (key, [])
+    """Read on every rank what rank zero's file holds.
+
+    Raises
+    ------
+    InputError
+        If it is of another density.
+    """
+    found, done = operator.broadcast(
+        _load(file) if operator.is_rank_zero() and file.exists() else (key, [])
     )
     if found != key:
         raise InputError(

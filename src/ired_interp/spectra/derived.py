@@ -1,73 +1,73 @@
-"""Numbers derived from spectra, with their uncertainty."""
+"""Numbers derived from eigenpairs, with their uncertainty."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ired_interp.errors import InputError
-from ired_interp.spectra.density import Density
-from ired_interp.spectra.estimate import Estimate, jackknife
-from ired_interp.spectra.lanczos import Spectrum
-
-
-@overload
-def effective_rank(spectrum: Tensor, kind: str = "participation") -> Tensor: ...
-@overload
-def effective_rank(spectrum: Density, kind: str = "participation") -> Estimate: ...
-def effective_rank(spectrum: Tensor | Density, kind: str = "participation") -> Tensor | Estimate:
-    """Effective number of eigenvalues, by magnitude.
-
-    Parameters
-    ----------
-    spectrum : all eigenvalues (..., d), or a Density
-    kind : "participation", (Σ|λ|)²/Σλ², or "entropy", exp(−Σ p ln p) with p = |λ|/Σ|λ| (Roy and Vetterli 2007)
-
-    Returns
-    -------
-    (...) of eigenvalues; an Estimate (jackknife over probe vectors) of a density, whose nodes each stand for N·weight
-    eigenvalues
-    """
-    if kind not in ("participation", "entropy"):
-        raise InputError(f"kind is {kind!r}; expected 'participation' or 'entropy'")
-    if isinstance(spectrum, Tensor):
-        sizes = spectrum.double().abs()
-        total = sizes.sum(-1)
-        if kind == "participation":
-            return total**2 / (sizes**2).sum(-1)
-        p = sizes / total[..., None]
-        return torch.exp(torch.special.entr(p).sum(-1))
-    sizes = np.abs(spectrum.nodes)
-
-    def rank(probes: np.ndarray) -> float:
-        def mean(f: np.ndarray) -> float:
-            return float((spectrum.weights * f).sum(1)[probes].mean())
-
-        if kind == "participation":
-            return spectrum.size * mean(sizes) ** 2 / mean(sizes**2)
-        logs = sizes * np.log(np.where(sizes > 0, sizes, 1.0))
-        return spectrum.size * mean(sizes) * float(np.exp(-mean(logs) / mean(sizes)))
-
-    return _over_probes(rank, len(sizes))
-
-
-def _over_probes(statistic: Callable[[np.ndarray], float], probes: int) -> Estimate:
-    every = np.arange(probes)
-    return jackknife(statistic(every), np.array([statistic(np.delete(every, i)) for i in every]))
+from ired_interp.spectra.estimate import Estimate
+from ired_interp.spectra.spectrum import Spectrum
 
 
 def gaps(spectrum: Spectrum) -> tuple[Tensor, Tensor]:
-    """Distances (k − 1,) between neighbouring eigenvalues, in the spectrum's order, and their error bounds (k − 1,)."""
+    """Distances between neighbouring eigenvalues, in the spectrum's order.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+        k eigenpairs.
+
+    Returns
+    -------
+    distances : Tensor
+        (k − 1,).
+    errors : Tensor
+        (k − 1,) bounds on their errors, from the residuals.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ired_interp.spectra import MatrixOperator, gaps, lanczos
+    >>> A = MatrixOperator(torch.diag(torch.tensor([7.0, 5.0, 1.0, 0.0])).double())
+    >>> distances, errors = gaps(lanczos(A, k=3, which="LA", progress=False))
+    >>> distances.round(decimals=6).tolist(), bool(errors.max() < 1e-6)
+    ([2.0, 4.0], True)
+    """
     residuals = spectrum.residuals
     return spectrum.eigenvalues.diff().abs(), residuals[1:] + residuals[:-1]
 
 
 def spectral_gap(spectrum: Spectrum) -> tuple[int, Estimate]:
-    """How many eigenvalues lie before the largest ratio |λ_i|/|λ_{i+1}| of neighbours, and that ratio."""
+    """Find the largest ratio |λ_i|/|λ_{i+1}| of neighbouring eigenvalues.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+        k ≥ 2 eigenpairs, descending in magnitude.
+
+    Returns
+    -------
+    count : int
+        Eigenvalues before the gap.
+    ratio : Estimate
+        The ratio; its interval follows from the residuals.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two eigenvalues.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ired_interp.spectra import MatrixOperator, lanczos, spectral_gap
+    >>> A = MatrixOperator(torch.diag(torch.tensor([8.0, 7.9, 2.0, 1.0])).double())
+    >>> count, ratio = spectral_gap(lanczos(A, k=3, which="LA", progress=False))
+    >>> count, round(ratio.value, 6)
+    (2, 3.95)
+    """
     sizes, residuals = spectrum.eigenvalues.abs().numpy(), spectrum.residuals.numpy()
     if len(sizes) < 2:
         raise InputError(f"a gap needs two eigenvalues; the spectrum has {len(sizes)}")
@@ -83,16 +83,55 @@ def spectral_gap(spectrum: Spectrum) -> tuple[int, Estimate]:
 
 
 def condition_number(eigenvalues: Tensor) -> Tensor:
-    """max|λ|/min|λ| (...) of all eigenvalues (..., d)."""
+    """Ratio of the largest to the smallest magnitude, max|λ|/min|λ|.
+
+    Parameters
+    ----------
+    eigenvalues : Tensor
+        (..., d) all of them.
+
+    Returns
+    -------
+    Tensor
+        (...); infinite where one is 0.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ired_interp.spectra import condition_number
+    >>> condition_number(torch.tensor([4.0, -8.0, 2.0]))
+    tensor(4.)
+    """
     sizes = eigenvalues.abs()
     return sizes.amax(-1) / sizes.amin(-1)
 
 
-def overlap(spectrum: Spectrum, vector: Tensor) -> Tensor:
-    """cos² (k,) of the angles between a vector (N,), a gradient say, and the eigenvectors; they add to its share."""
+def alignment(spectrum: Spectrum, vector: Tensor) -> Tensor:
+    """cos² of the angles between a vector, a gradient say, and the eigenvectors.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+        k eigenpairs.
+    vector : Tensor
+        (N,).
+
+    Returns
+    -------
+    Tensor
+        (k,) float64, on the CPU; they add to the share of the vector inside their span.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ired_interp.spectra import MatrixOperator, alignment, lanczos
+    >>> A = MatrixOperator(torch.diag(torch.tensor([7.0, 5.0, 1.0])).double())
+    >>> top = lanczos(A, k=2, which="LA", tol=1e-8, progress=False)
+    >>> alignment(top, torch.tensor([3.0, 0.0, 4.0]).double()).round(decimals=6).tolist()
+    [0.36, 0.0]
+    """
     vectors = spectrum.eigenvectors
-    aligned = vectors.T @ vector.to(vectors.device, vectors.dtype)
-    return (
-        aligned.double() ** 2
-        / torch.linalg.vector_norm(vector, dtype=torch.float64).to(vectors.device) ** 2
-    ).cpu()
+    aligned = (vectors.T @ vector.to(vectors.device, vectors.dtype)).double().cpu()
+    length = torch.linalg.vector_norm(vector, dtype=torch.float64).cpu()
+    cosines: Tensor = aligned / length
+    return cosines.square()

@@ -10,23 +10,47 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ired_interp.errors import InputError
-from ired_interp.spectra.curvature import CurvatureOperator, Graph, Parameters
+from ired_interp.spectra.curvature import CurvatureOperator, Graph
+from ired_interp.spectra.parameters import Parameters
 
 
 class GaussNewtonOperator(CurvatureOperator):
     """Generalised Gauss–Newton matrix G = Jᵀ (∂²ℓ/∂z²) J, J = ∂z/∂θ (Schraudolph 2002).
 
-    It is the Hessian without the curvature of z, and positive semidefinite where ℓ is convex. For the cross-entropy,
-    and for the squared error up to a factor, it is the Fisher matrix. For IRED's score term z = ∇_y E, so that z may
+    It is the Hessian without the curvature of z, and positive semidefinite where ℓ is convex. For
+    the cross-entropy, and for the squared error up to a factor, it is the Fisher matrix. z may
     itself be a gradient.
 
     Parameters
     ----------
     outputs : callable
-        ``outputs() -> z`` or ``outputs(chunk) -> z``, a tensor of any shape that depends on the parameters.
+        ``outputs() -> z`` or ``outputs(chunk) -> z``, a tensor of any shape that depends on the
+        parameters.
     loss : callable
         ``loss(z) -> scalar`` or ``loss(z, chunk) -> scalar``.
-    parameters, data, memory, reduction, group : as in HessianOperator
+    parameters, data, memory, reduction, group
+        As in ``HessianOperator``.
+
+    Raises
+    ------
+    InputError
+        At the first product, if the outputs do not depend on the parameters or the loss is no
+        scalar; and as ``HessianOperator``.
+
+    References
+    ----------
+    Schraudolph, "Fast curvature matrix-vector products for second-order gradient descent", Neural
+    Computation 14, 2002.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ired_interp.spectra import GaussNewtonOperator
+    >>> w = torch.tensor([1.0, 2.0], requires_grad=True)
+    >>> G = GaussNewtonOperator(lambda: w**2, lambda z: z.square().sum() / 2, w)
+    >>> G.dense()  # J = diag(2, 4)
+    tensor([[ 4.,  0.],
+            [ 0., 16.]])
     """
 
     def __init__(
@@ -47,14 +71,16 @@ class GaussNewtonOperator(CurvatureOperator):
         z = self.outputs() if self.without_data else self.outputs(chunk)
         if not isinstance(z, Tensor) or not z.requires_grad:
             raise InputError(
-                "the outputs do not depend on the parameters; are they computed under no_grad or detached?"
+                "the outputs do not depend on the parameters; are they computed under no_grad or "
+                "detached?"
             )
         point = z.detach().requires_grad_()
         value = self.loss(point) if self.without_data else self.loss(point, chunk)
         if value.numel() != 1:
             raise InputError(f"the loss returned shape {tuple(value.shape)}; expected a scalar")
         (slope,) = torch.autograd.grad(value.sum(), point, create_graph=True)
-        # J v by differentiating the vector-Jacobian product, which is linear in u (Townsend's double-backward trick).
+        # J v by differentiating the vector-Jacobian product, which is linear in u (Townsend's
+        # double-backward trick).
         u = torch.zeros_like(z).requires_grad_()
         pulled = torch.autograd.grad(
             z, self.parameters, u, create_graph=True, materialize_grads=True
@@ -82,7 +108,30 @@ def empirical_fisher(
     memory: int | str | None = None,
     group: dist.ProcessGroup | None = None,
 ) -> GaussNewtonOperator:
-    """Empirical Fisher matrix, the mean over rows of g_i g_iᵀ, g_i = ∂ℓ_i/∂θ, from ``losses() -> (B,)``."""
+    """Empirical Fisher matrix, the mean over rows of g_i g_iᵀ, g_i = ∂ℓ_i/∂θ.
+
+    Parameters
+    ----------
+    losses : callable
+        ``losses() -> (B,)`` or ``losses(chunk) -> (B,)``, one loss a row.
+    parameters, data, memory, group
+        As in ``HessianOperator``.
+
+    Returns
+    -------
+    GaussNewtonOperator
+        N×N.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ired_interp.spectra import empirical_fisher
+    >>> w = torch.zeros(2, requires_grad=True)
+    >>> x = torch.tensor([[2.0, 0.0], [0.0, 4.0]])
+    >>> empirical_fisher(lambda: x @ w, w).dense()  # gradients (2, 0) and (0, 4)
+    tensor([[2., 0.],
+            [0., 8.]])
+    """
 
     def half_square(values: Tensor, *_: Any) -> Tensor:
         return values.square().sum() / (2 * len(values))

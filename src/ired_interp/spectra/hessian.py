@@ -10,36 +10,60 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ired_interp.errors import InputError
-from ired_interp.spectra.curvature import CurvatureOperator, Graph, Parameters, differentiable
+from ired_interp.spectra.curvature import CurvatureOperator, Graph, differentiable
+from ired_interp.spectra.parameters import Parameters
 
 
 class HessianOperator(CurvatureOperator):
     """Hessian H = ∂²f/∂θ² of a scalar objective f.
 
-    The gradient's graph is built once and kept; a product is one backward pass through it (Pearlmutter 1994), which
+    The gradient's graph is built once and kept; a product is one backward pass through it, which
     costs 1.9 gradients where building the graph anew costs 3.
 
     Parameters
     ----------
     objective : callable
-        ``objective() -> scalar``, or ``objective(chunk) -> scalar`` when data are given. It must not draw random
-        numbers.
-    parameters : module, tensor, mapping of name → tensor, or iterable of tensors
-        What to differentiate in, N numbers in all; of a module, its trainable parameters. Inputs work as well.
-    data : a batch (tensor, tuple or dict of tensors with rows in the first dimension), or a list of batches
-        The operator is Σ_c w_c H_c over the batches; with reduction "mean" w_c is the batch's share of all rows, as
-        suits an objective that is a mean over rows; with "sum" w_c = 1.
-    memory : bytes or text such as "2GiB", optional
-        Limit for graphs. Batches are cut into chunks of rows that fit, and as many graphs are kept as fit; the others
-        are rebuilt for every product. Without it, every batch is one chunk and every graph is kept.
-    group : torch.distributed process group, optional
-        Each rank gives its own share of the data; products are summed over the group, so that every rank holds the same
-        result as one process with all data. Start vectors come from a seed and are equal on all ranks.
+        ``objective() -> scalar``, or ``objective(chunk) -> scalar`` when data are given. It must
+        not draw random numbers.
+    parameters : Module, Tensor, mapping of names to tensors, or iterable of tensors
+        What to differentiate in, N numbers in all; of a module, its trainable parameters. Inputs
+        work as well.
+    data : Tensor, tuple, dict, or list of these, optional
+        A batch, of tensors with rows in the first dimension, or a list of batches. The operator is
+        Σ_c w_c H_c over the batches.
+    memory : int or str, optional
+        Limit for graphs, in bytes or as "2GiB". Batches are cut into chunks of rows that fit, and
+        as many graphs are kept as fit; the others are rebuilt for every product. Without it, every
+        batch is one chunk and every graph is kept.
+    reduction : {"mean", "sum"}
+        With "mean" w_c is the batch's share of all rows, as suits an objective that is a mean over
+        rows; with "sum" w_c = 1.
+    group : torch.distributed.ProcessGroup, optional
+        Each rank gives its own share of the data; products are summed over the group, so that
+        every rank holds the same result as one process with all data. Start vectors come from a
+        seed and are equal on all ranks.
 
     Raises
     ------
     InputError
-        If the objective is no scalar, does not depend on the parameters, or the parameters change between products.
+        If parameters, data or reduction are unusable, or a single row does not fit in the memory;
+        at a product, if the objective is no scalar or does not depend on the parameters, or if they
+        have changed since the first.
+
+    References
+    ----------
+    Pearlmutter, "Fast exact multiplication by the Hessian", Neural Computation 6, 1994.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ired_interp.spectra import HessianOperator
+    >>> w = torch.tensor([1.0, 2.0], requires_grad=True)
+    >>> H = HessianOperator(lambda: w[0] ** 2 * w[1], w)
+    >>> H @ torch.tensor([1.0, 0.0])
+    tensor([4., 2.])
+    >>> H.gradient()
+    tensor([4., 1.])
     """
 
     def __init__(
@@ -61,11 +85,13 @@ class HessianOperator(CurvatureOperator):
         if not isinstance(value, Tensor) or value.numel() != 1:
             found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise InputError(
-                f"the objective returned {found}; expected a scalar: take the mean or the sum over rows"
+                f"the objective returned {found}; expected a scalar: take the mean or the sum over "
+                "rows"
             )
         if not value.requires_grad:
             raise InputError(
-                "the objective does not depend on the parameters; is it computed under no_grad or detached?"
+                "the objective does not depend on the parameters; is it computed under no_grad or "
+                "detached?"
             )
         gradients = torch.autograd.grad(
             value.sum(), self.parameters, create_graph=True, materialize_grads=True
@@ -88,21 +114,49 @@ class HessianOperator(CurvatureOperator):
         )
 
     def gradient(self) -> Tensor:
-        """Gradient (N,) of the objective, weighted over data and ranks as the operator is."""
+        """Gradient of the objective, weighted over data and ranks as the operator is.
+
+        Returns
+        -------
+        Tensor
+            (N,).
+        """
         total = torch.zeros(self.shape[0], dtype=self.dtype, device=self.device)
         for index, weight in enumerate(self.weights):
             total.add_(self.flatten(self._graph(index)[0]), alpha=weight)
         return self._sum(total)
 
     def reached(self) -> list[Tensor]:
-        """The parameters on which the objective depends."""
+        """Find the parameters on which the objective depends.
+
+        Returns
+        -------
+        list of Tensor
+            Some of the parameters, in their order.
+        """
         with differentiable():
             value = self.objective() if self.without_data else self.objective(self.chunks[0])
             gradients = torch.autograd.grad(value.sum(), self.parameters, allow_unused=True)
         return [p for p, g in zip(self.parameters, gradients, strict=True) if g is not None]
 
     def block(self, *prefixes: str) -> HessianOperator:
-        """Operator of the diagonal block of the parameters whose names begin with one of the prefixes ("fc2.", say)."""
+        """Diagonal block of the parameters whose names begin with one of the prefixes.
+
+        Parameters
+        ----------
+        *prefixes : str
+            "fc2.", say.
+
+        Returns
+        -------
+        HessianOperator
+            Of the block.
+
+        Raises
+        ------
+        InputError
+            If no parameter's name begins so.
+        """
         chosen = [name for name in self.named if name.startswith(prefixes)]
         if not chosen:
             raise InputError(
@@ -111,7 +165,13 @@ class HessianOperator(CurvatureOperator):
         return self._of(chosen)
 
     def layers(self) -> dict[str, HessianOperator]:
-        """Layer name → operator of its diagonal block; parameters fc2.weight and fc2.bias make the layer fc2."""
+        """Diagonal blocks of all layers.
+
+        Returns
+        -------
+        dict
+            Layer name → operator; parameters fc2.weight and fc2.bias make the layer fc2.
+        """
         layers: dict[str, list[str]] = {}
         for name in self.named:
             layers.setdefault(name.rpartition(".")[0] or name, []).append(name)

@@ -1,79 +1,126 @@
-"""Band Lanczos: a Krylov basis that grows product by product, can take in fresh directions, shrink, and be saved."""
+"""Band Lanczos: a Krylov basis that grows product by product and takes in fresh directions."""
 
 from __future__ import annotations
 
-import json
-import os
-from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ired_interp.errors import InputError
-from ired_interp.files import atomic
 from ired_interp.random import stream
 from ired_interp.spectra.basis import Basis
 from ired_interp.spectra.operator import SymmetricOperator
 from ired_interp.spectra.vectors import dot, gaussian, norm
 
-_FEW = 3  # up to this many known coefficients are subtracted one by one; more of them by one pass over the basis
+# Up to this many known coefficients are subtracted one by one, more by one pass over the basis.
+_FEW = 3
 
 
 @dataclass
 class Pending:
-    """A unit vector p to which the operator has not been applied yet, and its coupling ⟨p, A q_i⟩ to each row q_i."""
+    """A unit vector p to which the operator has not been applied yet.
+
+    Attributes
+    ----------
+    vector : Tensor
+        (N,) p.
+    coupling : numpy.ndarray
+        (m,) ⟨p, A q_i⟩ with each row q_i of the basis.
+    clean : bool
+        Whether it was swept against every row that was there when it came.
+    """
 
     vector: Tensor
     coupling: np.ndarray
-    clean: bool  # swept against every row that was there when it came
+    clean: bool
 
 
 class Krylov:
-    """Orthonormal rows Q, their projection H = Q A Qᵀ in float64, and pending vectors P: A Qᵀ = QᵀH + Pᵀ(coupling).
+    """Orthonormal rows Q, their projection H = Q A Qᵀ, and pending vectors P.
 
-    With one pending vector this is the Lanczos process. A fresh random direction can be added at any time
-    (``inject``), so that a further copy of a multiple eigenvalue, which no single start vector sees, comes in. With
-    ``restart`` it is the thick-restart process of Wu and Simon (2000).
+    A Qᵀ = QᵀH + Pᵀ(coupling). With one pending vector this is the Lanczos process. A fresh random
+    direction can be added at any time (``inject``), so that a further copy of a multiple
+    eigenvalue, which no single start vector sees, comes in. With ``restart`` it is the
+    thick-restart process of Wu and Simon (2000).
 
-    Orthogonality is lost slowly at first (Simon 1984), so it is measured at every step, by one scalar product with a
-    random-signed sum of all rows; only when the measured loss exceeds ``tolerance`` are the last two vectors swept
-    against the whole basis.
+    Orthogonality is lost slowly at first (Simon 1984), so it is measured at every step, by one
+    scalar product with a random-signed sum of all rows; only when the measured loss exceeds
+    ``tolerance`` are the last two vectors swept against the whole basis.
+
+    Parameters
+    ----------
+    operator : SymmetricOperator
+        A.
+    storage : torch.device
+        Where the basis lives.
+    seed : int
+        Of the random directions and signs.
+
+    Attributes
+    ----------
+    basis : Basis
+        Q, m rows.
+    projection : numpy.ndarray
+        (m, m) H, float64.
+    drift : numpy.ndarray
+        (m,) of each row, the length of what the relation above neglects of its image.
+    pending : list of Pending
+        P.
+    tolerance : float
+        Loss of orthogonality that is let be; its user may raise it.
+    scale : float
+        Largest entry of the projection in magnitude: an estimate of ‖A‖ from below.
+    sketch : Tensor
+        (N,) the random-signed sum of all rows.
+    generation, saved_rows : int
+        Restarts so far, and rows of this generation that lie in a file (``krylov_file``).
     """
 
     def __init__(self, operator: SymmetricOperator, storage: torch.device, seed: int) -> None:
         self.operator = operator
         self.size = operator.shape[0]
-        self.tolerance = (
-            16 * torch.finfo(operator.dtype).eps
-        )  # loss of orthogonality that is let be; its user may raise it
+        self.tolerance = 16 * torch.finfo(operator.dtype).eps
         self.basis = Basis(self.size, operator.dtype, operator.device, storage)
         self.projection = np.zeros((0, 0))
-        self.drift = np.zeros(
-            0
-        )  # of each row, the length of what A Qᵀ = QᵀH + … neglects of its image
+        self.drift = np.zeros(0)
         self.pending: list[Pending] = []
-        self.scale = 0.0  # largest |entry| of the projection seen: an estimate of ‖A‖ from below
+        self.scale = 0.0
         self.sweeps = 0
-        self._sketch = torch.zeros(self.size, dtype=operator.dtype, device=operator.device)
-        self._signs = np.random.default_rng([seed, 1])
-        self._source = stream("cpu", seed, "lanczos")
-        self._generation = 0
-        self._saved_rows = 0
+        self.sketch = torch.zeros(self.size, dtype=operator.dtype, device=operator.device)
+        self.signs = np.random.default_rng([seed, 1])
+        self.source = stream("cpu", seed, "lanczos")
+        self.generation = 0
+        self.saved_rows = 0
 
     def __len__(self) -> int:
         return len(self.basis)
 
     def inject(self, start: Tensor | None = None) -> bool:
-        """Add a fresh direction (random, or the one given); False if the basis spans the whole space already."""
+        """Add a fresh direction.
+
+        Parameters
+        ----------
+        start : Tensor, optional
+            (N,) the direction; random where not given.
+
+        Returns
+        -------
+        bool
+            False if the basis spans the whole space already.
+
+        Raises
+        ------
+        InputError
+            If no direction outside the basis is found.
+        """
         if len(self.basis) + len(self.pending) >= self.size:
             return False
         operator = self.operator
         for _ in range(5):
             v = (
-                gaussian(self.size, operator.dtype, operator.device, self._source)
+                gaussian(self.size, operator.dtype, operator.device, self.source)
                 if start is None
                 else start.clone()
             )
@@ -94,7 +141,18 @@ class Krylov:
         return lost
 
     def step(self, newest: bool = False) -> None:
-        """Apply the operator to the oldest (or newest) pending vector; what is new in its image becomes pending."""
+        """Apply the operator to a pending vector; what is new in its image becomes pending.
+
+        Parameters
+        ----------
+        newest : bool
+            Take the newest instead of the oldest.
+
+        Raises
+        ------
+        InputError
+            If the product is not finite.
+        """
         chosen = self.pending.pop(-1 if newest else 0)
         q, known, rows = chosen.vector, chosen.coupling, len(self.basis)
         w = self.operator @ q
@@ -118,13 +176,13 @@ class Krylov:
         correction = dot(q, w)
         w.sub_(q, alpha=correction)
         length = norm(w)
-        loss = abs(dot(self._sketch, w)) / length if length else 0.0
+        loss = abs(dot(self.sketch, w)) / length if length else 0.0
         clean = rows > 0 and (loss > self.tolerance or len(nonzero) > _FEW or length < 1e-3 * image)
         drift = self._sweep(chosen, w) if clean else loss * length
         length = norm(w)
         self.drift = np.append(self.drift, drift)
         self.basis.append(q)
-        self._sketch.add_(q, alpha=self._sign())
+        self.sketch.add_(q, alpha=self._sign())
 
         grown = np.zeros((rows + 1, rows + 1))
         grown[:rows, :rows] = self.projection
@@ -133,7 +191,7 @@ class Krylov:
         self.projection = grown
         self.scale = max(self.scale, abs(grown[rows, rows]), length)
         room = rows + 1 + len(self.pending) < self.size
-        if room and self.operator.agree(
+        if room and self.operator.any_rank(
             length > 50 * torch.finfo(w.dtype).eps * max(self.scale, image)
         ):
             coupling = np.zeros(rows + 1)
@@ -141,9 +199,10 @@ class Krylov:
             self.pending.append(Pending(w.div_(length), coupling, clean))
 
     def _sweep(self, chosen: Pending, w: Tensor) -> float:
-        """Orthogonalise w, and q unless an earlier sweep has, against all rows; again if that shortens w much.
+        """Orthogonalise w, and q unless an earlier sweep has, against all rows.
 
-        Returns the length of what was taken from w: the projection leaves it out, so it adds to this row's residual.
+        Returns the length of what was taken from w: the projection leaves it out, so it adds to
+        this row's residual.
         """
         self.sweeps += 1
         for p in [chosen, *self.pending]:
@@ -153,7 +212,7 @@ class Krylov:
                 p.vector.div_(norm(p.vector))
                 p.clean = True
         drift = 0.0
-        for _ in range(3):
+        for _ in range(3):  # again if that shortens w much
             before = norm(w)
             drift = max(drift, float(self._clean(w, chosen.vector).norm()))
             if norm(w) > 0.5 * before:
@@ -161,10 +220,17 @@ class Krylov:
         return drift
 
     def _sign(self) -> float:
-        return 1.0 if self._signs.random() < 0.5 else -1.0
+        return 1.0 if self.signs.random() < 0.5 else -1.0
 
     def ritz(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Ritz values (m,) ascending, their coordinates (m, m) in columns, and residual norms (m,), all float64."""
+        """Solve the projected eigenproblem.
+
+        Returns
+        -------
+        tuple of numpy.ndarray
+            Ritz values (m,) ascending, their coordinates (m, m) in columns, and residual norms
+            (m,), all float64.
+        """
         values, coordinates = np.linalg.eigh(self.projection)
         squares = sum(
             ((p.coupling @ coordinates) ** 2 for p in self.pending), np.zeros(len(values))
@@ -172,122 +238,37 @@ class Krylov:
         return values, coordinates, np.sqrt(squares)
 
     def drifts(self, coordinates: np.ndarray) -> np.ndarray:
-        """What the measured loss of orthogonality adds to residuals (r,) of Ritz vectors, coordinates (m, r)."""
-        return np.sqrt((self.drift**2) @ coordinates**2)
+        """Add up what the measured loss of orthogonality contributes to residuals.
+
+        Parameters
+        ----------
+        coordinates : numpy.ndarray
+            (m, r) of the Ritz vectors, in columns.
+
+        Returns
+        -------
+        numpy.ndarray
+            (r,).
+        """
+        added: np.ndarray = np.sqrt((self.drift**2) @ coordinates**2)
+        return added
 
     def restart(self, values: np.ndarray, coordinates: np.ndarray) -> None:
-        """Keep only the given Ritz pairs (values (r,), coordinates (m, r)) and the pending vectors."""
+        """Keep only the given Ritz pairs and the pending vectors.
+
+        Parameters
+        ----------
+        values : numpy.ndarray
+            (r,) Ritz values.
+        coordinates : numpy.ndarray
+            (m, r) their coordinates, in columns.
+        """
         self.basis.rotate(torch.from_numpy(np.ascontiguousarray(coordinates)))
         self.projection = np.diag(values)
         self.drift = self.drifts(coordinates)
         for p in self.pending:
             p.coupling = p.coupling @ coordinates
         signs = torch.tensor([self._sign() for _ in values], dtype=torch.float64)
-        self._sketch = self.basis.combine(signs)
-        self._generation += 1
-        self._saved_rows = 0
-
-    # ---- files: rows of the basis are appended to a file, all else replaces a small file; the small file is the truth
-
-    def save(self, folder: Path, extra: dict) -> None:
-        """Write what is new since the last save; a kill at any moment leaves the state before or after it."""
-        folder.mkdir(parents=True, exist_ok=True)
-        rows_file = folder / f"basis-{self._generation}.bin"
-        with open(rows_file, "r+b" if self._saved_rows else "wb") as file:
-            file.truncate(self._saved_rows * self.size * self._sketch.element_size())
-            file.seek(0, os.SEEK_END)
-            for i in range(self._saved_rows, len(self.basis)):
-                self.basis[i].cpu().numpy().tofile(file)
-            file.flush()
-            os.fsync(file.fileno())
-        self._saved_rows = len(self.basis)
-        meta = dict(
-            extra,
-            size=self.size,
-            dtype=str(self._sketch.dtype),
-            generation=self._generation,
-            scale=self.scale,
-            sweeps=self.sweeps,
-            signs=self._signs.bit_generator.state,
-        )
-        arrays = {
-            "projection": self.projection,
-            "drift": self.drift,
-            "sketch": self._sketch.cpu().numpy(),
-            "source": self._source.get_state().numpy(),
-            "pending": np.stack([p.vector.cpu().numpy() for p in self.pending])
-            if self.pending
-            else np.zeros((0, self.size), self._sketch.cpu().numpy().dtype),
-            "coupling": np.array([p.coupling for p in self.pending]),
-            "meta": np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8),
-        }
-        with atomic(folder / "state.npz") as temporary, temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-        for old in folder.glob("basis-*.bin"):
-            if old != rows_file:
-                old.unlink()
-
-    def load(self, folder: Path) -> dict:
-        """Read a saved state into this object; returns the ``extra`` that was saved with it.
-
-        The main rank reads and tells the others, which may not see its folder, or not yet its newest state.
-
-        Raises
-        ------
-        InputError
-            If the state is of another size or dtype, or does not belong to this operator (found by one product).
-        """
-        main = self.operator.main()
-        stored = self.operator.from_main(_arrays(folder / "state.npz") if main else {})
-        meta = json.loads(stored["meta"].tobytes())
-        if (meta["size"], meta["dtype"]) != (self.size, str(self._sketch.dtype)):
-            raise InputError(
-                f"the saved run in {folder} has size {meta['size']} and {meta['dtype']}, the operator {self.size} and "
-                f"{self._sketch.dtype}; give another folder or delete this one"
-            )
-        self.projection, self.drift = stored["projection"], stored["drift"]
-        device = self.operator.device
-        self._generation, self.scale, self.sweeps = (
-            meta["generation"],
-            meta["scale"],
-            meta["sweeps"],
-        )
-        self._signs.bit_generator.state = meta["signs"]
-        self._source.set_state(torch.from_numpy(stored["source"]))
-        self._sketch = torch.from_numpy(stored["sketch"]).to(device)
-        self.pending = [
-            Pending(torch.from_numpy(v).to(device), np.array(c), clean=False)
-            for v, c in zip(stored["pending"], stored["coupling"], strict=True)
-        ]
-        kind = stored["sketch"].dtype
-        with (
-            open(folder / f"basis-{self._generation}.bin", "rb") if main else nullcontext() as file
-        ):
-            for _ in range(len(self.projection)):
-                row = (
-                    np.empty(0) if file is None else np.fromfile(file, dtype=kind, count=self.size)
-                )
-                self.basis.append(torch.from_numpy(self.operator.from_main(row)))
-        self._saved_rows = len(self.basis)
-        self._belongs(folder)
-        return meta
-
-    def _belongs(self, folder: Path) -> None:
-        """Hold A Qᵀ = QᵀH + Pᵀ(coupling) against one product, with a random-signed sum of all rows."""
-        if not len(self.basis):
-            return
-        mix = np.random.default_rng(0).choice([-1.0, 1.0], len(self.basis))
-        image = self.operator @ self.basis.combine(torch.from_numpy(mix))
-        expected = self.basis.combine(torch.from_numpy(self.projection @ mix))
-        for p in self.pending:
-            expected.add_(p.vector, alpha=float(p.coupling @ mix))
-        if norm(image - expected) > 1e-2 * norm(image):
-            raise InputError(
-                f"the saved run in {folder} belongs to another objective, other data or other parameters; give another "
-                "folder or delete this one"
-            )
-
-
-def _arrays(file: Path) -> dict[str, np.ndarray]:
-    with np.load(file, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+        self.sketch = self.basis.combine(signs)
+        self.generation += 1
+        self.saved_rows = 0

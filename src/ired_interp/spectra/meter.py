@@ -1,4 +1,4 @@
-"""Measures the memory that a computation takes, without a device's allocator and inside torch.func too."""
+"""The memory that a computation takes, on any device and inside torch.func too."""
 
 from __future__ import annotations
 
@@ -12,20 +12,31 @@ from torch.utils._pytree import tree_leaves
 
 
 class MemoryMeter(TorchDispatchMode):
-    """Bytes of the storages that operations make while it is active: alive now (``held``) and at most (``peak``).
+    """Bytes of the storages that operations make while it is active.
 
-    Hooks on saved tensors would count a graph as well, but torch.func.grad, with which energies take their gradient,
-    refuses them.
+    Hooks on saved tensors would count a graph as well, but torch.func.grad, with which energies
+    take their gradient, refuses them.
+
+    Parameters
+    ----------
+    existing : iterable of Tensor
+        Whose storages do not count.
+
+    Attributes
+    ----------
+    peak : int
+        Bytes alive at most.
     """
 
     def __init__(self, existing: Iterable[Tensor] = ()) -> None:
-        super().__init__()
+        TorchDispatchMode.__init__(self)
         self._own = {t.untyped_storage()._cdata for t in existing}
         self._made: dict[int, tuple[StorageWeakRef, int]] = {}
         self.peak = 0
 
     @property
     def held(self) -> int:
+        """Bytes alive now."""
         self._made = {key: entry for key, entry in self._made.items() if not entry[0].expired()}
         return sum(size for _, size in self._made.values())
 

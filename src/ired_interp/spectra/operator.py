@@ -1,4 +1,4 @@
-"""Symmetric linear operators: the interface that every solver here works with, and two that need no derivative."""
+"""Symmetric linear operators: the interface of all solvers, and two without derivatives."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -7,15 +7,33 @@ import torch
 from torch import Tensor
 
 from ired_interp.errors import InputError
-from ired_interp.spectra.plan import available
+from ired_interp.spectra.plan import available_memory
 
 Value = TypeVar("Value")
 
 
 class SymmetricOperator:
-    """A symmetric N×N matrix known by its products with vectors.
+    """A symmetric N×N matrix A known by its products with vectors.
 
-    Subclasses implement ``_product``; ``op @ v`` takes v of shape (N,) or (N, b) and counts each column in ``matvecs``.
+    Subclasses implement ``_product``. An operator whose products are summed over the ranks of a
+    process group also overrides ``any_rank``, ``is_rank_zero``, ``broadcast`` and
+    ``available_memory``, through which solvers keep the ranks together.
+
+    Parameters
+    ----------
+    size : int
+        N.
+    dtype : torch.dtype
+        Of the vectors.
+    device : torch.device
+        Of the vectors.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (N, N).
+    matvecs : int
+        Products so far.
     """
 
     def __init__(self, size: int, dtype: torch.dtype, device: torch.device) -> None:
@@ -28,9 +46,17 @@ class SymmetricOperator:
         raise NotImplementedError
 
     def __matmul__(self, v: Tensor) -> Tensor:
+        """Product with a vector (N,) or with b of them (N, b); each column counts in ``matvecs``.
+
+        Raises
+        ------
+        InputError
+            If shape, dtype or device do not fit.
+        """
         if v.ndim not in (1, 2) or v.shape[0] != self.shape[0]:
             raise InputError(
-                f"vector of shape {tuple(v.shape)}; expected ({self.shape[0]},) or ({self.shape[0]}, b)"
+                f"vector of shape {tuple(v.shape)}; expected ({self.shape[0]},) or "
+                f"({self.shape[0]}, b)"
             )
         if v.dtype != self.dtype or v.device != self.device:
             raise InputError(
@@ -42,32 +68,92 @@ class SymmetricOperator:
         return products[0] if v.ndim == 1 else torch.stack(products, 1)
 
     def check(self) -> None:
-        """Raise if two products of the same vector can differ; solvers call it before they start."""
+        """Raise if two products of one vector can differ; solvers call it before they start."""
 
-    def agree(self, flag: bool) -> bool:
-        """True on every rank if the flag is true on any (ranks must stop at the same product)."""
+    def any_rank(self, flag: bool) -> bool:
+        """Whether the flag is true on any rank; ranks must stop at the same product.
+
+        Parameters
+        ----------
+        flag : bool
+            Of this rank.
+
+        Returns
+        -------
+        bool
+            The same on every rank.
+        """
         return flag
 
-    def main(self) -> bool:
+    def is_rank_zero(self) -> bool:
         """Whether this process is the one that reads, writes and prints."""
         return True
 
-    def from_main(self, value: Value) -> Value:
-        """The main process's value, on every rank."""
+    def broadcast(self, value: Value) -> Value:
+        """Rank zero's value, on every rank.
+
+        Parameters
+        ----------
+        value : object
+            What can be pickled; only rank zero's counts.
+
+        Returns
+        -------
+        object
+            The same on every rank.
+        """
         return value
 
-    def free(self, device: torch.device) -> int:
-        """Bytes that every rank can take on a device."""
-        return available(device)
+    def available_memory(self, device: torch.device) -> int:
+        """Memory that every rank can take on a device.
+
+        Parameters
+        ----------
+        device : torch.device
+            Which one.
+
+        Returns
+        -------
+        int
+            Bytes.
+        """
+        return available_memory(device)
 
     def dense(self) -> Tensor:
-        """The matrix itself (N, N), by N products; symmetrised."""
+        """Form the matrix itself, by N products.
+
+        Returns
+        -------
+        Tensor
+            (N, N), symmetrised.
+        """
         matrix = self @ torch.eye(self.shape[0], dtype=self.dtype, device=self.device)
         return (matrix + matrix.T) / 2
 
 
 class MatrixOperator(SymmetricOperator):
-    """Operator of a symmetric matrix (N, N)."""
+    """Operator of a symmetric matrix.
+
+    Parameters
+    ----------
+    matrix : Tensor
+        (N, N).
+
+    Raises
+    ------
+    InputError
+        If the matrix is not square.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ired_interp.spectra import MatrixOperator
+    >>> A = MatrixOperator(torch.tensor([[2.0, 1.0], [1.0, 2.0]]))
+    >>> A @ torch.tensor([1.0, 1.0])
+    tensor([3., 3.])
+    >>> A.matvecs
+    1
+    """
 
     def __init__(self, matrix: Tensor) -> None:
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
@@ -80,7 +166,27 @@ class MatrixOperator(SymmetricOperator):
 
 
 class FunctionOperator(SymmetricOperator):
-    """Operator of a function that maps v (N,) to A v (N,)."""
+    """Operator of a function that multiplies by a symmetric matrix.
+
+    Parameters
+    ----------
+    product : callable
+        v (N,) ↦ A v (N,).
+    size : int
+        N.
+    dtype : torch.dtype
+        Of v.
+    device : torch.device or str
+        Of v.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ired_interp.spectra import FunctionOperator
+    >>> doubled = FunctionOperator(lambda v: 2 * v, size=3)
+    >>> doubled @ torch.ones(3)
+    tensor([2., 2., 2.])
+    """
 
     def __init__(
         self,

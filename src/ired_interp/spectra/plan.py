@@ -1,4 +1,4 @@
-"""The memory plan of a Lanczos run, made before any product: how long the basis may grow and where it lives."""
+"""The memory plan of a Lanczos run: how long the basis may grow and where it lives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,19 @@ _SHARE = 0.8  # of the memory that is free, where no limit is given
 
 @dataclass(frozen=True)
 class Plan:
-    """Basis vectors at most (``capacity``), where they are kept, their bytes, and the whole plan as one sentence."""
+    """How long a basis may grow and where it lives.
+
+    Attributes
+    ----------
+    capacity : int
+        Basis vectors at most.
+    storage : torch.device
+        Where they are kept.
+    bytes : int
+        What they are likely to take.
+    sentence : str
+        The whole plan.
+    """
 
     capacity: int
     storage: torch.device
@@ -25,8 +37,19 @@ class Plan:
     sentence: str
 
 
-def available(device: torch.device) -> int:
-    """Bytes free on the device; for the CPU what the system can hand out without swapping."""
+def available_memory(device: torch.device) -> int:
+    """Memory that is free on a device; for the CPU what the system can hand out without swapping.
+
+    Parameters
+    ----------
+    device : torch.device
+        Which one.
+
+    Returns
+    -------
+    int
+        Bytes.
+    """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     meminfo = Path("/proc/meminfo")
@@ -43,40 +66,60 @@ def plan_lanczos(
     k: int,
     memory: int | str | None = None,
     storage: str | torch.device | None = None,
-    free: Callable[[torch.device], int] = available,
+    available: Callable[[torch.device], int] = available_memory,
 ) -> Plan:
     """Plan the basis of a Lanczos run for k eigenpairs.
 
     Parameters
     ----------
-    size, dtype, device : of the operator
-    k : eigenpairs wanted
-    memory : limit for the basis and the work vectors; four fifths of what is free where not given
-    storage : where to keep the basis; "cpu" spares a GPU's memory. Where not given: on the device if an unrestarted
-        run is likely to fit (10 vectors for each pair and 100 more), else in host memory if that is larger
-    free : bytes free on a device
+    size, dtype, device
+        Of the operator.
+    k : int
+        Eigenpairs wanted.
+    memory : int or str, optional
+        Limit for the basis and the work vectors; four fifths of what is free where not given.
+    storage : str or torch.device, optional
+        Where to keep the basis; "cpu" spares a GPU's memory. Where not given: on the device if an
+        unrestarted run is likely to fit (10 vectors for each pair and 100 more), else in host
+        memory if that is larger.
+    available : callable
+        Device → bytes free there.
+
+    Returns
+    -------
+    Plan
+        Capacity, place, bytes and a sentence.
 
     Raises
     ------
     InputError
         If not even the shortest basis fits, with what it needs and what to do.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ired_interp.spectra import plan_lanczos
+    >>> plan = plan_lanczos(10**6, torch.float32, torch.device("cpu"), k=20, memory="300MiB")
+    >>> plan.capacity
+    72
     """
     vector = size * dtype.itemsize
     shortest = min(size, k + max(10, k // 2))
     ample = min(size, 10 * k + 100)
-    room = {device: parse_bytes(memory) if memory is not None else int(_SHARE * free(device))}
+    room = {device: parse_bytes(memory) if memory is not None else int(_SHARE * available(device))}
     host = torch.device("cpu")
     if host not in room:
-        room[host] = int(_SHARE * free(host))
+        room[host] = int(_SHARE * available(host))
     places = [torch.device(storage)] if storage is not None else [device, host]
     fits = {place: max(0, room[place] // vector - _WORK) for place in places}
     place = next((p for p in places if fits[p] >= ample), max(places, key=lambda p: fits[p]))
     capacity = min(size, fits[place])
     if capacity < shortest:
         raise InputError(
-            f"{k} eigenpairs of a {size}×{size} operator need at least {format_bytes((shortest + _WORK) * vector)} for "
-            f"{shortest} basis vectors, but {format_bytes(room[place])} may be used on {place}; raise memory, ask for "
-            "fewer pairs, or take the blocks of single layers"
+            f"{k} eigenpairs of a {size}×{size} operator need at least "
+            f"{format_bytes((shortest + _WORK) * vector)} for {shortest} basis vectors, but "
+            f"{format_bytes(room[place])} may be used on {place}; raise memory, ask for fewer "
+            "pairs, or take the blocks of single layers"
         )
     bounded = "" if capacity >= ample else ", restarted when full"
     sentence = (

@@ -8,8 +8,14 @@ from rich.console import Console
 from rich.status import Status
 
 
-class Progress:
-    """One live line on a terminal, else a line every 30 seconds; nothing in the first two seconds."""
+class SolverProgress:
+    """One live line on a terminal, else a line every 30 seconds; nothing in the first two seconds.
+
+    Parameters
+    ----------
+    enabled : bool
+        Whether to show anything.
+    """
 
     def __init__(self, enabled: bool) -> None:
         self._console = Console(stderr=True) if enabled else None
@@ -17,7 +23,15 @@ class Progress:
         self._begin = self._last = time.monotonic()
 
     def update(self, text: str, share: float | None) -> None:
-        """Show what is done, and the time left from the share of the work that is done (None: unknown)."""
+        """Show what is done and the time left.
+
+        Parameters
+        ----------
+        text : str
+            What is done.
+        share : float or None
+            Share of the work that is done; None if unknown.
+        """
         now = time.monotonic()
         if self._console is None or now - self._begin < 2.0:
             return
@@ -34,5 +48,6 @@ class Progress:
             self._console.print(f"{text}, {left}")
 
     def close(self) -> None:
+        """Take the line off the terminal."""
         if self._status is not None:
             self._status.stop()

@@ -1,4 +1,4 @@
-"""PyHessian's power iteration and trace behind this package's interface, for people who want its numbers."""
+"""PyHessian's power iteration and trace behind this package's interface, for its numbers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,17 +16,16 @@ from ired_interp.errors import InputError
 from ired_interp.random import stream
 from ired_interp.spectra.estimate import Estimate, from_samples
 from ired_interp.spectra.hessian import HessianOperator
-from ired_interp.spectra.lanczos import Spectrum, SpectrumWarning, residual_norms
+from ired_interp.spectra.spectrum import Spectrum, SpectrumWarning, residual_norms
 
 
 class _Objective(nn.Module):
-    """A model in PyHessian's sense, called as model(inputs), whose output is the objective itself."""
+    """A model in PyHessian's sense, whose output is the objective itself."""
 
     def __init__(self, operator: HessianOperator, parameters: list[Tensor]) -> None:
         super().__init__()
-        self._operator = [
-            operator
-        ]  # in a list, so that no module in it becomes a submodule and is put into eval mode
+        # In a list, so that no module in it becomes a submodule and is put into eval mode.
+        self._operator = [operator]
         for i, p in enumerate(parameters):
             self.register_parameter(f"p{i}", cast(nn.Parameter, p))
 
@@ -43,12 +42,19 @@ class _Objective(nn.Module):
 
 @contextmanager
 def _prepared(operator: HessianOperator, seed: int) -> Iterator[Any]:
-    """A PyHessian object of the operator's objective; gradients and the global random state are put back afterwards."""
+    """Make a PyHessian object of the objective; gradients and random state are put back after.
+
+    Raises
+    ------
+    InputError
+        For what PyHessian cannot do.
+    """
     from pyhessian import hessian
 
     if operator.group is not None:
         raise InputError(
-            "PyHessian knows no process groups; make the operator without one or use the native backend"
+            "PyHessian knows no process groups; make the operator without one or use the native "
+            "backend"
         )
     if operator.device.type not in ("cpu", "cuda"):
         raise InputError(
@@ -57,7 +63,8 @@ def _prepared(operator: HessianOperator, seed: int) -> Iterator[Any]:
     foreign = [name for name, p in operator.named.items() if not isinstance(p, nn.Parameter)]
     if foreign:
         raise InputError(
-            f"PyHessian differentiates in nn.Parameters only, not in {', '.join(foreign)}; use the native backend"
+            f"PyHessian differentiates in nn.Parameters only, not in {', '.join(foreign)}; use the "
+            "native backend"
         )
     before = [p.grad for p in operator.parameters]
     seeded = int(torch.randint(2**62, (1,), generator=stream("cpu", seed, "pyhessian")))
@@ -78,7 +85,7 @@ def _prepared(operator: HessianOperator, seed: int) -> Iterator[Any]:
             )
     finally:
         for p, gradient in zip(operator.parameters, before, strict=True):
-            p.grad = gradient  # also breaks the reference cycle by which PyHessian leaks its graph
+            p.grad = gradient  # breaks the reference cycle by which PyHessian leaks its graph, too
 
 
 def pyhessian_eigenvalues(
@@ -89,23 +96,50 @@ def pyhessian_eigenvalues(
     iterations: int = 100,
     seed: int = 0,
 ) -> Spectrum:
-    """The k eigenvalues of largest magnitude by PyHessian's power iteration with deflation.
+    """Find the k eigenvalues of largest magnitude by PyHessian's power iteration and deflation.
 
-    ``residuals`` are true ones, measured by k products of our own, since PyHessian gives none: its tolerance is on the
-    change of an eigenvalue between two iterations, which says little about its error. ``converged`` judges by the
-    residuals.
+    ``residuals`` are true ones, measured by k products of our own, since PyHessian gives none: its
+    tolerance is on the change of an eigenvalue between two iterations, which says little about its
+    error. ``converged`` judges by the residuals.
 
     Parameters
     ----------
-    operator : of nn.Parameters; parameters that the objective does not reach are left out, as PyHessian cannot take
-        them
-    k, tol, iterations : PyHessian's top_n, tol and maxIter
-    seed : of its random vectors, which it draws from the global generator; that is put back
+    operator : HessianOperator
+        Of nn.Parameters; those that the objective does not reach are left out, as PyHessian cannot
+        take them.
+    k : int
+        Its top_n.
+    tol : float
+        Its tol.
+    iterations : int
+        Its maxIter.
+    seed : int
+        Of its random vectors, which it draws from the global generator; that is put back.
+
+    Returns
+    -------
+    Spectrum
+        Eigenpairs, with residuals measured here.
 
     Raises
     ------
     InputError
-        For what PyHessian cannot do: process groups, tensors that are no nn.Parameter, other devices.
+        For what PyHessian cannot do: process groups, tensors that are no nn.Parameter, other
+        devices, objectives without curvature.
+
+    References
+    ----------
+    Yao, Gholami, Keutzer and Mahoney, "PyHessian: neural networks through the lens of the Hessian",
+    IEEE Big Data 2020.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ired_interp.spectra import HessianOperator, pyhessian_eigenvalues
+    >>> w = torch.nn.Parameter(torch.ones(3))
+    >>> H = HessianOperator(lambda: (torch.tensor([9.0, 1.0, 0.1]) * w.square()).sum() / 2, w)
+    >>> round(float(pyhessian_eigenvalues(H, k=1, tol=1e-5).eigenvalues), 3)
+    9.0
     """
     begin, first = time.monotonic(), operator.matvecs
     operator.check()
@@ -120,7 +154,8 @@ def pyhessian_eigenvalues(
         curved = next((g for g in library.gradsH if g.requires_grad), None)
         if curved is None:
             raise InputError(
-                "PyHessian needs an objective with curvature, and the gradient of this one is constant"
+                "PyHessian needs an objective with curvature, and the gradient of this one is "
+                "constant; check the objective"
             )
         hook = curved.register_hook(count)
         values, vectors = library.eigenvalues(maxIter=iterations, tol=tol, top_n=k)
@@ -146,7 +181,8 @@ def pyhessian_eigenvalues(
     notes: tuple[str, ...] = ()
     if not converged.all():
         notes = (
-            f"{int((~converged).sum())} of PyHessian's {k} eigenpairs have residuals above {tol:g}·|λ|; see residuals",
+            f"{int((~converged).sum())} of PyHessian's {k} eigenpairs have residuals above "
+            f"{tol:g}·|λ|; see residuals",
         )
         warnings.warn(notes[0], SpectrumWarning, stacklevel=2)
     plan = "PyHessian: k + 3 vectors and the graph"
@@ -169,10 +205,40 @@ def pyhessian_eigenvalues(
 def pyhessian_trace(
     operator: HessianOperator, tol: float = 1e-3, *, iterations: int = 100, seed: int = 0
 ) -> Estimate:
-    """PyHessian's Hutchinson trace: the mean of the samples at which its own rule stopped, with their standard error.
+    """PyHessian's Hutchinson trace: the mean of its samples, with their standard error.
 
-    The rule compares successive means; it ends early (after two samples where the trace is negative), so that the
-    error here, not ``tol``, says how good the value is.
+    Its rule compares successive means and ends early (after two samples where the trace is
+    negative), so that the error here, not ``tol``, says how good the value is.
+
+    Parameters
+    ----------
+    operator : HessianOperator
+        Of nn.Parameters.
+    tol : float
+        Its tol.
+    iterations : int
+        Its maxIter.
+    seed : int
+        Of its random vectors.
+
+    Returns
+    -------
+    Estimate
+        Of the trace.
+
+    Raises
+    ------
+    InputError
+        As ``pyhessian_eigenvalues``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ired_interp.spectra import HessianOperator, pyhessian_trace
+    >>> w = torch.nn.Parameter(torch.ones(3))
+    >>> H = HessianOperator(lambda: (torch.tensor([9.0, 1.0, 2.0]) * w.square()).sum() / 2, w)
+    >>> round(pyhessian_trace(H).value, 3)
+    12.0
     """
     operator.check()
     with _prepared(operator, seed) as library:
@@ -181,16 +247,3 @@ def pyhessian_trace(
     if len(samples) < 2:
         return Estimate(samples[0], math.inf, -math.inf, math.inf)
     return from_samples(torch.tensor(samples, dtype=torch.float64).numpy())
-
-
-def pyhessian_density(operator: HessianOperator, *_: Any, **__: Any) -> NoReturn:
-    """PyHessian's density, which its release cannot compute.
-
-    Raises
-    ------
-    InputError
-        Always.
-    """
-    raise InputError(
-        "PyHessian 0.1 cannot compute a density (it calls torch.eig, now removed from PyTorch); use the native backend"
-    )

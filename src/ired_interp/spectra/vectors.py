@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ired_interp.errors import InputError
 
+# Short float32 sums, added in float64, need no temporary.
 _BLOCK = 1 << 15
 _UNITS = {
     "": 1,
@@ -21,29 +22,80 @@ _UNITS = {
 
 
 def dot(a: Tensor, b: Tensor) -> float:
-    """Scalar product of two vectors (N,), summed in float64: ``torch.dot`` errs by 2e-5 at a million float32."""
+    """Scalar product, summed in float64: ``torch.dot`` errs by 2e-5 at a million float32.
+
+    Parameters
+    ----------
+    a, b : Tensor
+        (N,) of one dtype on one device.
+
+    Returns
+    -------
+    float
+        Σ a_i b_i.
+    """
     if a.device.type != "cpu" or a.dtype == torch.float64:
         return float((a * b).sum(dtype=torch.float64))
-    blocks = zip(
-        a.split(_BLOCK), b.split(_BLOCK), strict=True
-    )  # short float32 sums, added in float64; needs no temporary
+    blocks = zip(a.split(_BLOCK), b.split(_BLOCK), strict=True)
     return float(torch.stack([torch.dot(*pair) for pair in blocks]).sum(dtype=torch.float64))
 
 
 def norm(a: Tensor) -> float:
-    """Euclidean norm of a vector (N,), accumulated in float64."""
-    return dot(a, a) ** 0.5
+    """Euclidean norm, accumulated in float64.
+
+    Parameters
+    ----------
+    a : Tensor
+        (N,).
+
+    Returns
+    -------
+    float
+        ‖a‖.
+    """
+    return float(dot(a, a) ** 0.5)
 
 
 def gaussian(
     size: int, dtype: torch.dtype, device: torch.device, source: torch.Generator
 ) -> Tensor:
-    """Standard normal vector (size,), drawn on the CPU so that every device and every rank gets the same one."""
+    """Draw a standard normal vector on the CPU: the same on every device and every rank.
+
+    Parameters
+    ----------
+    size : int
+        N.
+    dtype, device
+        Of the vector.
+    source : torch.Generator
+        Of the CPU.
+
+    Returns
+    -------
+    Tensor
+        (N,).
+    """
     return torch.randn(size, dtype=dtype, generator=source).to(device)
 
 
 def parse_bytes(memory: int | str) -> int:
-    """Number of bytes in 1500000000, "1.5GB" or "512MiB"."""
+    """Read a number of bytes from 1500000000, "1.5GB" or "512MiB".
+
+    Parameters
+    ----------
+    memory : int or str
+        A number of bytes, or a number with a unit: KB, MB, GB, TB, KiB, MiB, GiB.
+
+    Returns
+    -------
+    int
+        Bytes.
+
+    Raises
+    ------
+    InputError
+        If the text is neither.
+    """
     if isinstance(memory, int):
         return memory
     match = re.fullmatch(r"\s*([0-9.]+)\s*([KMGT]?I?B?)\s*", memory.upper())
@@ -55,7 +107,18 @@ def parse_bytes(memory: int | str) -> int:
 
 
 def format_bytes(count: float) -> str:
-    """Bytes as text in KiB, MiB or GiB."""
+    """Bytes as text in KiB, MiB or GiB.
+
+    Parameters
+    ----------
+    count : float
+        Bytes.
+
+    Returns
+    -------
+    str
+        Three digits and the unit.
+    """
     for unit, name in ((2**30, "GiB"), (2**20, "MiB")):
         if count >= unit:
             return f"{count / unit:.3g} {name}"

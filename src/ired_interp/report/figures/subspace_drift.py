@@ -1,4 +1,4 @@
-"""Drift of a subspace: every pair of snapshots, and the way from the first, between chance and estimation noise."""
+"""Drift of a subspace: all pairs of frames and the way from the first, with chance and noise."""
 
 from collections.abc import Callable, Sequence
 
@@ -30,16 +30,28 @@ _MEASURES = {"overlap": "overlap ‖UᵀV‖²/p", "geodesic": "geodesic distanc
 
 
 def figures(section: Section) -> list[Figure]:
-    """Matrices of overlaps, and overlap with and distance from the first snapshot."""
+    """Draw matrices of overlaps, and overlap with and distance from the first frame.
+
+    Parameters
+    ----------
+    section : Section
+        Results of one label.
+
+    Returns
+    -------
+    list of Figure
+        One; none where no result has two frames.
+    """
     data = [
         (g, kept)
         for g, results in section.last()
-        if (kept := [r for r in results if r.sizes.get("snapshot", 0) > 1])
+        if (kept := [r for r in results if r.sizes.get("frame", 0) > 1])
     ]
     if not data:
         return []
     source, space, axis = described(section.probe)
-    along = _AXES.get(axis, "snapshot")
+    along, over = _AXES.get(axis, "frame"), _OVER.get(axis, axis)
+    where = "θ" if space == "theta" else space
     first = data[0][1][0]
     per_landscape = "landscape" in first["overlap"].dims
     panels = [
@@ -58,33 +70,68 @@ def figures(section: Section) -> list[Figure]:
     if "overlap_answer" in first:
         panels.append(Panel("overlap with the answer", _answer(data, along)))
     caption = (
-        f"Subspaces of p = {first.sizes.get('angle', '?')} dimensions, {_SOURCES.get(source, source)} in "
-        f"{'θ' if space == 'theta' else space}, followed over "
-        f"{_OVER.get(axis, axis)}, measured {section.points()}. Overlap ‖UᵀV‖²/p is 1 for equal subspaces; "
-        "distances in radians. Two snapshots are compared by "
-        "independent estimates, so the diagonal and the dotted lines (split half) show how well one snapshot agrees with itself: what lies "
-        "there has not moved. Grey: the 95 % band of random subspaces."
+        f"Subspaces of p = {first.sizes.get('angle', '?')} dimensions, "
+        f"{_SOURCES.get(source, source)} in {where}, followed over {over}, measured "
+        f"{section.points()}. Overlap ‖UᵀV‖²/p is 1 for equal subspaces; distances in radians. Two "
+        "frames are compared by independent estimates, so the diagonal and the dotted lines (split "
+        "half) show how well one frame agrees with itself: what lies there has not moved. Grey: "
+        "the 95 % band of random subspaces."
     )
-    title = f"Subspace drift over {_OVER.get(axis, axis)}: {source.replace('hessian', 'Hessian')} in {'θ' if space == 'theta' else space}"
+    title = f"Subspace drift over {over}: {source.replace('hessian', 'Hessian')} in {where}"
     return [Figure(section.probe, title, caption, panels, _table(data))]
 
 
 def described(label: str) -> tuple[str, str, str]:
-    """Source, space and axis in subspace_drift_<source>_<space>_<axis>."""
+    """Read source, space and axis from a label.
+
+    Parameters
+    ----------
+    label : str
+        subspace_drift_<source>_<space>_<axis>.
+
+    Returns
+    -------
+    tuple of str
+        Source, space and axis; "" where one is missing.
+    """
     parts = label.removeprefix("subspace_drift").strip("_").split("_")
     source, space, axis = (*parts, "", "", "")[:3]
     return source, space, axis
 
 
 def labels(result: xr.Dataset) -> np.ndarray:
-    """Names of the snapshots, in order."""
+    """Name the frames, in order.
+
+    Parameters
+    ----------
+    result : xarray.Dataset
+        A drift.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of numbers or strings.
+    """
     return np.asarray(
-        result["label"].values if "label" in result else np.arange(result.sizes["snapshot"])
+        result["label"].values if "label" in result else np.arange(result.sizes["frame"])
     )
 
 
 def compared(result: xr.Dataset, name: str) -> xr.DataArray:
-    """ "overlap" or "geodesic" of all pairs by independent estimates, where the snapshots have any."""
+    """Take a measure of all pairs by independent estimates, where the frames have any.
+
+    Parameters
+    ----------
+    result : xarray.Dataset
+        A drift.
+    name : {"overlap", "geodesic"}
+        The measure.
+
+    Returns
+    -------
+    xarray.DataArray
+        (..., frame, other).
+    """
     independent = result.get(f"{name}_independent")
     return (
         independent
@@ -94,7 +141,20 @@ def compared(result: xr.Dataset, name: str) -> xr.DataArray:
 
 
 def itself(result: xr.Dataset, name: str) -> xr.DataArray | None:
-    """The same of each snapshot with an independent estimate of itself, if there is one."""
+    """Take the same of each frame with an independent estimate of itself.
+
+    Parameters
+    ----------
+    result : xarray.Dataset
+        A drift.
+    name : {"overlap", "geodesic"}
+        The measure.
+
+    Returns
+    -------
+    xarray.DataArray or None
+        (..., frame); None where there is no second estimate.
+    """
     found = result.get({"overlap": "reliability", "geodesic": "geodesic_split_half"}[name])
     return found if found is not None and bool(np.isfinite(found).any()) else None
 
@@ -124,7 +184,7 @@ def _by_landscape(
         first = results[0]
         landscapes = first["landscape"].values
         x = _positions(labels(first))
-        shared = [r for r in results if r.sizes["snapshot"] == len(x)]
+        shared = [r for r in results if r.sizes["frame"] == len(x)]
         for i, k in enumerate(landscapes):
             every = np.stack([compared(r, name).isel(landscape=i).values[0] for r in shared])
             colour = landscape_colour(i, len(landscapes))

@@ -12,20 +12,21 @@ from ired_interp.geometry import Subspace, principal_angles
     ("dtype", "floor"), [(torch.float16, 2.1e-4), (torch.float32, 2.6e-8), (torch.float64, 1e-15)]
 )
 @pytest.mark.parametrize("n", [200, 20_000])
-def test_floor_is_the_angle_to_what_was_given(normal, dtype, floor, n):
-    basis = normal(n, 4) @ normal(4, 4)
-    snapshot = Subspace.from_basis(basis, dtype)
-    found = principal_angles(snapshot.basis(), basis)
-    torch.testing.assert_close(snapshot.rounding, found, rtol=1e-2, atol=1e-12)  # first order
-    assert snapshot.rounding.max() < 1.5 * floor
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_floor_is_the_angle_to_what_was_given(normal, dtype, floor, n, batch):
+    basis = normal(*batch, n, 4) @ normal(*batch, 4, 4)
+    subspace = Subspace.from_basis(basis, dtype)
+    found = principal_angles(subspace.basis(), basis)
+    torch.testing.assert_close(subspace.rounding, found, rtol=1e-2, atol=1e-12)  # first order
+    assert subspace.rounding.max() < 1.5 * floor
 
 
 def test_file_round_trip(tmp_path, normal):
-    snapshot = Subspace.from_basis(normal(9000, 3))
-    opened = snapshot.save(tmp_path / "deep" / "a.npy")
-    assert torch.equal(opened.stored(), snapshot.stored())
-    assert torch.equal(opened.rows(slice(8000, 8500)), snapshot.basis()[8000:8500])
-    assert (opened.shape, opened.dtype) == (snapshot.shape, snapshot.dtype)
+    subspace = Subspace.from_basis(normal(9000, 3))
+    opened = subspace.save(tmp_path / "deep" / "a.npy")
+    assert torch.equal(opened.stored(), subspace.stored())
+    assert torch.equal(opened.stored(slice(8000, 8500)), subspace.stored()[8000:8500])
+    assert (opened.shape, opened.dtype) == (subspace.shape, subspace.dtype)
     assert [file.name for file in (tmp_path / "deep").iterdir()] == ["a.npy"]
 
 
@@ -49,7 +50,7 @@ def test_interrupted_write_leaves_the_old_file(tmp_path, normal, monkeypatch):
         (torch.eye(4)[:, :2], torch.bfloat16, "bfloat16"),
         (torch.ones(4, 2), torch.float16, "spans only 1"),
         (torch.full((4, 1), math.inf), torch.float16, "infinite"),
-        (torch.ones(3, 4, 2), torch.float16, "one subspace"),
+        (torch.ones(2, 3, 4, 2), torch.float16, "one subspace"),
     ],
 )
 def test_refusals(basis, dtype, says):

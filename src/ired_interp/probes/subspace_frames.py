@@ -1,0 +1,202 @@
+"""One frame: a subspace estimated twice, in one landscape or in one iterate of inference."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+import ired_interp.probes.subspace_sources_theta as in_theta
+import ired_interp.probes.subspace_sources_y as in_y
+from ired_interp.diffusion import anneal
+from ired_interp.errors import InputError
+from ired_interp.geometry import DriftHistory
+from ired_interp.module import IREDModule
+from ired_interp.probes.base import Point, Snapshot, measuring_point
+from ired_interp.random import stream
+from ired_interp.tasks.base import Problems
+
+Source = Literal["hessian", "gradients", "solution", "activations"]
+Space = Literal["y", "theta"]
+Frame = tuple[Tensor, Tensor | None]
+"""Bases (N, p), or (B, N, p) one a problem, and the same from independent noise or problems."""
+
+
+@dataclass(frozen=True)
+class FrameEstimator:
+    """How a subspace is estimated, and again independently.
+
+    What belongs to single problems is repeated at a second draw of the noise, what belongs to all
+    of them with the other half.
+
+    Parameters
+    ----------
+    source, space, p, layer, point, seed
+        As in `SubspaceDrift`.
+    memory : float
+        Bytes that Hessians and gradients may take.
+    """
+
+    source: Source
+    space: Space
+    p: int
+    layer: str | None
+    point: Point
+    memory: float
+    seed: int
+
+    def check(self, module: IREDModule) -> None:
+        """Refuse a model that has no such layer, or no room for the subspace.
+
+        Parameters
+        ----------
+        module : IREDModule
+            What will be measured.
+
+        Raises
+        ------
+        InputError
+            If it does not fit.
+        """
+        if self.space == "theta":
+            sizes = in_theta.layer_sizes(module.energy)
+            if self.layer is not None and self.layer not in sizes:
+                raise InputError(
+                    f"there is no layer {self.layer!r} with weights; choose one of "
+                    f"{', '.join(sizes)}."
+                )
+            room = sum(sizes.values()) if self.layer is None else sizes[self.layer]
+        elif self.source == "activations":
+            widths = in_y.activation_widths(module)
+            if self.layer not in widths:
+                raise InputError(
+                    f"layer {self.layer!r} has no activations per problem; choose one of "
+                    f"{', '.join(widths) or 'none'}."
+                )
+            room = widths[self.layer]
+        else:
+            size = module.solution_dim
+            room = in_y.matrix_side(size) if self.source == "solution" else size
+        if self.p >= room:
+            raise InputError(
+                f"subspaces of p={self.p} dimensions fill their space of {room}, and cannot drift; "
+                "choose p below that."
+            )
+
+    def in_landscape(self, snapshot: Snapshot, k: int) -> Frame:
+        """Estimate the subspace in one landscape.
+
+        Parameters
+        ----------
+        snapshot : Snapshot
+            Model and problems.
+        k : int
+            Landscape.
+
+        Returns
+        -------
+        tuple
+            The frame; without a repeat at the answer itself, where no noise is drawn.
+        """
+        if self.space == "theta":
+            first, second = (self._in_theta(snapshot, k, half) for half in (0, 1))
+            return first, second
+        point: Point = "trajectory" if self.source == "solution" else self.point
+        y, other = (
+            measuring_point(snapshot, k, point, seed) for seed in (self.seed, self.seed + 1)
+        )
+        return self._at(snapshot, k, y, None if point == "answer" else other)
+
+    def along_inference(
+        self, snapshot: Snapshot, landscapes: list[int]
+    ) -> Iterator[tuple[int, int, Frame]]:
+        """Estimate the subspace in every iterate of inference.
+
+        Parameters
+        ----------
+        snapshot : Snapshot
+            Model and problems.
+        landscapes : list of int
+            Whose iterates.
+
+        Yields
+        ------
+        tuple
+            Landscape, inner step and frame.
+        """
+        walks = (self._iterates(snapshot, seed) for seed in (self.seed, self.seed + 1))
+        for (k, inner, y), (_, _, other) in zip(*walks, strict=True):
+            if k in landscapes:
+                yield k, inner, self._at(snapshot, k, y, other)
+
+    @torch.no_grad()
+    def _iterates(self, snapshot: Snapshot, seed: int) -> list[tuple[int, int, Tensor]]:
+        module, (x, y) = snapshot.module, snapshot.batch
+        generator = stream(y.device, seed, "start")
+        start = torch.randn(y.shape, generator=generator, device=y.device, dtype=y.dtype)
+        inference = module.inference.within(module.value_range)
+        return [
+            (place.k, inner, iterate.y)
+            for place in anneal(module.energy, module.schedule, x, start, inference)
+            for inner, iterate in enumerate(place.iterates)
+        ]
+
+    def _at(self, snapshot: Snapshot, k: int, y: Tensor, other: Tensor | None) -> Frame:
+        """At y (B, d_y), and again at another draw of it or with the other half of the problems."""
+        energy, x, p = snapshot.module.energy, snapshot.batch.x, self.p
+        if self.source == "hessian":
+            points, same = (y, x) if other is None else (torch.cat([y, other]), torch.cat([x, x]))
+            found = in_y.hessian_directions(energy, same, points, k, p, self.memory)
+            return found[: len(y)], None if other is None else found[len(y) :]
+        if self.source == "solution":
+            repeat = None if other is None else in_y.solution_columns(other, p)
+            return in_y.solution_columns(y, p), repeat
+        halves = [(x[i::2], y[i::2]) for i in (0, 1)]
+        if self.source == "gradients":
+            first, second = (in_y.energy_gradient_span(energy, *half, k, p) for half in halves)
+            return first, second
+        assert self.layer is not None
+        layer = self.layer
+        first, second = (in_y.activation_span(energy, *half, k, p, layer) for half in halves)
+        return first, second
+
+    def _in_theta(self, snapshot: Snapshot, k: int, half: int) -> Tensor:
+        """From every other problem, with noise of its own."""
+        x, y = snapshot.batch
+        span = (
+            in_theta.loss_hessian_directions
+            if self.source == "hessian"
+            else in_theta.loss_gradient_span
+        )
+        problems, seed = Problems(x[half::2], y[half::2]), self.seed + half
+        return span(snapshot.module, problems, k, self.p, self.layer, seed, self.memory)
+
+
+def append_frame(
+    history: DriftHistory | None, label: int | str, frame: Frame, folder: Path | None = None
+) -> DriftHistory:
+    """Append a frame to a history.
+
+    Parameters
+    ----------
+    history : DriftHistory, optional
+        Where to; a new one is made where there is none, in float16 for one long subspace, in
+        float32 for those of single problems.
+    label : int or str
+        Of the frame.
+    frame : tuple
+        Bases, and their repeat.
+    folder : Path, optional
+        Where a new history keeps its frames; in memory without it.
+
+    Returns
+    -------
+    DriftHistory
+        The history.
+    """
+    if history is None:
+        history = DriftHistory(folder, torch.float32 if frame[0].ndim == 3 else torch.float16)
+    history.append(label, *frame)
+    return history

@@ -1,0 +1,102 @@
+"""Whether an objective has one symmetric matrix of second derivatives, and why it might not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ired_interp.spectra.vectors import dot, norm
+
+
+class RandomDraws(TorchDispatchMode):
+    """Collects the names of the operations that draw random numbers while it is active."""
+
+    def __init__(self) -> None:
+        TorchDispatchMode.__init__(self)
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            self.names.add(str(func).removeprefix("aten.").split(".")[0])
+        return func(*args, **(kwargs or {}))
+
+
+def product_fault(
+    u: Tensor, v: Tensor, hv: Tensor, hv_again: Tensor, hu: Tensor, cause: str
+) -> str | None:
+    """Find what is wrong with three products H v, H v and H u.
+
+    Parameters
+    ----------
+    u, v : Tensor
+        (N,) vectors.
+    hv, hv_again, hu : Tensor
+        (N,) the products; the first two by graphs that were built one after the other.
+    cause : str
+        Why those two may differ, as ``cause_of_change`` says.
+
+    Returns
+    -------
+    str or None
+        A sentence: the values are not finite, two products of one vector differ, or the matrix is
+        not symmetric. None if all is well.
+    """
+    if not bool(torch.isfinite(hv).all()):
+        return (
+            "a product with the curvature is not finite; check the objective for NaN or exploding "
+            "values"
+        )
+    scale = max(norm(hv), norm(hu), torch.finfo(hv.dtype).tiny)
+    limit = torch.finfo(hv.dtype).eps ** 0.5
+    difference = norm(hv - hv_again) / scale
+    if difference > limit:
+        return (
+            f"two products of one vector differ by {difference:.1e} of their length, so there is "
+            f"no one matrix to decompose; {cause}"
+        )
+    skewness = abs(dot(u, hv_again) - dot(v, hu)) / scale
+    if skewness > limit:
+        return (
+            f"the curvature is not symmetric (to {skewness:.1e}): some operation has a wrong "
+            "higher derivative, as LayerNorm and BatchNorm do in an objective that contains a "
+            "gradient (pytorch issue 175754); write that layer in elementary operations"
+        )
+    return None
+
+
+def cause_of_change(draws: set[str], module: nn.Module | None) -> str:
+    """Why two products of one vector may differ, and what to do.
+
+    Parameters
+    ----------
+    draws : set of str
+        Operations of the objective that draw random numbers.
+    module : Module, optional
+        Whose parameters are differentiated in.
+
+    Returns
+    -------
+    str
+        Half a sentence.
+    """
+    layers = [
+        f"{name} ({type(layer).__name__})"
+        for name, layer in (module.named_modules() if module else ())
+        if layer.training
+        and not list(layer.children())
+        and ("Drop" in type(layer).__name__ or "Norm" in type(layer).__name__)
+    ]
+    random = f"the objective draws random numbers ({', '.join(sorted(draws))})"
+    if draws and layers:
+        return f"{random}: call .eval() on {', '.join(layers)}"
+    if draws:
+        return f"{random}: draw the noise once, outside it, or call .eval() on the model"
+    if layers:
+        return f"layers in training mode change between calls: call .eval() on {', '.join(layers)}"
+    return (
+        "it draws no random numbers itself: look for data that change between calls, or set "
+        "torch.use_deterministic_algorithms(True)"
+    )
