@@ -18,6 +18,15 @@ ROOT = Path(__file__).parents[1]
 DATA = Path(__file__).parent / "data"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses the cluster; whatever else lies beside it starts other processes."""
+    for item in items:
+        if "_cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker("slurm")
+        elif item.path.parent.name == "slurm":
+            item.add_marker("process")
+
+
 @pytest.fixture(autouse=True)
 def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)

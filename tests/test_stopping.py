@@ -23,6 +23,8 @@ from ired_interp.results import Run, read_result
 from ired_interp.results.state import state
 from ired_interp.spectra import HessianOperator
 
+pytestmark = pytest.mark.process  # several trainings a test, some in other processes
+
 HERE = "ired_interp.callbacks"
 PROBES = [
     f"{HERE}.HessianSpectrum: {{every_n_steps: 5, problems: 4}}",

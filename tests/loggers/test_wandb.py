@@ -99,6 +99,7 @@ def _values(item: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
+@pytest.mark.process
 def test_an_offline_run_holds_metrics_and_results_and_goes_on_as_one_run(
     ired: Ired, tmp_path: Path
 ) -> None:
@@ -130,6 +131,7 @@ def test_an_offline_run_holds_metrics_and_results_and_goes_on_as_one_run(
     assert max(float(record.get("trainer/global_step", 0)) for record in records(run)) == 16
 
 
+@pytest.mark.process
 def test_logged_in_a_run_goes_online(ired: Ired, server: Received, tmp_path: Path) -> None:
     done = online(server.url, tmp_path, "fit", *PROBED)
     assert done.returncode == 0, done.stderr
@@ -140,6 +142,7 @@ def test_logged_in_a_run_goes_online(ired: Ired, server: Received, tmp_path: Pat
     assert {"train/loss", "val/error/same", "hessian_spectrum_y/lambda_median/k9"} <= names
 
 
+@pytest.mark.process
 def test_logged_in_but_out_of_reach_a_run_goes_on_offline(ired: Ired, tmp_path: Path) -> None:
     done = online("http://127.0.0.1:9", tmp_path, "fit", *PROBED)
     assert done.returncode == 0, done.stderr
@@ -169,6 +172,7 @@ def test_an_unknown_mode_is_refused() -> None:
         WandB(mode="sometimes")  # type: ignore[arg-type]
 
 
+@pytest.mark.process
 def test_the_dashboard_arrives_with_its_sections(server: Received, tmp_path: Path) -> None:
     done = online(server.url, tmp_path, "dashboard", "--entity", "team", "--project", "landscapes")
     assert done.returncode == 0, done.stderr

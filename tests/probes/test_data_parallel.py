@@ -19,6 +19,8 @@ from ired_interp.probes import HessianSpectrum, Snapshot
 from ired_interp.ranks import ALONE, Ranks, process_group
 from ired_interp.results import read_result
 
+pytestmark = pytest.mark.process
+
 Ired = Callable[..., tuple[int, str, str]]
 
 PROGRAM = "import sys; from ired_interp.cli import main; sys.exit(main())"
