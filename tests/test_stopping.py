@@ -15,7 +15,7 @@ import torch.multiprocessing as mp
 import xarray as xr
 from lightning.pytorch import Callback
 
-from conftest import TINY, Ired
+from conftest import TINY, Ired, Trained
 from interruptions import fragment, wait_for_the_first
 from ired_interp.callbacks import SaveLast
 from ired_interp.probes import HessianSpectrum, InferenceTrajectory
@@ -70,6 +70,12 @@ def ired_process(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     )
 
 
+@pytest.fixture(scope="session")
+def whole(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The undisturbed run with all probes."""
+    return trained(*fragment(tmp_path_factory.mktemp("fragment"), *PROBES))
+
+
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     return tmp_path / "runs" / "quickstart"
@@ -85,10 +91,11 @@ MOMENTS = {
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_stopped_run_loses_nothing(ired: Ired, runs: Path, tmp_path: Path, moment: str) -> None:
+def test_a_stopped_run_loses_nothing(
+    ired: Ired, whole: Path, runs: Path, tmp_path: Path, moment: str
+) -> None:
     step, number = MOMENTS[moment]
     every = [*TINY, *fragment(tmp_path, *PROBES)]
-    assert ired("fit", *every, "--name", "whole")[0] == 0
     signalled = fragment(
         tmp_path, f"interruptions.SignalAt: {{step: {step}, number: {int(number)}}}"
     )
@@ -99,14 +106,13 @@ def test_a_stopped_run_loses_nothing(ired: Ired, runs: Path, tmp_path: Path, mom
     assert last(runs / "stopped")["global_step"] == step
     code, _, err = ired("fit", "--resume", runs / "stopped")
     assert code == 0, err
-    assert_same_run(runs / "whole", runs / "stopped")
+    assert_same_run(whole, runs / "stopped")
 
 
 def test_a_run_killed_before_its_first_periodic_save_loses_nothing(
-    ired: Ired, runs: Path, tmp_path: Path
+    ired: Ired, whole: Path, runs: Path, tmp_path: Path
 ) -> None:
     every = [*TINY, *fragment(tmp_path, *PROBES)]
-    assert ired("fit", *every, "--name", "whole")[0] == 0
     killed = fragment(
         tmp_path, f"interruptions.SignalAt: {{step: 3, number: {int(signal.SIGKILL)}}}"
     )
@@ -115,7 +121,7 @@ def test_a_run_killed_before_its_first_periodic_save_loses_nothing(
     assert last(runs / "killed")["global_step"] == 0
     code, _, err = ired("fit", "--resume", runs / "killed")
     assert code == 0, err
-    assert_same_run(runs / "whole", runs / "killed")
+    assert_same_run(whole, runs / "killed")
 
 
 THETA = (

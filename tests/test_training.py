@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest import ROOT, TINY, Ired
+from conftest import ROOT, TINY, Ired, Trained
 from ired_interp.results import Run, read_result
 
 
@@ -104,9 +104,10 @@ LONGER = ["--trainer.max_steps", "400", "--save_every", "20", "--trainer.val_che
 
 @pytest.mark.process
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda n: n.name)
-def test_a_stopped_run_goes_on_bit_for_bit(ired: Ired, tmp_path: Path, number: signal.Signals):
-    code, _, err = ired("fit", *TINY, *LONGER, "--name", "whole")
-    assert code == 0, err
+def test_a_stopped_run_goes_on_bit_for_bit(
+    ired: Ired, trained: Trained, tmp_path: Path, number: signal.Signals
+):
+    whole = trained(*LONGER)
     runs = tmp_path / "runs" / "quickstart"
     process = start("fit", *TINY, *LONGER, "--name", "stopped", cwd=tmp_path)
     checkpoint = runs / "stopped" / "checkpoints" / "last.ckpt"
@@ -120,9 +121,9 @@ def test_a_stopped_run_goes_on_bit_for_bit(ired: Ired, tmp_path: Path, number: s
     assert 20 <= last(runs / "stopped")["global_step"] < 400
     code, _, err = ired("fit", "--resume", runs / "stopped")
     assert code == 0, err
-    assert_same_weights(last(runs / "whole"), last(runs / "stopped"))
+    assert_same_weights(last(whole), last(runs / "stopped"))
     assert max(Run(runs / "stopped").metrics()) == 400
-    metrics = [Run(runs / name).metrics() for name in ("whole", "stopped")]
+    metrics = [Run(run).metrics() for run in (whole, runs / "stopped")]
     logged = [{s: v["train/loss"] for s, v in m.items() if "train/loss" in v} for m in metrics]
     assert all(logged[0][step] == value for step, value in logged[1].items())
 

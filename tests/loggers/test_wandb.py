@@ -25,9 +25,9 @@ trainer:
   callbacks+:
     - {class_path: ired_interp.callbacks.GradientStatistics, init_args: {every_n_steps: 6, window: 3}}
     - {class_path: ired_interp.callbacks.SubspaceDrift, init_args: {every_n_steps: 6, problems: 6}}
-    - {class_path: ired_interp.callbacks.InferenceTrajectory, init_args: {every_n_steps: 6, problems: 6}}
+    - {class_path: ired_interp.callbacks.InferenceTrajectory, init_args: {every_n_steps: 12, problems: 6}}
     - class_path: ired_interp.callbacks.HessianSpectrum
-      init_args: {every_n_steps: 6, problems: 6, space: theta, landscapes: mixed, eigenpairs: 4, tol: 0.1, density_steps: 10, trace_matvecs: 12}
+      init_args: {every_n_steps: 12, problems: 6, space: theta, landscapes: mixed, eigenpairs: 4, tol: 0.1, density_steps: 10, trace_matvecs: 12}
     - {class_path: ired_interp.callbacks.HessianSpectrum, init_args: {every_n_steps: 12, problems: 32}}
 """
 
