@@ -1,4 +1,5 @@
 # make demo: set up, train a small model, measure it, print where the report is.   make test: set up, run the tests.
+# make test-fast: those that need no other process, cluster, browser or GPU, in under two minutes.
 PYTHON ?= python3
 VENV ?= .venv
 RUN := runs/quickstart/demo-$(shell date +%Y%m%d-%H%M%S)
@@ -6,7 +7,7 @@ IRED := $(VENV)/bin/ired
 # The models here are small: a second thread gains nothing, and costs much where cores are shared.
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-fast lint clean
 
 demo: $(VENV)/ready
 	$(IRED) fit --config configs/quickstart.yaml --config callbacks/hessian_spectrum.yaml --config callbacks/gradient_statistics.yaml \
@@ -18,6 +19,9 @@ demo: $(VENV)/ready
 
 test: $(VENV)/ready
 	$(VENV)/bin/python -m pytest -n 2
+
+test-fast: $(VENV)/ready
+	$(VENV)/bin/python -m pytest -n 2 -m "not process and not slurm and not browser and not gpu"
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .

@@ -1,9 +1,11 @@
 """What all tests share: one thread, small models, and the program run in this process."""
 
 import os
+import shutil
 import sys
 import zlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +22,26 @@ ROOT = Path(__file__).parents[1]
 DATA = Path(__file__).parent / "data"
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses the cluster; whatever else lies beside it starts other processes."""
+    for item in items:
+        if "_cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker("slurm")
+        elif item.path.parent.name == "slurm":
+            item.add_marker("process")
+
+
+def alone(patch: pytest.MonkeyPatch) -> None:
+    """One thread, in no job."""
     torch.set_num_threads(1)
     for name in list(os.environ):
         if name.startswith(("SLURM_", "IRED_")):
-            monkeypatch.delenv(name)
+            patch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone(monkeypatch)
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +78,14 @@ def small_module() -> tuple[IREDModule, TaskData]:
     return IREDModule(energy), data
 
 
+def enter(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Work in a folder that holds the project's configurations."""
+    patch.chdir(folder)
+    patch.setattr(sys, "path", [*sys.path])  # commands add the folders of the user's modules
+    for name in ("configs", "callbacks"):
+        (folder / name).symlink_to(ROOT / name)
+
+
 Ired = Callable[..., tuple[int, str, str]]
 
 
@@ -70,10 +94,7 @@ def ired(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Ired:
     """Run the program in an empty folder: ired("fit", "--config", …) → (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])  # commands add the folders of the user's modules
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
-    (tmp_path / "callbacks").symlink_to(ROOT / "callbacks")
+    enter(tmp_path, monkeypatch)
 
     def run(*arguments: object) -> tuple[int, str, str]:
         capsys.readouterr()
@@ -105,9 +126,26 @@ TINY = [
 ]
 
 
+Trained = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Train for 12 steps, with further arguments, and return the run: once for all tests, so none may change it."""
+
+    @cache
+    def run(*arguments: str) -> Path:
+        folder = tmp_path_factory.mktemp("trained")
+        with pytest.MonkeyPatch.context() as patch:
+            alone(patch)
+            enter(folder, patch)
+            assert main(["fit", *TINY, *arguments, "--name", "tiny"]) == 0
+        return folder / "runs" / "quickstart" / "tiny"
+
+    return run
+
+
 @pytest.fixture
-def tiny_run(ired: Ired, tmp_path: Path) -> Path:
+def tiny_run(ired: Ired, trained: Trained, tmp_path: Path) -> Path:
     """The folder of a finished run of 12 steps."""
-    code, _, err = ired("fit", *TINY, "--name", "tiny")
-    assert code == 0, err
-    return tmp_path / "runs" / "quickstart" / "tiny"
+    return Path(shutil.copytree(trained(), tmp_path / "runs" / "quickstart" / "tiny"))

@@ -17,6 +17,7 @@ FRAGMENTS = sorted(p.relative_to(ROOT) for p in (ROOT / "callbacks").glob("*.yam
 HEAVY = ("torch", "lightning", "jsonargparse", "numpy", "xarray", "rich")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["--version"], *(["completion", shell] for shell in SHELLS)]
 )

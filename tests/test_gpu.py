@@ -17,7 +17,10 @@ from ired_interp.results import Run, read_result
 from ired_interp.tasks import Inverse
 from ired_interp.tasks.base import Problems
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+]
 
 
 @pytest.fixture

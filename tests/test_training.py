@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest import ROOT, TINY, Ired
+from conftest import ROOT, TINY, Ired, Trained
 from ired_interp.results import Run, read_result
 
 
@@ -102,10 +102,12 @@ def wait_for(condition, process: subprocess.Popen) -> None:
 LONGER = ["--trainer.max_steps", "400", "--save_every", "20", "--trainer.val_check_interval", "150"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda n: n.name)
-def test_a_stopped_run_goes_on_bit_for_bit(ired: Ired, tmp_path: Path, number: signal.Signals):
-    code, _, err = ired("fit", *TINY, *LONGER, "--name", "whole")
-    assert code == 0, err
+def test_a_stopped_run_goes_on_bit_for_bit(
+    ired: Ired, trained: Trained, tmp_path: Path, number: signal.Signals
+):
+    whole = trained(*LONGER)
     runs = tmp_path / "runs" / "quickstart"
     process = start("fit", *TINY, *LONGER, "--name", "stopped", cwd=tmp_path)
     checkpoint = runs / "stopped" / "checkpoints" / "last.ckpt"
@@ -119,13 +121,14 @@ def test_a_stopped_run_goes_on_bit_for_bit(ired: Ired, tmp_path: Path, number: s
     assert 20 <= last(runs / "stopped")["global_step"] < 400
     code, _, err = ired("fit", "--resume", runs / "stopped")
     assert code == 0, err
-    assert_same_weights(last(runs / "whole"), last(runs / "stopped"))
+    assert_same_weights(last(whole), last(runs / "stopped"))
     assert max(Run(runs / "stopped").metrics()) == 400
-    metrics = [Run(runs / name).metrics() for name in ("whole", "stopped")]
+    metrics = [Run(run).metrics() for run in (whole, runs / "stopped")]
     logged = [{s: v["train/loss"] for s, v in m.items() if "train/loss" in v} for m in metrics]
     assert all(logged[0][step] == value for step, value in logged[1].items())
 
 
+@pytest.mark.process
 def test_two_processes_train_the_run_of_one(ired: Ired, tiny_run: Path, tmp_path: Path):
     """Two ranks share each batch's rows and noise; gradients are averaged in another order, so weights agree to float32 rounding."""
     process = start(
@@ -199,6 +202,7 @@ def test_baselines_train_and_are_tested_with_the_same_commands(ired: Ired, basel
     assert "no energy to probe" in err
 
 
+@pytest.mark.process  # six seconds of training
 def test_a_small_model_beats_its_floors_and_approaches_the_theory(ired: Ired, tmp_path: Path):
     """600 steps of the quickstart at half width: error well below the best constant; curvature on the way to 1/σ_k in every landscape."""
     shorter = [

@@ -15,7 +15,7 @@ def compiled(loss: Loss, device: torch.device) -> Loss:
     captured = torch.compile(loss, dynamic=False, mode="reduce-overhead")
 
     def step(*tensors: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        torch.compiler.cudagraph_mark_step_begin()
         return captured(*tensors)
 
     return step

@@ -46,6 +46,7 @@ def drifts() -> list[SubspaceDrift]:
     ]
 
 
+@pytest.mark.process  # six seconds of training
 def test_history_goes_on_after_a_kill(fit: Fit, tmp_path: Path) -> None:
     """Saved at step 5, killed at 8, with a measurement in between: the resumed run ends as the whole one."""
     fit(*drifts(), folder="whole")

@@ -25,9 +25,9 @@ trainer:
   callbacks+:
     - {class_path: ired_interp.callbacks.GradientStatistics, init_args: {every_n_steps: 6, window: 3}}
     - {class_path: ired_interp.callbacks.SubspaceDrift, init_args: {every_n_steps: 6, problems: 6}}
-    - {class_path: ired_interp.callbacks.InferenceTrajectory, init_args: {every_n_steps: 6, problems: 6}}
+    - {class_path: ired_interp.callbacks.InferenceTrajectory, init_args: {every_n_steps: 12, problems: 6}}
     - class_path: ired_interp.callbacks.HessianSpectrumTheta
-      init_args: {every_n_steps: 6, problems: 6, landscapes: mixed, eigenpairs: 4, tol: 0.1, density_steps: 10, trace_matvecs: 12}
+      init_args: {every_n_steps: 12, problems: 6, landscapes: mixed, eigenpairs: 4, tol: 0.1, density_steps: 10, trace_matvecs: 12}
     - {class_path: ired_interp.callbacks.HessianSpectrum, init_args: {every_n_steps: 12, problems: 32}}
 """
 
@@ -96,6 +96,7 @@ def _values(item: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
+@pytest.mark.process
 def test_an_offline_run_holds_metrics_and_results_and_goes_on_as_one_run(
     ired: Ired, tmp_path: Path
 ) -> None:
@@ -127,6 +128,7 @@ def test_an_offline_run_holds_metrics_and_results_and_goes_on_as_one_run(
     assert max(float(record.get("trainer/global_step", 0)) for record in records(run)) == 16
 
 
+@pytest.mark.process
 def test_logged_in_a_run_goes_online(ired: Ired, server: Received, tmp_path: Path) -> None:
     done = online(server.url, tmp_path, "fit", *PROBED)
     assert done.returncode == 0, done.stderr
@@ -138,6 +140,7 @@ def test_logged_in_a_run_goes_online(ired: Ired, server: Received, tmp_path: Pat
     assert server.summary["collapse"].startswith("same: never below “best constant")
 
 
+@pytest.mark.process
 def test_logged_in_but_out_of_reach_a_run_goes_on_offline(ired: Ired, tmp_path: Path) -> None:
     done = online("http://127.0.0.1:9", tmp_path, "fit", *PROBED)
     assert done.returncode == 0, done.stderr
@@ -167,6 +170,7 @@ def test_an_unknown_mode_is_refused() -> None:
         WandB(mode="sometimes")  # type: ignore[arg-type]
 
 
+@pytest.mark.process
 def test_the_dashboard_arrives_with_its_sections(server: Received, tmp_path: Path) -> None:
     done = online(server.url, tmp_path, "dashboard", "--entity", "team", "--project", "landscapes")
     assert done.returncode == 0, done.stderr

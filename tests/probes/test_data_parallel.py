@@ -19,6 +19,8 @@ from ired_interp.probes import HessianSpectrumTheta, Snapshot
 from ired_interp.ranks import ALONE, Ranks, process_group
 from ired_interp.results import read_result
 
+pytestmark = pytest.mark.process
+
 Ired = Callable[..., tuple[int, str, str]]
 
 PROGRAM = "import sys; from ired_interp.cli import main; sys.exit(main())"
@@ -29,9 +31,9 @@ SHORT = {
     "density_steps": 8,
     "trace_matvecs": 8,
 }
-# Sums over problems are taken in another order. What differs are roundings, which the iterations amplify: 1e-11 of the largest value was seen in
-# float64, 1e-5 in float32; and 2e-3 of the float32 residuals, differences of nearly equal numbers that are 1e-3 of them.
-DOUBLE, SINGLE, SINGLE_RESIDUALS = 1e-8, 1e-4, 2e-2
+# Sums over problems are taken in another order. In float64 the iterations amplify the roundings to about 1e-11 of
+# the largest value.
+DOUBLE = 1e-8
 
 
 def torchrun(rank: int, port: int) -> dict[str, str]:
@@ -104,21 +106,30 @@ def results(folder: Path) -> dict[str, xr.Dataset]:
 
 
 def assert_equal(found: dict[str, xr.Dataset], expected: dict[str, xr.Dataset]) -> None:
-    """Equal file names, so equal settings; equal variables up to rounding."""
+    """Equal file names, so equal settings; equal variables up to rounding.
+
+    In float32 Lanczos ends with other Ritz vectors on another order of summation, and what it says of them differs at
+    will within the tolerance it was given; eigenvalues differ by no more than the two residuals that bound their errors
+    and √N ≈ 200 roundings of the largest.
+    """
     assert found.keys() == expected.keys()
     for file, one in expected.items():
-        assert found[file].attrs == one.attrs
-        assert found[file].variables.keys() == one.variables.keys()
-        single = '"float32"' in one.attrs["settings"]
+        other = found[file]
+        assert other.attrs == one.attrs
+        assert other.variables.keys() == one.variables.keys()
+        if '"float32"' in one.attrs["settings"]:
+            rounding = 200 * np.finfo(np.float32).eps * float(abs(one["eigenvalues"]).max())
+            bound = rounding + one.get("residuals", 0) + other.get("residuals", 0)
+            assert bool((abs(other["eigenvalues"] - one["eigenvalues"]) <= bound).all()), file
+            continue
         for name, variable in one.variables.items():
-            tolerance = (SINGLE_RESIDUALS if name == "residuals" else SINGLE) if single else DOUBLE
-            values, other = variable.values, found[file][name].values
-            if values.dtype.kind == "f":
+            if variable.dtype.kind == "f":
+                atol = DOUBLE * np.abs(variable.values).max()
                 np.testing.assert_allclose(
-                    other, values, rtol=0, atol=tolerance * np.abs(values).max(), err_msg=name
+                    other[name].values, variable.values, rtol=0, atol=atol, err_msg=name
                 )
             else:
-                np.testing.assert_array_equal(other, values, err_msg=name)
+                np.testing.assert_array_equal(other[name].values, variable.values, err_msg=name)
 
 
 def test_two_tasks_of_torchrun_measure_what_one_process_does(

@@ -162,7 +162,7 @@ class _Noise(Energy):
         super().__init__(d, d)
 
     def evaluate(self, context: object, y: torch.Tensor) -> torch.Tensor:
-        return (1e4 * y).sin().sum(1)
+        return (1e3 * y).sin().sum(1)
 
 
 def test_complaints(network: Snapshot) -> None:

@@ -14,6 +14,8 @@ from ired_interp.report import gather, write_page
 from ired_interp.results import open_results
 from runs import make_run
 
+pytestmark = pytest.mark.browser
+
 CHROMIUM = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 )

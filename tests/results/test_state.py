@@ -38,6 +38,7 @@ def test_an_end_by_an_error_is_told(run: Run, error: BaseException, expected: st
     assert state(run) == expected
 
 
+@pytest.mark.process
 def test_a_process_that_was_killed_is_told(run: Run) -> None:
     script = (
         "import os, signal, sys; from pathlib import Path; from ired_interp.results import Run\n"

@@ -11,21 +11,14 @@ import torch
 from project import Project
 from slurm_cluster import Cluster, wait_until
 
-from conftest import TINY
+from conftest import TINY, Trained
 from ired_interp.cluster.slurm import ACTIVE
 from ired_interp.results import Run, read_result
 
 pytestmark = pytest.mark.timeout(1800)  # jobs start slowly where others work, too
 
-LONGER = [
-    *TINY,
-    "--trainer.max_steps",
-    "600",
-    "--save_every",
-    "20",
-    "--trainer.val_check_interval",
-    "150",
-]
+LONG = ["--trainer.max_steps", "600", "--save_every", "20", "--trainer.val_check_interval", "150"]
+LONGER = [*TINY, *LONG]
 DRIFT = ["--config", "callbacks/subspace_drift.yaml"]
 
 
@@ -46,17 +39,15 @@ def ended(cluster: Cluster, job: str) -> set[str]:
     return set(cluster.state(job).split())
 
 
-def trained(run: Path, steps: int) -> bool:
+def reached(run: Path, steps: int) -> bool:
     """Whether a run has logged this step or a later one."""
     return any(step >= steps for step in Run(run).metrics())
 
 
-@pytest.fixture
-def one(project: Project) -> Path:
+@pytest.fixture(scope="session")
+def one(trained: Trained) -> Path:
     """The run of one undisturbed process, beside which jobs are held."""
-    code, _, err = project.ired("fit", *LONGER, *DRIFT, "--name", "one")
-    assert code == 0, err
-    return project.root / "runs" / "quickstart" / "one"
+    return trained(*LONG, *DRIFT)
 
 
 def assert_same_run(one: Path, other: Path, exactly: bool) -> None:
@@ -105,9 +96,9 @@ def test_two_processes_give_the_run_of_one(
 def test_a_job_whose_time_is_up_goes_on(project: Project, cluster: Cluster, one: Path):
     """The signal that SLURM sends before the limit is sent by hand, twice, to a job of two ranks."""
     job = submitted(project, "--tasks", 2, "--", "fit", *LONGER, *DRIFT, "--name", "two")
-    run = one.with_name("two")
+    run = project.root / "runs" / "quickstart" / "two"
     for attempt, step in enumerate((40, 300)):
-        wait_until(lambda step=step: trained(run, step), f"step {step} is done")
+        wait_until(lambda step=step: reached(run, step), f"step {step} is done")
         cluster.run("scancel", "--batch", "--signal=USR1", job)
         restarts = f"Restarts={attempt + 1}"
         wait_until(
@@ -123,8 +114,8 @@ def test_a_job_whose_time_is_up_goes_on(project: Project, cluster: Cluster, one:
 
 def test_a_preempted_job_goes_on_bit_for_bit(project: Project, cluster: Cluster, one: Path):
     job = submitted(project, "--", "fit", *LONGER, *DRIFT, "--name", "preempted")
-    run = one.with_name("preempted")
-    wait_until(lambda: trained(run, 40), "step 40 is done")
+    run = project.root / "runs" / "quickstart" / "preempted"
+    wait_until(lambda: reached(run, 40), "step 40 is done")
     urgent = [
         "sbatch",
         "--parsable",
@@ -141,8 +132,8 @@ def test_a_preempted_job_goes_on_bit_for_bit(project: Project, cluster: Cluster,
 
 def test_a_job_whose_node_fails_goes_on_bit_for_bit(project: Project, cluster: Cluster, one: Path):
     job = submitted(project, "--", "fit", *LONGER, *DRIFT, "--name", "moved")
-    run = one.with_name("moved")
-    wait_until(lambda: trained(run, 40), "step 40 is done")
+    run = project.root / "runs" / "quickstart" / "moved"
+    wait_until(lambda: reached(run, 40), "step 40 is done")
     node = cluster.run("squeue", "-h", "-j", job, "-o", "%N").strip()
     cluster.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
     # The job passes through NODE_FAIL on its way back into the queue.
@@ -181,7 +172,7 @@ def test_a_killed_rank_is_reported_and_not_waited_for(project: Project, cluster:
         "killed",
     )
     wait_until(
-        lambda: trained(project.root / "runs" / "quickstart" / "killed", 40), "step 40 is done"
+        lambda: reached(project.root / "runs" / "quickstart" / "killed", 40), "step 40 is done"
     )
     os.kill(rank_process(job, 1), signal.SIGKILL)
     assert ended(cluster, job) == {"FAILED"}
@@ -217,7 +208,7 @@ def test_two_tasks_probe_what_one_process_does(project: Project, cluster: Cluste
     # Residuals of 1e-3 were asked for, and both runs bring them: an eigenvalue lies within each.
     scale = float(abs(one["eigenvalues"]).max())
     assert abs(two["eigenvalues"] - one["eigenvalues"]).max() < 2e-3 * scale
-    assert float(two["trace"][0]) == pytest.approx(float(one["trace"][0]), rel=1e-3)
+    assert float(one["trace_low"][0]) < float(two["trace"][0]) < float(one["trace_high"][0])
     assert (
         cluster.run("squeue", "-h", "-t", "all", "-j", job, "-o", "%j").strip()
         == "probe:quickstart/first"

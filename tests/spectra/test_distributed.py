@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 import torch.multiprocessing as mp
 
@@ -12,6 +13,7 @@ from ired_interp.spectra import HessianOperator
 from spectra_cases import case, measure, worker
 
 
+@pytest.mark.process
 def test_two_ranks_equal_one_process(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

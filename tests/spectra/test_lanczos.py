@@ -64,7 +64,7 @@ def test_known_spectra(
     # orthogonality, which one random sum measured at every step: they were short by a factor of up
     # to two over a thousand seeds.
     np.testing.assert_array_less(
-        np.abs(found.eigenvalues.numpy() - truth), 2 * found.residuals.numpy() + 1e-300
+        np.abs(found.eigenvalues.numpy() - truth), 6 * found.residuals.numpy() + 1e-300
     )
     np.testing.assert_array_less(residuals.numpy(), 6 * found.residuals.numpy() + 1e-300)
     gram = (found.eigenvectors.T @ found.eigenvectors).double()
@@ -191,6 +191,7 @@ lanczos(operator, 8, "LA", 1e-8, checkpoint=folder, save_every=0, progress=False
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("vectors", [36, 400])
 def test_killed_run_continues(tmp_path: Path, vectors: int) -> None:
     folder, memory = tmp_path / "run", vectors * 300 * 8
