@@ -14,7 +14,8 @@ from ired_interp.module import IREDModule, SolverModule
 from ired_interp.random import stream
 from ired_interp.results.names import PERFECT
 from ired_interp.tasks import ExactEnergy, TaskData, Variant
-from ired_interp.tasks.data import Batch, EvaluationSet
+from ired_interp.tasks.batch import Batch
+from ired_interp.tasks.data import EvaluationSet
 from ired_interp.tasks.floors import constant_solutions
 from ired_interp.terminal import render
 

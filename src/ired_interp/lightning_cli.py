@@ -112,6 +112,7 @@ class IREDCLI(HookedCLI):
         link_model_to_data(parser)
 
     def before_instantiate_classes(self) -> None:
+        """Set how exact products of float32 matrices are."""
         torch.set_float32_matmul_precision(self.settings.matmul_precision)
 
     @property

@@ -121,7 +121,7 @@ def _objective(
     if name == "score":
         return (lambda rows: score(*rows)), (x, noise.k, noised, noise.eps)
     positive = schedule.noised(y, noise.k, noise.contrast_eps)
-    negative = training.negatives(energy, schedule, energy.condition(x, noise.k), y, noise).detach()
+    negative = training.negative(energy, schedule, energy.condition(x, noise.k), y, noise).detach()
 
     def loss(rows: tuple[Tensor, ...]) -> Tensor:
         x, k, noised, eps, positive, negative = rows
