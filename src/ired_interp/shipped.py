@@ -1,4 +1,4 @@
-"""The files that come with the package to be read, copied and edited: configs/, callbacks/, loggers/, slurm/.
+"""The files that ship to be read, copied, edited: configs/, callbacks/, loggers/, slurm/.
 
 They lie at the top of the repository; a wheel carries a copy of them inside the package.
 """

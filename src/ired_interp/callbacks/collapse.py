@@ -29,8 +29,9 @@ SUMMARY = "collapse"  # its name in a logger's table of runs
 class CollapseGuard(Callback):
     """Compare each validation with its floor and its best; say, record and publish setbacks.
 
-    What counts as one, and as a collapse, is the rule of `ired_interp.results.validation.Course`. It has to stand
-    behind the callback that keeps the best, and before the one that saves the last checkpoint.
+    What counts as one, and as a collapse, is the rule of `ired_interp.results.validation.Course`.
+    It has to stand behind the callback that keeps the best, and before the one that saves the last
+    checkpoint.
 
     Parameters
     ----------

@@ -183,7 +183,7 @@ class _Config(Callback):
 
 
 def _place(callback: Callback) -> int:
-    """What changes the run's state comes first, then it is judged, then saved, then measured."""
+    """Order: what changes the run's state, then what judges it, saves it, measures it."""
     order = (CollapseGuard, SaveLast, ProbeCallback)
     return next((n for n, kind in enumerate(order, 1) if isinstance(callback, kind)), 0)
 

@@ -13,7 +13,7 @@ _DESCRIPTION = """Write slurm/ with the profiles and the template of cluster job
 repository around the current folder, or into the current folder; files that exist are kept."""
 
 _NEXT = f"""next:
-  1. edit slurm/profiles/default.yaml: partition, account, time; gpu.yaml and laptop.yaml are examples
+  1. edit slurm/profiles/default.yaml: partition, account, time; see gpu.yaml and laptop.yaml
   2. name ired-interp in {" or in the dependencies of ".join(REQUIREMENTS)}: jobs install the first
      of these that the repository has (or set environment in the profile)
   3. git add, git commit, git push: jobs are cloned from the repository's remote

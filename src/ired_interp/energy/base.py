@@ -233,5 +233,5 @@ class Energy(Registered, nn.Module, ABC):
 
 
 def _normal(value: Any) -> Any:
-    """A tensor made in inference mode as one that derivatives can be taken of; anything else as it is."""
+    """Make a tensor of inference mode one that has derivatives; leave anything else."""
     return value.clone() if isinstance(value, Tensor) and value.is_inference() else value

@@ -48,7 +48,7 @@ class MatrixBlock(nn.Module):
 
 
 def _mixed(layer: nn.Linear, z: Tensor) -> Tensor:
-    """A linear layer over the channels of z (B, C, n²)."""
+    """Apply a linear layer over the channels of z (B, C, n²)."""
     mixed = layer.weight @ z
     return mixed if layer.bias is None else mixed + layer.bias[:, None]
 
@@ -121,8 +121,8 @@ def matrix_size(condition_dim: int, solution_dim: int, what: str) -> tuple[int, 
     if n * n != solution_dim or condition_dim % solution_dim:
         raise InputError(
             f"{what} got condition_dim={condition_dim} and solution_dim={solution_dim}; it "
-            "takes n × n matrices as solutions and one or more of them as a condition: choose an MLP "
-            "energy instead."
+            "takes n × n matrices as solutions and one or more of them as a condition: choose an "
+            "MLP energy instead."
         )
     return n, condition_dim // solution_dim
 
@@ -160,7 +160,7 @@ class MatrixContext(NamedTuple):
 
 
 class MatrixEnergy(ResidualEnergy):
-    """E = ‖y − √ᾱ_k h(x, y, k)‖²/(2σ_k) for problems of n × n matrices, where h multiplies matrices.
+    """E = ‖y − √ᾱ_k h(x, y, k)‖²/(2σ_k) of n × n matrices, where h multiplies matrices.
 
     An MLP over flattened matrices has no way to a product of them but to learn each entry's sum by
     heart. Here each block forms A Bᵀ D of mixtures of the matrices at hand, of which inverses

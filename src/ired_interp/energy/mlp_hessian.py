@@ -1,4 +1,4 @@
-"""The Hessian in y, in closed form, of a quadratic of the output of an MLP with modulated layers."""
+"""The Hessian in y, in closed form, of a quadratic of a modulated MLP's output."""
 
 from itertools import pairwise
 from typing import NamedTuple

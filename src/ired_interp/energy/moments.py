@@ -16,8 +16,8 @@ class Moments(nn.Module):
     condition_dim, solution_dim : int
         d_x and d_y.
     homogeneity : float | None
-        p where the answer obeys f(c x) = c^p f(x): every problem is then seen at the size of a training
-        problem, and its solution scaled back. None leaves sizes as they are.
+        p where the answer obeys f(c x) = c^p f(x): every problem is then seen at the size of a
+        training problem, and its solution scaled back. None leaves sizes as they are.
     entrywise : bool
         A deviation for each entry, or one for all of them, which keeps the structure of a matrix.
     """

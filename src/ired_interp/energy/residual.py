@@ -33,12 +33,13 @@ class ResidualEnergy(Energy):
     """E(x, y, k) = ‖y − √ᾱ_k h_θ(x, y, k)‖² / (2σ_k), with a network h that proposes the solution.
 
     A perfectly trained energy of a task with one answer f(x) has h = f: its gradient is
-    (y − √ᾱ_k f)/σ_k and its Hessian I/σ_k. Nothing that the network says is divided by √ᾱ_k on the way
-    to an answer, so an error in the smoothest landscape, where √ᾱ is .005, stays an error of its own
-    size.
+    (y − √ᾱ_k f)/σ_k and its Hessian I/σ_k. Nothing that the network says is divided by √ᾱ_k on the
+    way to a solution, so an error in the smoothest landscape, where √ᾱ is .005, stays an error of
+    its own size.
 
-    The network sees x and y in the standard units of the training problems (see `Moments`), and gives
-    the solution in them. With `homogeneity` p, h(x, y, k) = c^p h(x/c, y/c^p, k) for the size c of x.
+    The network sees x and y in the standard units of the training problems (see `Moments`), and
+    gives the solution in them. With `homogeneity` p, h(x, y, k) = c^p h(x/c, y/c^p, k) for the size
+    c of x.
 
     A subclass gives `propose` and `coordinates_of`, and sets `moments` and `schedule` by
     `_in_standard_units`.
@@ -46,8 +47,8 @@ class ResidualEnergy(Energy):
     References
     ----------
     Salimans & Ho, "Should EBMs model the energy or the score?", 2021.
-    Karras et al., "Elucidating the design space of diffusion-based generative models", 2022, for the
-    scaling of inputs and outputs.
+    Karras et al., "Elucidating the design space of diffusion-based generative models", 2022, for
+    the scaling of inputs and outputs.
     """
 
     moments: Moments
