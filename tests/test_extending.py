@@ -77,7 +77,7 @@ def test_what_it_measured_is_what_the_energy_says(outsider: Path, monkeypatch: p
     assert torch.equal(y, x.sort(1).values)
     drawn = torch.randn(y.shape, generator=stream(y.device, 0))
     away = y + 0.25 * drawn / drawn.norm(dim=1, keepdim=True)
-    gap = [float((module.energy(x, away, k) - module.energy(x, y, k)).mean()) for k in range(10)]
+    gap = [(module.energy(x, away, k) - module.energy(x, y, k)).mean().item() for k in range(10)]
     np.testing.assert_allclose(found["gap"], gap, rtol=1e-4)
 
 
