@@ -16,6 +16,7 @@ from ired_interp.cli import main
 from ired_interp.energy import Energy, MLPEnergy
 from ired_interp.module import IREDModule, SolverModule
 from ired_interp.probes import Probe
+from ired_interp.report import Drawing
 from ired_interp.tasks import Inverse, Task, TaskData
 
 ROOT = Path(__file__).parents[1]
@@ -47,7 +48,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _own_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test defines is known by name in that test alone."""
-    for contract in (Energy, Probe, SolverModule, Task):
+    for contract in (Drawing, Energy, Probe, SolverModule, Task):
         monkeypatch.setattr(contract, "registry", dict(contract.registry))
 
 

@@ -5,17 +5,23 @@ on PYTHONPATH, which comes first, `my_energy` is looked for
 
 1. in the folder of each --config file, and in the current folder;
 2. for a checkpoint in a run's folder, in the folders from which that run's training imported its
-   classes: the run keeps them in its file modules.txt.
+   classes: the run keeps them in its file modules.txt. `ired report` looks there, too, and imports
+   the classes of the user's own that the run's configuration names, so that figures are known.
 
 A checkpoint alone names classes, never folders. Of a run's folder that was handed over, only
 folders that exist on this machine count, and none inside of it: it brings no code along.
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
 
-from ired_interp.results import Run
+from ired_interp.errors import one_line
+from ired_interp.results import OpenedRun, Run
+
+_OURS = ("ired_interp", "lightning", "torch")  # whose classes bring no names of the user's own
 
 
 def look_beside(configurations: Iterable[str | Path]) -> list[Path]:
@@ -57,3 +63,40 @@ def imported_from(folders: Iterable[Path]) -> list[Path]:
             path = Path(file).resolve()
             used.add(path.parents[1] if path.name == "__init__.py" else path.parent)
     return [folder for folder in folders if folder in used]
+
+
+def import_configured(run: OpenedRun) -> list[str]:
+    """Import the user's own classes that a run's configuration names; what they register is known.
+
+    Parameters
+    ----------
+    run : OpenedRun
+        The run. One of shipped classes alone imports nothing.
+
+    Returns
+    -------
+    list of str
+        A sentence for every module that cannot be imported.
+    """
+    look_in(run.run.module_folders())
+    failed = {}
+    for class_path in _class_paths(run.config):
+        module = class_path.rpartition(".")[0]
+        if module.split(".")[0] in _OURS:
+            continue
+        try:
+            resolve_name(class_path)
+        except Exception as error:  # of any kind: the code is not ours, and results need none of it
+            reason = one_line(f"{type(error).__name__}: {error}")
+            failed[module] = f"figures that {module} may bring, as it was not imported ({reason})"
+    return list(failed.values())
+
+
+def _class_paths(config: Any) -> Iterator[str]:
+    if isinstance(config, dict):
+        if isinstance(path := config.get("class_path"), str) and "." in path:
+            yield path
+        config = list(config.values())
+    if isinstance(config, list):
+        for value in config:
+            yield from _class_paths(value)

@@ -6,6 +6,7 @@ from ired_interp.commands.options import CommandParser
 from ired_interp.report import gather, save_figures, write_page
 from ired_interp.results import open_results
 from ired_interp.terminal import log
+from ired_interp.user_modules import import_configured
 
 
 def main(command: str, arguments: list[str]) -> int:
@@ -33,8 +34,9 @@ def main(command: str, arguments: list[str]) -> int:
     for run in opened:
         if choice := run.checkpoint:
             log(f"{run.name}: {choice.sentence()}")
+    unknown = [sentence for run in opened for sentence in import_configured(run)]
     report = gather(opened)
-    for sentence in report.skipped:
+    for sentence in [*dict.fromkeys(unknown), *report.skipped]:
         log(f"left out: {sentence}")
     page = Path(options.output) if options.output else opened[0].path / "report.html"
     if options.figures:

@@ -84,10 +84,9 @@ class OpenedRun:
             settings = {
                 k: v for k, v in flatten(json.loads(head["settings"])).items() if k not in _CHANGING
             }
-            key = json.dumps([head["probe"], head["weights"], settings], sort_keys=True)
-            files = found.setdefault(
-                key, Series(head["probe"], head["weights"], settings, {})
-            ).files
+            probe, weights = str(head["probe"]), str(head["weights"])
+            key = json.dumps([probe, weights, settings], sort_keys=True)
+            files = found.setdefault(key, Series(probe, weights, settings, {})).files
             step = int(head["step"])
             if step not in files or files[step].stat().st_mtime_ns < path.stat().st_mtime_ns:
                 files[step] = path

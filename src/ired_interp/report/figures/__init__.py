@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ired_interp.report.collect import Group, Section
+from ired_interp.report.drawing import Drawing
 from ired_interp.report.figure import Figure
 from ired_interp.report.figures import (
     errors,
@@ -35,13 +36,14 @@ FIGURES: dict[str, Callable[[Section], list[Figure]]] = {
 
 def rank(label: str) -> int:
     """Where a result's figures stand on the page."""
-    return list(FIGURES).index(key) if (key := _key(label)) else len(FIGURES)
+    known = _known()
+    return list(known).index(key) if (key := _key(label)) else len(known)
 
 
 def figures_of(section: Section) -> list[Figure]:
     """Return the figures of one measurement."""
     key = _key(section.probe)
-    return FIGURES[key](section) if key else generic.figures(section)
+    return _known()[key](section) if key else generic.figures(section)
 
 
 def figures_of_file(path: Path) -> list[Figure]:
@@ -55,5 +57,9 @@ def figures_of_file(path: Path) -> list[Figure]:
     return figures_of(Section(series.probe, series.weights, settings, [(group, [series])], []))
 
 
+def _known() -> dict[str, Callable[[Section], list[Figure]]]:
+    return FIGURES | {name: kind() for name, kind in Drawing.registry.items()}
+
+
 def _key(label: str) -> str | None:
-    return max((key for key in FIGURES if label.startswith(key)), key=len, default=None)
+    return max((key for key in _known() if label.startswith(key)), key=len, default=None)
