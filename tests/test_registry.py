@@ -3,7 +3,7 @@
 import pytest
 
 from ired_interp.baselines import DiffusionModule, FeedForwardModule
-from ired_interp.energy import Energy, MLPEnergy
+from ired_interp.energy import Energy, MatrixEnergy, MLPEnergy, ResidualMLPEnergy
 from ired_interp.errors import InputError
 from ired_interp.module import IREDModule, SolverModule
 from ired_interp.probes import HessianSpectrumY, Probe
@@ -18,7 +18,12 @@ def ours(contract: type[Registered]) -> dict[str, type]:
 
 
 def test_each_contract_knows_its_own_classes() -> None:
-    assert ours(Energy) == {"mlp": MLPEnergy, "exact": ExactEnergy}
+    assert ours(Energy) == {
+        "mlp": MLPEnergy,
+        "residual_mlp": ResidualMLPEnergy,
+        "matrix": MatrixEnergy,
+        "exact": ExactEnergy,
+    }
     assert ours(Task) == {
         "addition": Addition,
         "completion": Completion,

@@ -45,16 +45,18 @@ def shipped_configuration(name: str | Path) -> PurePosixPath:
     ----------
     name : str or Path
         That path or the end of it, with or without ``.yaml``: ``configs/ablation/one_step.yaml``,
-        ``ablation/one_step``, ``one_step``.
+        ``ablation/one_step``, ``one_step``. Where several end so, the one nearest the top is
+        meant: ``inverse`` is ``configs/inverse.yaml``, not ``configs/published/inverse.yaml``.
 
     Raises
     ------
     InputError
-        If none has the name, or more than one.
+        If none has the name, or several equally near the top.
     """
     known = configurations()
     wanted = _without_suffix(PurePosixPath(name)).parts
     found = [path for path in known if _without_suffix(path).parts[-len(wanted) :] == wanted]
+    found = [path for path in found if len(path.parts) == min(len(p.parts) for p in found)]
     if len(found) == 1:
         return found[0]
     if found:

@@ -22,8 +22,10 @@ def main(command: str, arguments: list[str]) -> int:
     """
     options = _parser().parse_args(arguments)
     if options.action is None:
-        for path in configurations():
-            print(f"{path!s:<38}{_first_comment(shipped(path))}")
+        known = configurations()
+        width = max(len(str(path)) for path in known) + 2
+        for path in known:
+            print(f"{path!s:<{width}}{_first_comment(shipped(path))}")
         return 0
     path = shipped_configuration(options.name)
     copy = _destination(path, options.destination)
