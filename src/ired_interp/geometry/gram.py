@@ -111,9 +111,7 @@ def angles_from_cross(cross: torch.Tensor) -> torch.Tensor:
     return torch.atan2(sines, cosines)
 
 
-def pair_angles(
-    blocks: torch.Tensor, places: Sequence[tuple[int, int]], known: torch.Tensor | None = None
-) -> torch.Tensor:
+def pair_angles(blocks: torch.Tensor, places: Sequence[tuple[int, int]]) -> torch.Tensor:
     """Principal angles of all pairs of frames, each estimated twice.
 
     Parameters
@@ -122,8 +120,6 @@ def pair_angles(
         (M, M, ..., p, p) products of all estimates, as ``normalise_gram`` returns them.
     places : sequence of tuple of int
         Where the first estimate and the repeat of each of m frames stand; ``MISSING`` for none.
-    known : torch.Tensor, optional
-        What this function returned for the first few frames: only the rest is computed.
 
     Returns
     -------
@@ -131,13 +127,10 @@ def pair_angles(
         (2, m, m, ..., p) radians: between first estimates, and between the row's first estimate and
         the column's repeat, NaN where that is missing.
     """
-    m, old = len(places), 0 if known is None else known.shape[1]
+    m = len(places)
     angles = blocks.new_full((2, m, m, *blocks.shape[2:-1]), torch.nan)
-    if known is not None:
-        angles[:, :old, :old] = known
     first, repeat = torch.tensor(places).unbind(1)
     rows, columns = torch.tril_indices(m, m)
-    rows, columns = rows[rows >= old], columns[rows >= old]
     same = angles_from_cross(blocks[first[rows], first[columns]])
     angles[0, rows, columns] = angles[0, columns, rows] = same
     for i, j in ((rows, columns), (columns, rows)):

@@ -236,7 +236,8 @@ class DriftHistory:
         """Angles of all pairs, first with first and first with repeat: (2, m, m, …, p)."""
         m = len(self.frames)
         if self._angles is None or self._angles.shape[1] < m:
-            self._angles = pair_angles(self._blocks(), self._places, self._angles)
+            # All anew: rounding must not tell a history that was resumed from one that was not.
+            self._angles = pair_angles(self._blocks(), self._places)
         return self._angles
 
     def state_dict(self) -> dict[str, Any]:
