@@ -14,9 +14,10 @@ import torch
 
 from ired_interp.cli import main
 from ired_interp.energy import Energy, MLPEnergy
-from ired_interp.module import IREDModule, SolverModule
+from ired_interp.module import IREDModule
 from ired_interp.probes import Probe
 from ired_interp.report import Drawing
+from ired_interp.solver import SolverModule
 from ired_interp.tasks import Inverse, Task, TaskData
 
 ROOT = Path(__file__).parents[1]

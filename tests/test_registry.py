@@ -5,9 +5,10 @@ import pytest
 from ired_interp.baselines import DiffusionModule, FeedForwardModule
 from ired_interp.energy import Energy, MatrixEnergy, MLPEnergy, ResidualMLPEnergy
 from ired_interp.errors import InputError
-from ired_interp.module import IREDModule, SolverModule
+from ired_interp.module import IREDModule
 from ired_interp.probes import HessianSpectrumY, Probe
 from ired_interp.registry import Registered
+from ired_interp.solver import SolverModule
 from ired_interp.tasks import Addition, Completion, ExactEnergy, Inverse, LinearGaussian, Task
 
 

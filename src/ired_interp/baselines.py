@@ -12,7 +12,7 @@ from ired_interp.energy import MLPEnergy
 from ired_interp.energy.matrix import MatrixNetwork, condition_features, matrix_size
 from ired_interp.energy.moments import Moments
 from ired_interp.errors import InputError
-from ired_interp.module import LRSchedule, SolverModule
+from ired_interp.solver import LRSchedule, SolverModule
 
 
 class DiffusionModule(SolverModule):

@@ -14,8 +14,9 @@ from torch import Tensor
 from ired_interp.config import build
 from ired_interp.energy import MLPEnergy
 from ired_interp.errors import InputError
-from ired_interp.module import IREDModule, SolverModule
+from ired_interp.module import IREDModule
 from ired_interp.results import Choice, Run, Which, choose_checkpoint
+from ired_interp.solver import SolverModule
 from ired_interp.tasks.data import TaskData
 from ired_interp.user_modules import look_in
 

@@ -9,8 +9,8 @@ from jsonargparse import ArgumentParser
 import ired_interp.baselines  # noqa: F401  (its classes can be named in configurations)
 from ired_interp.errors import InputError, one_line, underlying
 from ired_interp.files import read_yaml
-from ired_interp.module import SolverModule
 from ired_interp.shipped import find_configuration
+from ired_interp.solver import SolverModule
 from ired_interp.tasks.data import TaskData
 from ired_interp.terminal import log
 

@@ -10,9 +10,10 @@ from rich.table import Table
 from torch import Tensor
 
 from ired_interp.metrics import ProblemError
-from ired_interp.module import IREDModule, SolverModule
+from ired_interp.module import IREDModule
 from ired_interp.random import stream
 from ired_interp.results.names import PERFECT
+from ired_interp.solver import SolverModule
 from ired_interp.tasks import ExactEnergy, TaskData, Variant
 from ired_interp.tasks.batch import Batch
 from ired_interp.tasks.data import EvaluationSet

@@ -13,7 +13,7 @@ import ired_interp.callbacks  # noqa: F401  (its classes can be named in configu
 from ired_interp.callbacks import PlainProgress, WeightAveraging
 from ired_interp.config import SentenceParser, check_order, configuration_file, link_model_to_data
 from ired_interp.lightning_private import HookedCLI
-from ired_interp.module import SolverModule
+from ired_interp.solver import SolverModule
 from ired_interp.tasks.data import TaskData
 from ired_interp.terminal import is_terminal
 

@@ -1,4 +1,7 @@
-"""Two real processes, started with the variables of torchrun or of srun, against one: the same files with the same numbers."""
+"""Two real processes, started with the variables of torchrun or of srun, against one: the same files with the same numbers.
+
+Over 300 lines: every case is held against one process, and shares its launch.
+"""
 
 import os
 import signal

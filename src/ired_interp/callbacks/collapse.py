@@ -10,7 +10,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from ired_interp.callbacks.best import KeepBest
 from ired_interp.evaluation import trivial_floors
 from ired_interp.loggers import summarise
-from ired_interp.module import IREDModule, SolverModule
+from ired_interp.module import IREDModule
 from ired_interp.results import Run
 from ired_interp.results.validation import (
     Course,
@@ -20,6 +20,7 @@ from ired_interp.results.validation import (
     setback_sentence,
     write_validation,
 )
+from ired_interp.solver import SolverModule
 from ired_interp.tasks import TaskData, Variant
 from ired_interp.terminal import log
 

@@ -10,8 +10,9 @@ from ired_interp.config import build, build_data
 from ired_interp.errors import InputError
 from ired_interp.files import read_yaml
 from ired_interp.measure import Measurement
-from ired_interp.module import IREDModule, SolverModule
+from ired_interp.module import IREDModule
 from ired_interp.probes import HessianSpectrumY, Probe, Snapshot, SubspaceDrift
+from ired_interp.solver import SolverModule
 from ired_interp.tasks.base import Problems
 from ired_interp.tasks.data import TaskData
 from ired_interp.terminal import log

@@ -6,9 +6,10 @@ Tensors of the declared shapes, finite values, one energy per row, and its true 
 import torch
 from torch import Tensor
 
-from ired_interp.module import IREDModule, SolverModule
+from ired_interp.module import IREDModule
 from ired_interp.random import stream
 from ired_interp.rehearsal.fault import Fault
+from ired_interp.solver import SolverModule
 from ired_interp.tasks.base import Problems, Variant
 from ired_interp.tasks.data import TaskData
 

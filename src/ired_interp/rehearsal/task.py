@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ired_interp.checkpoint import Checkpoint
-from ired_interp.module import IREDModule, SolverModule
+from ired_interp.module import IREDModule
 from ired_interp.rehearsal.contract import check_energy, check_gradient, check_problems
+from ired_interp.solver import SolverModule
 from ired_interp.tasks.base import Problems, Variant
 from ired_interp.tasks.data import TaskData
 

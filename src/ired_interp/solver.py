@@ -1,0 +1,194 @@
+"""What every trained model shares: loss, optimiser, validation. Nothing here knows of probes."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from ired_interp.compilation import Loss, compiled
+from ired_interp.errors import InputError
+from ired_interp.metrics import ProblemError
+from ired_interp.random import stream
+from ired_interp.registry import Registered
+from ired_interp.tasks.batch import Batch
+from ired_interp.tasks.data import TaskData
+
+LRSchedule = Literal["constant", "linear", "cosine"]
+_DECAYS: dict[LRSchedule, Callable[[float], float]] = {
+    "constant": lambda done: 1.0,
+    "linear": lambda done: 1 - done,
+    "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
+}
+_MOMENTS = 20_000  # problems whose moments a model takes
+
+
+class SolverModule(Registered, LightningModule, ABC):
+    """What is trained on problems with solutions and then solves others: IRED, the baselines.
+
+    Parameters
+    ----------
+    condition_dim, solution_dim : int
+        d_x and d_y.
+    lr, betas : float, tuple[float, float]
+        Of Adam.
+    lr_schedule : {"constant", "linear", "cosine"}
+        "constant", or decay to 0 over the run's steps, "linear" or as a "cosine".
+    warmup_steps : int
+        Steps over which the learning rate rises to its full value.
+    compile : bool
+        Compile the loss with torch.compile (20 to 60 s at the start; on a GPU the step is captured
+        as a CUDA graph).
+    seed : int
+        Of the noise drawn in training; the noise of batch i depends on (seed, i) alone.
+    """
+
+    def __init__(
+        self,
+        condition_dim: int,
+        solution_dim: int,
+        lr: float = 1e-4,
+        betas: tuple[float, float] = (0.9, 0.99),
+        lr_schedule: LRSchedule = "constant",
+        warmup_steps: int = 0,
+        compile: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not lr > 0:
+            raise InputError(f"model.lr is {lr}; a learning rate must be positive.")
+        if lr_schedule not in get_args(LRSchedule):
+            raise InputError(
+                f"model.lr_schedule is {lr_schedule!r}; choose one of "
+                f"{', '.join(get_args(LRSchedule))}."
+            )
+        if warmup_steps < 0:
+            raise InputError(f"model.warmup_steps is {warmup_steps}; it must be 0 or more.")
+        self.condition_dim, self.solution_dim = condition_dim, solution_dim
+        self.lr, self.betas, self.lr_schedule = lr, betas, lr_schedule
+        self.warmup_steps, self.compile_loss, self.seed = warmup_steps, compile, seed
+        self.errors: dict[tuple[str, int], ProblemError] = {}
+        self._loss: Loss | None = None
+
+    @abstractmethod
+    def noise(self, count: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Return the random tensors of a training step on `count` problems."""
+
+    @abstractmethod
+    def loss(self, x: Tensor, y: Tensor, *noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the scalar to minimise, and what to log of it."""
+
+    @abstractmethod
+    def predict(
+        self, x: Tensor, start: Tensor, steps: int, value_range: float, generator: torch.Generator
+    ) -> Tensor:
+        """Solve problems x (B, d_x) from a start (B, d_y), by `steps` inner steps.
+
+        Entries of the solutions (B, d_y) lie within ±value_range.
+        """
+
+    @property
+    def step_counts(self) -> list[int]:
+        """Inner step counts: the first is used for validation, all are compared by `ired test`."""
+        return [0]
+
+    def adapt(self, x: Tensor, y: Tensor) -> None:
+        """Learn before training what the model must know of problems x and answers y."""
+
+    def setup(self, stage: str) -> None:
+        """Let a model that will be trained see problems of its kind."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if stage == "fit" and isinstance(data, TaskData):
+            problems = data.draw(_MOMENTS, "cpu", 0, data.train_variant, "moments")
+            self.adapt(problems.x.to(self.device), problems.y.to(self.device))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of a batch; its parts are logged where a step's logs are due."""
+        noise = self.noise(batch.whole, stream(self.device, self.seed, "noise", batch.number))
+        if self._loss is None:
+            self._loss = compiled(self.loss, self.device) if self.compile_loss else self.loss
+        total, parts = self._loss(batch.x, batch.y, *(batch.share(tensor) for tensor in noise))
+        updates = self.trainer.global_step + 1
+        if updates % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            # Not by self.log, which reaches the loggers after the step's end, where the run is
+            # saved: what ended it there would lose this.
+            values = {
+                f"train/{name}": self.trainer.strategy.reduce(value, reduce_op="mean")
+                for name, value in parts.items()
+            }
+            for logger in self.loggers:
+                logger.log_metrics({name: float(value) for name, value in values.items()}, updates)
+                logger.save()
+        return total
+
+    def weights(self) -> Sequence[Tensor]:
+        """Return the parameters to train.
+
+        Raises
+        ------
+        InputError
+            If there are none.
+        """
+        weights = [p for p in self.parameters() if p.requires_grad]
+        if not weights:
+            raise InputError(
+                f"this {type(self).__name__} has no weights to train; use `ired test` or `ired "
+                "probe` with its configuration."
+            )
+        return weights
+
+    def configure_optimizers(self) -> Any:
+        """Return Adam, with the schedule of its learning rate."""
+        optimizer = torch.optim.Adam(self.weights(), lr=self.lr, betas=self.betas)
+        if self.lr_schedule == "constant" and not self.warmup_steps:
+            return optimizer
+        steps, decay = self.trainer.max_steps, _DECAYS[self.lr_schedule]
+
+        def factor(step: int) -> float:
+            rise = (step + 1) / self.warmup_steps if self.warmup_steps else 1.0
+            return min(1.0, rise) * decay(min(1.0, step / steps))
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        plan = {"scheduler": scheduler, "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": plan}
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin the errors of a validation."""
+        self._start_errors(self.step_counts[:1])
+
+    def on_test_epoch_start(self) -> None:
+        """Begin the errors of a test."""
+        self._start_errors(self.step_counts)
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Score a batch with the first inner step count."""
+        self._score(batch, self.step_counts[:1])
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Score a batch with every inner step count."""
+        self._score(batch, self.step_counts)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the errors, over the problems of all ranks."""
+        for (variant, _), error in self.errors.items():
+            self.log(f"val/error/{variant}", error.compute()[0], sync_dist=True)
+        # Loggers take the value "step" as the place of what is logged with it: updates done.
+        self.log("step", float(self.trainer.global_step), sync_dist=True)
+
+    def _start_errors(self, step_counts: list[int]) -> None:
+        variants = self.trainer.datamodule.variants  # type: ignore[attr-defined]
+        self.errors = {
+            (v, steps): ProblemError().to(self.device) for v in variants for steps in step_counts
+        }
+
+    def _score(self, batch: Batch, step_counts: list[int]) -> None:
+        value_range = self.trainer.datamodule.task.value_range(batch.variant)  # type: ignore[attr-defined]
+        for steps in step_counts:
+            generator = stream(self.device, 0, "start", batch.split, batch.variant, batch.number)
+            shape = (batch.whole, self.solution_dim)
+            start = torch.randn(shape, generator=generator, device=self.device)
+            solution = self.predict(batch.x, batch.share(start), steps, value_range, generator)
+            self.errors[batch.variant, steps].update(solution, batch.y)
