@@ -1,5 +1,6 @@
 """A project of somebody else's, which has a configuration and a module, and ired-interp installed."""
 
+import re
 import subprocess
 import sys
 
@@ -28,7 +29,9 @@ def test_it_submits_after_init_and_its_run_is_measured_here(
     code, _, err = repository.ired("submit", "--detach", "--", *fit, "--name", "first")
     assert code == 0, err
     assert "probe: hessian_spectrum_y" in err, err
-    (job,) = cluster.jobs()[-1:]
+    found = re.search(r"queued job (\d+)", err)
+    assert found, err
+    job = found[1]
     wait_until(lambda: cluster.state(job) not in ACTIVE, f"job {job} has ended")
     assert cluster.state(job) == "COMPLETED", (repository.jobs()[-1] / "log.txt").read_text()
     run = repository.root / "runs" / "default" / "first"
