@@ -10,6 +10,8 @@ import pytest
 
 import ired_interp as ii
 
+pytestmark = pytest.mark.process
+
 HEAVY = ("torch", "lightning", "numpy", "xarray", "jsonargparse", "matplotlib")
 
 
