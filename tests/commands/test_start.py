@@ -10,11 +10,11 @@ import pytest
 from conftest import ROOT
 from runs import make_run
 
+pytestmark = pytest.mark.process
 PROGRAM = """
 import json, sys
 from ired_interp.cli import main
 
-pytestmark = pytest.mark.process
 code = main(sys.argv[1:])
 loaded = [name for name in ("torch", "lightning", "wandb", "geomstats") if name in sys.modules]
 print(json.dumps([code, loaded]))
