@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from conftest import ROOT
 from rehearsals import SMALL, checks, passed
 
@@ -26,6 +28,7 @@ def test_a_task_that_fails_does_not_end_the_others(user_module):
     assert all(outcome[2])
 
 
+@pytest.mark.process
 def test_the_subprocess_speaks_json_lines_alone(tmp_path: Path):
     configs = ROOT / "configs"
     fit = ["fit", "--config", str(configs / "quickstart.yaml"), "--model.energy.width", "16"]

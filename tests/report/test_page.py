@@ -181,6 +181,7 @@ def test_figures_for_a_paper(runs: list[Run], tmp_path: Path) -> None:
         assert path.stat().st_size > 100
 
 
+@pytest.mark.process
 def test_the_command_prints_the_path_of_the_page(runs: list[Run], ired) -> None:
     code, out, err = ired("report", *(run.path for run in runs), "--figures", "figures")
     assert code == 0, err

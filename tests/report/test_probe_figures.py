@@ -15,6 +15,8 @@ from ired_interp.report.figures import FIGURES
 from ired_interp.report.style import RC
 from ired_interp.results import open_results
 
+pytestmark = pytest.mark.process  # trains and measures for ten seconds
+
 CALLBACKS = """
 trainer:
   callbacks+:
