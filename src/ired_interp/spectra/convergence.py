@@ -9,6 +9,7 @@ from ired_interp.spectra.krylov import Krylov
 from ired_interp.spectra.verification import Outcome, Verification, thresholds
 
 _TINY = np.finfo(float).tiny
+_NEAR = 10.0  # residuals within this many times what is asked are looked at more often
 _LOSS = 0.3  # loss of orthogonality that is let be, as a share of the residual asked for
 
 
@@ -93,6 +94,8 @@ class LanczosRun:
         The test for hidden eigenvalues that is under way.
     used : int
         Products so far, earlier calls included.
+    excess : float
+        Largest residual of a wanted pair over what is asked of it.
     """
 
     def __init__(self, krylov: Krylov, k: int, which: str, tol: float) -> None:
@@ -101,6 +104,7 @@ class LanczosRun:
         self.verification: Verification | None = None
         self.used = 0
         self.restarts = 0
+        self.excess = np.inf
         self._next = -1  # place of the pending vector to which the operator is applied next
         self._outcome: Outcome = "open"
 
@@ -129,7 +133,8 @@ class LanczosRun:
         if self.verification is not None:
             return self._outcome != "open"
         rows = len(self.krylov)
-        return rows >= self.k and self.used - last >= max(1, rows // 25)
+        close = self.excess < _NEAR
+        return rows >= self.k and self.used - last >= max(1, rows // (100 if close else 25))
 
     def rayleigh_ritz(self) -> None:
         """Find the Ritz pairs of the present basis, and which of them are finished."""

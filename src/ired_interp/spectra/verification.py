@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 Outcome = Literal["open", "found", "clear"]
-_MISS = 0.01
+_MISS = 0.02  # probability that a hidden eigenvalue is taken for absent
 
 
 @dataclass
