@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ired_interp.spectra.krylov import Krylov
-from ired_interp.spectra.verification import Outcome, Verification, thresholds
+from ired_interp.spectra.verification import Outcome, Threshold, Verification, thresholds
 
 _TINY = np.finfo(float).tiny
 _NEAR = 10.0  # residuals within this many times what is asked are looked at more often
@@ -107,6 +107,7 @@ class LanczosRun:
         self.excess = np.inf
         self._next = -1  # place of the pending vector to which the operator is applied next
         self._outcome: Outcome = "open"
+        self._ruled_out: list[Threshold] = []
 
     def step(self) -> None:
         """Apply the operator once, and judge the test that is under way."""
@@ -166,6 +167,7 @@ class LanczosRun:
         if self.verification is not None and self._outcome == "open":
             return False
         cleared = self.verification is not None and self._outcome == "clear"
+        self._ruled_out = self.verification.ends if cleared and self.verification else []
         self.verification = None
         if operator.any_rank(len(self.values) < self.k or not self.finished.all()):
             unfinished = self.coordinates[:, : self.k][:, ~self.finished]
@@ -233,6 +235,9 @@ class LanczosRun:
         order = np.argsort(values)
         close = np.diff(values[order]) < residuals[order][:-1] + residuals[order][1:]
         close &= np.minimum(order[:-1], order[1:]) < k
+        for end in self._ruled_out:  # a fresh direction has shown that none is missing there
+            beyond = end.sign * values[order] >= end.value
+            close &= ~(beyond[:-1] & beyond[1:])
         if close.any():
             pairs = np.flatnonzero(close)
             members = values[order][np.unique(np.concatenate([pairs, pairs + 1]))]

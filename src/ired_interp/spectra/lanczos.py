@@ -46,9 +46,9 @@ def lanczos(
 ) -> Spectrum:
     """Find the k extreme eigenpairs of a symmetric operator.
 
-    After all pairs have converged, a fresh random direction enters the basis for a twentieth more
-    products; if an eigenvalue changes (a further copy of a multiple one, say), the run goes on.
-    Orthogonality is kept by sweeps whose moments follow the measured loss (see ``Krylov``).
+    One start vector sees one copy of a multiple eigenvalue. When all pairs have converged, a fresh
+    random direction is followed until another copy emerges, or until none can hide in it (a 2 %
+    risk, see ``spectra.verification``). Orthogonality is kept by sweeps whose moments follow the measured loss (see ``Krylov``).
 
     Parameters
     ----------
@@ -60,8 +60,9 @@ def lanczos(
         "LA" largest, "SA" smallest, "BE" half from each end (the odd one from the upper), "LM"
         largest magnitude.
     tol : float
-        A pair has converged when its residual is at most tol·|λ| (where λ is nearly 0:
-        tol·eps^(2/3)·‖A‖).
+        A pair has converged when its residual is at most tol·|λ|. What rounding leaves,
+        20·eps·‖A‖, counts as residual, so that eigenvalues far below the largest do not converge in
+        float32; the run ends there all the same, and says so.
     max_matvecs : int, optional
         Budget of products; at its end the best estimates come back, marked as what they are.
     max_seconds : float, optional
@@ -101,7 +102,9 @@ def lanczos(
     References
     ----------
     Simon, "Analysis of the symmetric Lanczos algorithm with reorthogonalization methods", Linear
-    Algebra Appl. 61, 1984; Wu and Simon, "Thick-restart Lanczos method for large symmetric
+    Algebra Appl. 61, 1984; Kuczyński and Woźniakowski, "Estimating the largest eigenvalue by the
+    power and Lanczos algorithms with a random start", SIAM J. Matrix Anal. Appl. 13, 1992; Wu and
+    Simon, "Thick-restart Lanczos method for large symmetric
     eigenvalue problems", SIAM J. Matrix Anal. Appl. 22, 2000.
 
     Examples
