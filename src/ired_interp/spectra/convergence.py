@@ -177,7 +177,8 @@ class LanczosRun:
         if cleared or not krylov.inject():
             return True
         slack = np.maximum(self.limits, self.rounding)[: self.k]
-        ends = thresholds(self.values[: self.k], self.which, slack, krylov.size - len(krylov))
+        scale, room = float(np.abs(self.values).max()), krylov.size - len(krylov)
+        ends = thresholds(self.values[: self.k], self.which, slack, scale, room)
         self.verification, self._outcome = Verification(len(krylov), ends), "open"
         self._next = -1
         return False
@@ -216,8 +217,8 @@ class LanczosRun:
         small = ~converged & (self.limits[:k] < self.rounding)
         if small.any():
             found.append(
-                f"{small.sum()} of {k} eigenvalues are not resolved: rounding in {kind} "
-                f"leaves {self.rounding:.1g} of the largest, more than tol·|λ|; {finer} or raise tol"
+                f"{small.sum()} of {k} eigenvalues are not resolved beside the largest: rounding "
+                f"in {kind}, {self.rounding:.1g}, exceeds tol·|λ|; {finer} or raise tol"
             )
         unfinished = ~converged & ~small & ~self.finished
         if unfinished.any():

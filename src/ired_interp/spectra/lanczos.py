@@ -48,7 +48,8 @@ def lanczos(
 
     One start vector sees one copy of a multiple eigenvalue. When all pairs have converged, a fresh
     random direction is followed until another copy emerges, or until none can hide in it (a 2 %
-    risk, see ``spectra.verification``). Orthogonality is kept by sweeps whose moments follow the measured loss (see ``Krylov``).
+    risk, see ``spectra.verification``). Orthogonality is kept by sweeps whose moments follow the
+    measured loss (see ``Krylov``).
 
     Parameters
     ----------
