@@ -133,10 +133,13 @@ def test_memory_that_cannot_hold_the_vectors_is_refused_before_the_work(snapshot
 
 def test_summary_names_both_ends(snapshot):
     probe = HessianSpectrumTheta(landscapes=[3], eigenpairs=2, density_probes=0, trace_matvecs=0)
-    text = probe.summary(probe(snapshot))
+    result = probe(snapshot)
+    text = probe.summary(result)
     assert "λ_min" in text
     assert "converged" in text
     assert "trace" not in text
+    noted = result.assign(notes=("landscape", ["1 of 2 eigenvalues is rough"]))
+    assert "k=3: 1 of 2 eigenvalues is rough" in probe.summary(noted)
 
 
 def test_energy_without_weights_and_diverged_weights():

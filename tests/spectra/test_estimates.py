@@ -60,6 +60,15 @@ def test_density_integrates_and_has_moments(name: str, dtype: torch.dtype) -> No
     assert (found.values <= found.high).all()
 
 
+@pytest.mark.parametrize(("value", "width"), [(0.0, 1e-2), (1e-20, 1e-22), (-3.0, 3e-2)])
+def test_density_of_one_eigenvalue_is_a_peak_of_known_width(value: float, width: float) -> None:
+    found = density(MatrixOperator(value * torch.eye(30)), probes=3, steps=5, progress=False)
+    assert found.width == pytest.approx(width)
+    assert np.trapezoid(found.values, found.grid) == pytest.approx(1, abs=1e-6)
+    rank = effective_rank(found).value
+    assert rank == pytest.approx(30) if value else np.isnan(rank)
+
+
 def test_density_distance_to_the_truth() -> None:
     values = np.sort(VALUES["bulk and outliers"])
     found = density(MatrixOperator(matrix(list(values))), probes=30, steps=60, progress=False)
@@ -170,6 +179,12 @@ def test_gaps_and_condition_number() -> None:
     assert count == 2
     assert ratio.low - 1e-12 <= 3.95 <= ratio.high + 1e-12
     assert condition_number(torch.tensor([[4.0, -8, 2]])).tolist() == [4]
+
+
+def test_a_gap_of_zeros_is_refused() -> None:
+    zeros = lanczos(MatrixOperator(torch.zeros(9, 9)), 3, progress=False)
+    with pytest.raises(InputError, match="not 0"):
+        spectral_gap(zeros)
 
 
 def test_alignment_shares_a_vector_among_eigenvectors() -> None:

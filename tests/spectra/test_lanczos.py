@@ -50,23 +50,24 @@ def test_known_spectra(
         36 * len(values) * dtype.itemsize if restart else None
     )  # 30 basis vectors and 6 of work
     found = lanczos(operator, 8, which, tol, memory=memory, progress=False)
-    asked = np.maximum(
-        tol * found.eigenvalues.abs().numpy(), 20 * torch.finfo(dtype).eps * np.abs(values).max()
-    )
-    # The loss of orthogonality that is let be can hold a residual in float32 above what was asked,
-    # which is then said.
-    assert found.converged.all() or (dtype == torch.float32 and "rounding" in found.notes[-1])
-    assert (found.residuals.numpy() <= 8 * asked).all()
+    wanted = tol * found.eigenvalues.abs().numpy()
+    assert (found.converged.numpy() == (found.residuals.numpy() <= wanted)).all()
+    resolvable = wanted > 20 * torch.finfo(dtype).eps * np.abs(values).max()
+    # The loss of orthogonality that is let be can hold a residual in float32 above what was asked.
+    assert found.converged.numpy()[resolvable].all() or "rounding in float32" in found.notes[0]
     assert found.matvecs <= 60 or (found.restarts > 0) == restart
-    truth = expected(values, which, 8)
-    residuals = residual_norms(operator, found.eigenvalues, found.eigenvectors)
-    # A residual bounds the distance to an eigenvalue. The reported ones contain the loss of
-    # orthogonality, which one random sum measured at every step: they were short by a factor of up
-    # to two over a thousand seeds.
-    np.testing.assert_array_less(
-        np.abs(found.eigenvalues.numpy() - truth), 6 * found.residuals.numpy() + 1e-300
-    )
-    np.testing.assert_array_less(residuals.numpy(), 6 * found.residuals.numpy() + 1e-300)
+    # Vectors V with values Λ have as many eigenvalues within √2‖AV − VΛ‖/σ_min(V) of them (Kahan).
+    exact, vectors = operator.matrix.double(), found.eigenvectors.double()
+    remainder = exact @ vectors - vectors * found.eigenvalues
+    truth = expected(torch.linalg.eigvalsh(exact).tolist(), which, 8)
+    reach = 2**0.5 * torch.linalg.norm(remainder) / torch.linalg.svdvals(vectors)[-1]
+    rounding = len(values) * torch.finfo(torch.float64).eps * np.abs(values).max()  # of the truth
+    assert np.abs(found.eigenvalues.numpy() - truth).max() <= float(reach) + rounding
+    # A residual that is twice what is reported is measured one by one; a random sum of all pairs,
+    # by which that is found, is shorter than half their length in 4 % of cases.
+    assert float(torch.linalg.norm(remainder)) <= 4 * float(found.residuals.norm())
+    if resolvable.all():
+        assert float(torch.linalg.norm(remainder)) <= 4 * np.linalg.norm(wanted)
     gram = (found.eigenvectors.T @ found.eigenvectors).double()
     # Loss of orthogonality that is let be: sqrt(eps) in the basis, as one random sum measures it.
     assert float((gram - torch.eye(len(truth))).abs().max()) < 15 * torch.finfo(dtype).eps ** 0.5
@@ -131,11 +132,9 @@ def test_residuals_are_checked_against_the_operator() -> None:
     a = matrix(SPECTRA["even"])
     needed = lanczos(MatrixOperator(a), 3, "LA", 1e-6, progress=False).matvecs
     operator = FunctionOperator(
-        lambda v: a @ v + (0.1 * v if operator.matvecs >= needed - 1 else 0), 300, torch.float64
+        lambda v: a @ v + (0.1 * v if operator.matvecs >= needed else 0), 300, torch.float64
     )
-    found = lanczos(
-        operator, 3, "LA", 1e-6, progress=False
-    )  # the last two products, the check, meet A + 0.1
+    found = lanczos(operator, 3, "LA", 1e-6, progress=False)  # the last, the check, meets A + 0.1
     np.testing.assert_allclose(found.residuals, 0.1, rtol=1e-3)
     assert found.stopped == "rounding"
     assert not found.converged.any()
@@ -144,9 +143,13 @@ def test_residuals_are_checked_against_the_operator() -> None:
 def test_start_vector_is_used() -> None:
     a = matrix(SPECTRA["even"])
     top = torch.linalg.eigh(a).eigenvectors[:, -1]
-    found = lanczos(MatrixOperator(a), 1, "LA", 1e-8, start=top, max_matvecs=20, progress=False)
+    found = lanczos(MatrixOperator(a), 1, "LA", 1e-8, start=top, progress=False)
     assert found.converged.all()
-    assert found.matvecs < 12
+    assert 3 * found.matvecs < lanczos(MatrixOperator(a), 1, "LA", 1e-8, progress=False).matvecs
+    # A start that is another eigenvector does not pass for the largest.
+    second = torch.linalg.eigh(a).eigenvectors[:, -60]
+    missed = lanczos(MatrixOperator(a), 1, "LA", 1e-8, start=second, progress=False)
+    assert float(missed.eigenvalues[0]) == pytest.approx(5, abs=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -262,4 +262,10 @@ class HessianSpectrumTheta(Probe):
         for i, k in enumerate(result["landscape"].values):
             cells = (f"{float(result[name][i]):{_FORMATS.get(name, '.3f')}}" for name in columns)
             table.add_row("mixed" if k == MIXED else str(k), *cells)
+        said = [
+            f"{'mixed' if k == MIXED else f'k={k}'}: {notes}"
+            for k, notes in zip(result["landscape"].values, result["notes"].values, strict=True)
+            if notes
+        ]
+        table.caption = "\n".join(said) or None
         return render(table)

@@ -13,6 +13,8 @@ from ired_interp.random import stream
 from ired_interp.spectra import HessianOperator, lanczos
 from ired_interp.tasks.base import Problems
 
+_RESOLVED = 1e-2  # residual, relative to the eigenvalue, at which an eigenvector still counts
+
 
 def layer_sizes(energy: Energy) -> dict[str, int]:
     """Count the trainable weights of every layer.
@@ -120,7 +122,7 @@ def loss_hessian_directions(
     Raises
     ------
     RunError
-        If an eigenvector does not converge.
+        If an eigenvector is not resolved.
     """
     x, y = problems
     loss = TrainingLoss(module)
@@ -136,9 +138,10 @@ def loss_hessian_directions(
     }
     operator = HessianOperator(lambda: loss(x, y, noise), chosen)
     spectrum = lanczos(operator, p, "LA", tol=1e-4, memory=int(memory), seed=seed, progress=False)
-    if not spectrum.converged.all():
+    unresolved = spectrum.residuals > _RESOLVED * spectrum.eigenvalues.abs()
+    if unresolved.any():
         raise RunError(
-            f"{int((~spectrum.converged).sum())} of {p} eigenvectors of landscape {k} did not "
-            f"converge ({spectrum.stopped})."
+            f"{int(unresolved.sum())} of {p} eigenvectors of landscape {k} are not resolved: "
+            f"{'; '.join(spectrum.notes)}."
         )
     return spectrum.eigenvectors

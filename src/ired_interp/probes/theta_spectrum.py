@@ -173,7 +173,7 @@ def measure_operator(
         ============================== ====== ====================================================
         `eigenvalues`                  rank   λ, in objective/θ²
         `residuals`                    rank   ‖Hv − λv‖: an eigenvalue lies within it
-        `converged`                    rank   whether the residual is as small as wanted
+        `converged`                    rank   whether the residual is at most tol·|λ|
         `gradient_share`               rank   cos² of gradient and eigenvector
         `density`, `density_low`,      bin    spectral density at `density_grid`, and its band over
         `density_high`                        random vectors

@@ -6,8 +6,10 @@ import numpy as np
 import torch
 
 from ired_interp.spectra.krylov import Krylov
+from ired_interp.spectra.verification import Outcome, Threshold, Verification, thresholds
 
-_CLOSE = 4.0  # neighbours within this many tolerances are asked for residuals smaller by as much
+_TINY = np.finfo(float).tiny
+_NEAR = 10.0  # residuals within this many times what is asked are looked at more often
 _LOSS = 0.3  # loss of orthogonality that is let be, as a share of the residual asked for
 
 
@@ -79,89 +81,107 @@ class LanczosRun:
 
     Attributes
     ----------
-    values, coordinates, residuals, limits : numpy.ndarray
-        Ritz values (m,), coordinates (m, m) in columns, residual norms (m,) and what is asked of
-        them (m,), the most wanted first, as ``rayleigh_ritz`` last found them.
-    converged : numpy.ndarray
-        (k,) bool, of the wanted pairs.
-    baseline : list of float, optional
-        Eigenvalues under verification.
-    until : int
-        Product at which the verification ends.
+    values, coordinates, residuals : numpy.ndarray
+        Ritz values (m,), coordinates (m, m) in columns and residual norms (m,), the most wanted
+        first, as ``rayleigh_ritz`` last found them.
+    limits : numpy.ndarray
+        (m,) tol·|λ|, what is asked of the residuals.
+    rounding : float
+        What rounding may leave of a product.
+    finished : numpy.ndarray
+        (k,) bool: wanted pairs whose residuals are as small as asked, or as the dtype allows.
+    verification : Verification, optional
+        The test for hidden eigenvalues that is under way.
     used : int
         Products so far, earlier calls included.
+    excess : float
+        Largest residual of a wanted pair over what is asked of it.
     """
 
     def __init__(self, krylov: Krylov, k: int, which: str, tol: float) -> None:
         self.krylov, self.k, self.which, self.tol = krylov, k, which, tol
         self.eps = torch.finfo(krylov.operator.dtype).eps
-        self.baseline: list[float] | None = None
-        self.until = 0
+        self.verification: Verification | None = None
         self.used = 0
         self.restarts = 0
+        self.excess = np.inf
+        self._next = -1  # place of the pending vector to which the operator is applied next
+        self._outcome: Outcome = "open"
+        self._ruled_out: list[Threshold] = []
 
-    def rayleigh_ritz(self) -> None:
-        """Find the Ritz pairs of the present basis, and which of them have converged."""
-        values, coordinates, residuals = self.krylov.ritz()
-        order = ranked(values, self.which)
-        self.values, self.coordinates, self.residuals = (
-            values[order],
-            coordinates[:, order],
-            residuals[order],
-        )
-        sizes, scale = np.abs(self.values), np.abs(self.values).max()
-        self.rounding = 20 * self.eps * scale
-        self.limits = np.maximum(
-            self.tol * np.maximum(sizes, self.eps ** (2 / 3) * scale), self.rounding
-        )
-        # A Ritz pair amid close neighbours may stand for two eigenvalues; a smaller residual tells
-        # them apart.
-        order = np.argsort(self.values)
-        gaps = np.diff(self.values[order], prepend=-np.inf, append=np.inf)
-        nearest = np.empty_like(gaps[1:])
-        nearest[order] = np.minimum(gaps[1:], gaps[:-1])
-        demanded = np.where(
-            nearest < _CLOSE * self.limits,
-            np.maximum(self.limits / _CLOSE, self.rounding),
-            self.limits,
-        )
-        self.converged = (self.residuals <= demanded)[: self.k]
-        loss = _LOSS * float(self.limits[: self.k].min()) / scale if scale else 0.0
-        self.krylov.tolerance = float(np.clip(loss, 16 * self.eps, self.eps**0.5))
+    def step(self) -> None:
+        """Apply the operator once, and judge the test that is under way."""
+        self._coupling = self.krylov.step(self._next)
+        self._next = -1  # the chain that has been lengthened goes on
+        self.used += 1
+        if self.verification is not None:
+            outcome = self.verification.outcome(self.krylov.projection, self._coupling)
+            self._outcome = self.krylov.operator.broadcast(outcome)
 
-    @property
-    def excess(self) -> float:
-        """Largest residual of a wanted pair over what is asked of it."""
-        limits = np.maximum(self.limits, np.finfo(float).tiny)
-        return float((self.residuals / limits)[: self.k].max())
+    def due(self, last: int) -> bool:
+        """Whether it is time to look at the Ritz pairs.
 
-    def settled(self) -> bool:
-        """Whether all wanted pairs converged, and a fresh direction changed none of them.
-
-        Ranks decide together: the next vector, and how many more there are, must be the same on
-        all of them.
+        Parameters
+        ----------
+        last : int
+            Products when that was last done.
 
         Returns
         -------
         bool
             The same on every rank.
         """
-        any_rank = self.krylov.operator.any_rank
-        if any_rank(len(self.values) < self.k or not self.converged.all()):
-            if self.baseline is not None and self.used >= self.until:
-                self.baseline = None
+        if self.verification is not None:
+            return self._outcome != "open"
+        rows = len(self.krylov)
+        close = self.excess < _NEAR
+        return rows >= self.k and self.used - last >= max(1, rows // (100 if close else 25))
+
+    def rayleigh_ritz(self) -> None:
+        """Find the Ritz pairs of the present basis, and which of them are finished."""
+        values, coordinates, residuals = self.krylov.ritz()
+        order = ranked(values, self.which)
+        self.values, self.coordinates = values[order], coordinates[:, order]
+        self.residuals = residuals[order]
+        scale = np.abs(values).max()
+        self.rounding = 20 * self.eps * scale
+        self.limits = self.tol * np.abs(self.values)
+        # Smaller residuals than eps·‖A‖ say nothing of the operator.
+        demanded = np.maximum(self.limits, self.eps * scale)[: self.k]
+        self.finished = self.residuals[: self.k] <= demanded
+        self.excess = float((self.residuals[: self.k] / np.maximum(demanded, _TINY)).max())
+        loss = _LOSS * float(demanded.min()) / scale if scale else 0.0
+        self.krylov.tolerance = float(np.clip(loss, 16 * self.eps, self.eps**0.5))
+
+    def settled(self) -> bool:
+        """Whether all wanted pairs are finished, and no other hides beyond them.
+
+        Ranks decide together: the next vector must be the same on all of them.
+
+        Returns
+        -------
+        bool
+            The same on every rank.
+        """
+        krylov, operator = self.krylov, self.krylov.operator
+        if self.verification is not None and self._outcome == "open":
             return False
-        if self.baseline is None:
-            if not self.krylov.inject():
-                return True
-            self.baseline = self.values[: self.k].tolist()
-            self.until = self.used + max(4, self.used // 20)
+        cleared = self.verification is not None and self._outcome == "clear"
+        self._ruled_out = self.verification.ends if cleared and self.verification else []
+        self.verification = None
+        if operator.any_rank(len(self.values) < self.k or not self.finished.all()):
+            unfinished = self.coordinates[:, : self.k][:, ~self.finished]
+            shares = [((p.coupling @ unfinished) ** 2).sum() for p in krylov.pending]
+            self._next = operator.broadcast(int(np.argmax(shares)) if shares else -1)
             return False
-        if self.used < self.until:
-            return False
-        changed = np.abs(self.values[: self.k] - np.array(self.baseline)) > self.limits[: self.k]
-        self.baseline = None
-        return self.settled() if any_rank(bool(changed.any())) else True
+        if cleared or not krylov.inject():
+            return True
+        slack = np.maximum(self.limits, self.rounding)[: self.k]
+        scale, room = float(np.abs(self.values).max()), krylov.size - len(krylov)
+        ends = thresholds(self.values[: self.k], self.which, slack, scale, room)
+        self.verification, self._outcome = Verification(len(krylov), ends), "open"
+        self._next = -1
+        return False
 
     def restart(self, capacity: int) -> None:
         """Shrink the basis to its most wanted Ritz vectors (thick restart).
@@ -173,11 +193,18 @@ class LanczosRun:
         """
         self.rayleigh_ritz()
         keep = min(len(self.values) - 1, self.k + max(2, (capacity - self.k) // 3))
+        if self.verification is not None:
+            self.verification.restart(self.krylov.projection, self._coupling, keep)
         self.krylov.restart(self.values[:keep], self.coordinates[:, :keep])
         self.restarts += 1
 
-    def notes(self) -> list[str]:
+    def notes(self, converged: np.ndarray) -> list[str]:
         """Say what the residuals of the wanted pairs leave open.
+
+        Parameters
+        ----------
+        converged : numpy.ndarray
+            (k,) bool, in the order of ``values``.
 
         Returns
         -------
@@ -185,16 +212,33 @@ class LanczosRun:
             Sentences.
         """
         k, found = self.k, []
-        unfinished = k - int(self.converged.sum())
-        if unfinished:
+        kind = str(self.krylov.operator.dtype).removeprefix("torch.")
+        finer = "compute in float64" if kind == "float32" else "ask for fewer eigenpairs"
+        small = ~converged & (self.limits[:k] < self.rounding)
+        if small.any():
             found.append(
-                f"{unfinished} of {k} eigenpairs did not converge to {self.tol:g}; see converged "
-                "and residuals"
+                f"{small.sum()} of {k} eigenvalues are not resolved beside the largest: rounding "
+                f"in {kind}, {self.rounding:.1g}, exceeds tol·|λ|; {finer} or raise tol"
+            )
+        unfinished = ~converged & ~small & ~self.finished
+        if unfinished.any():
+            found.append(
+                f"{unfinished.sum()} of {k} eigenpairs did not converge to tol={self.tol:g}; raise "
+                "max_matvecs or max_seconds, or tol"
+            )
+        rough = ~converged & ~small & self.finished
+        if rough.any():
+            found.append(
+                f"rounding in {kind} keeps the residuals of {rough.sum()} of {k} eigenpairs above "
+                f"tol={self.tol:g}; {finer} or raise tol"
             )
         values, residuals = self.values[: k + 1], self.residuals[: k + 1]
         order = np.argsort(values)
         close = np.diff(values[order]) < residuals[order][:-1] + residuals[order][1:]
         close &= np.minimum(order[:-1], order[1:]) < k
+        for end in self._ruled_out:  # a fresh direction has shown that none is missing there
+            beyond = end.sign * values[order] >= end.value
+            close &= ~(beyond[:-1] & beyond[1:])
         if close.any():
             pairs = np.flatnonzero(close)
             members = values[order][np.unique(np.concatenate([pairs, pairs + 1]))]

@@ -164,8 +164,8 @@ def density(
     steps : int
         Lanczos steps for each; moments up to order 2·steps − 1 are exact for each probe vector.
     width : float, optional
-        Standard deviation of the Gaussian in place of each node; a hundredth of the range where not
-        given.
+        Standard deviation of the Gaussian in place of each node. Where not given: a hundredth of
+        the nodes' range, of their size where all are one number to rounding, of 1 where all are 0.
     points : int
         Of the grid.
     confidence : float
@@ -234,8 +234,7 @@ def density(
     nodes, weights = (np.stack(parts) for parts in zip(*done[:probes], strict=True))
 
     low, high = nodes.min(), nodes.max()
-    scale = max(high - low, 1e-12 * max(abs(low), abs(high)), np.finfo(float).tiny)
-    width = width or scale / 100
+    width = width or _scale(low, high, torch.finfo(operator.dtype).eps) / 100
     grid = np.linspace(low - 6 * width, high + 6 * width, points)
     each = np.stack(
         [
@@ -247,6 +246,12 @@ def density(
     reach = stats.t.ppf((1 + confidence) / 2, probes - 1) * each.std(0, ddof=1) / probes**0.5
     band = np.maximum(values - reach, 0), values + reach
     return Density(grid, values, *band, nodes, weights, size, width, operator.matvecs - first)
+
+
+def _scale(low: float, high: float, eps: float) -> float:
+    """Range of the nodes; their size where they are one number to rounding; 1 where all are 0."""
+    size = max(abs(low), abs(high))
+    return float(high - low if high - low > 1e3 * eps * size else size or 1.0)
 
 
 def _save(file: Path, key: str, done: list[tuple[np.ndarray, np.ndarray]]) -> None:

@@ -57,7 +57,7 @@ def spectral_gap(spectrum: Spectrum) -> tuple[int, Estimate]:
     Raises
     ------
     InputError
-        If there are fewer than two eigenvalues.
+        If there are fewer than two eigenvalues, or all are 0.
 
     Examples
     --------
@@ -71,14 +71,14 @@ def spectral_gap(spectrum: Spectrum) -> tuple[int, Estimate]:
     sizes, residuals = spectrum.eigenvalues.abs().numpy(), spectrum.residuals.numpy()
     if len(sizes) < 2:
         raise InputError(f"a gap needs two eigenvalues; the spectrum has {len(sizes)}")
-    tiny = np.finfo(float).tiny
-    ratios = sizes[:-1] / np.maximum(sizes[1:], tiny)
+    if not sizes.any():
+        raise InputError("a gap needs an eigenvalue that is not 0; all of the spectrum's are")
+    following = np.where(sizes[1:] > 0, sizes[1:], np.finfo(float).tiny)
+    ratios = sizes[:-1] / following
     i = int(ratios.argmax())
-    low = max(0.0, sizes[i] - residuals[i]) / (sizes[i + 1] + residuals[i + 1])
-    high = (sizes[i] + residuals[i]) / max(sizes[i + 1] - residuals[i + 1], tiny)
-    error = ratios[i] * np.hypot(
-        residuals[i] / sizes[i], residuals[i + 1] / max(sizes[i + 1], tiny)
-    )
+    low = max(0.0, sizes[i] - residuals[i]) / (following[i] + residuals[i + 1])
+    high = (sizes[i] + residuals[i]) / max(following[i] - residuals[i + 1], np.finfo(float).tiny)
+    error = ratios[i] * np.hypot(residuals[i] / sizes[i], residuals[i + 1] / following[i])
     return i + 1, Estimate(float(ratios[i]), float(error), float(low), float(high))
 
 

@@ -34,8 +34,8 @@ def effective_rank(
     Returns
     -------
     Tensor, numpy.ndarray or Estimate
-        (...) float64 of eigenvalues, in kind, NaN where all are 0; of a density with a jackknife
-        error over probe vectors, each node standing for N·weight eigenvalues.
+        (...) float64 of eigenvalues, in kind; of a density with a jackknife error over probe
+        vectors, each node standing for N·weight eigenvalues. NaN where all are 0.
 
     Raises
     ------

@@ -140,20 +140,26 @@ class Krylov:
             v.sub_(other, alpha=dot(other, v))
         return lost
 
-    def step(self, newest: bool = False) -> None:
+    def step(self, which: int = -1) -> float:
         """Apply the operator to a pending vector; what is new in its image becomes pending.
 
         Parameters
         ----------
-        newest : bool
-            Take the newest instead of the oldest.
+        which : int
+            Place of the vector in ``pending``; the newest where not given.
+
+        Returns
+        -------
+        float
+            Length of what is new, the coupling of this row with the newest pending vector; 0 where
+            that is rounding alone.
 
         Raises
         ------
         InputError
             If the product is not finite.
         """
-        chosen = self.pending.pop(-1 if newest else 0)
+        chosen = self.pending.pop(which)
         q, known, rows = chosen.vector, chosen.coupling, len(self.basis)
         w = self.operator @ q
         image = norm(w)
@@ -192,11 +198,14 @@ class Krylov:
         self.scale = max(self.scale, abs(grown[rows, rows]), length)
         room = rows + 1 + len(self.pending) < self.size
         if room and self.operator.any_rank(
-            length > 50 * torch.finfo(w.dtype).eps * max(self.scale, image)
+            length > torch.finfo(w.dtype).eps * max(self.scale, image)
         ):
             coupling = np.zeros(rows + 1)
             coupling[rows] = length
             self.pending.append(Pending(w.div_(length), coupling, clean))
+            return length
+        self.drift[rows] = float(np.hypot(self.drift[rows], length))
+        return 0.0
 
     def _sweep(self, chosen: Pending, w: Tensor) -> float:
         """Orthogonalise w, and q unless an earlier sweep has, against all rows.

@@ -22,6 +22,7 @@ from ired_interp.spectra.plan import plan_lanczos
 from ired_interp.spectra.progress import SolverProgress
 from ired_interp.spectra.spectrum import Spectrum, SpectrumWarning, residual_norms
 from ired_interp.spectra.vectors import norm
+from ired_interp.spectra.verification import Verification
 from ired_interp.stopping import uninterruptible
 
 Which = Literal["LA", "SA", "BE", "LM"]
@@ -45,9 +46,10 @@ def lanczos(
 ) -> Spectrum:
     """Find the k extreme eigenpairs of a symmetric operator.
 
-    After all pairs have converged, a fresh random direction enters the basis for a twentieth more
-    products; if an eigenvalue changes (a further copy of a multiple one, say), the run goes on.
-    Orthogonality is kept by sweeps whose moments follow the measured loss (see ``Krylov``).
+    One start vector sees one copy of a multiple eigenvalue. When all pairs have converged, a fresh
+    random direction is followed until another copy emerges, or until none can hide in it (a 2 %
+    risk, see ``spectra.verification``). Orthogonality is kept by sweeps whose moments follow the
+    measured loss (see ``Krylov``).
 
     Parameters
     ----------
@@ -59,8 +61,9 @@ def lanczos(
         "LA" largest, "SA" smallest, "BE" half from each end (the odd one from the upper), "LM"
         largest magnitude.
     tol : float
-        A pair has converged when its residual is at most tol·|λ| (where λ is nearly 0:
-        tol·eps^(2/3)·‖A‖).
+        A pair has converged when its residual is at most tol·|λ|. What rounding leaves,
+        20·eps·‖A‖, counts as residual, so that eigenvalues far below the largest do not converge in
+        float32; the run ends there all the same, and says so.
     max_matvecs : int, optional
         Budget of products; at its end the best estimates come back, marked as what they are.
     max_seconds : float, optional
@@ -100,7 +103,9 @@ def lanczos(
     References
     ----------
     Simon, "Analysis of the symmetric Lanczos algorithm with reorthogonalization methods", Linear
-    Algebra Appl. 61, 1984; Wu and Simon, "Thick-restart Lanczos method for large symmetric
+    Algebra Appl. 61, 1984; Kuczyński and Woźniakowski, "Estimating the largest eigenvalue by the
+    power and Lanczos algorithms with a random start", SIAM J. Matrix Anal. Appl. 13, 1992; Wu and
+    Simon, "Thick-restart Lanczos method for large symmetric
     eigenvalue problems", SIAM J. Matrix Anal. Appl. 22, 2000.
 
     Examples
@@ -150,8 +155,7 @@ def lanczos(
                 if not exhausted:
                     if len(run.krylov) >= plan.capacity:
                         run.restart(plan.capacity)
-                    run.krylov.step(newest=run.baseline is not None)
-                    run.used += 1
+                    run.step()
                 spent = run.used - before
                 if max_matvecs is not None and spent >= max_matvecs:
                     stopped = "product budget"
@@ -159,13 +163,12 @@ def lanczos(
                     time.monotonic() - begin >= max_seconds
                 ):
                     stopped = "time budget"
-                due = run.used - last >= max(1, len(run.krylov) // 25) or run.used == run.until
-                if stopped or exhausted or (due and len(run.krylov) >= k):
+                if stopped or exhausted or run.due(last):
                     last = run.used
                     run.rayleigh_ritz()
                     if exhausted or run.settled():
                         stopped = "converged"
-                    done = f"{int(run.converged.sum())} of {k} eigenpairs converged"
+                    done = f"{int(run.finished.sum())} of {k} eigenpairs converged"
                     text = f"Lanczos: {run.used} products, {done}"
                     bar.update(text, trend.share(run.used, run.excess))
                 # All ranks leave at one product: one that went on would wait for those that left.
@@ -186,8 +189,7 @@ def _save(run: LanczosRun, folder: Path, stopped: str | None) -> None:
     position = {
         "used": run.used,
         "restarts": run.restarts,
-        "until": run.until,
-        "baseline": run.baseline,
+        "verification": run.verification and run.verification.saved(),
     }
     save_krylov(run.krylov, folder, {**settings, **position, "stopped": stopped})
 
@@ -206,10 +208,11 @@ def _continue(run: LanczosRun, folder: Path) -> str | None:
             f"the saved run in {folder} is for k={saved['k']}, which={saved['which']}; expected "
             f"which={run.which} and at least k={run.k}; give another folder or delete this one"
         )
-    run.used, run.restarts, run.until = saved["used"], saved["restarts"], saved["until"]
+    run.used, run.restarts = saved["used"], saved["restarts"]
     if (saved["k"], saved["tol"]) != (run.k, run.tol):
         return None
-    run.baseline = saved["baseline"]
+    if saved["verification"] is not None:
+        run.verification = Verification.loaded(saved["verification"])
     if len(run.krylov) < run.k:
         return None
     run.rayleigh_ritz()
@@ -219,47 +222,43 @@ def _continue(run: LanczosRun, folder: Path) -> str | None:
 def _finish(
     run: LanczosRun, operator: SymmetricOperator, stopped: str, first: int, begin: float, plan: str
 ) -> Spectrum:
-    """Form Ritz vectors, and check the residuals by products with random sums of all pairs."""
+    """Form Ritz vectors, and check the residuals by one product with a random sum of all pairs."""
     run.k = k = min(run.k, len(run.values))
-    order = np.arange(k) if run.which != "BE" else np.argsort(-run.values[:k])
-    coordinates = np.ascontiguousarray(run.coordinates[:, :k][:, order])
-    values, limits = run.values[:k][order].copy(), run.limits[:k][order]
-    residuals = np.hypot(run.residuals[:k][order], run.krylov.drifts(coordinates))
-    notes = run.notes()
+    values, limits, rounding = run.values[:k], run.limits[:k], run.rounding
+    coordinates = np.ascontiguousarray(run.coordinates[:, :k])
+    residuals = np.hypot(run.residuals[:k], run.krylov.drifts(coordinates))
+    signs = stream("cpu", k, "residual check")
+    mix = torch.randint(0, 2, (k,), generator=signs, dtype=torch.float64).numpy() * 2 - 1
+    left = [(p.vector, float(p.coupling @ coordinates @ mix)) for p in run.krylov.pending]
     vectors = run.krylov.basis.combine_in_place(torch.from_numpy(coordinates))
-    eigenvalues = torch.from_numpy(values)
 
-    signs = (
-        torch.randint(
-            0, 2, (2, k), generator=stream("cpu", k, "residual check"), dtype=torch.float64
-        )
-        * 2
-        - 1
-    )
-    total = 0.0
-    for sign in signs:
-        combined = (vectors @ sign.to(vectors.device, vectors.dtype)).to(operator.device)
-        scaled = (vectors @ (sign * eigenvalues).to(vectors.device, vectors.dtype)).to(
-            operator.device
-        )
-        total += norm((operator @ combined).sub_(scaled)) ** 2 / len(signs)
-    doubtful = total > 4 * float((np.maximum(residuals, run.rounding) ** 2).sum())
-    if operator.any_rank(doubtful or (stopped == "converged" and bool((residuals > limits).any()))):
-        residuals = residual_norms(operator, eigenvalues, vectors).numpy()
-        if (residuals > limits).any() and stopped == "converged":
-            stopped = "rounding"
-            notes.append(
-                f"rounding in {operator.dtype} keeps some residuals above {run.tol:g}; use float64 "
-                "or a larger tol"
-            )
-    residuals = np.maximum(residuals, run.rounding)
+    def combined(weights: np.ndarray) -> torch.Tensor:
+        sums: torch.Tensor = vectors @ torch.from_numpy(weights).to(vectors.device, vectors.dtype)
+        return sums.to(operator.device)
+
+    unexplained = (operator @ combined(mix)).sub_(combined(mix * values))
+    for vector, share in left:
+        unexplained.sub_(vector, alpha=share)
+    bound = 2 * float((np.maximum(residuals, rounding) ** 2).sum() ** 0.5)
+    doubtful = (residuals > limits) & (limits >= rounding) & (stopped == "converged")
+    doubtful |= norm(unexplained) > bound
+    doubtful = np.array([operator.any_rank(bool(pair)) for pair in doubtful])
+    residuals[doubtful] = residual_norms(
+        operator, torch.from_numpy(values[doubtful]), vectors[:, torch.from_numpy(doubtful)]
+    ).numpy()
+    residuals = np.maximum(residuals, rounding)
+    converged = residuals <= limits
+    if stopped == "converged" and not converged.all():
+        stopped = "rounding"
+    notes = run.notes(converged)
     for note in notes:
         warnings.warn(note, SpectrumWarning, stacklevel=3)
+    order = np.arange(k) if run.which != "BE" else np.argsort(-values)
     return Spectrum(
-        eigenvalues,
-        vectors,
-        torch.from_numpy(residuals),
-        torch.from_numpy(residuals <= limits),
+        torch.from_numpy(values[order]),
+        vectors[:, torch.from_numpy(order)] if run.which == "BE" else vectors,
+        torch.from_numpy(residuals[order]),
+        torch.from_numpy(converged[order]),
         operator.matvecs - first,
         stopped,
         tuple(notes),

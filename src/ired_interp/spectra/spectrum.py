@@ -28,11 +28,12 @@ class Spectrum:
         (N, k), orthonormal columns.
     residuals : Tensor
         (k,) float64, ‖A v − λ v‖: an eigenvalue lies within this distance of each λ. From the
-        Lanczos relation with the measured loss of orthogonality, checked by random sums; measured
-        one by one where the check finds them too small.
+        Lanczos relation with the measured loss of orthogonality, checked by a product with a
+        random sum; measured one by one where that finds them too small. At least 20·eps·‖A‖, which
+        rounding of a product may leave.
     converged : Tensor
-        (k,) bool; residual ≤ tol·|λ|. A pair that is False is the best estimate at a stop, not a
-        result.
+        (k,) bool; residual ≤ tol·|λ|, and nothing else. A pair that is False is the best estimate
+        at a stop, not a result; ``notes`` say what helps.
     matvecs : int
         Products used by this call.
     stopped : str

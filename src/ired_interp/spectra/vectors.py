@@ -9,6 +9,8 @@ from ired_interp.errors import InputError
 
 # Short float32 sums, added in float64, need no temporary.
 _BLOCK = 1 << 15
+# Beyond these, products of float32 numbers may have left its range, and are formed in float64.
+_SMALL, _LARGE = 1e-25, 1e35
 _UNITS = {
     "": 1,
     "KB": 10**3,
@@ -24,6 +26,8 @@ _UNITS = {
 def dot(a: Tensor, b: Tensor) -> float:
     """Scalar product, summed in float64: ``torch.dot`` errs by 2e-5 at a million float32.
 
+    Whatever the numbers' size: a product of two that float32 cannot hold is formed in float64.
+
     Parameters
     ----------
     a, b : Tensor
@@ -34,10 +38,16 @@ def dot(a: Tensor, b: Tensor) -> float:
     float
         Σ a_i b_i.
     """
-    if a.device.type != "cpu" or a.dtype == torch.float64:
-        return float((a * b).sum(dtype=torch.float64))
-    blocks = zip(a.split(_BLOCK), b.split(_BLOCK), strict=True)
-    return float(torch.stack([torch.dot(*pair) for pair in blocks]).sum(dtype=torch.float64))
+    if a.dtype == torch.float64:
+        return float((a * b).sum())
+    if a.device.type == "cpu":
+        blocks = list(zip(a.split(_BLOCK), b.split(_BLOCK), strict=True))
+        total = float(torch.stack([torch.dot(*pair) for pair in blocks]).sum(dtype=torch.float64))
+        if not _SMALL < abs(total) < _LARGE:
+            total = sum(float(torch.dot(x.double(), y.double())) for x, y in blocks)
+        return total
+    total = float((a * b).sum(dtype=torch.float64))
+    return total if _SMALL < abs(total) < _LARGE else float((a.double() * b.double()).sum())
 
 
 def norm(a: Tensor) -> float:
