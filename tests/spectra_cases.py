@@ -125,7 +125,7 @@ def worker(rank: int, port: int, folder: str) -> None:
     dist.init_process_group("gloo", rank=rank, world_size=2)
     c = case("mlp", "score")
     share = [tuple(d[:5] for d in c.data)] if rank == 0 else [tuple(d[5:] for d in c.data)]
-    operator = HessianOperator(c.objective, c.parameters, share, group=dist.group.WORLD)
+    operator = HessianOperator(c.objective, c.parameters, batches=share, group=dist.group.WORLD)
     results = measure(operator, Path(folder) / "run")
     kept = Path(folder) / f"seen by {rank} alone"  # as on another host's disk
     for budget in (4, None):
@@ -138,7 +138,10 @@ def worker(rank: int, port: int, folder: str) -> None:
         density(operator, n, 10, progress=False, checkpoint=file) for n in (2, 3)
     ][1].values
     idle = HessianOperator(
-        c.objective, c.parameters, [c.data] if rank == 0 else [], group=dist.group.WORLD
+        c.objective,
+        c.parameters,
+        batches=[c.data] if rank == 0 else [],
+        group=dist.group.WORLD,
     )
     results["idle"] = (idle @ torch.ones(idle.shape[0], dtype=idle.dtype)).numpy()
     np.savez(Path(folder) / f"rank{rank}.npz", **results)

@@ -1,0 +1,159 @@
+"""The batches of an operator: one, or many in a fixed order, and what each counts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ired_interp.errors import InputError
+from ired_interp.spectra.structure import fingerprint, row_count, to_device
+
+Weights = Literal["rows", "equal", "sum"] | Callable[[Any], float]
+
+
+class Batches:
+    """One batch, or a source of many that is gone through once for every product.
+
+    A pass starts from the same state of PyTorch's global generator, and puts that back, so that a
+    shuffling DataLoader gives one order. Batches that do not stay the same are refused.
+
+    Parameters
+    ----------
+    batch : object, optional
+        One batch.
+    batches : iterable, optional
+        Of batches.
+    weights : {"rows", "equal", "sum"} or callable
+        As in ``HessianOperator``.
+    device : torch.device
+        Where they go, one at a time.
+
+    Raises
+    ------
+    InputError
+        If these are no batch or no source of batches, with what to give.
+    """
+
+    def __init__(
+        self,
+        batch: Any,
+        batches: Iterable[Any] | None,
+        weights: Weights,
+        device: torch.device,
+    ) -> None:
+        if fault := _fault(batch, batches, weights):
+            raise InputError(fault)
+        self.single = batches is None
+        self.weights = weights
+        self._source: Iterable[Any] = [batch] if batches is None else batches
+        self._held = isinstance(self._source, list | tuple)
+        self._device = device
+        self._marks: list[tuple[str, ...]] = []
+        self._complete = False
+
+    def __iter__(self) -> Iterator[Any]:
+        """Iterate over the batches, on the device.
+
+        Raises
+        ------
+        InputError
+            If a batch is not what it was in the first pass.
+        """
+        index = -1
+        for index, batch in enumerate(self._source if self._held else self._same_draws()):
+            if not self._held:
+                self._compare(index, fingerprint(batch))
+            yield to_device(batch, self._device)
+        if not self._held and index + 1 != len(self._marks):
+            raise InputError(_changed(f"{len(self._marks)} batches, then {index + 1}"))
+        self._complete = True
+
+    def _same_draws(self) -> Iterator[Any]:
+        draws, end = torch.Generator().manual_seed(0).get_state(), object()
+        with torch.random.fork_rng(devices=[]):
+            torch.set_rng_state(draws)
+            source = iter(self._source)
+            draws = torch.get_rng_state()
+        while True:
+            with torch.random.fork_rng(devices=[]):
+                torch.set_rng_state(draws)
+                batch = next(source, end)
+                draws = torch.get_rng_state()
+            if batch is end:
+                return
+            yield batch
+
+    def _compare(self, index: int, mark: tuple[str, ...]) -> None:
+        if not self._complete and index == len(self._marks):
+            self._marks.append(mark)
+        elif index >= len(self._marks) or mark != self._marks[index]:
+            raise InputError(_changed(f"batch {index} is another one"))
+
+    def weight(self, chunk: Any, batch: Any) -> float:
+        """What a chunk of a batch counts, before the sum over all is divided by.
+
+        Parameters
+        ----------
+        chunk, batch : object
+            The chunk, and the batch that it is cut from, which may be the same.
+
+        Returns
+        -------
+        float
+            At least 0.
+
+        Raises
+        ------
+        InputError
+            If rows are wanted and cannot be counted, or a function gives no weight.
+        """
+        if self.weights == "rows":
+            return float(row_count(chunk))
+        if self.weights == "sum" or (self.weights == "equal" and chunk is batch):
+            return 1.0
+        if self.weights == "equal":
+            return row_count(chunk) / row_count(batch)
+        assert callable(self.weights)
+        found = float(self.weights(chunk))
+        if not (math.isfinite(found) and found >= 0):
+            raise InputError(
+                f"weights gave {found} for a batch; expected a number that is 0 or more"
+            )
+        return found
+
+
+def _fault(batch: Any, batches: Any, weights: Any) -> str | None:
+    if not callable(weights) and weights not in ("rows", "equal", "sum"):
+        return f"weights is {weights!r}; expected 'rows', 'equal', 'sum' or a function of a batch"
+    if batch is not None and batches is not None:
+        return "both batch and batches were given; expected one of them"
+    for name, value in (("batch", batch), ("batches", batches)):
+        if isinstance(value, Iterator):
+            return (
+                f"{name} is a {type(value).__name__}, which can be gone through only once; give "
+                "batches=list(…) of it, or the DataLoader that it comes from"
+            )
+        if isinstance(value, Dataset):
+            return (
+                f"{name} is a {type(value).__name__}, whose items are no batches; give "
+                "batches=DataLoader(dataset, batch_size=…)"
+            )
+    if isinstance(batch, DataLoader):
+        return "batch is a DataLoader, a source of many batches; give it as batches="
+    if isinstance(batches, Tensor | Mapping | str):
+        return f"batches is one {type(batches).__name__}; give it as batch=, or in a list"
+    if batches is not None and not isinstance(batches, Iterable):
+        return f"batches is a {type(batches).__name__}; expected a list of batches or a DataLoader"
+    return None
+
+
+def _changed(how: str) -> str:
+    return (
+        f"the batches changed between two passes ({how}): give a DataLoader with shuffle=False and "
+        "without random augmentation, or batches=list(loader), which holds them in memory"
+    )

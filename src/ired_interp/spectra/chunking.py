@@ -1,0 +1,229 @@
+"""How many chunks each batch is cut into, what they weigh, and whose graphs are kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ired_interp.errors import InputError
+from ired_interp.spectra.batches import Batches
+from ired_interp.spectra.cuts import chunks, fitting_rows, shuffled_chunks
+from ired_interp.spectra.meter import OverLimitError
+from ired_interp.spectra.plan import available_memory
+from ired_interp.spectra.structure import row_count, tensors
+from ired_interp.spectra.vectors import format_bytes, norm
+
+
+class Curvature(Protocol):
+    """What is known of an operator before its chunks are."""
+
+    def measure(self, chunk: Any, limit: int | None = None) -> tuple[int, int]:
+        """Bytes that a chunk's graph holds, and that it and a product take at most.
+
+        Raises
+        ------
+        OverLimitError
+            If they are more than the limit.
+        """
+
+    def probe(self, chunk: Any) -> Tensor:
+        """Product of a chunk's matrix and a fixed random vector."""
+
+
+@dataclass
+class Chunking:
+    """Chunks of all batches.
+
+    Attributes
+    ----------
+    counts : list of int
+        Chunks of each batch.
+    weights : list of float
+        Of each chunk, before the sum over all is divided by.
+    held, peaks : list of int
+        Bytes of each chunk's graph, and of it and a product; where memory is limited.
+    note : str
+        Why a batch is kept whole although it does not fit; else empty.
+    """
+
+    counts: list[int] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+    held: list[int] = field(default_factory=list)
+    peaks: list[int] = field(default_factory=list)
+    note: str = ""
+
+    def kept(self, memory: int | None, *, single: bool) -> int:
+        """How many graphs are kept, from the first: all that fit beside one that is built.
+
+        Parameters
+        ----------
+        memory : int, optional
+            Bytes; without it, the graph of a single batch is kept and of several none.
+        single : bool
+            Whether there is one batch.
+
+        Returns
+        -------
+        int
+            Graphs.
+        """
+        if memory is None:
+            return int(single)
+        work = max((p - h for p, h in zip(self.peaks, self.held, strict=True)), default=0)
+        if sum(self.held) + work <= memory:
+            return len(self.held)
+        room, count = memory - max(self.peaks), 0
+        while room >= self.held[count]:
+            room -= self.held[count]
+            count += 1
+        return count
+
+
+def plan_chunks(
+    batches: Batches, curvature: Curvature, memory: int | None, *, alone: bool
+) -> Chunking:
+    """Go once through the batches and decide how each is cut.
+
+    Parameters
+    ----------
+    batches : Batches
+        All of them.
+    curvature : Curvature
+        By which costs are measured.
+    memory : int, optional
+        Bytes that a chunk's graph and a product may take; without it, no batch is cut.
+    alone : bool
+        Whether these are one batch, which need not be weighed if it is left whole.
+
+    Returns
+    -------
+    Chunking
+        Of all batches.
+
+    Raises
+    ------
+    InputError
+        If a batch does not fit, neither cut nor whole.
+    """
+    plan = Chunking()
+    counts: dict[tuple[Any, ...], int] = {}
+    costs: dict[tuple[Any, ...], tuple[int, int]] = {}
+    for batch in batches:
+        count = 1
+        if memory is not None:
+            shapes = tuple((t.shape, t.dtype) for t in tensors(batch))
+            if shapes not in counts or not shapes:
+                counts[shapes] = _count(batch, curvature, memory)
+            count, fault = counts[shapes], ""
+            if count == 0:
+                fault = "the rows of a batch cannot be counted"
+            elif count > 1:
+                fault = _inseparable(batch, count, batches, curvature)
+            if fault:
+                count = 1
+            if (shapes, count) not in costs or not shapes:
+                costs[shapes, count] = _cost(batch, count, curvature, fault, memory)
+            held, peak = costs[shapes, count]
+            if fault and not plan.note:
+                plan.note = (
+                    f"{fault}, so that it is not cut to fit memory={format_bytes(memory)}: a "
+                    f"product over it takes {format_bytes(peak)}"
+                )
+            plan.held += [held] * count
+            plan.peaks += [peak] * count
+        plan.counts.append(count)
+        weighed = [1.0] if alone and count == 1 else None
+        plan.weights += weighed or [batches.weight(c, batch) for c in chunks(batch, count)]
+    return plan
+
+
+def no_mean_over_rows(batch: Any, batches: Batches, curvature: Curvature) -> str:
+    """Find whether a loss is no mean over rows, by a batch whole and cut.
+
+    Parameters
+    ----------
+    batch : object
+        Some batch.
+    batches : Batches
+        That it is of.
+    curvature : Curvature
+        Of the loss.
+
+    Returns
+    -------
+    str
+        A sentence without its end; empty if it is one.
+    """
+    return _disagreement(([batch], shuffled_chunks(batch, 2)), batch, batches, curvature)
+
+
+def _count(batch: Any, curvature: Curvature, memory: int) -> int:
+    """Chunks into which a batch must be cut to fit; 0 if it must be and cannot."""
+
+    def cost(rows: Any) -> float:
+        try:
+            return curvature.measure(rows, memory)[1]
+        except OverLimitError:
+            return math.inf
+
+    try:
+        rows = row_count(batch)
+    except InputError:
+        return int(cost(batch) <= memory)
+    fits = fitting_rows(batch, memory, cost)
+    least = min(2, rows)  # chunks of one row each are the same ones however they are cut
+    if fits < least:
+        raise InputError(
+            f"a product over {least} row{'s' * (least > 1)} needs more than the "
+            f"{format_bytes(memory)} allowed; raise memory, use a smaller model or a block of its "
+            "parameters"
+        )
+    return -(-rows // fits)
+
+
+def _cost(
+    batch: Any, count: int, curvature: Curvature, fault: str, memory: int
+) -> tuple[int, int]:
+    limit = available_memory(next(tensors(batch)).device) if fault else None
+    try:
+        return curvature.measure(next(chunks(batch, count)), limit)
+    except OverLimitError:
+        raise InputError(
+            f"{fault}, so that it cannot be cut to fit memory={format_bytes(memory)}, and whole it "
+            f"takes more than the {format_bytes(limit or 0)} that are free; give smaller batches"
+        ) from None
+
+
+def _inseparable(batch: Any, count: int, batches: Batches, curvature: Curvature) -> str:
+    cuts = chunks(batch, count), shuffled_chunks(batch, count)
+    return _disagreement(cuts, batch, batches, curvature)
+
+
+def _disagreement(
+    cuts: Iterable[Iterable[Any]], batch: Any, batches: Batches, curvature: Curvature
+) -> str:
+    """Compare products over a batch cut in two ways."""
+    sums: list[Tensor] = []
+    try:
+        for cut in cuts:
+            parts = (curvature.probe(c).mul_(batches.weight(c, batch)) for c in cut)
+            sums.append(reduce(torch.add, parts))
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        return f"this loss cannot be computed on a part of a batch ({type(error).__name__}: {error})"
+    first, second = sums
+    difference = norm(first - second) / max(norm(first), torch.finfo(first.dtype).tiny)
+    if difference <= torch.finfo(first.dtype).eps ** 0.5:
+        return ""
+    return (
+        "this loss is no mean over the rows of a batch, as masked means, BatchNorm in training "
+        "mode and losses that compare rows are none (products over it cut in two ways differ by "
+        f"{difference:.1e} of their length)"
+    )
