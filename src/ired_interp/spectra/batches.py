@@ -95,7 +95,7 @@ class Batches:
             raise InputError(_changed(f"batch {index} is another one"))
 
     def weight(self, chunk: Any, batch: Any) -> float:
-        """What a chunk of a batch counts, before the sum over all is divided by.
+        """Weigh a chunk of a batch; the sum over all is not divided by.
 
         Parameters
         ----------

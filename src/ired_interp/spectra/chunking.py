@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import reduce
+from itertools import islice
 from typing import Any, Protocol
 
 import torch
@@ -16,7 +17,7 @@ from ired_interp.spectra.batches import Batches
 from ired_interp.spectra.cuts import chunks, fitting_rows, shuffled_chunks
 from ired_interp.spectra.meter import OverLimitError
 from ired_interp.spectra.plan import available_memory
-from ired_interp.spectra.structure import row_count, tensors
+from ired_interp.spectra.structure import join_rows, row_count, take_rows, tensors
 from ired_interp.spectra.vectors import format_bytes, norm
 
 
@@ -75,7 +76,9 @@ class Chunking:
         """
         if memory is None:
             return int(single)
-        work = max((p - h for p, h in zip(self.peaks, self.held, strict=True)), default=0)
+        if len(self.held) < 2:
+            return len(self.held)
+        work = max(p - h for p, h in zip(self.peaks, self.held, strict=True))
         if sum(self.held) + work <= memory:
             return len(self.held)
         room, count = memory - max(self.peaks), 0
@@ -83,6 +86,27 @@ class Chunking:
             room -= self.held[count]
             count += 1
         return count
+
+    def sentence(self, memory: int | None, kept: int) -> str:
+        """How a product is computed and what it keeps in memory.
+
+        Parameters
+        ----------
+        memory : int, optional
+            Bytes.
+        kept : int
+            Graphs.
+
+        Returns
+        -------
+        str
+            One sentence.
+        """
+        limit = "no memory limit" if memory is None else f"at most {format_bytes(memory)}"
+        return (
+            f"{len(self.counts)} batches in {len(self.weights)} chunks per product, {kept} of "
+            f"their graphs kept ({limit}){self.note and '; ' + self.note}"
+        )
 
 
 def plan_chunks(
@@ -124,7 +148,8 @@ def plan_chunks(
             if count == 0:
                 fault = "the rows of a batch cannot be counted"
             elif count > 1:
-                fault = _inseparable(batch, count, batches, curvature)
+                cuts = chunks(batch, count), shuffled_chunks(batch, count)
+                fault = _disagreement(cuts, batch, batches, curvature)
             if fault:
                 count = 1
             if (shapes, count) not in costs or not shapes:
@@ -143,28 +168,47 @@ def plan_chunks(
     return plan
 
 
-def no_mean_over_rows(batch: Any, batches: Batches, curvature: Curvature) -> str:
-    """Find whether a loss is no mean over rows, by a batch whole and cut.
+def weights_fault(batches: Batches, plan: Chunking, curvature: Curvature) -> str:
+    """Find why weights by rows do not make the loss of all data, by half of two batches.
 
     Parameters
     ----------
-    batch : object
-        Some batch.
     batches : Batches
-        That it is of.
+        All of them.
+    plan : Chunking
+        Of them.
     curvature : Curvature
         Of the loss.
 
     Returns
     -------
     str
-        A sentence without its end; empty if it is one.
+        A sentence; empty if they do, or if there is one batch or weights are others.
     """
-    return _disagreement(([batch], shuffled_chunks(batch, 2)), batch, batches, curvature)
+    if len(plan.counts) < 2 or batches.weights != "rows":
+        return ""
+    first, second = islice(batches, 2)
+    parts = [take_rows(batch, slice(0, -(-row_count(batch) // 2))) for batch in (first, second)]
+    joined = join_rows(*parts)
+    if joined is None:
+        fault = _disagreement(([first], shuffled_chunks(first, 2)), first, batches, curvature)
+    else:
+        fault = _disagreement(([joined], parts), joined, batches, curvature)
+    return fault and (
+        f"{fault}; the batches are weighted by their rows, which does not make the loss of all "
+        "data at once: give as weights a function that counts what a batch's loss averages over "
+        "(tokens, say), or 'equal' for the mean of the batches' losses"
+    )
 
 
 def _count(batch: Any, curvature: Curvature, memory: int) -> int:
-    """Chunks into which a batch must be cut to fit; 0 if it must be and cannot."""
+    """Count the chunks into which a batch must be cut to fit; 0 if it must be and cannot.
+
+    Raises
+    ------
+    InputError
+        If not even two rows fit.
+    """
 
     def cost(rows: Any) -> float:
         try:
@@ -187,9 +231,7 @@ def _count(batch: Any, curvature: Curvature, memory: int) -> int:
     return -(-rows // fits)
 
 
-def _cost(
-    batch: Any, count: int, curvature: Curvature, fault: str, memory: int
-) -> tuple[int, int]:
+def _cost(batch: Any, count: int, curvature: Curvature, fault: str, memory: int) -> tuple[int, int]:
     limit = available_memory(next(tensors(batch)).device) if fault else None
     try:
         return curvature.measure(next(chunks(batch, count)), limit)
@@ -200,15 +242,16 @@ def _cost(
         ) from None
 
 
-def _inseparable(batch: Any, count: int, batches: Batches, curvature: Curvature) -> str:
-    cuts = chunks(batch, count), shuffled_chunks(batch, count)
-    return _disagreement(cuts, batch, batches, curvature)
-
-
 def _disagreement(
     cuts: Iterable[Iterable[Any]], batch: Any, batches: Batches, curvature: Curvature
 ) -> str:
-    """Compare products over a batch cut in two ways."""
+    """Say how products over a batch cut in two ways differ, in a sentence or not at all.
+
+    Raises
+    ------
+    OutOfMemoryError
+        Of a device.
+    """
     sums: list[Tensor] = []
     try:
         for cut in cuts:
@@ -217,13 +260,15 @@ def _disagreement(
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
-        return f"this loss cannot be computed on a part of a batch ({type(error).__name__}: {error})"
+        return (
+            f"this loss cannot be computed on a part of a batch ({type(error).__name__}: {error})"
+        )
     first, second = sums
     difference = norm(first - second) / max(norm(first), torch.finfo(first.dtype).tiny)
     if difference <= torch.finfo(first.dtype).eps ** 0.5:
         return ""
     return (
         "this loss is no mean over the rows of a batch, as masked means, BatchNorm in training "
-        "mode and losses that compare rows are none (products over it cut in two ways differ by "
+        "mode and losses that compare rows are none (products over some rows cut in two ways differ by "
         f"{difference:.1e} of their length)"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import repeat
@@ -15,14 +16,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ired_interp.errors import InputError, RunError
 from ired_interp.random import stream
 from ired_interp.spectra.batches import Batches, Weights
-from ired_interp.spectra.chunking import Chunking, no_mean_over_rows, plan_chunks
+from ired_interp.spectra.chunking import Chunking, plan_chunks, weights_fault
 from ired_interp.spectra.cuts import chunks
 from ired_interp.spectra.determinism import RandomDraws, cause_of_change, product_fault
 from ired_interp.spectra.meter import MemoryMeter
-from ired_interp.spectra.operator import SymmetricOperator, Value
 from ired_interp.spectra.parameters import Parameters, named_tensors
-from ired_interp.spectra.plan import available_memory
-from ired_interp.spectra.vectors import format_bytes, gaussian, parse_bytes
+from ired_interp.spectra.ranked import RankedOperator
+from ired_interp.spectra.spectrum import SpectrumWarning
+from ired_interp.spectra.vectors import gaussian, parse_bytes
 
 Graph = tuple[list[Tensor], ...]
 
@@ -45,7 +46,7 @@ def differentiable() -> Iterator[None]:
         yield
 
 
-class CurvatureOperator(SymmetricOperator):
+class CurvatureOperator(RankedOperator):
     """Weighted mean over chunks of a matrix of second-order derivatives, through kept graphs.
 
     Subclasses say how a graph is built (``_build``) and how a product goes through it (``_apply``).
@@ -74,8 +75,7 @@ class CurvatureOperator(SymmetricOperator):
         self.parameters = list(self.named.values())
         self.module = parameters if isinstance(parameters, nn.Module) else None
         first = self.parameters[0]
-        super().__init__(sum(p.numel() for p in self.parameters), first.dtype, first.device)
-        self.group = group
+        super().__init__(sum(p.numel() for p in self.parameters), first.dtype, first.device, group)
         self.memory = None if memory is None else parse_bytes(memory)
         self.without_data = batch is None and batches is None
         self._kept: dict[int, Graph] = {}
@@ -93,9 +93,15 @@ class CurvatureOperator(SymmetricOperator):
                 self._keep = self._plan.kept(self.memory, single=batches is None)
         except InputError as error:
             refusal = str(error)
-        if refusal := self._first_of_ranks(refusal):
+        if refusal := self.first_of_ranks(refusal):
             raise InputError(refusal)
-        self.weights = self._shares(self._plan.weights)
+        if self._plan.note:
+            warnings.warn(self._plan.note, SpectrumWarning, stacklevel=3)
+        total = torch.tensor([sum(self._plan.weights)], device=self.device, dtype=torch.float64)
+        whole = 1.0 if weights == "sum" else self._sum(total).item()
+        if not whole or not (self._plan.weights or self.group):
+            raise InputError("there are no batches, or they weigh nothing; expected at least one")
+        self.weights = [weight / whole for weight in self._plan.weights]
 
     def _build(self, chunk: Any) -> Graph:
         raise NotImplementedError
@@ -189,59 +195,6 @@ class CurvatureOperator(SymmetricOperator):
             for (n, p), part in zip(self.named.items(), v.split(sizes), strict=True)
         }
 
-    # ---- ranks
-
-    def _shares(self, weights: list[float]) -> list[float]:
-        if self._batches.weights == "sum" or self.without_data:
-            return weights
-        total = torch.tensor([sum(weights)], device=self.device, dtype=torch.float64)
-        whole = self._sum(total).item()
-        if not whole:
-            raise InputError("the batches weigh nothing in all; expected rows, or positive weights")
-        return [weight / whole for weight in weights]
-
-    def _sum(self, tensor: Tensor) -> Tensor:
-        if self.group is not None:
-            dist.all_reduce(tensor, group=self.group)
-        return tensor
-
-    def any_rank(self, flag: bool) -> bool:
-        """Whether the flag is true on any rank of the group."""
-        if self.group is None:
-            return flag
-        return bool(self._sum(torch.tensor([float(flag)], device=self.device)).item() > 0)
-
-    def _first_of_ranks(self, fault: str | None) -> str | None:
-        """Tell every rank the fault of the first one that has any."""
-        if self.group is None:
-            return fault
-        faults: list[str | None] = [None] * dist.get_world_size(self.group)
-        dist.all_gather_object(faults, fault, self.group)
-        return next(filter(None, faults), None)
-
-    def is_rank_zero(self) -> bool:
-        """Whether this is the first rank of the group."""
-        return self.group is None or dist.get_rank(self.group) == 0
-
-    def broadcast(self, value: Value) -> Value:
-        """Send the first rank's value to all of the group."""
-        if self.group is None:
-            return value
-        box = [value]
-        dist.broadcast_object_list(box, group=self.group, device=self.device, group_src=0)
-        return box[0]
-
-    def available_memory(self, device: torch.device) -> int:
-        """Bytes that every rank of the group can take on a device."""
-        found = available_memory(device)
-        if self.group is None:
-            return found
-        if device.type == "cpu":  # which the ranks may have in common
-            found //= dist.get_world_size(self.group)
-        least = torch.tensor([found], device=self.device)
-        dist.all_reduce(least, dist.ReduceOp.MIN, self.group)
-        return int(least.item())
-
     # ---- memory
 
     def measure(self, chunk: Any, limit: int | None = None) -> tuple[int, int]:
@@ -292,13 +245,8 @@ class CurvatureOperator(SymmetricOperator):
     @property
     def plan(self) -> str:
         """How a product is computed and what it keeps in memory, in a sentence."""
-        if self.without_data:
-            return "one graph, kept"
-        limit = "no memory limit" if self.memory is None else f"at most {format_bytes(self.memory)}"
-        note = f"; {self._plan.note}" if self._plan.note else ""
         return (
-            f"{len(self._plan.counts)} batches in {len(self.weights)} chunks per product, "
-            f"{self._keep} of their graphs kept ({limit}){note}"
+            "one graph, kept" if self.without_data else self._plan.sentence(self.memory, self._keep)
         )
 
     # ---- determinism
@@ -318,8 +266,10 @@ class CurvatureOperator(SymmetricOperator):
         """
         if self._checked:
             return
-        if fault := self._first_of_ranks(self._fault() if self.weights else None):
+        if fault := self.first_of_ranks(self._fault() if self.weights else None):
             raise RunError(fault)
+        if fault := weights_fault(self._batches, self._plan, self):
+            warnings.warn(fault, SpectrumWarning, stacklevel=3)
         self._checked = True
 
     def _fault(self) -> str | None:

@@ -71,7 +71,7 @@ def row_count(batch: Any) -> int:
 
 
 def take_rows(batch: Any, rows: slice | Tensor) -> Any:
-    """Some rows of a batch.
+    """Take some rows of a batch.
 
     Parameters
     ----------
@@ -86,6 +86,26 @@ def take_rows(batch: Any, rows: slice | Tensor) -> Any:
         Of the same structure; what is no tensor with rows stays as it is.
     """
     return _mapped(batch, lambda t: t[rows] if t.ndim else t)
+
+
+def join_rows(batch: Any, other: Any) -> Any:
+    """Put the rows of two batches of one structure together.
+
+    Parameters
+    ----------
+    batch, other : object
+        Whose rows can be counted.
+
+    Returns
+    -------
+    object
+        Of the structure of the first, whose parts without rows it has; None if shapes do not fit.
+    """
+    pairs = list(zip(tensors(batch), tensors(other), strict=False))
+    if any(a.shape[1:] != b.shape[1:] or a.ndim != b.ndim for a, b in pairs):
+        return None
+    joined = iter([torch.cat(pair) if pair[0].ndim else pair[0] for pair in pairs])
+    return _mapped(batch, lambda _: next(joined))
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
@@ -124,14 +144,14 @@ def fingerprint(batch: Any) -> tuple[str, ...]:
     marks = []
     for t in tensors(batch):
         values = torch.view_as_real(t.detach()) if t.is_complex() else t.detach()
-        rows = values.reshape(len(t) if t.ndim and t.numel() else 1, -1).sum(1, torch.float64)
+        rows = values.reshape(len(t) if t.ndim and t.numel() else 1, -1).sum(1, dtype=torch.float64)
         place = torch.arange(1, len(rows) + 1, dtype=torch.float64, device=rows.device)
         marks.append(f"{tuple(t.shape)} {float(rows @ place).hex()}")
     return tuple(marks)
 
 
 def _parts(batch: Any) -> dict[Any, Any] | None:
-    """What a container holds, by key; None of anything else."""
+    """Tell what a container holds, by key; None of anything else."""
     if isinstance(batch, Mapping):
         return dict(batch)
     if isinstance(batch, list | tuple):
