@@ -101,9 +101,10 @@ def join_rows(batch: Any, other: Any) -> Any:
     object
         Of the structure of the first, whose parts without rows it has; None if shapes do not fit.
     """
-    pairs = list(zip(tensors(batch), tensors(other), strict=False))
-    if any(a.shape[1:] != b.shape[1:] or a.ndim != b.ndim for a, b in pairs):
+    first, second = list(tensors(batch)), list(tensors(other))
+    if [(t.ndim, t.shape[1:]) for t in first] != [(t.ndim, t.shape[1:]) for t in second]:
         return None
+    pairs = zip(first, second, strict=True)
     joined = iter([torch.cat(pair) if pair[0].ndim else pair[0] for pair in pairs])
     return _mapped(batch, lambda _: next(joined))
 
