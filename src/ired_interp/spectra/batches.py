@@ -65,28 +65,13 @@ class Batches:
             If a batch is not what it was in the first pass.
         """
         index = -1
-        for index, batch in enumerate(self._source if self._held else self._same_draws()):
+        for index, batch in enumerate(self._source if self._held else in_fixed_order(self._source)):
             if not self._held:
                 self._compare(index, fingerprint(batch))
             yield to_device(batch, self._device)
         if not self._held and index + 1 != len(self._marks):
             raise InputError(_changed(f"{len(self._marks)} batches, then {index + 1}"))
         self._complete = True
-
-    def _same_draws(self) -> Iterator[Any]:
-        draws, end = torch.Generator().manual_seed(0).get_state(), object()
-        with torch.random.fork_rng(devices=[]):
-            torch.set_rng_state(draws)
-            source = iter(self._source)
-            draws = torch.get_rng_state()
-        while True:
-            with torch.random.fork_rng(devices=[]):
-                torch.set_rng_state(draws)
-                batch = next(source, end)
-                draws = torch.get_rng_state()
-            if batch is end:
-                return
-            yield batch
 
     def _compare(self, index: int, mark: tuple[str, ...]) -> None:
         if not self._complete and index == len(self._marks):
@@ -127,6 +112,55 @@ class Batches:
         return found
 
 
+def in_fixed_order(source: Iterable[Any]) -> Iterator[Any]:
+    """Iterate as if PyTorch's global generator were in one state each time, and put that back.
+
+    Parameters
+    ----------
+    source : iterable
+        Whose order or items may be drawn from that generator.
+
+    Yields
+    ------
+    object
+        Its items.
+    """
+    draws, end = torch.Generator().manual_seed(0).get_state(), object()
+    iterator: Iterator[Any] | None = None
+    while True:
+        with torch.random.fork_rng(devices=[]):
+            torch.set_rng_state(draws)
+            iterator = iter(source) if iterator is None else iterator
+            item = next(iterator, end)
+            draws = torch.get_rng_state()
+        if item is end:
+            return
+        yield item
+
+
+def checked_source(batches: Iterable[Any]) -> Iterable[Any]:
+    """Return what is a source of batches, and refuse what is none.
+
+    Parameters
+    ----------
+    batches : iterable
+        What was given.
+
+    Returns
+    -------
+    iterable
+        The same.
+
+    Raises
+    ------
+    InputError
+        With what to give in its place.
+    """
+    if fault := _fault(None, batches, "rows"):
+        raise InputError(fault)
+    return batches
+
+
 def _fault(batch: Any, batches: Any, weights: Any) -> str | None:
     if not callable(weights) and weights not in ("rows", "equal", "sum"):
         return f"weights is {weights!r}; expected 'rows', 'equal', 'sum' or a function of a batch"
@@ -147,9 +181,22 @@ def _fault(batch: Any, batches: Any, weights: Any) -> str | None:
         return "batch is a DataLoader, a source of many batches; give it as batches="
     if isinstance(batches, Tensor | Mapping | str):
         return f"batches is one {type(batches).__name__}; give it as batch=, or in a list"
+    if isinstance(batches, list | tuple) and _looks_like_one(batches):
+        return (
+            f"batches is a {type(batches).__name__} of tensors, which looks like one batch; give "
+            "it as batch=, or in a list"
+        )
     if batches is not None and not isinstance(batches, Iterable):
         return f"batches is a {type(batches).__name__}; expected a list of batches or a DataLoader"
     return None
+
+
+def _looks_like_one(batches: list[Any] | tuple[Any, ...]) -> bool:
+    """Whether these are tensors that can hardly be batches of one kind, as inputs and targets."""
+    if not batches or not all(isinstance(part, Tensor) for part in batches):
+        return False
+    kinds = {(part.dtype, part.shape[1:]) for part in batches}
+    return isinstance(batches, tuple) or len(kinds) > 1
 
 
 def _changed(how: str) -> str:

@@ -269,6 +269,6 @@ def _disagreement(
         return ""
     return (
         "this loss is no mean over the rows of a batch, as masked means, BatchNorm in training "
-        "mode and losses that compare rows are none (products over some rows cut in two ways differ by "
-        f"{difference:.1e} of their length)"
+        "mode and losses that compare rows are none (products over some rows, cut in two ways, "
+        f"differ by {difference:.1e} of their length)"
     )
