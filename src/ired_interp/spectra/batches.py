@@ -46,12 +46,21 @@ class Batches:
         weights: Weights,
         device: torch.device,
     ) -> None:
-        if fault := _fault(batch, batches, weights):
+        if not callable(weights) and weights not in ("rows", "equal", "sum"):
+            raise InputError(
+                f"weights is {weights!r}; expected 'rows', 'equal', 'sum' or a function of a batch"
+            )
+        if batch is not None and batches is not None:
+            raise InputError("both batch and batches were given; expected one of them")
+        if isinstance(batch, DataLoader):
+            raise InputError("batch is a DataLoader, a source of many; give it as batches=")
+        if fault := _no_batch(batch, "batch"):
             raise InputError(fault)
         self.single = batches is None
         self.weights = weights
-        self._source: Iterable[Any] = [batch] if batches is None else batches
-        self._held = isinstance(self._source, list | tuple)
+        source = [batch] if batches is None else checked_source(batches)
+        self._held = isinstance(source, list | tuple)
+        self._source = tuple(source) if self._held else source
         self._device = device
         self._marks: list[tuple[str, ...]] = []
         self._complete = False
@@ -138,13 +147,15 @@ def in_fixed_order(source: Iterable[Any]) -> Iterator[Any]:
         yield item
 
 
-def checked_source(batches: Iterable[Any]) -> Iterable[Any]:
+def checked_source(batches: Any, name: str = "batches") -> Iterable[Any]:
     """Return what is a source of batches, and refuse what is none.
 
     Parameters
     ----------
-    batches : iterable
+    batches : object
         What was given.
+    name : str
+        As what.
 
     Returns
     -------
@@ -156,38 +167,32 @@ def checked_source(batches: Iterable[Any]) -> Iterable[Any]:
     InputError
         With what to give in its place.
     """
-    if fault := _fault(None, batches, "rows"):
-        raise InputError(fault)
-    return batches
-
-
-def _fault(batch: Any, batches: Any, weights: Any) -> str | None:
-    if not callable(weights) and weights not in ("rows", "equal", "sum"):
-        return f"weights is {weights!r}; expected 'rows', 'equal', 'sum' or a function of a batch"
-    if batch is not None and batches is not None:
-        return "both batch and batches were given; expected one of them"
-    for name, value in (("batch", batch), ("batches", batches)):
-        if isinstance(value, Iterator):
-            return (
-                f"{name} is a {type(value).__name__}, which can be gone through only once; give "
-                "batches=list(…) of it, or the DataLoader that it comes from"
-            )
-        if isinstance(value, Dataset):
-            return (
-                f"{name} is a {type(value).__name__}, whose items are no batches; give "
-                "batches=DataLoader(dataset, batch_size=…)"
-            )
-    if isinstance(batch, DataLoader):
-        return "batch is a DataLoader, a source of many batches; give it as batches="
+    kind = type(batches).__name__
+    fault = _no_batch(batches, name)
     if isinstance(batches, Tensor | Mapping | str):
-        return f"batches is one {type(batches).__name__}; give it as batch=, or in a list"
-    if isinstance(batches, list | tuple) and _looks_like_one(batches):
+        fault = f"{name} is one {kind}; expected several batches: put it in a list, [batch]"
+    elif isinstance(batches, list | tuple) and _looks_like_one(batches):
+        fault = f"{name} is a {kind} of tensors, like one batch; put it in a list, [batch]"
+    elif not fault and not isinstance(batches, Iterable):
+        fault = f"{name} is a {kind}; expected a DataLoader or a list of batches"
+    if fault:
+        raise InputError(fault)
+    source: Iterable[Any] = batches
+    return source
+
+
+def _no_batch(data: Any, name: str) -> str | None:
+    """Why these are neither a batch nor batches."""
+    if isinstance(data, Iterator):
         return (
-            f"batches is a {type(batches).__name__} of tensors, which looks like one batch; give "
-            "it as batch=, or in a list"
+            f"{name} is a {type(data).__name__}, which can be gone through only once; give a list "
+            "of its batches, or the DataLoader that it comes from"
         )
-    if batches is not None and not isinstance(batches, Iterable):
-        return f"batches is a {type(batches).__name__}; expected a list of batches or a DataLoader"
+    if isinstance(data, Dataset):
+        return (
+            f"{name} is a {type(data).__name__}, whose items are no batches; give "
+            "DataLoader(dataset, batch_size=…) as a source of them"
+        )
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import repeat
@@ -122,8 +123,9 @@ class CurvatureOperator(RankedOperator):
         if self.without_data:
             yield None
             return
-        for batch, count in zip(self._batches, self._plan.counts, strict=True):
-            yield from chunks(batch, count)
+        counts = iter(self._plan.counts)
+        for batch in self._batches:
+            yield from chunks(batch, next(counts))
 
     def _first_chunk(self) -> Any:
         return next(self.chunks())
@@ -148,11 +150,12 @@ class CurvatureOperator(RankedOperator):
         """Sum over chunks and ranks of what a function gives for their graphs, one at a time."""
         total: Tensor | None = None
         all_kept = len(self._kept) == len(self.weights)
-        stream_ = repeat(None, len(self.weights)) if all_kept else self.chunks()
-        for index, (chunk, weight) in enumerate(zip(stream_, self.weights, strict=True)):
-            part = self.flatten(function(self._graph(index, chunk)))
+        data = repeat(None, len(self.weights)) if all_kept else self.chunks()
+        for index, weight in enumerate(self.weights):
+            part = self.flatten(function(self._graph(index, next(data))))
             part = part.mul_(weight) if weight != 1 else part
             total = part if total is None else total.add_(part)
+        deque(data, 0)  # past the end, where another batch would be refused
         zeros = torch.zeros(self.shape[0], dtype=self.dtype, device=self.device)
         return self._sum(zeros if total is None else total)
 

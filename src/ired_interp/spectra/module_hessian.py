@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor, nn
 
+from ired_interp.errors import InputError
 from ired_interp.spectra.batches import Weights, checked_source, in_fixed_order
 from ired_interp.spectra.density import Density, density
 from ired_interp.spectra.diagonal import Diagonal, diagonal
@@ -71,11 +72,13 @@ def hessian(
     >>> x = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
     >>> model = torch.nn.Linear(2, 1, bias=False)
     >>> H = spectra.hessian(model, [(x, torch.zeros(2, 1))], torch.nn.functional.mse_loss)
-    >>> H.eigenvalues(2).eigenvalues
+    >>> H.eigenvalues(2).eigenvalues.round(decimals=3)
     tensor([4., 1.], dtype=torch.float64)
     """
-    chosen = checked_source(loader)
+    chosen = checked_source(loader, "loader")
     if batches is not None:
+        if batches < 1:
+            raise InputError(f"batches is {batches}; expected how many to take, or None for all")
         chosen = list(islice(in_fixed_order(chosen), batches))
     objective = ModuleLoss(module, loss)
     return ModuleHessian(
