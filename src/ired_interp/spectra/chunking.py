@@ -20,6 +20,9 @@ from ired_interp.spectra.plan import available_memory
 from ired_interp.spectra.structure import join_rows, row_count, take_rows, tensors
 from ired_interp.spectra.vectors import format_bytes, norm
 
+# What a loss may raise that expects the whole of a batch.
+_OF_A_PART = RuntimeError, ValueError, IndexError, TypeError
+
 
 class Curvature(Protocol):
     """What is known of an operator before its chunks are."""
@@ -136,7 +139,7 @@ def plan_chunks(
         If a batch does not fit, neither cut nor whole.
     """
     plan = Chunking()
-    counts: dict[tuple[Any, ...], int] = {}
+    counts: dict[tuple[Any, ...], tuple[int, str]] = {}
     costs: dict[tuple[Any, ...], tuple[int, int]] = {}
     for batch in batches:
         count = 1
@@ -144,14 +147,11 @@ def plan_chunks(
             shapes = tuple((t.shape, t.dtype) for t in tensors(batch))
             if shapes not in counts or not shapes:
                 counts[shapes] = _count(batch, curvature, memory)
-            count, fault = counts[shapes], ""
-            if count == 0:
-                fault = "the rows of a batch cannot be counted"
-            elif count > 1:
+            count, fault = counts[shapes]
+            if count > 1:
                 cuts = chunks(batch, count), shuffled_chunks(batch, count)
                 fault = _disagreement(cuts, batch, batches, curvature)
-            if fault:
-                count = 1
+            count = 1 if fault else count
             if (shapes, count) not in costs or not shapes:
                 costs[shapes, count] = _cost(batch, count, curvature, fault, memory)
             held, peak = costs[shapes, count]
@@ -201,13 +201,15 @@ def weights_fault(batches: Batches, plan: Chunking, curvature: Curvature) -> str
     )
 
 
-def _count(batch: Any, curvature: Curvature, memory: int) -> int:
-    """Count the chunks into which a batch must be cut to fit; 0 if it must be and cannot.
+def _count(batch: Any, curvature: Curvature, memory: int) -> tuple[int, str]:
+    """Count the chunks into which a batch must be cut to fit, or say why it cannot be.
 
     Raises
     ------
     InputError
         If not even two rows fit.
+    OutOfMemoryError
+        Of a device.
     """
 
     def cost(rows: Any) -> float:
@@ -218,9 +220,11 @@ def _count(batch: Any, curvature: Curvature, memory: int) -> int:
 
     try:
         rows = row_count(batch)
-    except InputError:
-        return int(cost(batch) <= memory)
-    fits = fitting_rows(batch, memory, cost)
+        fits = fitting_rows(batch, memory, cost)
+    except torch.OutOfMemoryError:
+        raise
+    except _OF_A_PART as error:
+        return 1, "" if cost(batch) <= memory else _impossible(error)
     least = min(2, rows)  # chunks of one row each are the same ones however they are cut
     if fits < least:
         raise InputError(
@@ -228,7 +232,13 @@ def _count(batch: Any, curvature: Curvature, memory: int) -> int:
             f"{format_bytes(memory)} allowed; raise memory, use a smaller model or a block of its "
             "parameters"
         )
-    return -(-rows // fits)
+    return -(-rows // fits), ""
+
+
+def _impossible(error: Exception) -> str:
+    if isinstance(error, InputError):
+        return "the rows of a batch cannot be counted"
+    return f"the loss of a part of a batch cannot be computed ({type(error).__name__}: {error})"
 
 
 def _cost(batch: Any, count: int, curvature: Curvature, fault: str, memory: int) -> tuple[int, int]:
@@ -268,7 +278,7 @@ def _disagreement(
     if difference <= torch.finfo(first.dtype).eps ** 0.5:
         return ""
     return (
-        "this loss is no mean over the rows of a batch, as masked means, BatchNorm in training "
-        "mode and losses that compare rows are none (products over some rows, cut in two ways, "
-        f"differ by {difference:.1e} of their length)"
+        "this loss is no mean over the rows of a batch, as masked means, sums, BatchNorm in "
+        "training mode and losses that compare rows are none (products over some rows, cut in two "
+        f"ways, differ by {difference:.1e} of their length)"
     )
