@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import count
 from typing import Any, Literal
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ired_interp.errors import InputError
+from ired_interp.random import isolated
 from ired_interp.spectra.structure import fingerprint, row_count, to_device
 
 Weights = Literal["rows", "equal", "sum"] | Callable[[Any], float]
@@ -19,8 +21,8 @@ Weights = Literal["rows", "equal", "sum"] | Callable[[Any], float]
 class Batches:
     """One batch, or a source of many that is gone through once for every product.
 
-    A pass starts from the same state of PyTorch's global generator, and puts that back, so that a
-    shuffling DataLoader gives one order. Batches that do not stay the same are refused.
+    Every pass sees the same global random states, so that a shuffling DataLoader gives one order
+    and random augmentation one result. Batches that do not stay the same are refused.
 
     Parameters
     ----------
@@ -122,29 +124,29 @@ class Batches:
 
 
 def in_fixed_order(source: Iterable[Any]) -> Iterator[Any]:
-    """Iterate as if PyTorch's global generator were in one state each time, and put that back.
+    """Iterate with global random states that depend on the place in the order alone.
 
     Parameters
     ----------
     source : iterable
-        Whose order or items may be drawn from that generator.
+        Whose order or items may be drawn from the generators of PyTorch, NumPy and Python, which
+        are put back after each item.
 
     Yields
     ------
     object
         Its items.
     """
-    draws, end = torch.Generator().manual_seed(0).get_state(), object()
     iterator: Iterator[Any] | None = None
-    while True:
-        with torch.random.fork_rng(devices=[]):
-            torch.set_rng_state(draws)
+    for index in count():
+        with isolated(index):
             iterator = iter(source) if iterator is None else iterator
-            item = next(iterator, end)
-            draws = torch.get_rng_state()
-        if item is end:
-            return
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
         yield item
+        del item  # which would live on while the next one is made
 
 
 def checked_source(batches: Any, name: str = "batches") -> Iterable[Any]:

@@ -34,8 +34,9 @@ class HessianOperator(CurvatureOperator):
         with ``to(device)``. It is moved to the parameters' device.
     batches : iterable, optional
         Of batches, in place of one: a list, a DataLoader, whatever can be gone through again and
-        again. The operator is Σ_b w_b H_b. Batches come one at a time and are not held; a shuffling
-        DataLoader gives one order; batches that differ from pass to pass are refused.
+        again. The operator is Σ_b w_b H_b. Batches come one at a time and are not held. Every pass
+        sees the same global random states, so that a shuffling DataLoader gives one order; batches
+        that differ all the same are refused.
     weights : {"rows", "equal", "sum"} or callable
         What w_b is. "rows": the batch's share of all rows, for a mean over rows. A callable: the
         share of ``weights(batch)``, a number, for a mean over something else (tokens, pixels,

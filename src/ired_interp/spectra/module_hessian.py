@@ -36,8 +36,8 @@ def hessian(
 ) -> ModuleHessian:
     """Hessian of a module's loss in its trainable parameters, at their present values.
 
-    The module stays in the mode that it is in: dropout in training mode is refused, and
-    BatchNorm's statistics are those of the batch or the running ones.
+    The module is measured in evaluation mode (no dropout, BatchNorm's running statistics), and is
+    as it was after; for another mode make a ``HessianOperator``.
 
     Parameters
     ----------

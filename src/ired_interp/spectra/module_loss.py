@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,15 +11,19 @@ from typing import Any
 from torch import Tensor, nn
 
 from ired_interp.errors import InputError
+from ired_interp.random import isolated
 
 
 class ModuleLoss:
-    """Scalar loss of a module, as a function of a batch.
+    """Scalar loss of a module, as a function of a batch, without side effects.
 
-    Without ``loss`` it is the module's own: what ``training_step`` of a LightningModule returns,
-    its logging silenced; else ``loss`` of the output, as Hugging Face models have it, which are
-    called with a mapping's entries by name. With ``loss``, one rule holds: a batch that is a pair
-    (input, target) gives ``loss(module(input), target)``, any other ``loss(module, batch)``.
+    Without ``loss`` it is the module's own: what ``training_step`` of a LightningModule returns, or
+    ``loss`` of the output, as Hugging Face models have it, which are called with a mapping's
+    entries by name. With ``loss``, one rule holds: a batch that is a pair (input, target) gives
+    ``loss(module(input), target)``, any other ``loss(module, batch)``.
+
+    The module is in evaluation mode meanwhile, logs nothing, draws the same random numbers at every
+    call, and is put back as it was.
 
     Parameters
     ----------
@@ -69,27 +74,27 @@ class ModuleLoss:
         InputError
             If the module has no loss of its own and none was given.
         """
-        if self.loss is not None:
-            if isinstance(batch, list | tuple) and len(batch) == 2:
-                return self.loss(self.module(batch[0]), batch[1])
-            return self.loss(self.module, batch)
-        if callable(getattr(self.module, "training_step", None)):
-            return self._training_step(batch)
-        return self._loss_of_output(batch)
+        with undisturbed(self.module):
+            if self.loss is not None:
+                if isinstance(batch, list | tuple) and len(batch) == 2:
+                    return self.loss(self.module(batch[0]), batch[1])
+                return self.loss(self.module, batch)
+            if callable(getattr(self.module, "training_step", None)):
+                return self._training_step(batch)
+            return self._loss_of_output(batch)
 
     def _training_step(self, batch: Any) -> Tensor:
         step: Callable[..., Any] = self.module.training_step  # type: ignore[assignment]
         named = inspect.signature(step).parameters
-        with silenced(self.module):
-            try:
-                found = step(batch, **({"batch_idx": 0} if "batch_idx" in named else {}))
-            except RuntimeError as error:
-                if "not attached to a `Trainer`" not in str(error):
-                    raise
-                raise InputError(
-                    f"training_step of {type(self.module).__name__} asks for its trainer, and "
-                    "there is none; give loss="
-                ) from error
+        try:
+            found = step(batch, 0) if len(named) > 1 else step(batch)
+        except RuntimeError as error:
+            if "not attached to a `Trainer`" not in str(error):
+                raise
+            raise InputError(
+                f"training_step of {type(self.module).__name__} asks for its trainer, and there is "
+                "none; give loss="
+            ) from error
         found = found.get("loss") if isinstance(found, Mapping) else found
         if not isinstance(found, Tensor):
             raise InputError(
@@ -117,25 +122,42 @@ class ModuleLoss:
 
 
 @contextmanager
-def silenced(module: nn.Module) -> Iterator[None]:
-    """Let a LightningModule log nothing.
+def undisturbed(module: nn.Module) -> Iterator[None]:
+    """Put a module into evaluation mode, silent and with fixed random draws, and all back after.
 
     Parameters
     ----------
     module : Module
-        Whose ``log`` and ``log_dict`` do nothing meanwhile.
+        Whose attributes (modes, counters, lists, states of metrics) are put back, as are global
+        random states.
 
     Yields
     ------
     None
         Meanwhile.
     """
-    names = [name for name in ("log", "log_dict") if hasattr(type(module), name)]
-    before = {name: module.__dict__[name] for name in names if name in module.__dict__}
-    module.__dict__.update(dict.fromkeys(names, lambda *_, **__: None))
+    before = [(vars(part), _copied(part)) for part in module.modules()]
     try:
-        yield
+        for part in module.modules():
+            part.training = False
+            if hasattr(part, "training_step"):
+                vars(part).update(dict.fromkeys(("log", "log_dict"), lambda *_, **__: None))
+        with isolated(0):
+            yield
     finally:
-        for name in names:
-            del module.__dict__[name]
-        module.__dict__.update(before)
+        for attributes, kept in before:
+            attributes.clear()
+            attributes.update(kept)
+
+
+def _copied(part: nn.Module) -> dict[str, Any]:
+    """Copy what a call may change: containers, and of metrics, whose state they are, tensors."""
+    tensors_too = hasattr(part, "_defaults") and hasattr(part, "update")  # as torchmetrics has them
+    return {
+        name: copy.copy(value)
+        if type(value) in (list, dict, set)
+        else value.clone()
+        if tensors_too and isinstance(value, Tensor)
+        else value
+        for name, value in vars(part).items()
+    }
