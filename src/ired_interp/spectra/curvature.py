@@ -225,7 +225,7 @@ class CurvatureOperator(RankedOperator):
             graph = self._build(chunk)
             held = meter.held
             self.flatten(self._apply(graph, [torch.zeros_like(p) for p in self.parameters]))
-        return held, int(_ALLOCATOR * meter.peak)
+        return int(_ALLOCATOR * held), int(_ALLOCATOR * meter.peak)
 
     def probe(self, chunk: Any) -> Tensor:
         """Multiply a fixed random vector by the matrix of a chunk.
