@@ -1,4 +1,5 @@
 # make demo: set up, train a small model, measure it, print where the report is.   make test: set up, run the tests.
+# make table1: the table of docs/table1.md, on a GPU; in small where there is none. Interrupted, it goes on.
 # make test-fast: those that need no other process, cluster, browser or GPU, in under two minutes.
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,7 +8,7 @@ IRED := $(VENV)/bin/ired
 # The models here are small: a second thread gains nothing, and costs much where cores are shared.
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test test-fast lint clean
+.PHONY: demo table1 test test-fast lint clean
 
 demo: $(VENV)/ready
 	$(IRED) fit --config configs/quickstart.yaml --config callbacks/hessian_spectrum.yaml --config callbacks/gradient_statistics.yaml \
@@ -16,6 +17,9 @@ demo: $(VENV)/ready
 	$(IRED) probe --ckpt $(RUN) --probes inference_trajectory
 	$(IRED) probe --ckpt $(RUN) --config callbacks/hessian_spectrum_theta.yaml
 	$(IRED) report $(RUN)
+
+table1: $(VENV)/ready
+	$(IRED) study $(if $(shell command -v nvidia-smi),table1 --jobs 3,table1_small)
 
 test: $(VENV)/ready
 	$(VENV)/bin/python -m pytest -n 2

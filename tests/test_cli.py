@@ -76,6 +76,10 @@ def test_every_configuration_parses_and_says_how_it_is_run(ired: Ired, config: P
         if command[1] == "fit":
             code, _, err = ired(*command[1:], "--print_config")
             assert code == 0, err
+        elif command[1] == "study":
+            code, listing, err = ired(*command[1:], "--dry-run")
+            assert code == 0, err
+            assert listing.count("ired fit") > 1
         else:
             small = ["--problems", 3] if command[1] == "probe" else ["--data.test_problems", 20]
             code, _, err = ired(*command[1:], *small)

@@ -36,6 +36,10 @@ COMMANDS = {
     "probe": Command(
         "ired_interp.commands.probe", "measure a trained model's landscapes: ired probe --ckpt RUN"
     ),
+    "study": Command(
+        "ired_interp.commands.study",
+        "make a grid of trainings and its table: ired study configs/studies/table1.yaml",
+    ),
     "runs": Command("ired_interp.commands.runs", "list the runs in a folder: ired runs"),
     "watch": Command("ired_interp.commands.watch", "follow a run in the terminal: ired watch RUN"),
     "report": Command(

@@ -146,7 +146,8 @@ def error_table(result: xr.Dataset) -> str:
 def _cell(value: float, spread: float) -> str:
     if math.isnan(value):
         return "–"
-    return f"{value:.5f}" + ("" if math.isnan(spread) else f" ± {spread:.5f}")
+    number = "{:.5f}" if value >= 1e-3 or value == 0 else "{:.2e}"  # three digits at the least
+    return number.format(value) + ("" if math.isnan(spread) else f" ± {number.format(spread)}")
 
 
 def _numbers(pair: tuple[Tensor, Tensor]) -> Estimate:

@@ -1,0 +1,81 @@
+"""`ired study`: a grid of trainings, what is measured of them, and the table that answers."""
+
+import os
+from pathlib import Path
+
+from ired_interp.commands.options import CommandParser
+from ired_interp.errors import InputError, RunError
+from ired_interp.studies import Record, Study, read_study, run_study, study_page
+from ired_interp.terminal import duration, log
+
+
+def main(command: str, arguments: list[str]) -> int:
+    """Run the command.
+
+    Raises
+    ------
+    InputError
+        If the study's file or an option is not valid.
+    RunError
+        If some of its steps failed.
+    """
+    parser = CommandParser(
+        prog="ired study",
+        description="Make what a study's file asks for and is not there yet: trainings at every "
+        "place of its grid, tests, measurements; then print its table. Interrupted, it goes on "
+        "where it was; run again, it does nothing.",
+    )
+    parser.add_argument("file", help="the study: a YAML file, or the name of one that is shipped")
+    parser.add_argument("--runs", default="runs", help="where runs are kept (default: runs)")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="cells at a time (default: one for each GPU, else one)",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="list what would be done, and do nothing"
+    )
+    options = parser.parse_args(arguments)
+    if options.jobs is not None and options.jobs < 1:
+        raise InputError(f"--jobs {options.jobs}; expected at least 1.")
+    study = read_study(options.file, Path(options.runs))
+    if options.dry_run:
+        print(_listing(study), end="")
+        return 0
+    devices = _devices()
+    outcomes = run_study(study, options.jobs or max(1, len(devices)), devices)
+    page = Path(options.runs) / study.name / "study.md"
+    text = study_page(study, f"ired study {options.file}")
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(text)
+    print(text)
+    log(f"written to {page}")
+    failed = [outcome for outcome in outcomes if outcome.fault]
+    if failed:
+        raise RunError(
+            f"{len(failed)} of {len(outcomes)} cells are not done, the first "
+            f"{failed[0].cell.run.path}: {failed[0].fault}; run the command again to try again."
+        )
+    return 0
+
+
+def _listing(study: Study) -> str:
+    lines = []
+    for cell in study.cells:
+        record = Record(cell)
+        remaining = record.remaining()
+        for step in cell.steps:
+            seconds = None if step in remaining else record.seconds(step)
+            mark = "to do" if seconds is None else f"done in {duration(seconds)}"
+            lines.append(f"[{mark}] ired {' '.join(cell.command_line(step))}\n")
+    return "".join(lines)
+
+
+def _devices() -> list[str]:
+    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    import torch
+
+    count = torch.cuda.device_count()
+    given = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return given[:count] if given else [str(number) for number in range(count)]

@@ -1,0 +1,173 @@
+"""A study makes what it lacks, once, and says what came of it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conftest import ROOT
+from ired_interp.errors import InputError
+from ired_interp.shipped import configurations
+from ired_interp.studies import Record, read_study, run_study, study_page
+
+TRAIN = {
+    "model.energy.width": 16,
+    "data.batch_size": 16,
+    "data.validation_problems": 40,
+    "data.test_problems": 40,
+    "trainer.max_steps": 6,
+    "trainer.val_check_interval": 3,
+}
+FILE = {
+    "question": "Does anything learn in six steps?",
+    "seeds": [0, 1],
+    "options": TRAIN,
+    "trainings": {"small": {"config": "quickstart", "grid": {"data.task.n": [2, 3]}}},
+}
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("IRED_RUN_NAME", raising=False)
+
+    def read(**changes):
+        Path("tiny.yaml").write_text(yaml.safe_dump({**FILE, **changes}))
+        return read_study("tiny.yaml", Path("runs"))
+
+    return read
+
+
+class InProcess:
+    """Stands for a process: runs `ired` here and now, and remembers what it was asked."""
+
+    def __init__(self, fail: str = "") -> None:
+        self.commands: list[str] = []
+        self.fail = fail
+
+    def __call__(self, arguments: Sequence[str], output: Path, variables: dict[str, str]):
+        from ired_interp.cli import main
+
+        text = " ".join(arguments)
+        self.commands.append(text)
+        code = 1 if self.fail and self.fail in text else main(list(arguments))
+        output.write_text(f"ended with {code}\n")
+        done = subprocess.CompletedProcess(arguments, code)
+        done.poll = lambda: code  # type: ignore[attr-defined]
+        return done
+
+
+def test_a_grid_has_a_cell_for_every_place_and_seed(study) -> None:
+    cells = study().cells
+    assert [(c.label, c.seed) for c in cells] == [
+        ("small n=2", 0),
+        ("small n=2", 1),
+        ("small n=3", 0),
+        ("small n=3", 1),
+    ]
+    assert len({c.run.path for c in cells}) == 4
+    line = cells[2].command_line(cells[2].steps[0])
+    assert line[:2] == ("fit", "--config")
+    assert line[line.index("--data.task.n") + 1] == "3"
+
+
+@pytest.mark.process
+def test_it_trains_and_tests_once_and_then_does_nothing(study, capfd) -> None:
+    start = InProcess()
+    made = study(trainings={"small": {"config": "quickstart"}})
+    assert [o.fault for o in run_study(made, 2, start=start)] == ["", ""]
+    assert [c.split()[0] for c in start.commands].count("fit") == 2
+    assert [c.split()[0] for c in start.commands].count("test") == 2
+    page = study_page(made, "ired study tiny.yaml")
+    assert "2 of 2 trainings" in page
+    assert "no better than “best constant”" in page  # six steps teach nothing, and it says so
+    row = next(line for line in page.splitlines() if line.startswith("| small"))
+    assert "±" in row
+    assert "| 2 | 6 |" in row
+    again = InProcess()
+    run_study(made, 2, start=again)
+    assert again.commands == []
+
+    from ired_interp.cli import main
+
+    assert main(["study", "tiny.yaml", "--dry-run"]) == 0
+    assert capfd.readouterr().out.count("[done in ") == 4
+
+
+@pytest.mark.process
+def test_what_was_cut_off_goes_on_and_what_fails_holds_nothing_up(study) -> None:
+    made = study(trainings={"small": {"config": "quickstart"}})
+    first = InProcess(fail="--seed_everything 1")
+    outcomes = run_study(made, 1, start=first)
+    assert [bool(o.fault) for o in outcomes] == [False, True]
+    assert "fit ended with code 1" in outcomes[1].fault
+
+    state = made.cells[0].run.path / "state.json"  # as a kill -9 leaves it
+    record = Record(made.cells[0]).path
+    content = json.loads(record.read_text())
+    content["done"] = {}
+    record.write_text(json.dumps(content))
+    state.write_text(json.dumps({**json.loads(state.read_text()), "state": "stopped"}))
+    second = InProcess()
+    assert not any(o.fault for o in run_study(made, 1, start=second))
+    assert sum("fit --resume" in command for command in second.commands) == 1
+    assert sum("fit --config" in command for command in second.commands) == 1
+
+
+@pytest.mark.process
+def test_the_program_starts_processes_of_its_own(study) -> None:
+    study(seeds=[0], trainings={"small": {"config": "quickstart"}})
+    done = subprocess.run(
+        [sys.executable, "-m", "ired_interp", "study", "tiny.yaml"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "fit done in" in done.stderr
+    assert "| small |" in done.stdout
+    assert Path("runs/tiny/study.md").read_text() == done.stdout.rstrip("\n") + "\n"
+
+
+def test_a_file_that_changed_is_not_mixed_with_what_was_made(study) -> None:
+    before = study()
+    Record(before.cells[0]).begin()
+    changed = study(options={**TRAIN, "model.lr": 0.5})
+    with pytest.raises(InputError, match="begun by this study with other settings"):
+        run_study(changed, 1, start=InProcess())
+    other = before.cells[1].run
+    other.write_config("model: {}\n")
+    with pytest.raises(InputError, match="was not begun by this study"):
+        run_study(before, 1, start=InProcess())
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"trainings": {}}, "names no trainings"),
+        ({"trainings": {"a": {"grid": {}}}}, "lacks `config:`"),
+        ({"trainings": {"a": 3}}, "expected a mapping"),
+        ({"trainings": {"a": {"config": "quickstart", "grid": {"lr": 3}}}}, "expected a list"),
+        ({"trainings": {"a": {"config": "nothing_here"}}}, "none of the configurations"),
+        ({"seeds": "0"}, "expected a list of whole numbers"),
+        ({"seed": [0]}, "has no setting 'seed'"),
+        (
+            {"trainings": {"a b": {"config": "quickstart"}, "a-b": {"config": "quickstart"}}},
+            "name them apart",
+        ),
+    ],
+)
+def test_a_file_that_says_what_no_study_can_is_refused(study, changes, sentence) -> None:
+    with pytest.raises(InputError, match=sentence):
+        study(**changes)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "configs" / "studies").glob("*.yaml")))
+def test_the_studies_that_come_with_the_program_are_studies(file: Path, tmp_path: Path) -> None:
+    made = read_study(str(file), tmp_path)
+    assert made.question
+    assert made.cells
+    assert any(path.stem == file.stem for path in configurations())
