@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.func import functional_call, hessian
 
 from ired_interp.spectra import HessianOperator, density, lanczos, trace
 
@@ -94,6 +95,33 @@ def dense_hessian(objective: Callable[[], Tensor], parameters: list[Tensor]) -> 
         )
         rows.append(torch.cat([r.reshape(-1) for r in row]))
     return torch.stack(rows)
+
+
+def functional_hessian(model: nn.Module, loss: Callable[[Callable[..., Tensor]], Tensor]) -> Tensor:
+    """The Hessian by `torch.func` of a loss of the model, which it gets as a function."""
+    named = dict(model.named_parameters())
+    sizes = [p.numel() for p in named.values()]
+
+    def of_vector(v: Tensor) -> Tensor:
+        parts = zip(named.items(), v.split(sizes), strict=True)
+        weights = {name: part.view_as(p) for (name, p), part in parts}
+        return loss(lambda *args: functional_call(model, weights, args))
+
+    return hessian(of_vector)(torch.cat([p.detach().reshape(-1) for p in named.values()]))
+
+
+class GraphBatch:
+    """As graph libraries have them: node tensors, edges, and a way to move that changes itself."""
+
+    def __init__(self, x: Tensor, y: Tensor, edges: Tensor) -> None:
+        self.x, self.y, self.edges = x, y, edges
+
+    def to(self, device: torch.device) -> "GraphBatch":
+        self.x, self.y, self.edges = (t.to(device) for t in (self.x, self.y, self.edges))
+        return self
+
+    def to_dict(self) -> dict[str, Tensor]:
+        return {"x": self.x, "y": self.y, "edges": self.edges}
 
 
 def matrix(eigenvalues: list[float], dtype: torch.dtype = torch.float64) -> Tensor:

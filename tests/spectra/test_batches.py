@@ -1,46 +1,21 @@
-"""Data in every form that people have, against the float64 Hessian of the loss of all of it."""
+"""Batches from every source that people have, against the float64 Hessian of the loss of all data."""
 
 import weakref
-from collections import UserDict, namedtuple
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call, hessian
-from torch.nn.utils.rnn import pack_sequence
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from ired_interp.errors import InputError
-from ired_interp.spectra import GaussNewtonOperator, HessianOperator
+from ired_interp.spectra import HessianOperator
 from ired_interp.spectra.meter import MemoryMeter
-from ired_interp.spectra.structure import fingerprint, tensors, to_device
+from spectra_cases import GraphBatch, functional_hessian
 
-Pair = namedtuple("Pair", "x y")
 VOCABULARY, PADDING = 5, -100
-
-
-@dataclass(frozen=True)
-class Both:
-    x: Tensor
-    y: Tensor
-
-
-class Graph:
-    """As graph libraries have them: node tensors, edges, and a way to move that changes itself."""
-
-    def __init__(self, x: Tensor, y: Tensor, edges: Tensor) -> None:
-        self.x, self.y, self.edges = x, y, edges
-
-    def to(self, device: torch.device) -> "Graph":
-        self.x, self.y, self.edges = (t.to(device) for t in (self.x, self.y, self.edges))
-        return self
-
-    def to_dict(self) -> dict[str, Tensor]:
-        return {"x": self.x, "y": self.y, "edges": self.edges}
 
 
 class Again:
@@ -70,98 +45,17 @@ def model() -> nn.Module:
         return nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 3)).double()
 
 
-def truth(model: nn.Module, loss: Callable[[Callable[..., Tensor]], Tensor]) -> Tensor:
-    """The Hessian by `torch.func`, of a loss of the model as a function."""
-    named = dict(model.named_parameters())
-    sizes = [p.numel() for p in named.values()]
-
-    def of_vector(v: Tensor) -> Tensor:
-        parts = zip(named.items(), v.split(sizes), strict=True)
-        weights = {name: part.view_as(p) for (name, p), part in parts}
-        return loss(lambda *args: functional_call(model, weights, args))
-
-    return hessian(of_vector)(torch.cat([p.detach().reshape(-1) for p in named.values()]))
-
-
 @pytest.fixture(scope="module")
 def expected(model: nn.Module) -> Tensor:
-    return truth(model, lambda f: F.cross_entropy(f(X), Y))
+    return functional_hessian(model, lambda f: F.cross_entropy(f(X), Y))
 
 
-def same(operator: HessianOperator | GaussNewtonOperator, matrix: Tensor) -> None:
+def same(operator: HessianOperator, matrix: Tensor) -> None:
     torch.testing.assert_close(operator.dense(), matrix, rtol=0, atol=1e-12)
 
 
 def entropy(model: nn.Module) -> Callable[[Any], Tensor]:
     return lambda b: F.cross_entropy(model(b[0]), b[1])
-
-
-# ---- one batch
-
-
-@pytest.mark.parametrize(
-    ("batch", "read"),
-    [
-        ((X, Y), lambda b: (b[0], b[1])),
-        (next(iter(DataLoader(TensorDataset(X, Y), 10))), lambda b: (b[0], b[1])),
-        ({"x": X, "y": Y, "name": "of a task"}, lambda b: (b["x"], b["y"])),
-        ({"in": {"x": [X, None]}, "out": (Y, 3)}, lambda b: (b["in"]["x"][0], b["out"][0])),
-        (Pair(X, Y), lambda b: (b.x, b.y)),
-        (Both(X, Y), lambda b: (b.x, b.y)),
-        (UserDict(x=X, y=Y), lambda b: (b["x"], b["y"])),
-        (Graph(X, Y, EDGES), lambda b: (b.x, b.y)),
-        ((X, Y, EDGES), lambda b: (b[0], b[1])),
-        (torch.cat([X, Y[:, None].double()], 1), lambda b: (b[:, :4], b[:, 4].long())),
-    ],
-    ids=["tuple", "collated", "dict", "nested", "named", "frozen", "user", "graph", "edges", "one"],
-)
-def test_one_batch_of_any_structure(
-    model: nn.Module, expected: Tensor, batch: Any, read: Callable[[Any], tuple[Tensor, Tensor]]
-) -> None:
-    def loss(b: Any) -> Tensor:
-        x, y = read(b)
-        return F.cross_entropy(model(x), y)
-
-    same(HessianOperator(loss, model, batch=batch), expected)
-    # For the cross-entropy of a linear map, both matrices are one.
-    linear = model[2]
-    hidden = HessianOperator(
-        lambda b: F.cross_entropy(linear(read(b)[0][:, :4]), read(b)[1]), linear, batch=batch
-    )
-    squared = GaussNewtonOperator(
-        lambda b: linear(read(b)[0][:, :4]),
-        lambda z, b: F.cross_entropy(z, read(b)[1]),
-        linear,
-        batch=batch,
-    )
-    same(squared, hidden.dense())
-
-
-def test_a_batch_is_moved_as_a_whole_and_the_given_one_stays() -> None:
-    packed = pack_sequence([torch.ones(3, 2), torch.ones(2, 2)])
-    graph = Graph(X, Y, EDGES)
-    batch = {"a": Both(X, Y), "b": [Pair(X, Y), 7], "c": UserDict(x=X), "d": graph}
-    moved = to_device(batch, torch.device("meta"))
-    assert {t.device.type for t in tensors(moved)} == {"meta"}
-    assert {t.device.type for t in tensors(batch)} == {"cpu"}
-    assert [type(part) for part in moved.values()] == [type(part) for part in batch.values()]
-    assert moved["b"][1] == 7
-    assert graph.x.device.type == "cpu"
-    assert to_device(batch, torch.device("cpu")) is batch
-    assert type(to_device(packed, torch.device("cpu"))) is type(packed)
-
-
-def test_checksums_know_order_shape_and_values() -> None:
-    a = torch.tensor([[1.0, float("nan")], [2.0, 3.0]])
-    assert fingerprint((a, {"b": a.bool()})) == fingerprint((a.clone(), {"b": a.bool()}))
-    assert fingerprint(X) != fingerprint(X.flip(0))
-    assert fingerprint(X) != fingerprint(X.T)
-    assert fingerprint(torch.tensor(2)) != fingerprint(torch.tensor(3))
-    assert fingerprint(torch.tensor([1j])) != fingerprint(torch.tensor([2j]))
-    assert fingerprint(torch.zeros(0, 3)) == fingerprint(torch.zeros(0, 3))
-
-
-# ---- many batches
 
 
 @pytest.mark.parametrize(
@@ -229,7 +123,7 @@ def test_batches_come_one_at_a_time_with_one_graph(model: nn.Module) -> None:
     extra = x[:8].nbytes + streamed.shape[0] * 8  # a batch, and the sum of products so far
     assert peak(streamed) <= peak(one) + 2 * extra
     assert most <= 2
-    same(streamed, truth(model, lambda f: F.cross_entropy(f(x), y)))
+    same(streamed, functional_hessian(model, lambda f: F.cross_entropy(f(x), y)))
 
 
 # ---- weights
@@ -258,7 +152,7 @@ def count_tokens(batch: dict[str, Tensor]) -> Tensor:
 def test_a_mean_over_tokens_is_weighted_by_tokens(model: nn.Module) -> None:
     batches, net, loss = tokens(model)
     whole = {name: torch.cat([b[name] for b in batches]) for name in ("ids", "labels")}
-    wanted = truth(net, lambda f: loss(whole, f))
+    wanted = functional_hessian(net, lambda f: loss(whole, f))
     operator = HessianOperator(loss, net, batches=batches, weights=count_tokens)
     operator.check()
     same(operator, wanted)
@@ -285,23 +179,25 @@ def test_weights_by_rows_of_a_mean_over_tokens_are_named(
 
 def test_equal_weights_give_the_mean_and_sums_the_sum(model: nn.Module) -> None:
     batches = [(X[:2], Y[:2]), (X[2:], Y[2:])]
-    parts = [truth(model, lambda f, b=b: F.cross_entropy(f(b[0]), b[1])) for b in batches]
+    parts = [
+        functional_hessian(model, lambda f, b=b: F.cross_entropy(f(b[0]), b[1])) for b in batches
+    ]
     same(HessianOperator(entropy(model), model, batches=batches, weights="equal"), sum(parts) / 2)
     same(HessianOperator(entropy(model), model, batches=batches, weights="sum"), sum(parts))
 
 
 def test_graphs_are_weighted_by_what_counts_their_nodes(model: nn.Module) -> None:
-    def loss(g: Graph) -> Tensor:
+    def loss(g: GraphBatch) -> Tensor:
         near = g.x.index_add(0, g.edges[0], g.x[g.edges[1]])
         return F.cross_entropy(model(near), g.y)
 
-    graphs = [Graph(X[:6], Y[:6], EDGES % 6), Graph(X[6:], Y[6:], EDGES % 4)]
-    with pytest.raises(InputError, match=r"rows .* cannot be counted: it holds a Graph; give"):
+    graphs = [GraphBatch(X[:6], Y[:6], EDGES % 6), GraphBatch(X[6:], Y[6:], EDGES % 4)]
+    with pytest.raises(InputError, match=r"rows .* cannot be counted: it holds a GraphBatch; give"):
         HessianOperator(loss, model, batches=graphs)
-    joined = Graph(X, Y, torch.cat([EDGES % 6, EDGES % 4 + 6], 1))
+    joined = GraphBatch(X, Y, torch.cat([EDGES % 6, EDGES % 4 + 6], 1))
     near = X.index_add(0, joined.edges[0], X[joined.edges[1]])
     operator = HessianOperator(loss, model, batches=graphs, weights=lambda g: len(g.x))
-    same(operator, truth(model, lambda f: F.cross_entropy(f(near), Y)))
+    same(operator, functional_hessian(model, lambda f: F.cross_entropy(f(near), Y)))
 
 
 # ---- what is refused
