@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.func import functional_call, hessian
 
 from ired_interp.spectra import HessianOperator, density, lanczos, trace
 
@@ -96,6 +97,33 @@ def dense_hessian(objective: Callable[[], Tensor], parameters: list[Tensor]) -> 
     return torch.stack(rows)
 
 
+def functional_hessian(model: nn.Module, loss: Callable[[Callable[..., Tensor]], Tensor]) -> Tensor:
+    """The Hessian by `torch.func` of a loss of the model, which it gets as a function."""
+    named = dict(model.named_parameters())
+    sizes = [p.numel() for p in named.values()]
+
+    def of_vector(v: Tensor) -> Tensor:
+        parts = zip(named.items(), v.split(sizes), strict=True)
+        weights = {name: part.view_as(p) for (name, p), part in parts}
+        return loss(lambda *args: functional_call(model, weights, args))
+
+    return hessian(of_vector)(torch.cat([p.detach().reshape(-1) for p in named.values()]))
+
+
+class GraphBatch:
+    """As graph libraries have them: node tensors, edges, and a way to move that changes itself."""
+
+    def __init__(self, x: Tensor, y: Tensor, edges: Tensor) -> None:
+        self.x, self.y, self.edges = x, y, edges
+
+    def to(self, device: torch.device) -> "GraphBatch":
+        self.x, self.y, self.edges = (t.to(device) for t in (self.x, self.y, self.edges))
+        return self
+
+    def to_dict(self) -> dict[str, Tensor]:
+        return {"x": self.x, "y": self.y, "edges": self.edges}
+
+
 def matrix(eigenvalues: list[float], dtype: torch.dtype = torch.float64) -> Tensor:
     n = len(eigenvalues)
     q, _ = torch.linalg.qr(
@@ -125,7 +153,7 @@ def worker(rank: int, port: int, folder: str) -> None:
     dist.init_process_group("gloo", rank=rank, world_size=2)
     c = case("mlp", "score")
     share = [tuple(d[:5] for d in c.data)] if rank == 0 else [tuple(d[5:] for d in c.data)]
-    operator = HessianOperator(c.objective, c.parameters, share, group=dist.group.WORLD)
+    operator = HessianOperator(c.objective, c.parameters, batches=share, group=dist.group.WORLD)
     results = measure(operator, Path(folder) / "run")
     kept = Path(folder) / f"seen by {rank} alone"  # as on another host's disk
     for budget in (4, None):
@@ -138,7 +166,10 @@ def worker(rank: int, port: int, folder: str) -> None:
         density(operator, n, 10, progress=False, checkpoint=file) for n in (2, 3)
     ][1].values
     idle = HessianOperator(
-        c.objective, c.parameters, [c.data] if rank == 0 else [], group=dist.group.WORLD
+        c.objective,
+        c.parameters,
+        batches=[c.data] if rank == 0 else [],
+        group=dist.group.WORLD,
     )
     results["idle"] = (idle @ torch.ones(idle.shape[0], dtype=idle.dtype)).numpy()
     np.savez(Path(folder) / f"rank{rank}.npz", **results)

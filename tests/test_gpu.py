@@ -101,7 +101,9 @@ def test_lanczos_density_and_trace_are_the_cpus(problem):
     def operator(device):
         model, schedule = deepcopy(energy).to(device), Schedule().to(device)
         data = [t.to(device) for t in (x, schedule.cpu().noised(y, noise.k, noise.eps), noise.k)]
-        return spectra.HessianOperator(lambda rows: model(*rows).mean(), model, tuple(data))
+        return spectra.HessianOperator(
+            lambda rows: model(*rows).mean(), model, batch=tuple(data)
+        )
 
     truth = spectra.lanczos(operator("cpu"), 6, "BE", 1e-4, progress=False)
     scale = float(truth.eigenvalues.abs().max())

@@ -1,6 +1,9 @@
 """Independent random streams, each named by a seed and what it is for."""
 
+import random
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -16,3 +19,41 @@ def stream(device: torch.device | str, seed: int, *names: int | str) -> torch.Ge
     words = [zlib.crc32(name.encode()) if isinstance(name, str) else name for name in names]
     state = np.random.SeedSequence([seed, *words]).generate_state(2, np.uint32)
     return torch.Generator(device).manual_seed(int(state[0]) << 31 ^ int(state[1]))
+
+
+@contextmanager
+def isolated(seed: int) -> Iterator[None]:
+    """Give a block global random states of its own, and put the former ones back after it.
+
+    Parameters
+    ----------
+    seed : int
+        Of Python's, NumPy's and PyTorch's generators inside the block, on CPU and GPUs.
+
+    Yields
+    ------
+    None
+        While the block runs.
+
+    Examples
+    --------
+    >>> with isolated(0):
+    ...     first = torch.rand(3)
+    >>> with isolated(0):
+    ...     bool((torch.rand(3) == first).all())
+    True
+    """
+    python, array = random.getstate(), np.random.get_state()  # noqa: NPY002
+    # A GPU that is not in use yet must not be woken: its generator would be seeded for training.
+    gpus = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(gpus):
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002  (the global state is what other people's code uses)
+        torch.default_generator.manual_seed(seed)
+        if gpus:
+            torch.cuda.manual_seed_all(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(array)  # noqa: NPY002

@@ -21,7 +21,7 @@ def test_two_ranks_equal_one_process(tmp_path: Path) -> None:
     mp.spawn(worker, (port, str(tmp_path)), nprocs=2)
     first, second = (np.load(tmp_path / f"rank{rank}.npz") for rank in (0, 1))
     c = case("mlp", "score")
-    alone = HessianOperator(c.objective, c.parameters, [c.data])
+    alone = HessianOperator(c.objective, c.parameters, batch=c.data)
     expected = measure(alone, None)
     expected |= {"resumed": expected["eigenvalues"], "resumed density": expected["density"]}
     expected["idle"] = (alone @ torch.ones(alone.shape[0], dtype=alone.dtype)).numpy()

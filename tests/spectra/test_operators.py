@@ -50,20 +50,20 @@ def test_products_equal_dense_hessian(model: str, objective: str) -> None:
 def test_chunks_of_unequal_size_make_the_whole(memory: str | None) -> None:
     c = case("mlp", "square")
     data = [(c.data[0][:5], c.data[1][:5]), (c.data[0][5:], c.data[1][5:])]
-    operator = HessianOperator(c.objective, c.parameters, data, memory=memory)
+    operator = HessianOperator(c.objective, c.parameters, batches=data, memory=memory)
     close(operator.dense(), truth(c))
-    assert (len(operator.chunks) > 2) == (memory == "5KB"), operator.plan
+    assert (len(operator.weights) > 2) == (memory == "5KB"), operator.plan
 
 
 def test_memory_below_one_row_is_refused() -> None:
     c = case("mlp", "square")
-    with pytest.raises(InputError, match="single row needs about"):
-        HessianOperator(c.objective, c.parameters, c.data, memory=100)
+    with pytest.raises(InputError, match="product over 2 rows needs more"):
+        HessianOperator(c.objective, c.parameters, batch=c.data, memory=100)
 
 
 def test_sum_reduction_adds_chunks() -> None:
     c = case("mlp", "square")
-    whole = HessianOperator(c.objective, c.parameters, [c.data, c.data], reduction="sum")
+    whole = HessianOperator(c.objective, c.parameters, batches=[c.data, c.data], weights="sum")
     close(whole.dense(), 2 * truth(c))
 
 
@@ -80,7 +80,7 @@ def test_blocks_are_diagonal_blocks() -> None:
 
 def test_gradient_and_pieces() -> None:
     c = case("mlp", "square")
-    operator = HessianOperator(c.objective, c.parameters, [c.data])
+    operator = HessianOperator(c.objective, c.parameters, batch=c.data)
     expected = torch.autograd.grad(c.objective(c.data), list(c.parameters.values()))
     pieces = operator.unflatten(operator.gradient())
     for piece, g in zip(pieces.values(), expected, strict=True):
@@ -128,14 +128,14 @@ def test_empirical_fisher_is_mean_of_gradient_squares() -> None:
     gradients = [torch.autograd.grad(e, parameters, retain_graph=True) for e in losses(c.data)]
     g = torch.stack([torch.cat([p.reshape(-1) for p in row]) for row in gradients])
     data = [(c.data[0][:3], c.data[1][:3]), (c.data[0][3:], c.data[1][3:])]
-    close(empirical_fisher(losses, c.parameters, data).dense(), g.T @ g / len(g))
+    close(empirical_fisher(losses, c.parameters, batches=data).dense(), g.T @ g / len(g))
 
 
 def test_works_in_inference_mode() -> None:
     c = case("mlp", "score")
     expected = truth(c)
     with torch.inference_mode():
-        operator = HessianOperator(c.objective, c.parameters, [c.data])
+        operator = HessianOperator(c.objective, c.parameters, batch=c.data)
         found = operator.dense()
     close(found.clone(), expected)
 
@@ -173,9 +173,9 @@ def test_random_objectives_are_named(layer: nn.Module | None, words: str) -> Non
 def test_wrong_third_derivatives_are_found() -> None:
     c = case(*WRONG_IN_TORCH)
     with pytest.raises(RunError, match="not symmetric"):
-        HessianOperator(c.objective, c.parameters, c.data).check()
+        HessianOperator(c.objective, c.parameters, batch=c.data).check()
     right = case("norm", "square")
-    HessianOperator(right.objective, right.parameters, right.data).check()
+    HessianOperator(right.objective, right.parameters, batch=right.data).check()
 
 
 def test_changing_data_are_found() -> None:

@@ -98,7 +98,7 @@ def theta_operator(
     mine = snapshot.ranks.share(len(y))
     share = [tuple(part[mine] for part in data)] if mine.start < mine.stop else []
     group = snapshot.ranks.group(y.device)
-    return HessianOperator(function, energy, share, memory=int(memory), group=group)
+    return HessianOperator(function, energy, batches=share, memory=int(memory), group=group)
 
 
 def _objective(

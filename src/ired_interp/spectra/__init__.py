@@ -3,11 +3,14 @@
 from ired_interp.spectra.dense import batched_hessian
 from ired_interp.spectra.density import Density, density
 from ired_interp.spectra.derived import alignment, condition_number, gaps, spectral_gap
+from ired_interp.spectra.diagonal import Diagonal, diagonal
 from ired_interp.spectra.effective_rank import effective_rank
 from ired_interp.spectra.estimate import Estimate
 from ired_interp.spectra.gauss_newton import GaussNewtonOperator, empirical_fisher
 from ired_interp.spectra.hessian import HessianOperator
 from ired_interp.spectra.lanczos import lanczos
+from ired_interp.spectra.module_hessian import ModuleHessian, hessian
+from ired_interp.spectra.module_loss import ModuleLoss
 from ired_interp.spectra.operator import FunctionOperator, MatrixOperator, SymmetricOperator
 from ired_interp.spectra.plan import Plan, plan_lanczos
 from ired_interp.spectra.pyhessian import pyhessian_eigenvalues, pyhessian_trace
@@ -16,11 +19,14 @@ from ired_interp.spectra.trace import trace
 
 __all__ = [
     "Density",
+    "Diagonal",
     "Estimate",
     "FunctionOperator",
     "GaussNewtonOperator",
     "HessianOperator",
     "MatrixOperator",
+    "ModuleHessian",
+    "ModuleLoss",
     "Plan",
     "Spectrum",
     "SpectrumWarning",
@@ -29,9 +35,11 @@ __all__ = [
     "batched_hessian",
     "condition_number",
     "density",
+    "diagonal",
     "effective_rank",
     "empirical_fisher",
     "gaps",
+    "hessian",
     "lanczos",
     "plan_lanczos",
     "pyhessian_eigenvalues",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -13,13 +16,15 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ired_interp.errors import InputError, RunError
 from ired_interp.random import stream
-from ired_interp.spectra.chunks import row_count, slice_rows
+from ired_interp.spectra.batches import Batches, Weights
+from ired_interp.spectra.chunking import Chunking, plan_chunks, weights_fault
+from ired_interp.spectra.cuts import chunks
 from ired_interp.spectra.determinism import RandomDraws, cause_of_change, product_fault
 from ired_interp.spectra.meter import MemoryMeter
-from ired_interp.spectra.operator import SymmetricOperator, Value
 from ired_interp.spectra.parameters import Parameters, named_tensors
-from ired_interp.spectra.plan import available_memory
-from ired_interp.spectra.vectors import format_bytes, gaussian, parse_bytes
+from ired_interp.spectra.ranked import RankedOperator
+from ired_interp.spectra.spectrum import SpectrumWarning
+from ired_interp.spectra.vectors import gaussian, parse_bytes
 
 Graph = tuple[list[Tensor], ...]
 
@@ -42,60 +47,62 @@ def differentiable() -> Iterator[None]:
         yield
 
 
-class CurvatureOperator(SymmetricOperator):
+class CurvatureOperator(RankedOperator):
     """Weighted mean over chunks of a matrix of second-order derivatives, through kept graphs.
 
     Subclasses say how a graph is built (``_build``) and how a product goes through it (``_apply``).
 
     Parameters
     ----------
-    parameters, data, memory, reduction, group
+    parameters, batch, batches, weights, memory, group
         As in ``HessianOperator``.
 
     Raises
     ------
     InputError
-        If parameters, data or reduction are unusable, or a single row does not fit in the memory.
+        As ``HessianOperator``.
     """
 
     def __init__(
         self,
         parameters: Parameters,
-        data: Any = None,
+        batch: Any = None,
+        batches: Iterable[Any] | None = None,
+        weights: Weights = "rows",
         memory: int | str | None = None,
-        reduction: str = "mean",
         group: dist.ProcessGroup | None = None,
     ) -> None:
-        if reduction not in ("mean", "sum"):
-            raise InputError(f"reduction is {reduction!r}; expected 'mean' or 'sum'")
         self.named = named_tensors(parameters)
         self.parameters = list(self.named.values())
         self.module = parameters if isinstance(parameters, nn.Module) else None
         first = self.parameters[0]
-        super().__init__(sum(p.numel() for p in self.parameters), first.dtype, first.device)
-        self.group, self.reduction = group, reduction
-        self.without_data = data is None
-        batches = [] if data is None else data if isinstance(data, list) else [data]
-        if data is not None and not batches and group is None:
-            raise InputError("data is an empty list; expected at least one chunk")
+        super().__init__(sum(p.numel() for p in self.parameters), first.dtype, first.device, group)
         self.memory = None if memory is None else parse_bytes(memory)
-        self.chunks, refusal = batches, None
-        if self.memory is not None:
-            try:
-                self.chunks = self._split(batches, self.memory)
-            except InputError as error:
-                refusal = str(error)
-        if refusal := self._first_of_ranks(refusal):
-            raise InputError(refusal)
-        counts = [1] if self.without_data else [row_count(chunk) for chunk in self.chunks]
-        total = self._sum(
-            torch.tensor([float(sum(counts))], device=self.device, dtype=torch.float64)
-        ).item()
-        self.weights = [count / total if reduction == "mean" else 1.0 for count in counts]
+        self.without_data = batch is None and batches is None
         self._kept: dict[int, Graph] = {}
         self._versions: list[int] = []
-        self._keep = self._affordable()
         self._checked = False
+        self.data = {"batch": batch, "batches": batches, "weights": weights}
+        self._plan, refusal = Chunking([1], [1.0]), None
+        self._keep = 1
+        try:
+            self._batches = Batches(batch, batches, weights, self.device)
+            if not self.without_data:
+                self._plan = plan_chunks(
+                    self._batches, self, self.memory, alone=batches is None and group is None
+                )
+                self._keep = self._plan.kept(self.memory, single=batches is None)
+        except InputError as error:
+            refusal = str(error)
+        if refusal := self.first_of_ranks(refusal):
+            raise InputError(refusal)
+        if self._plan.note:
+            warnings.warn(self._plan.note, SpectrumWarning, stacklevel=3)
+        total = torch.tensor([sum(self._plan.weights)], device=self.device, dtype=torch.float64)
+        whole = 1.0 if weights == "sum" else self._sum(total).item()
+        if not whole or not (self._plan.weights or self.group):
+            raise InputError("there are no batches, or they weigh nothing; expected at least one")
+        self.weights = [weight / whole for weight in self._plan.weights]
 
     def _build(self, chunk: Any) -> Graph:
         raise NotImplementedError
@@ -105,7 +112,25 @@ class CurvatureOperator(SymmetricOperator):
 
     # ---- products
 
-    def _graph(self, index: int) -> Graph:
+    def chunks(self) -> Iterator[Any]:
+        """Iterate over the chunks of data; without data, over one None.
+
+        Yields
+        ------
+        object
+            A batch or a part of one.
+        """
+        if self.without_data:
+            yield None
+            return
+        counts = iter(self._plan.counts)
+        for batch in self._batches:
+            yield from chunks(batch, next(counts))
+
+    def _first_chunk(self) -> Any:
+        return next(self.chunks())
+
+    def _graph(self, index: int, chunk: Any) -> Graph:
         versions = [p._version for p in self.parameters]
         if self._kept and versions != self._versions:
             raise InputError(
@@ -116,20 +141,28 @@ class CurvatureOperator(SymmetricOperator):
         if index in self._kept:
             return self._kept[index]
         with differentiable():
-            graph = self._build(None if self.without_data else self.chunks[index])
+            graph = self._build(chunk)
         if index < self._keep:
             self._kept[index] = graph
         return graph
 
+    def _weighted_sum(self, function: Callable[[Graph], list[Tensor]]) -> Tensor:
+        """Sum over chunks and ranks of what a function gives for their graphs, one at a time."""
+        total: Tensor | None = None
+        all_kept = len(self._kept) == len(self.weights)
+        data = repeat(None, len(self.weights)) if all_kept else self.chunks()
+        for index, weight in enumerate(self.weights):
+            part = self.flatten(function(self._graph(index, next(data))))
+            part = part.mul_(weight) if weight != 1 else part
+            total = part if total is None else total.add_(part)
+        deque(data, 0)  # past the end, where another batch would be refused
+        zeros = torch.zeros(self.shape[0], dtype=self.dtype, device=self.device)
+        return self._sum(zeros if total is None else total)
+
     def _product(self, v: Tensor) -> Tensor:
         v = v.clone() if v.is_inference() else v
         parts = list(self.unflatten(v.contiguous()).values())
-        total: Tensor | None = None
-        for index, weight in enumerate(self.weights):
-            product = self.flatten(self._apply(self._graph(index), parts))
-            product = product.mul_(weight) if weight != 1 else product
-            total = product if total is None else total.add_(product)
-        return self._sum(torch.zeros_like(v) if total is None else total)
+        return self._weighted_sum(lambda graph: self._apply(graph, parts))
 
     def flatten(self, parts: Iterable[Tensor]) -> Tensor:
         """Join tensors shaped like the parameters (their gradients, say) to one vector.
@@ -165,105 +198,59 @@ class CurvatureOperator(SymmetricOperator):
             for (n, p), part in zip(self.named.items(), v.split(sizes), strict=True)
         }
 
-    # ---- ranks
-
-    def _sum(self, tensor: Tensor) -> Tensor:
-        if self.group is not None:
-            dist.all_reduce(tensor, group=self.group)
-        return tensor
-
-    def any_rank(self, flag: bool) -> bool:
-        """Whether the flag is true on any rank of the group."""
-        if self.group is None:
-            return flag
-        return bool(self._sum(torch.tensor([float(flag)], device=self.device)).item() > 0)
-
-    def _first_of_ranks(self, fault: str | None) -> str | None:
-        """Tell every rank the fault of the first one that has any."""
-        if self.group is None:
-            return fault
-        faults: list[str | None] = [None] * dist.get_world_size(self.group)
-        dist.all_gather_object(faults, fault, self.group)
-        return next(filter(None, faults), None)
-
-    def is_rank_zero(self) -> bool:
-        """Whether this is the first rank of the group."""
-        return self.group is None or dist.get_rank(self.group) == 0
-
-    def broadcast(self, value: Value) -> Value:
-        """Send the first rank's value to all of the group."""
-        if self.group is None:
-            return value
-        box = [value]
-        dist.broadcast_object_list(box, group=self.group, device=self.device, group_src=0)
-        return box[0]
-
-    def available_memory(self, device: torch.device) -> int:
-        """Bytes that every rank of the group can take on a device."""
-        found = available_memory(device)
-        if self.group is None:
-            return found
-        if device.type == "cpu":  # which the ranks may have in common
-            found //= dist.get_world_size(self.group)
-        least = torch.tensor([found], device=self.device)
-        dist.all_reduce(least, dist.ReduceOp.MIN, self.group)
-        return int(least.item())
-
     # ---- memory
 
-    def _cost(self, chunk: Any) -> tuple[int, int]:
-        """Bytes that a chunk's graph holds, and the most that it and one product take."""
-        with differentiable(), MemoryMeter(self.parameters) as meter:
-            graph = self._build(chunk)
-            held = meter.held
-            self._apply(graph, [torch.zeros_like(p) for p in self.parameters])
-        return held, int(_ALLOCATOR * meter.peak)
+    def measure(self, chunk: Any, limit: int | None = None) -> tuple[int, int]:
+        """Measure what a chunk takes.
 
-    def _split(self, batches: list[Any], memory: int) -> list[Any]:
-        """Cut the batches into chunks of rows that fit, by their cost at two sizes.
+        Parameters
+        ----------
+        chunk : object
+            A batch or a part of one.
+        limit : int, optional
+            Bytes, beyond which the measurement ends.
+
+        Returns
+        -------
+        tuple of int
+            Bytes that its graph holds, and the most that it and one product take.
 
         Raises
         ------
-        InputError
-            If a single row does not fit.
+        OverLimitError
+            At the limit.
         """
-        chunks = []
-        for batch in batches:
-            count = row_count(batch)
-            few = max(1, min(8, count // 2))
-            several = min(2 * few, count)
-            small, large = (self._cost(slice_rows(batch, 0, n))[1] for n in (few, several))
-            per_row = max(1.0, (large - small) / (several - few)) if several > few else float(small)
-            fixed = max(0.0, small - per_row * few)
-            size = int((memory - fixed) / per_row)
-            if size < 1:
-                raise InputError(
-                    f"a product over a single row needs about {format_bytes(fixed + per_row)}, "
-                    f"more than the {format_bytes(memory)} allowed; raise memory, use a smaller "
-                    "model or a block of its parameters"
-                )
-            size = -(-count // -(-count // size))
-            chunks += [
-                slice_rows(batch, start, min(start + size, count))
-                for start in range(0, count, size)
-            ]
-        return chunks
+        stop = None if limit is None else int(limit / _ALLOCATOR)
+        with differentiable(), MemoryMeter(self.parameters, stop) as meter:
+            graph = self._build(chunk)
+            held = meter.held
+            self.flatten(self._apply(graph, [torch.zeros_like(p) for p in self.parameters]))
+        return int(_ALLOCATOR * held), int(_ALLOCATOR * meter.peak)
 
-    def _affordable(self) -> int:
-        """How many chunks' graphs are kept: all that fit beside the one being built."""
-        if self.memory is None or self.without_data or not self.chunks:
-            return len(self.weights)
-        held, peak = self._cost(self.chunks[0])
-        return min(
-            len(self.chunks), int((self.memory - peak) / max(1, held)) + (len(self.chunks) == 1)
-        )
+    def probe(self, chunk: Any) -> Tensor:
+        """Multiply a fixed random vector by the matrix of a chunk.
+
+        Parameters
+        ----------
+        chunk : object
+            A batch or a part of one.
+
+        Returns
+        -------
+        Tensor
+            (N,).
+        """
+        v = gaussian(self.shape[0], self.dtype, self.device, stream("cpu", 0, "probe"))
+        with differentiable():
+            graph = self._build(chunk)
+        return self.flatten(self._apply(graph, list(self.unflatten(v).values())))
 
     @property
     def plan(self) -> str:
-        """One sentence: how a product is computed and what it keeps in memory."""
-        kept = min(self._keep, len(self.weights))
-        limit = "no memory limit" if self.memory is None else f"at most {format_bytes(self.memory)}"
-        return f"{len(self.weights)} chunks per product, {kept} of their graphs kept ({limit})"
+        """How a product is computed and what it keeps in memory, in a sentence."""
+        return (
+            "one graph, kept" if self.without_data else self._plan.sentence(self.memory, self._keep)
+        )
 
     # ---- determinism
 
@@ -282,18 +269,21 @@ class CurvatureOperator(SymmetricOperator):
         """
         if self._checked:
             return
-        if fault := self._first_of_ranks(self._fault() if self.weights else None):
+        if fault := self.first_of_ranks(self._fault() if self.weights else None):
             raise RunError(fault)
+        if fault := weights_fault(self._batches, self._plan, self):
+            warnings.warn(fault, SpectrumWarning, stacklevel=3)
         self._checked = True
 
     def _fault(self) -> str | None:
         source = stream("cpu", 0, "determinism")
         u, v = (gaussian(self.shape[0], self.dtype, self.device, source) for _ in range(2))
+        chunk = self._first_chunk()
         with differentiable(), RandomDraws() as draws:
-            fresh = self._build(None if self.without_data else self.chunks[0])
+            fresh = self._build(chunk)
         hv, again, hu = (
             self.flatten(self._apply(graph, list(self.unflatten(w).values())))
-            for graph, w in ((self._graph(0), v), (fresh, v), (fresh, u))
+            for graph, w in ((self._graph(0, chunk), v), (fresh, v), (fresh, u))
         )
         self.matvecs += 3
         cause = cause_of_change(draws.names, self.module)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,10 +16,14 @@ from torch import Tensor
 from ired_interp.errors import InputError
 from ired_interp.files import atomic
 from ired_interp.random import stream
+from ired_interp.spectra.drawing import draw_density
 from ired_interp.spectra.estimate import Estimate, from_samples
 from ired_interp.spectra.operator import SymmetricOperator
 from ired_interp.spectra.progress import SolverProgress
 from ired_interp.spectra.vectors import dot, gaussian, norm
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,21 @@ class Density:
             Between 0 and 1.
         """
         return self.mean((self.nodes >= low) & (self.nodes < high))
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw it on a logarithmic axis, with its band.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where; into pyplot's axes where not given.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            That it is drawn into.
+        """
+        return draw_density(self.grid, self.values, self.low, self.high, ax)
 
 
 def _quadrature(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ired_interp.errors import InputError
+from ired_interp.spectra.batches import Weights
 from ired_interp.spectra.curvature import CurvatureOperator, Graph
 from ired_interp.spectra.parameters import Parameters
 
@@ -24,11 +25,11 @@ class GaussNewtonOperator(CurvatureOperator):
     Parameters
     ----------
     outputs : callable
-        ``outputs() -> z`` or ``outputs(chunk) -> z``, a tensor of any shape that depends on the
+        ``outputs() -> z`` or ``outputs(batch) -> z``, a tensor of any shape that depends on the
         parameters.
     loss : callable
-        ``loss(z) -> scalar`` or ``loss(z, chunk) -> scalar``.
-    parameters, data, memory, reduction, group
+        ``loss(z) -> scalar`` or ``loss(z, batch) -> scalar``.
+    parameters, batch, batches, weights, memory, group
         As in ``HessianOperator``.
 
     Raises
@@ -58,14 +59,15 @@ class GaussNewtonOperator(CurvatureOperator):
         outputs: Callable[..., Tensor],
         loss: Callable[..., Tensor],
         parameters: Parameters,
-        data: Any = None,
         *,
+        batch: Any = None,
+        batches: Iterable[Any] | None = None,
+        weights: Weights = "rows",
         memory: int | str | None = None,
-        reduction: str = "mean",
         group: dist.ProcessGroup | None = None,
     ) -> None:
         self.outputs, self.loss = outputs, loss
-        super().__init__(parameters, data, memory, reduction, group)
+        super().__init__(parameters, batch, batches, weights, memory, group)
 
     def _build(self, chunk: Any) -> Graph:
         z = self.outputs() if self.without_data else self.outputs(chunk)
@@ -103,8 +105,10 @@ class GaussNewtonOperator(CurvatureOperator):
 def empirical_fisher(
     losses: Callable[..., Tensor],
     parameters: Parameters,
-    data: Any = None,
     *,
+    batch: Any = None,
+    batches: Iterable[Any] | None = None,
+    weights: Weights = "rows",
     memory: int | str | None = None,
     group: dist.ProcessGroup | None = None,
 ) -> GaussNewtonOperator:
@@ -113,8 +117,8 @@ def empirical_fisher(
     Parameters
     ----------
     losses : callable
-        ``losses() -> (B,)`` or ``losses(chunk) -> (B,)``, one loss a row.
-    parameters, data, memory, group
+        ``losses() -> (B,)`` or ``losses(batch) -> (B,)``, one loss a row.
+    parameters, batch, batches, weights, memory, group
         As in ``HessianOperator``.
 
     Returns
@@ -136,4 +140,13 @@ def empirical_fisher(
     def half_square(values: Tensor, *_: Any) -> Tensor:
         return values.square().sum() / (2 * len(values))
 
-    return GaussNewtonOperator(losses, half_square, parameters, data, memory=memory, group=group)
+    return GaussNewtonOperator(
+        losses,
+        half_square,
+        parameters,
+        batch=batch,
+        batches=batches,
+        weights=weights,
+        memory=memory,
+        group=group,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ired_interp.errors import InputError
+from ired_interp.spectra.batches import Weights
 from ired_interp.spectra.curvature import CurvatureOperator, Graph, differentiable
 from ired_interp.spectra.parameters import Parameters
 
@@ -23,21 +24,31 @@ class HessianOperator(CurvatureOperator):
     Parameters
     ----------
     objective : callable
-        ``objective() -> scalar``, or ``objective(chunk) -> scalar`` when data are given. It must
+        ``objective() -> scalar``, or ``objective(batch) -> scalar`` when data are given. It must
         not draw random numbers.
     parameters : Module, Tensor, mapping of names to tensors, or iterable of tensors
         What to differentiate in, N numbers in all; of a module, its trainable parameters. Inputs
         work as well.
-    data : Tensor, tuple, dict, or list of these, optional
-        A batch, of tensors with rows in the first dimension, or a list of batches. The operator is
-        Σ_c w_c H_c over the batches.
+    batch : object, optional
+        One batch of any structure: tensors in tuples, lists, mappings and dataclasses, or an object
+        with ``to(device)``. It is moved to the parameters' device.
+    batches : iterable, optional
+        Of batches, in place of one: a list, a DataLoader, whatever can be gone through again and
+        again. The operator is Σ_b w_b H_b. Batches come one at a time and are not held. Every pass
+        sees the same global random states, so that a shuffling DataLoader gives one order; batches
+        that differ all the same are refused.
+    weights : {"rows", "equal", "sum"} or callable
+        What w_b is. "rows": the batch's share of all rows, for a mean over rows. A callable: the
+        share of ``weights(batch)``, a number, for a mean over something else (tokens, pixels,
+        nodes), which makes the operator that of all data at once. "equal": one over the number of
+        batches, the mean of their losses. "sum": 1, for a loss that is a sum.
     memory : int or str, optional
-        Limit for graphs, in bytes or as "2GiB". Batches are cut into chunks of rows that fit, and
-        as many graphs are kept as fit; the others are rebuilt for every product. Without it, every
-        batch is one chunk and every graph is kept.
-    reduction : {"mean", "sum"}
-        With "mean" w_c is the batch's share of all rows, as suits an objective that is a mean over
-        rows; with "sum" w_c = 1.
+        Limit for graphs and the temporaries of a product, in bytes or as "2GiB". Batches that do
+        not fit are cut into chunks of rows that do, by measurement, and as many graphs are kept as
+        fit; the others are rebuilt for every product. A batch is cut only if two ways to cut it
+        agree on a random vector; else, or if rows cannot be counted, it is kept whole with a
+        warning, if that fits in what is free. Without a limit no batch is cut, and the graph of a
+        single one is kept; of several, one graph is alive at a time.
     group : torch.distributed.ProcessGroup, optional
         Each rank gives its own share of the data; products are summed over the group, so that
         every rank holds the same result as one process with all data. Start vectors come from a
@@ -46,9 +57,9 @@ class HessianOperator(CurvatureOperator):
     Raises
     ------
     InputError
-        If parameters, data or reduction are unusable, or a single row does not fit in the memory;
-        at a product, if the objective is no scalar or does not depend on the parameters, or if they
-        have changed since the first.
+        If parameters, batches or weights are unusable, or two rows do not fit in the memory; at a
+        product, if the objective is no scalar or does not depend on the parameters, or if they or
+        the batches have changed since the first.
 
     References
     ----------
@@ -70,18 +81,21 @@ class HessianOperator(CurvatureOperator):
         self,
         objective: Callable[..., Tensor],
         parameters: Parameters,
-        data: Any = None,
         *,
+        batch: Any = None,
+        batches: Iterable[Any] | None = None,
+        weights: Weights = "rows",
         memory: int | str | None = None,
-        reduction: str = "mean",
         group: dist.ProcessGroup | None = None,
     ) -> None:
         self.objective = objective
-        self._data = data
-        super().__init__(parameters, data, memory, reduction, group)
+        super().__init__(parameters, batch, batches, weights, memory, group)
+
+    def _value(self, chunk: Any) -> Tensor:
+        return self.objective() if self.without_data else self.objective(chunk)
 
     def _build(self, chunk: Any) -> Graph:
-        value = self.objective() if self.without_data else self.objective(chunk)
+        value = self._value(chunk)
         if not isinstance(value, Tensor) or value.numel() != 1:
             found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise InputError(
@@ -121,10 +135,7 @@ class HessianOperator(CurvatureOperator):
         Tensor
             (N,).
         """
-        total = torch.zeros(self.shape[0], dtype=self.dtype, device=self.device)
-        for index, weight in enumerate(self.weights):
-            total.add_(self.flatten(self._graph(index)[0]), alpha=weight)
-        return self._sum(total)
+        return self._weighted_sum(lambda graph: graph[0])
 
     def reached(self) -> list[Tensor]:
         """Find the parameters on which the objective depends.
@@ -135,7 +146,7 @@ class HessianOperator(CurvatureOperator):
             Some of the parameters, in their order.
         """
         with differentiable():
-            value = self.objective() if self.without_data else self.objective(self.chunks[0])
+            value = self._value(self._first_chunk())
             gradients = torch.autograd.grad(value.sum(), self.parameters, allow_unused=True)
         return [p for p, g in zip(self.parameters, gradients, strict=True) if g is not None]
 
@@ -182,8 +193,7 @@ class HessianOperator(CurvatureOperator):
         return HessianOperator(
             self.objective,
             chosen,
-            self._data,
+            **self.data,
             memory=self.memory,
-            reduction=self.reduction,
             group=self.group,
         )

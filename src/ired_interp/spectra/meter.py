@@ -11,6 +11,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 
+class OverLimitError(MemoryError):
+    """What a computation takes is more than it may."""
+
+
 class MemoryMeter(TorchDispatchMode):
     """Bytes of the storages that operations make while it is active.
 
@@ -21,6 +25,8 @@ class MemoryMeter(TorchDispatchMode):
     ----------
     existing : iterable of Tensor
         Whose storages do not count.
+    limit : int, optional
+        Bytes at most; the operation that passes it raises ``OverLimitError``.
 
     Attributes
     ----------
@@ -28,8 +34,9 @@ class MemoryMeter(TorchDispatchMode):
         Bytes alive at most.
     """
 
-    def __init__(self, existing: Iterable[Tensor] = ()) -> None:
+    def __init__(self, existing: Iterable[Tensor] = (), limit: int | None = None) -> None:
         TorchDispatchMode.__init__(self)
+        self._limit = limit
         self._own = {t.untyped_storage()._cdata for t in existing}
         self._made: dict[int, tuple[StorageWeakRef, int]] = {}
         self.peak = 0
@@ -54,4 +61,6 @@ class MemoryMeter(TorchDispatchMode):
                     fresh = True
         if fresh:
             self.peak = max(self.peak, self.held)
+            if self._limit is not None and self.peak > self._limit:
+                raise OverLimitError
         return result

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from ired_interp.errors import InputError
+from ired_interp.spectra.host_memory import free_host_memory
 from ired_interp.spectra.vectors import format_bytes, parse_bytes
 
 _WORK = 6  # vectors beside the basis: image, its temporary, sketch, pending directions
@@ -38,7 +38,7 @@ class Plan:
 
 
 def available_memory(device: torch.device) -> int:
-    """Memory that is free on a device; for the CPU what the system can hand out without swapping.
+    """Memory that is free on a device; for the CPU what the system and its cgroups leave.
 
     Parameters
     ----------
@@ -52,11 +52,7 @@ def available_memory(device: torch.device) -> int:
     """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        fields = dict(line.split(":") for line in meminfo.read_text().splitlines())
-        return int(fields["MemAvailable"].split()[0]) * 1024
-    return 1 << 62
+    return free_host_memory()
 
 
 def plan_lanczos(

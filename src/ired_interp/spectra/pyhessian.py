@@ -35,7 +35,7 @@ class _Objective(nn.Module):
             return operator.objective()
         values = [
             operator.objective(chunk) * w
-            for chunk, w in zip(operator.chunks, operator.weights, strict=True)
+            for chunk, w in zip(operator.chunks(), operator.weights, strict=True)
         ]
         return torch.stack(values).sum()
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from ired_interp.spectra.drawing import draw_eigenvalues
 from ired_interp.spectra.operator import SymmetricOperator
 from ired_interp.spectra.vectors import norm
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class SpectrumWarning(UserWarning):
@@ -60,6 +65,23 @@ class Spectrum:
     sweeps: int
     restarts: int
     plan: str
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the eigenvalues by rank, with residuals; hollow where not converged.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where; into pyplot's axes where not given.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            That it is drawn into.
+        """
+        return draw_eigenvalues(
+            self.eigenvalues.numpy(), self.residuals.numpy(), self.converged.numpy(), ax
+        )
 
 
 def residual_norms(
