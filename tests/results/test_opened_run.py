@@ -19,10 +19,12 @@ def run(tmp_path: Path) -> Run:
     return make_run(tmp_path / "runs" / "demo" / "a")
 
 
-def test_metrics_are_columns_over_updates_done(run: Run) -> None:
+def test_each_metric_has_the_steps_that_logged_it_so_that_it_plots_as_a_line(run: Run) -> None:
     metrics = ii.open(run.path).metrics
-    np.testing.assert_array_equal(metrics["step"], [250, 500, 1000])
-    np.testing.assert_allclose(metrics["val/error/same"], [np.nan, 0.2, 0.1])
+    np.testing.assert_array_equal(metrics["train/loss"]["step"], [250, 500, 1000])
+    np.testing.assert_array_equal(metrics["val/error/same"]["step"], [500, 1000])
+    np.testing.assert_allclose(metrics["val/error/same"], [0.2, 0.1])
+    assert ii.open(run.path).step == 1000
 
 
 def test_results_join_over_steps_with_their_labels(run: Run) -> None:

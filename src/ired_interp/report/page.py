@@ -141,7 +141,6 @@ def _facts(run: OpenedRun, group: Group) -> dict[str, Any]:
     config = run.config
     data, model = config.get("data") or {}, config.get("model") or {}
     task = data.get("task") or {}
-    steps = run.metrics["step"].values
     source: dict[str, Any] = {}
     for series in run.series:
         attributes = series.last.attrs
@@ -156,7 +155,7 @@ def _facts(run: OpenedRun, group: Group) -> dict[str, Any]:
         "task": f"{_short(task)}({size})",
         "model": _short((model.get("init_args") or {}).get("energy") or model),
         "steps": (
-            f"{int(steps[-1]) if steps.size else 0} of "
+            f"{run.step} of "
             f"{(config.get('trainer') or {}).get('max_steps', '?')}"
         ),
         "seed": config.get("seed_everything"),

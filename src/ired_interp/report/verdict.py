@@ -106,7 +106,7 @@ def _learned(group: Group) -> str:
     sentences = _collapsed(group)
     for variant in ("same", "harder"):
         curves = [
-            r.metrics[name].dropna("step")
+            r.metrics[name]
             for r in group.runs
             if (name := f"val/error/{variant}") in r.metrics
         ]

@@ -62,14 +62,24 @@ class OpenedRun:
         return read_validation(self.run)
 
     @cached_property
-    def metrics(self) -> xr.Dataset:
-        """Logged metrics over `step` (updates done), NaN where a step did not log one."""
-        logged = self.run.metrics()
-        names = sorted({name for values in logged.values() for name in values})
-        columns = {
-            n: ("step", np.array([logged[s].get(n, np.nan) for s in sorted(logged)])) for n in names
+    def metrics(self) -> dict[str, xr.DataArray]:
+        """Logged metrics by name, each over the `step`s (updates done) at which it was logged."""
+        logged = sorted(self.run.metrics().items())
+        columns: dict[str, dict[int, float]] = {}
+        for step, values in logged:
+            for name, value in values.items():
+                columns.setdefault(name, {})[step] = value
+        return {
+            name: xr.DataArray(
+                list(values.values()), {"step": list(values)}, ("step",), name
+            )
+            for name, values in sorted(columns.items())
         }
-        return xr.Dataset(columns, {"step": sorted(logged)})
+
+    @property
+    def step(self) -> int:
+        """The last step (updates done) that logged a metric; 0 before that."""
+        return max((int(curve["step"][-1]) for curve in self.metrics.values()), default=0)
 
     @cached_property
     def series(self) -> list[Series]:
@@ -183,11 +193,8 @@ class OpenedRun:
 
     def __repr__(self) -> str:
         lines = [f"run {self.name} ({self.path})"]
-        metrics = self.metrics
-        if metrics.sizes["step"]:
-            lines.append(
-                f"  metrics, to step {int(metrics['step'][-1])}: {', '.join(map(str, metrics))}"
-            )
+        if self.metrics:
+            lines.append(f"  metrics, to step {self.step}: {', '.join(self.metrics)}")
         lines += [f"  {series!r}: {_shape(series.last)}" for series in self.series]
         lines.append(
             "  checkpoints: "
