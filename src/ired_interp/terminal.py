@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 PLAIN_SECONDS = 10.0  # between plain lines
+_LIVE_SECONDS = 0.25  # between states of a live line
 
 
 def is_terminal() -> bool:
@@ -71,9 +72,11 @@ class Bar:
     def __init__(
         self, title: str, every: float = PLAIN_SECONDS, after: float = 0.0, live: bool = True
     ) -> None:
-        self.title, self._every, self._after = title, every, after
-        self._live = live and is_terminal()
-        self._begin = self._shown = time.monotonic()
+        self.title, self._after = title, after
+        self.live = live and is_terminal()
+        self._every = _LIVE_SECONDS if self.live else every
+        self._begin = time.monotonic()
+        self._shown = float("-inf") if self.live else self._begin
         self._task: TaskID | None = None
 
     def __enter__(self) -> Bar:
@@ -82,7 +85,13 @@ class Bar:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def update(self, note: str, share: float | None, left: float | None = None) -> None:
+    def due(self, now: float) -> bool:
+        """Whether the next state would be shown, at the time of a monotonic clock."""
+        return now - self._begin >= self._after and now - self._shown >= self._every
+
+    def update(
+        self, note: str, share: float | None, left: float | None = None, at_once: bool = False
+    ) -> None:
         """Show the state of the work.
 
         Parameters
@@ -93,22 +102,20 @@ class Bar:
             Share of the work that is done; None if unknown.
         left : float | None
             Seconds that remain; by default as many for each share as so far.
+        at_once : bool
+            Whether to show it in any case; otherwise where it is due.
         """
-        if not is_rank_zero() or (now := time.monotonic()) - self._begin < self._after:
-            return
-        if not self._live and now - self._shown < self._every:
+        now = time.monotonic()
+        if not is_rank_zero() or not (at_once or self.due(now)):
             return
         if left is None and share:
             left = (now - self._begin) * (1 / share - 1)
-        if self._live:
-            self._draw(note, share, left)
-            return
+        remains = "" if left is None else f"{duration(left)} left"
         self._shown = now
-        self.line(note, left)
-
-    def line(self, note: str, left: float | None = None) -> None:
-        """Print the state as a plain line."""
-        log(f"{self.title}: {note}{'' if left is None else f', {duration(left)} left'}")
+        if self.live:
+            self._draw(note, share, remains)
+        else:
+            log(f"{self.title} {note}" + (f", {remains}" if remains else ""))
 
     def close(self) -> None:
         """Take the line off the terminal."""
@@ -121,7 +128,7 @@ class Bar:
             Bar._display.stop()
             Bar._display = None
 
-    def _draw(self, note: str, share: float | None, left: float | None) -> None:
+    def _draw(self, note: str, share: float | None, left: str) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
@@ -146,7 +153,7 @@ class Bar:
             total=None if share is None else 1.0,
             completed=share or 0.0,
             note=note,
-            left="" if left is None else f"{duration(left)} left",
+            left=left,
         )
 
 
