@@ -137,8 +137,9 @@ def _drawer(rows: list[Row], most: int) -> Callable[[Axes], None]:
                     marker=marker,
                     markerfacecolor=face,
                     capsize=2,
+                    label=label,
                 )
-            for x, shift, text, side in ((0, 2, label, "left"), (1, 0, f"{value:.3g}", "right")):
+            for x, shift, text, side in ((0, 2, label, "left"), (1, 0, with_error(value, half), "right")):
                 axes.annotate(
                     text,
                     (x, y),
