@@ -203,6 +203,10 @@ class OpenedRun:
         lines += [f"  skipped: {sentence}" for sentence in self.skipped]
         return "\n".join(lines)
 
+    def attributes(self, path: Path) -> dict[str, Any]:
+        """Return what one of the results is of and what produced it, as its file has it."""
+        return self._heads[path]
+
     @property
     def _heads(self) -> dict[Path, dict[str, Any]]:
         return self._scan[0]
@@ -257,8 +261,8 @@ def _head(path: Path) -> dict[str, Any]:
     """
     with h5py.File(path) as file:
         head = {name: file.attrs[name] for name in ("probe", "step", "weights", "settings")}
-        if "failed" in file.attrs:
-            head["failed"] = file.attrs["failed"]
+        more = ("failed", "checkpoint", "source", "versions")
+        head |= {name: file.attrs[name] for name in more if name in file.attrs}
     return {name: np.asarray(value).ravel()[0] for name, value in head.items()}
 
 

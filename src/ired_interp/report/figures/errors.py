@@ -104,6 +104,24 @@ def _rows(data: Sequence[tuple[Group, list[xr.Dataset]]], variant: str) -> list[
     return sorted(rows, key=lambda row: row[1])
 
 
+def with_error(value: float, half: float) -> str:
+    """Write a value with half of its interval, both to the digits that the interval lets count.
+
+    Examples
+    --------
+    >>> with_error(0.0027993, 0.000085)
+    '0.002799 ± 0.000085'
+    >>> with_error(1.23456, 0.0)
+    '1.23'
+    """
+    if not half > 0 or not np.isfinite(half):
+        return f"{value:.3g}"
+    digits = max(0, 1 - int(np.floor(np.log10(half))))
+    if digits > 8:
+        return f"{value:.3g} ± {half:.1g}"
+    return f"{value:.{digits}f} ± {half:.{digits}f}"
+
+
 def _drawer(rows: list[Row], most: int) -> Callable[[Axes], None]:
     def draw(axes: Axes) -> None:
         learned = [value for _, value, _, colour, _ in rows if colour != MUTED]
