@@ -26,7 +26,9 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "fit": Command(
-        "ired_interp.commands.fit", "train a model: ired fit --config configs/inverse.yaml", heavy=True
+        "ired_interp.commands.fit",
+        "train a model: ired fit --config configs/inverse.yaml",
+        heavy=True,
     ),
     "configs": Command(
         "ired_interp.commands.configs",

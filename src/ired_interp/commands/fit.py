@@ -152,7 +152,10 @@ class FitCLI(IREDCLI):
             else ", whose training never began: from step 0"
         )
         log(f"run {run.path}" + (how if self.resumed else ""))
-        with defer_signals(), record_state(run, _device(trainer)) if trainer.is_global_zero else nullcontext():
+        with (
+            defer_signals(),
+            record_state(run, _device(trainer)) if trainer.is_global_zero else nullcontext(),
+        ):
             try:
                 trainer.fit(self.model, self.datamodule, ckpt_path=checkpoint, weights_only=True)
             except Interrupted:

@@ -189,10 +189,15 @@ def after_steps(data: Sequence[tuple[Group, Sequence[xr.Dataset]]]) -> str:
     return f"after {', '.join(first)} and {last} steps"
 
 
-def also_of(data: Sequence[tuple[Group, Any]], shown: int, what: str) -> str:
-    """Say whose panels are left out where only the first groups have one; "" if none are."""
+def of_group(title: str, group: Group, data: Sequence[Any]) -> str:
+    """Name the group in the title of a panel that shows one of several."""
+    return title if len(data) == 1 else f"{title}, {group.name}"
+
+
+def left_out(data: Sequence[tuple[Group, Any]], shown: int, what: str) -> str:
+    """Say of which groups something is not shown where only the first have it; "" if of none."""
     missing = [group.name for group, _ in data[shown:]]
-    return f" {what} shown of the first {shown} only, not of {', '.join(missing)}." if missing else ""
+    return f" Not shown: {what} of {', '.join(missing)}." if missing else ""
 
 
 def sections(groups: Sequence[Group], notes: list[str]) -> list[Section]:

@@ -45,7 +45,9 @@ def run_facts(groups: Sequence[Group]) -> list[RunFacts]:
 def versions(groups: Sequence[Group]) -> str:
     """Name the versions that measured the first run; "" where it has no result."""
     origins = _origins(groups[0].runs[0])
-    return ", ".join(f"{name} {v}" for name, v in origins[-1]["versions"].items()) if origins else ""
+    return (
+        ", ".join(f"{name} {v}" for name, v in origins[-1]["versions"].items()) if origins else ""
+    )
 
 
 def _facts(run: OpenedRun, group: Group, several: bool) -> RunFacts:

@@ -68,9 +68,7 @@ class Figure:
 
     def plots(self) -> list["Plot"]:
         """Each panel by itself, for the page."""
-        return [
-            _plot(panel, f"{self.name}-{number}") for number, panel in enumerate(self.panels)
-        ]
+        return [_plot(panel, f"{self.name}-{number}") for number, panel in enumerate(self.panels)]
 
     def save(self, folder: Path) -> list[Path]:
         """All panels side by side as PNG (300 dpi), SVG and PDF, and the numbers as CSV."""

@@ -94,7 +94,7 @@ def _name(label: object) -> str:
 
 
 def _text(axis: Axis, value: float) -> str:
-    """Write a value as its axis does: by tick labels, as a percentage, as a whole k, as a number."""
+    """Write a value as its axis does: tick label, percentage, whole k or number."""
     formatter, ticks = axis.get_major_formatter(), np.asarray(axis.get_majorticklocs())
     if not ticks.size:
         return ""

@@ -77,9 +77,7 @@ def write_page(report: Report, path: Path) -> Path:
     )
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     resources = files(__package__)
-    template = environment.from_string(
-        resources.joinpath("page.html").read_text(encoding="utf-8")
-    )
+    template = environment.from_string(resources.joinpath("page.html").read_text(encoding="utf-8"))
     text = template.render(
         title=" · ".join(group.name for group in report.groups),
         report=report,

@@ -106,9 +106,7 @@ def _learned(group: Group) -> str:
     sentences = _collapsed(group)
     for variant in ("same", "harder"):
         curves = [
-            r.metrics[name]
-            for r in group.runs
-            if (name := f"val/error/{variant}") in r.metrics
+            r.metrics[name] for r in group.runs if (name := f"val/error/{variant}") in r.metrics
         ]
         if curves:
             first, last = (float(np.mean([float(c[i]) for c in curves])) for i in (0, -1))

@@ -70,9 +70,7 @@ class OpenedRun:
             for name, value in values.items():
                 columns.setdefault(name, {})[step] = value
         return {
-            name: xr.DataArray(
-                list(values.values()), {"step": list(values)}, ("step",), name
-            )
+            name: xr.DataArray(list(values.values()), {"step": list(values)}, ("step",), name)
             for name, values in sorted(columns.items())
         }
 

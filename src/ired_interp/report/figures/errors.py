@@ -39,14 +39,18 @@ def figures(section: Section) -> list[Figure]:
         for label, value, half, *_ in rows
     ]
     several = any(len(results) > 1 for _, results in data)
-    bars = "the range from the lowest to the highest seed" if several else "two standard errors"
+    bars = (
+        "the range from the lowest to the highest seed"
+        if several
+        else "two standard errors to either side"
+    )
     caption = (
         f"Mean squared error per entry of y on {first.attrs.get('problems', '?')} {split} problems "
         f"of {first.attrs.get('task', 'the task')}, "
         "logarithmic; left is better. Filled: the model, after 5, 10, … inner steps per landscape "
         "where several are shown; bars span "
-        f"{bars}. Open: predictors that need no learning, and the exact energy where it is known "
-        "(an arrow: farther left). "
+        f"{bars}, as the numbers behind ± do. Open: predictors that need no learning, and the exact "
+        "energy where it is known (an arrow: farther left). "
         f"Trained on the {first.attrs.get('trained_on', 'same')} distribution; {section.weights} "
         "weights."
     )
@@ -157,7 +161,10 @@ def _drawer(rows: list[Row], most: int) -> Callable[[Axes], None]:
                     capsize=2,
                     label=label,
                 )
-            for x, shift, text, side in ((0, 2, label, "left"), (1, 0, with_error(value, half), "right")):
+            for x, shift, text, side in (
+                (0, 2, label, "left"),
+                (1, 0, with_error(value, half), "right"),
+            ):
                 axes.annotate(
                     text,
                     (x, y),
