@@ -49,8 +49,8 @@ def figures(section: Section) -> list[Figure]:
         f"of {first.attrs.get('task', 'the task')}, "
         "logarithmic; left is better. Filled: the model, after 5, 10, … inner steps per landscape "
         "where several are shown; bars span "
-        f"{bars}, as the numbers behind ± do. Open: predictors that need no learning, and the exact "
-        "energy where it is known (an arrow: farther left). "
+        f"{bars}, as the numbers behind ± do. Open: predictors that need no learning, and the "
+        "exact energy where it is known (an arrow: farther left). "
         f"Trained on the {first.attrs.get('trained_on', 'same')} distribution; {section.weights} "
         "weights."
     )

@@ -158,7 +158,7 @@ def _rank_axis(axes: Axes, count: int, which: str) -> None:
         largest = (count + 1) // 2
         ranks = np.minimum(ranks, np.where(ranks > largest, count + 1 - ranks, count))
         axes.axvline(largest - 0.5, color=MUTED, linewidth=0.8, linestyle=":")
-        axes.set_xlabel("rank from the largest (left) and from the smallest (right)")
+        axes.set_xlabel("rank from the largest | from the smallest")
     elif which == "SA":
         ranks = ranks[::-1]
         axes.set_xlabel("rank, from the smallest")

@@ -78,10 +78,14 @@ def figures(section: Section) -> list[Figure]:
         f"Subspaces of p = {first.sizes.get('angle', '?')} dimensions, "
         f"{_SOURCES.get(source, source)} in {where}, followed over {over}, measured "
         f"{section.points()}. Overlap ‖UᵀV‖²/p is 1 for equal subspaces; distances in radians. Two "
-        "frames are compared by independent estimates, so the diagonal and the dotted lines (split "
-        "half) show how well one frame agrees with itself: what lies there has not moved. Grey: "
-        f"the 95 % band of random subspaces.{left_out(data, _MOST, 'overlap of all pairs')}"
+        "frames are compared by independent estimates; the split half shows how well one frame "
+        "agrees with itself: what lies there has not moved."
     )
+    if panels:
+        caption += (
+            " It stands on the diagonal and as dotted lines. Grey: the 95 % band of random "
+            f"subspaces.{left_out(data, _MOST, 'overlap of all pairs')}"
+        )
     title = f"Subspace drift over {over}: {source.replace('hessian', 'Hessian')} in {where}"
     return [Figure(section.probe, title, caption, panels, _table(data))]
 

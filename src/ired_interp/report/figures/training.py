@@ -69,10 +69,11 @@ def _drawer(
             axes.annotate(
                 name,
                 (1, value),
-                (0, 2),
+                (0, -2),
                 xycoords=("axes fraction", "data"),
                 textcoords="offset points",
                 ha="right",
+                va="top",
                 color=INK,
                 fontsize=7,
             )
