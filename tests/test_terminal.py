@@ -50,9 +50,14 @@ def test_work_inside_other_work_shows_below_it_in_one_display(capsys, monkeypatc
 
 def test_an_error_takes_the_display_away(monkeypatch):
     watch(monkeypatch)
-    with pytest.raises(ValueError, match="stop"), Bar("step") as bar:
-        bar.update("1/2", 0.5)
-        raise ValueError("stop")
+
+    def work() -> None:
+        with Bar("step") as bar:
+            bar.update("1/2", 0.5)
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        work()
     assert Bar._display is None
 
 

@@ -107,8 +107,9 @@ def _checkpoint(run: OpenedRun, origins: Sequence[dict[str, Any]]) -> str:
     """Name the checkpoint that the run means, with its digest where something measured it."""
     choice = run.checkpoint
     if choice is None:
-        return "none kept"
-    place = "last" if choice.step is None else f"best, step {choice.step}"
+        place = "none kept"
+    else:
+        place = "last" if choice.step is None else f"best, step {choice.step}"
     digests = dict.fromkeys(
         str(digest)
         for o in origins
