@@ -191,7 +191,7 @@ def _device(trainer: Trainer) -> str:
     """Say what the run trains on."""
     device, count = trainer.strategy.root_device, trainer.world_size
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
-    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
+    threads = f", threads: {torch.get_num_threads()}" if device.type == "cpu" else ""
     return f"{f'{count} × ' if count > 1 else ''}{name}{threads}"
 
 

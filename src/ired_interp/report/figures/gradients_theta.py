@@ -131,6 +131,9 @@ def _over(axes: Axes, over: Data, name: str, label: str) -> None:
         ]
         spread_line(axes, group, curves, marked=True)
         values += [c.values for c in curves]
+    steps = np.concatenate([r["step"].values for _, results in over for r in results])
+    margin = 0.04 * np.ptp(steps)  # where it is infinite, the axis goes on
+    axes.set_xlim(steps.min() - margin, steps.max() + margin)
     axes.set_xlabel("step (updates done)")
     axes.set_ylabel(label)
     batch = over[0][1][0].attrs.get("batch")
