@@ -1,6 +1,7 @@
 """A run opened for reading says what was logged and measured, and names what it cannot read."""
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import xarray as xr
 import ired_interp as ii
 from ired_interp.errors import InputError
 from ired_interp.results import ResultKey, Run, failed_result, read_result, write_result
+from ired_interp.results.provenance import provenance
 from runs import PROBE, STEPS, make_run, spectrum
 
 
@@ -154,3 +156,9 @@ def test_reading_some_variables_gives_what_the_whole_file_holds(tmp_path: Path) 
     some, whole = read_result(path, names), read_result(path)
     xr.testing.assert_equal(some, whole[[name for name in names if name in whole]])
     assert some.attrs == whole.attrs
+
+
+def test_a_result_keeps_the_command_that_made_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "command" not in provenance()["source"]
+    monkeypatch.setattr(sys, "argv", ["/venv/bin/ired", "probe", "--ckpt", "a run"])
+    assert provenance()["source"]["command"] == "ired probe --ckpt 'a run'"

@@ -35,7 +35,7 @@ def record_state(run: Run, device: str = "") -> Iterator[None]:
     Interrupted
         As the block raised it, after the run is marked as stopped.
     """
-    begun = {"device": device, "began": time.time(), "before": trained(run)[0]}
+    begun: dict[str, Any] = {"device": device, "began": time.time(), "before": trained(run)[0]}
     _write(run, "running", **begun)
     try:
         yield
