@@ -1,6 +1,7 @@
 """`ired export`: results as CSV or Parquet tables."""
 
 from pathlib import Path
+from typing import Literal
 
 from ired_interp.commands.options import CommandParser
 from ired_interp.terminal import log, track
@@ -25,7 +26,7 @@ def main(command: str, arguments: list[str]) -> int:
     return 0
 
 
-def _export(run: str, kind: str, output: str | None) -> None:
+def _export(run: str, kind: Literal["csv", "parquet"], output: str | None) -> None:
     from ired_interp.results import export, open_results
 
     opened = open_results(run)

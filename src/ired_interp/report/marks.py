@@ -31,9 +31,10 @@ def panel_marks(axes: Axes) -> dict[str, Any]:
     points = []
     low, high = axes.viewLim.min, axes.viewLim.max
     for name, x, y, *intervals in chain(_lines(axes), _segments(axes), _cells(axes)):
-        if not (np.isfinite([x, y]).all() and (low <= (x, y)).all() and ((x, y) <= high).all()):
+        point = np.array([x, y])
+        if not np.all(np.isfinite(point) & (low <= point) & (point <= high)):
             continue
-        place = axes.transData.transform((x, y)) / size
+        place = axes.transData.transform(point) / size
         texts = _text(axes.xaxis, x) + intervals[0], _text(axes.yaxis, y) + intervals[1]
         index = names.setdefault(name, len(names))
         points.append([round(float(place[0]), 4), round(1 - float(place[1]), 4), index, *texts])
