@@ -97,6 +97,7 @@
     button.onclick = () => enlarge(svg, svg.getAttribute("aria-label"));
   }
   addEventListener("scroll", hide, { passive: true });
+  addEventListener("resize", hide);
 
   // Tables: a click on a heading sorts by it, numbers as numbers; again, the other way round.
   const number = text => text === "–" ? NaN : Number(text.replace("−", "-"));

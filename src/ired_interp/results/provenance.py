@@ -8,6 +8,8 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+_MODULE = ("ired_interp", "__main__.py")  # as `python -m ired_interp` is named
+
 
 def provenance() -> dict[str, dict[str, str]]:
     """Return versions of this program and of what computes for it, its git commit, the command.
@@ -16,7 +18,7 @@ def provenance() -> dict[str, dict[str, str]]:
     program `ired` runs.
     """
     made = _installed()
-    if Path(sys.argv[0]).name != "ired":
+    if Path(sys.argv[0]).name != "ired" and Path(sys.argv[0]).parts[-2:] != _MODULE:
         return made
     return made | {"source": made["source"] | {"command": shlex.join(["ired", *sys.argv[1:]])}}
 

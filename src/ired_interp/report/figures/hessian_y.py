@@ -192,7 +192,14 @@ def _medians(results: Sequence[xr.Dataset]) -> Callable[[Axes], None]:
         for i, k in enumerate(landscapes):
             here = joined.sel(landscape=k)
             colour = landscape_colour(i, len(landscapes))
-            axes.plot(here["step"], here.mean("run"), color=colour, marker="o", markersize=3)
+            axes.plot(
+                here["step"],
+                here.mean("run"),
+                color=colour,
+                marker="o",
+                markersize=3,
+                label=f"_k = {k}",
+            )
             if len(results) > 1:
                 axes.fill_between(
                     here["step"],
@@ -207,7 +214,14 @@ def _medians(results: Sequence[xr.Dataset]) -> Callable[[Axes], None]:
         ends = joined.isel(step=-1).mean("run")
         if "theory_median" in results[0]:
             ends = results[0]["theory_median"].isel(step=-1)
-            axes.hlines(ends, last + 0.03 * span, last + 0.12 * span, color=INK, linewidth=1.3)
+            axes.hlines(
+                ends,
+                last + 0.03 * span,
+                last + 0.12 * span,
+                color=INK,
+                linewidth=1.3,
+                label="_exact (perfect model)",
+            )
             values.append(ends.values)
         for i in (0, len(landscapes) - 1):
             axes.annotate(

@@ -201,7 +201,7 @@ def _by_landscape(
         for i, k in enumerate(landscapes):
             every = np.stack([compared(r, name).isel(landscape=i).values[0] for r in shared])
             colour = landscape_colour(i, len(landscapes))
-            named = f"k = {k}" if i in (0, len(landscapes) - 1) else None
+            named = f"{'' if i in (0, len(landscapes) - 1) else '_'}k = {k}"
             axes.plot(x, every.mean(0), color=colour, marker="o", markersize=3, label=named)
         noise = itself(first, name)
         if noise is not None:
