@@ -11,8 +11,7 @@ export OMP_NUM_THREADS := 1
 .PHONY: demo table1 test test-fast lint clean
 
 demo: $(VENV)/ready
-	$(IRED) fit --config configs/quickstart.yaml --config callbacks/hessian_spectrum.yaml --config callbacks/gradient_statistics.yaml \
-		--config callbacks/subspace_drift.yaml --name $(notdir $(RUN))
+	$(IRED) fit --config configs/quickstart.yaml --config callbacks/demo.yaml --name $(notdir $(RUN))
 	$(IRED) test --ckpt $(RUN)
 	$(IRED) probe --ckpt $(RUN) --probes inference_trajectory
 	$(IRED) probe --ckpt $(RUN) --config callbacks/hessian_spectrum_theta.yaml

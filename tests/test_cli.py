@@ -15,6 +15,8 @@ from ired_interp.commands.completion import SHELLS
 CONFIGS = sorted(p.relative_to(ROOT) for p in (ROOT / "configs").rglob("*.yaml"))
 FRAGMENTS = sorted(p.relative_to(ROOT) for p in (ROOT / "callbacks").glob("*.yaml"))
 HEAVY = ("torch", "lightning", "jsonargparse", "numpy", "xarray", "rich")
+PAGES = [name for name, command in COMMANDS.items() if command.heavy]
+OPTION = re.compile(r"--[a-z_]+(?:\.[a-z_]+)*")
 
 
 @pytest.mark.process
@@ -27,6 +29,47 @@ def test_help_and_completion_import_nothing_heavy(arguments):
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     ).stdout
     assert output.splitlines()[-1] == "[]"
+
+
+@pytest.mark.process
+def test_the_help_of_no_command_loads_a_library_that_takes_long():
+    script = (
+        "import sys; from ired_interp.cli import COMMANDS, main\n"
+        "assert not any(main([name, '--help']) for name in COMMANDS)\n"
+        "heavy = ('torch', 'lightning', 'numpy', 'pandas', 'xarray', 'matplotlib', 'h5py', 'wandb')\n"
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout
+    assert output.splitlines()[-1] == "[]"
+
+
+@pytest.mark.process
+def test_a_command_that_loads_pytorch_says_so_before_it_does():
+    script = (
+        "import sys; from ired_interp import cli\n"
+        "def stop(name): print(name, 'torch' in sys.modules); raise SystemExit\n"
+        "cli.import_module = stop; cli.main(['fit', '--config', 'x.yaml'])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "ired_interp.commands.fit False\n"
+    assert done.stderr == "ired fit: loading PyTorch …\n"
+
+
+@pytest.mark.parametrize("command", PAGES)
+def test_a_page_of_help_names_only_options_that_all_of_them_have(command, capsys):
+    main([command, "--help"])
+    page = capsys.readouterr().out
+    assert f"usage: ired {command} " in page
+    assert len(page.splitlines()) <= 50
+    assert max(map(len, page.splitlines())) <= 100
+    main([command, "--help", "all"])
+    every = set(OPTION.findall(capsys.readouterr().out)) | {"--help"}
+    named = {o for o in OPTION.findall(page) if not o.endswith(".help")}
+    beyond = {o for o in named if o.startswith(("--model.", "--data.task."))}  # of the class chosen
+    assert len(named) >= 8
+    assert named - beyond <= every
 
 
 def test_help_names_every_command(capsys):
@@ -47,7 +90,7 @@ def test_completion_knows_every_command_and_only_real_options(ired: Ired, capsys
     assert commands == list(COMMANDS)
     helps = ""
     for command in COMMANDS:
-        main([command, "--help"])
+        main([command, "--help", "all"])
         helps += capsys.readouterr().out
     options = set(re.findall(r"--[a-z_]+(?:\.[a-z_]+)?", script))
     assert len(options) > 20

@@ -90,13 +90,13 @@ def test_a_collapse_is_said_recorded_and_shown_and_the_best_is_tested(fit, ired:
 
 
 def test_commands_say_which_checkpoint_they_take(fit, ired: Ired):
-    assert fit("--trainer.max_steps", 25)[0] == 0
-    best = "checkpoint: best of validation, step 20 (val error "
+    assert fit("--trainer.max_steps", 75)[0] == 0
+    best = "checkpoint: best of validation, step 60 (val error "
     for command in (("validate", "--ckpt", RUN), ("probe", "--ckpt", RUN, "--problems", 2)):
         code, _, err = ired(*command)
         assert (code, len(lines(err, best))) == (0, 1), err
         code, _, err = ired(*command, "--which", "last")
-        assert (code, lines(err, "checkpoint: ")) == (0, ["checkpoint: last, step 25"]), err
+        assert (code, lines(err, "checkpoint: ")) == (0, ["checkpoint: last, step 75"]), err
         file = f"{RUN}/checkpoints/last.ckpt"
         code, _, err = ired(*command[:2], file, "--which", "best")
         assert (code, f"but {file} is one file" in err) == (2, True)

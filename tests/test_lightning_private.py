@@ -32,6 +32,7 @@ from ired_interp.lightning_private import (
     open_wandb_run,
     release_wandb_run,
     set_tensorboard_folder,
+    validate_last_step,
     validation_due,
     wandb_arguments,
 )
@@ -85,6 +86,20 @@ def test_validation_is_due_exactly_after_the_steps_that_it_follows(tmp_path: Pat
         BoringModel()
     )
     assert spy.due == spy.validated == [3, 6, 9]
+
+
+def test_the_last_step_is_validated_once_whatever_the_interval(tmp_path: Path):
+    validated = []
+    for steps, interval in ((10, 3), (9, 3), (2, 3)):
+        spy = Recorder()
+        trained = trainer(
+            tmp_path, spy, max_steps=steps, val_check_interval=interval, limit_val_batches=1
+        )
+        validate_last_step(trained)
+        trained.fit(BoringModel())
+        assert spy.due == spy.validated
+        validated.append(spy.validated)
+    assert validated == [[3, 6, 9, 10], [3, 6, 9], [2]]
 
 
 def test_a_fit_with_no_step_left_still_begins_and_ends(tmp_path: Path):

@@ -1,5 +1,7 @@
 """Shipped files: found by name wherever the program runs, listed, copied, and never written over."""
 
+import re
+from importlib.metadata import requires
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -140,3 +142,21 @@ def test_init_keeps_what_is_there_and_brings_the_rest(ired: Ired, elsewhere: Pat
         assert file.read_bytes() == (ROOT / "slurm" / name).read_bytes()
         assert f"wrote {file}" in out
     assert "ired check -- fit --config quickstart" in out
+
+
+def test_what_a_text_says_to_install_has_a_name_that_an_index_knows():
+    """This project is on no index, so its extras are named by what they hold."""
+    listed = {re.split(r"[^\w-]", one)[0] for one in requires("ired-interp") or []}
+    known = listed - {"ired-interp"}
+    texts = [
+        *ROOT.glob("*.md"),
+        *(p for f in ("docs", "src", "loggers") for p in (ROOT / f).rglob("*.*")),
+    ]
+    named = {
+        (text.name, name)
+        for text in texts
+        if text.suffix in (".md", ".py", ".yaml", ".ipynb")
+        for name in re.findall(r"pip install (?:\"\s*\")?([a-z][\w\[\]-]*)", text.read_text())
+    }
+    assert len(named) >= 4
+    assert not {one for one in named if one[1] not in known}

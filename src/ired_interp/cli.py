@@ -1,40 +1,53 @@
 """The `ired` program.
 
-A command's code is imported only when it is chosen, so that --help and completion are immediate.
+A command's code is imported only when it is chosen, and that of a heavy one only when it works, so
+that --help and completion are immediate.
 """
 
 import os
 import sys
 from importlib import import_module
+from importlib.resources import files
 from typing import NamedTuple
 
 from ired_interp.errors import InputError, Interrupted, RunError, underlying
 
 
 class Command(NamedTuple):
-    """A row of the table: the module whose main(arguments) runs a command, and one line of help."""
+    """A row of the table: the module whose main(arguments) runs a command, and one line of help.
+
+    Importing a `heavy` module loads PyTorch, which takes seconds; a page in help/ explains it.
+    """
 
     module: str
     help: str
+    heavy: bool = False
 
 
 COMMANDS = {
     "fit": Command(
-        "ired_interp.commands.fit", "train a model: ired fit --config configs/inverse.yaml"
+        "ired_interp.commands.fit",
+        "train a model: ired fit --config configs/inverse.yaml",
+        heavy=True,
     ),
     "configs": Command(
         "ired_interp.commands.configs",
         "the configurations that come with the program: ired configs [copy NAME]",
     ),
     "validate": Command(
-        "ired_interp.commands.evaluate", "error on the validation set: ired validate --ckpt RUN"
+        "ired_interp.commands.evaluate",
+        "error on the validation set: ired validate --ckpt RUN",
+        heavy=True,
     ),
     "test": Command(
         "ired_interp.commands.evaluate",
         "error on the test set beside its floors: ired test --ckpt RUN",
+        heavy=True,
     ),
     "probe": Command(
-        "ired_interp.commands.probe", "measure a trained model's landscapes: ired probe --ckpt RUN"
+        "ired_interp.commands.probe",
+        "measure a trained model's landscapes: ired probe --ckpt RUN",
+        heavy=True,
     ),
     "study": Command(
         "ired_interp.commands.study",
@@ -84,7 +97,8 @@ def usage() -> str:
         f"commands:\n{rows}\n\n"
         "options:\n  --debug    show the traceback of an error\n  --version  print the version\n  "
         "-h, --help print this\n\n"
-        "`ired COMMAND --help` explains a command. Exit code: 0 done, 1 failed, 2 bad input.\n"
+        "`ired COMMAND --help` explains a command, `ired COMMAND --help all` lists every option.\n"
+        "Exit code: 0 done, 1 failed, 2 bad input.\n"
     )
 
 
@@ -119,10 +133,30 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(name: str, arguments: list[str]) -> int:
     if name not in COMMANDS:
         raise InputError(f"{name!r} is no command; there are {', '.join(COMMANDS)}.")
+    command = COMMANDS[name]
+    if command.heavy:
+        every, arguments = _whole_help(arguments)
+        if not every and _asks_for_help(arguments):
+            print(files("ired_interp").joinpath("help", f"{name}.txt").read_text("utf-8"), end="")
+            return 0
+        if "torch" not in sys.modules:
+            from ired_interp.terminal import log
+
+            log(f"ired {name}: loading PyTorch …")
     # An idle thread that spins takes the core from a busy one when the machine is shared.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    code: int = import_module(COMMANDS[name].module).main(name, arguments)
+    code: int = import_module(command.module).main(name, arguments)
     return code
+
+
+def _asks_for_help(arguments: list[str]) -> bool:
+    return "--help" in arguments or "-h" in arguments
+
+
+def _whole_help(arguments: list[str]) -> tuple[bool, list[str]]:
+    """Tell whether `--help all` asks for every option, and return the arguments without "all"."""
+    every = arguments[-2:] in (["--help", "all"], ["-h", "all"])
+    return every, arguments[:-1] if every else arguments
 
 
 def _explain(error: BaseException) -> int:

@@ -10,12 +10,11 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 
 import ired_interp.callbacks  # noqa: F401  (its classes can be named in configurations)
-from ired_interp.callbacks import PlainProgress, WeightAveraging
+from ired_interp.callbacks import RunProgress, WeightAveraging
 from ired_interp.config import SentenceParser, check_order, configuration_file, link_model_to_data
 from ired_interp.lightning_private import HookedCLI
 from ired_interp.solver import SolverModule
 from ired_interp.tasks.data import TaskData
-from ired_interp.terminal import is_terminal
 
 _CONFIG = ("--config", "-c")
 _TRAINER_DEFAULTS: dict[str, Any] = {
@@ -132,13 +131,12 @@ class IREDCLI(HookedCLI):
 
     def make_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
         """Build the Trainer, with the command's own callbacks and places."""
-        watched = is_terminal() and config.get("enable_progress_bar") is not False
-        config["enable_progress_bar"] = watched
-        progress = [] if watched else [PlainProgress()]
+        progress = RunProgress(live=config.get("enable_progress_bar") is not False)
+        config["enable_progress_bar"] = False  # Lightning's own
         config["callbacks"] = [
             *callbacks,
             *_as_list(config.get("callbacks")),
-            *progress,
+            progress,
             *self.own_callbacks(),
         ]
         return Trainer(**{**config, **self.trainer_paths(config["logger"])})

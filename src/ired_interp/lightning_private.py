@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.loops.fit_loop import _FitLoop
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 
 
 def validation_due(trainer: Trainer) -> bool:
@@ -35,6 +36,20 @@ class _FitLoopWithHooks(_FitLoop):
     @property
     def skip(self) -> bool:
         return False
+
+
+def validate_last_step(trainer: Trainer) -> None:
+    """Let `fit` validate after its last step, too, where the interval does not end there.
+
+    Replaces the class of the epoch loop, whose own test knows the interval alone.
+    """
+    trainer.fit_loop.epoch_loop.__class__ = _EpochLoopThatEndsValidated
+
+
+class _EpochLoopThatEndsValidated(_TrainingEpochLoop):
+    def _should_check_val_fx(self, data_fetcher: Any) -> bool:
+        ends = self.global_step == self.max_steps and self._should_check_val_epoch()
+        return ends or super()._should_check_val_fx(data_fetcher)
 
 
 def leave_signals_alone(trainer: Trainer) -> None:

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from conftest import Ired
-from ired_interp.commands.watch import overview, sparkline
+from ired_interp.commands.overview import overview, sparkline
 from ired_interp.results import ResultKey, Run, open_results, write_result
 from ired_interp.results.state import record_state
 from runs import PROBE, make_run, spectrum
@@ -70,7 +70,8 @@ def test_a_sparkline_shows_the_course() -> None:
     assert sparkline(np.array([1.0, 10.0, 100.0])) == "▁▅█"
     assert sparkline(np.array([3.0, 3.0])) == "▁▁"
     assert len(sparkline(np.linspace(-1, 1, 1000))) == 40
-    assert sparkline(np.array([])) == ""
+    assert sparkline(np.array([1.0, np.nan, 10.0, 100.0])) == "▁▅█"
+    assert sparkline(np.array([np.nan])) == sparkline(np.array([])) == ""
 
 
 def test_runs_says_the_state(ired: Ired, run: Run) -> None:

@@ -39,6 +39,35 @@ FLAGS = [
 # The page lies in a frame of the wanted width, as browsers open no window narrower than 500 pixels.
 PROBE = """<!doctype html><meta charset="utf-8"><body><script>
 const errors = [];
+// What a reader does: point at a mark, enlarge its plot, magnify, close it, sort a table.
+function use(page, view) {
+  const title = "validation error, same distribution";
+  const plot = [...page.querySelectorAll(".plot")].find(p => p.querySelector("h3").textContent === title);
+  const svg = plot.querySelector("svg"), marks = JSON.parse(plot.querySelector("script").textContent);
+  const [x, y, ...rest] = marks.points.at(-1), box = svg.getBoundingClientRect();
+  const at = { clientX: box.x + x * box.width, clientY: box.y + y * box.height, bubbles: true };
+  svg.dispatchEvent(new view.PointerEvent("pointermove", at));
+  const value = page.querySelector(".value"), shown = value.hidden ? null : value.textContent;
+  const ring = page.querySelector(".here").getBoundingClientRect();
+  svg.dispatchEvent(new view.PointerEvent("pointermove", { ...at, clientX: box.x - 200 }));
+  const away = value.hidden;
+  plot.querySelector(".zoom").click();
+  const dialog = page.querySelector("dialog"), larger = svg.getBoundingClientRect().width, before = svg.viewBox.baseVal.width;
+  dialog.dispatchEvent(new view.KeyboardEvent("keydown", { key: "+" }));
+  const magnified = before / svg.viewBox.baseVal.width;
+  dialog.close();
+  dialog.onclose();
+  const table = page.querySelector("#test_error table"), column = [...table.tHead.rows[0].cells].findIndex(c => c.textContent === "mean squared error");
+  const values = () => [...table.tBodies[0].rows].map(row => row.cells[column].textContent);
+  table.tHead.rows[0].cells[column].click();
+  const sorted = values();
+  table.tHead.rows[0].cells[column].click();
+  return {
+    shown, away, miss: Math.hypot(ring.x + ring.width / 2 - at.clientX, ring.y + ring.height / 2 - at.clientY),
+    width: box.width, larger, magnified, back: plot.contains(svg) && svg.getAttribute("viewBox") === svg.dataset.box,
+    sorted, reversed: values(),
+  };
+}
 const frame = document.createElement("iframe");
 frame.style = "width: WIDTHpx; height: 800px; border: 0";
 frame.srcdoc = new TextDecoder().decode(Uint8Array.from(atob("PAGE"), c => c.charCodeAt(0)));
@@ -54,6 +83,7 @@ frame.onload = () => {
     ink: view.getComputedStyle(page.body).color,
     label: view.getComputedStyle(label).fill, labelHeight: box.height,
     loaded: view.performance.getEntriesByType("resource").map(e => e.name),
+    ...use(page, view),
   };
   document.body.textContent = "FOUND" + JSON.stringify(found) + "END";
 };
@@ -81,9 +111,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     ).read_text()
 
 
-@pytest.mark.parametrize("width", [375, 1280], ids=["phone", "desktop"])
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_the_page_renders(page: str, tmp_path: Path, width: int, dark: bool) -> None:
+def _need_chromium() -> None:
     if CHROMIUM is None:
         if os.environ.get("CI") == "true":
             pytest.fail(
@@ -91,6 +119,12 @@ def test_the_page_renders(page: str, tmp_path: Path, width: int, dark: bool) -> 
                 "(Debian: chromium)"
             )
         pytest.skip("no Chromium is installed")
+
+
+@pytest.mark.parametrize("width", [375, 1280], ids=["phone", "desktop"])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_the_page_renders(page: str, tmp_path: Path, width: int, dark: bool) -> None:
+    _need_chromium()
     probe = tmp_path / "probe.html"
     probe.write_text(
         PROBE.replace("WIDTH", str(width)).replace("PAGE", base64.b64encode(page.encode()).decode())
@@ -121,3 +155,35 @@ def test_the_page_renders(page: str, tmp_path: Path, width: int, dark: bool) -> 
     assert (light < 60) if dark else (light > 200)
     for text in (ink, label):
         assert abs(text - light) > 120
+    assert found["shown"].splitlines()[1:] == [
+        "step (updates done): 1000",
+        "mean squared error per entry: 0.1",
+    ]
+    assert found["miss"] < 2, "the ring lies on the mark"
+    assert found["away"]
+    assert found["larger"] > found["width"] or width < 500
+    assert found["magnified"] == pytest.approx(1.25)
+    assert found["back"]
+    numbers = [float(text) for text in found["sorted"]]
+    assert numbers == sorted(numbers)
+    assert len(set(numbers)) > 2
+    assert found["reversed"] == found["sorted"][::-1]
+
+
+def test_the_page_prints_and_reads_without_its_script(page: str, tmp_path: Path) -> None:
+    """Two columns of panels on every sheet: so many sheets as their area asks for, and a few."""
+    _need_chromium()
+    file = tmp_path / "page.html"
+    file.write_text(re.sub(r"<script>.*?</script>", "", page, flags=re.S))
+    command = [
+        CHROMIUM,
+        *FLAGS,
+        f"--user-data-dir={tmp_path / 'profile'}",
+        "--no-pdf-header-footer",
+        f"--print-to-pdf={tmp_path / 'page.pdf'}",
+        file.as_uri(),
+    ]
+    subprocess.run(command, capture_output=True, timeout=120, check=True)
+    sheets = len(re.findall(rb"/Type\s*/Page\b", (tmp_path / "page.pdf").read_bytes()))
+    panels = page.count('<div class="plot">')
+    assert 1 + panels / 6 <= sheets <= 3 + panels / 3

@@ -1,5 +1,6 @@
 """Every probe that the package has gets figures of its own, drawn from what it really measures."""
 
+import re
 from pathlib import Path
 
 import matplotlib
@@ -86,6 +87,42 @@ def test_every_probe_has_figures_of_its_own(figures: dict[str, Figure]) -> None:
 def test_every_label_that_has_figures_was_measured_here(figures: dict[str, Figure]) -> None:
     measured = {key for key in FIGURES if any(name.startswith(key) for name in figures)}
     assert set(FIGURES) - measured == {"test_error", "validation_error"}
+
+
+def test_every_panel_shows_more_than_one_value(figures: dict[str, Figure]) -> None:
+    for figure in figures.values():
+        for panel in figure.panels:
+            axes = Canvas().add_subplot()
+            panel.draw(axes)
+            drawn = [
+                line.get_xydata() for line in axes.lines if line.get_transform() == axes.transData
+            ]
+            points = {tuple(point) for line in drawn for point in line if np.isfinite(point).all()}
+            cells = sum(image.get_array().size for image in axes.images)
+            areas = len(axes.patches) + len(axes.collections)
+            assert len(points) + cells + areas > 1, f"{figure.name}: {panel.title}"
+
+
+def test_no_label_is_the_name_of_a_variable(figures: dict[str, Figure]) -> None:
+    for figure in figures.values():
+        for panel in figure.panels:
+            axes = Canvas().add_subplot()
+            panel.draw(axes)
+            texts = [panel.title, axes.get_xlabel(), axes.get_ylabel(), figure.title]
+            assert not [text for text in texts if re.search(r"\w_\w", text)]
+
+
+def test_eigenvalues_of_both_ends_are_ranked_from_their_own_end(figures: dict[str, Figure]) -> None:
+    (panel,) = (
+        panel
+        for panel in figures["hessian_spectrum_theta"].panels
+        if panel.title == "largest and smallest eigenvalues"
+    )
+    axes = Canvas().add_subplot()
+    panel.draw(axes)
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2", "2", "1"]
+    for line in (container.lines[0] for container in axes.containers):
+        assert (np.diff(line.get_ydata()) <= 0).all(), "from the largest to the smallest"
 
 
 def test_every_panel_shows_something_and_says_what(figures: dict[str, Figure]) -> None:

@@ -1,6 +1,7 @@
 """A run opened for reading says what was logged and measured, and names what it cannot read."""
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import xarray as xr
 import ired_interp as ii
 from ired_interp.errors import InputError
 from ired_interp.results import ResultKey, Run, failed_result, read_result, write_result
+from ired_interp.results.provenance import provenance
 from runs import PROBE, STEPS, make_run, spectrum
 
 
@@ -19,10 +21,12 @@ def run(tmp_path: Path) -> Run:
     return make_run(tmp_path / "runs" / "demo" / "a")
 
 
-def test_metrics_are_columns_over_updates_done(run: Run) -> None:
+def test_each_metric_has_the_steps_that_logged_it_so_that_it_plots_as_a_line(run: Run) -> None:
     metrics = ii.open(run.path).metrics
-    np.testing.assert_array_equal(metrics["step"], [250, 500, 1000])
-    np.testing.assert_allclose(metrics["val/error/same"], [np.nan, 0.2, 0.1])
+    np.testing.assert_array_equal(metrics["train/loss"]["step"], [250, 500, 1000])
+    np.testing.assert_array_equal(metrics["val/error/same"]["step"], [500, 1000])
+    np.testing.assert_allclose(metrics["val/error/same"], [0.2, 0.1])
+    assert ii.open(run.path).step == 1000
 
 
 def test_results_join_over_steps_with_their_labels(run: Run) -> None:
@@ -152,3 +156,9 @@ def test_reading_some_variables_gives_what_the_whole_file_holds(tmp_path: Path) 
     some, whole = read_result(path, names), read_result(path)
     xr.testing.assert_equal(some, whole[[name for name in names if name in whole]])
     assert some.attrs == whole.attrs
+
+
+def test_a_result_keeps_the_command_that_made_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "command" not in provenance()["source"]
+    monkeypatch.setattr(sys, "argv", ["/venv/bin/ired", "probe", "--ckpt", "a run"])
+    assert provenance()["source"]["command"] == "ired probe --ckpt 'a run'"

@@ -10,7 +10,7 @@ import pytest
 
 from ired_interp.errors import Interrupted
 from ired_interp.results import Run
-from ired_interp.results.state import record_state, state
+from ired_interp.results.state import record_state, state, trained
 
 
 @pytest.fixture
@@ -61,3 +61,18 @@ def test_a_process_elsewhere_is_judged_by_its_last_sign(run: Run) -> None:
 
 def test_a_run_without_a_state_is_unknown(run: Run) -> None:
     assert state(run) == "unknown"
+
+
+def test_the_time_of_all_starts_counts_that_of_one_that_was_killed_until_its_last_sign(run: Run):
+    assert trained(run) == (0.0, "")
+    with record_state(run, "CPU"):
+        file = run.path / "state.json"
+        kept = json.loads(file.read_text())
+        file.write_text(json.dumps(kept | {"began": kept["began"] - 100}))  # killed after 100 s
+        os.utime(file, (kept["began"], kept["began"]))
+        seconds, device = trained(run)
+        assert (round(seconds), device) == (100, "CPU")
+        with record_state(run, "GPU"):
+            kept = json.loads(file.read_text())
+    assert round(kept["before"]) == 100
+    assert trained(run)[1] == "CPU"

@@ -13,7 +13,7 @@ from ired_interp.callbacks.probes import (
     HessianSpectrumTheta,
     InferenceTrajectory,
 )
-from ired_interp.callbacks.progress import PlainProgress
+from ired_interp.callbacks.progress import RunProgress
 from ired_interp.callbacks.subspace_drift import SubspaceDrift
 
 __all__ = [
@@ -25,8 +25,8 @@ __all__ = [
     "HessianSpectrumTheta",
     "InferenceTrajectory",
     "KeepBest",
-    "PlainProgress",
     "ProbeCallback",
+    "RunProgress",
     "SaveLast",
     "SubspaceDrift",
     "WeightAveraging",

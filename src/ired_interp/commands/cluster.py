@@ -24,8 +24,6 @@ from ired_interp.cluster.symptoms import diagnose
 from ired_interp.cluster.transfer import fetch
 from ired_interp.commands.options import CommandParser
 from ired_interp.errors import InputError
-from ired_interp.results import Run
-from ired_interp.results.choice import choice_of
 from ired_interp.terminal import log, render
 
 _NEWEST = 20  # jobs shown where none is named
@@ -158,6 +156,9 @@ def _cancel(host: Host, pairs: Pairs) -> int:
 
 
 def _fetch(host: Host, folder: str, options: argparse.Namespace) -> int:
+    from ired_interp.results import Run
+    from ired_interp.results.choice import choice_of
+
     recorded = submissions(host, folder)
     for wanted in options.job:
         for run in _runs(host, folder, recorded, wanted):

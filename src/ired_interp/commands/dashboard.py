@@ -1,7 +1,6 @@
 """`ired dashboard`: make the team's W&B dashboard with one command."""
 
 from ired_interp.commands.options import CommandParser
-from ired_interp.loggers.dashboard import save_dashboard
 
 
 def main(command: str, arguments: list[str]) -> int:
@@ -20,5 +19,7 @@ def main(command: str, arguments: list[str]) -> int:
         help="W&B project (default: ired-interp, as in loggers/wandb.yaml)",
     )
     options = parser.parse_args(arguments)
+    from ired_interp.loggers.dashboard import save_dashboard
+
     print(save_dashboard(options.entity, options.project))
     return 0

@@ -1,9 +1,9 @@
 """`ired export`: results as CSV or Parquet tables."""
 
 from pathlib import Path
+from typing import Literal
 
 from ired_interp.commands.options import CommandParser
-from ired_interp.results import export, open_results
 from ired_interp.terminal import log, track
 
 
@@ -22,15 +22,21 @@ def main(command: str, arguments: list[str]) -> int:
         "--output", metavar="DIR", help="where to (default: tables/ in the run's folder)"
     )
     options = parser.parse_args(arguments)
-    opened = open_results(options.run)
+    _export(options.run, options.format, options.output)
+    return 0
+
+
+def _export(run: str, kind: Literal["csv", "parquet"], output: str | None) -> None:
+    from ired_interp.results import export, open_results
+
+    opened = open_results(run)
     if choice := opened.checkpoint:
         log(choice.sentence())
-    folder = Path(options.output) if options.output else opened.path / "tables"
+    folder = Path(output) if output else opened.path / "tables"
     count = 0
     for series in track(opened.series, "export"):
         for step, path in series.files.items():
-            count += len(export(series.at(step), folder / series.probe / path.stem, options.format))
+            count += len(export(series.at(step), folder / series.probe / path.stem, kind))
     for sentence in opened.skipped:
         log(f"left out: {sentence}")
     print(f"{count} tables written to {folder}")
-    return 0

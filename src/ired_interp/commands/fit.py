@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -22,7 +23,7 @@ from ired_interp.checkpoint_io import AtomicCheckpointIO
 from ired_interp.commands.options import take_option
 from ired_interp.errors import InputError, Interrupted, RunError
 from ired_interp.lightning_cli import IREDCLI, configuration_names, with_files
-from ired_interp.lightning_private import leave_signals_alone, never_skip_fit
+from ired_interp.lightning_private import leave_signals_alone, never_skip_fit, validate_last_step
 from ired_interp.loggers import RunFolderLogger, RunMetrics, WandB
 from ired_interp.loggers.wandb import RUN_ID_KEY, keep_run_id
 from ired_interp.results import Run, open_run
@@ -122,6 +123,7 @@ class FitCLI(IREDCLI):
         trainer = super().make_trainer(config, callbacks)
         trainer.callbacks.sort(key=_place)  # type: ignore[attr-defined]
         never_skip_fit(trainer)  # a run that was stopped in its last measurements makes them
+        validate_last_step(trainer)  # what the run ends with is judged, too
         leave_signals_alone(trainer)
         return trainer
 
@@ -150,7 +152,10 @@ class FitCLI(IREDCLI):
             else ", whose training never began: from step 0"
         )
         log(f"run {run.path}" + (how if self.resumed else ""))
-        with defer_signals(), record_state(run) if trainer.is_global_zero else nullcontext():
+        with (
+            defer_signals(),
+            record_state(run, _device(trainer)) if trainer.is_global_zero else nullcontext(),
+        ):
             try:
                 trainer.fit(self.model, self.datamodule, ckpt_path=checkpoint, weights_only=True)
             except Interrupted:
@@ -180,6 +185,14 @@ class _Config(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, WandB):
                 checkpoint[RUN_ID_KEY] = logger.version
+
+
+def _device(trainer: Trainer) -> str:
+    """Say what the run trains on."""
+    device, count = trainer.strategy.root_device, trainer.world_size
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
+    threads = f", threads: {torch.get_num_threads()}" if device.type == "cpu" else ""
+    return f"{f'{count} × ' if count > 1 else ''}{name}{threads}"
 
 
 def _place(callback: Callback) -> int:

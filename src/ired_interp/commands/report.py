@@ -3,10 +3,7 @@
 from pathlib import Path
 
 from ired_interp.commands.options import CommandParser
-from ired_interp.report import gather, save_figures, write_page
-from ired_interp.results import open_results
 from ired_interp.terminal import log
-from ired_interp.user_modules import import_configured
 
 
 def main(command: str, arguments: list[str]) -> int:
@@ -30,7 +27,16 @@ def main(command: str, arguments: list[str]) -> int:
         help="also write every figure as PNG, SVG and PDF, with captions and numbers",
     )
     options = parser.parse_args(arguments)
-    opened = [open_results(path) for path in dict.fromkeys(options.runs)]
+    _write(options.runs, options.output, options.figures)
+    return 0
+
+
+def _write(runs: list[str], output: str | None, figures: str | None) -> None:
+    from ired_interp.report import gather, save_figures, write_page
+    from ired_interp.results import open_results
+    from ired_interp.user_modules import import_configured
+
+    opened = [open_results(path) for path in dict.fromkeys(runs)]
     for run in opened:
         if choice := run.checkpoint:
             log(f"{run.name}: {choice.sentence()}")
@@ -38,10 +44,7 @@ def main(command: str, arguments: list[str]) -> int:
     report = gather(opened)
     for sentence in [*dict.fromkeys(unknown), *report.skipped]:
         log(f"left out: {sentence}")
-    page = Path(options.output) if options.output else opened[0].path / "report.html"
-    if options.figures:
-        log(
-            f"{len(save_figures(report, Path(options.figures)))} files written to {options.figures}"
-        )
+    page = Path(output) if output else opened[0].path / "report.html"
+    if figures:
+        log(f"{len(save_figures(report, Path(figures)))} files written to {figures}")
     print(write_page(report, page).absolute())
-    return 0

@@ -1,16 +1,27 @@
 """`ired runs`: what there is."""
 
-from pathlib import Path
+from __future__ import annotations
 
-from rich.table import Table
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ired_interp.commands.options import CommandParser
 from ired_interp.errors import InputError
-from ired_interp.results import Run, find_runs
-from ired_interp.results.choice import choice_of
-from ired_interp.results.state import state
-from ired_interp.results.validation import read_validation
 from ired_interp.terminal import render
+
+if TYPE_CHECKING:
+    from ired_interp.results import Run
+
+_HEADINGS = (
+    "run",
+    "state",
+    "step",
+    "error, same",
+    "error, harder",
+    "validation",
+    "checkpoint",
+    "results",
+)
 
 
 def main(command: str, arguments: list[str]) -> int:
@@ -34,26 +45,28 @@ def main(command: str, arguments: list[str]) -> int:
         raise InputError(
             f"folder {folder} does not exist; name the folder that `ired fit` wrote its runs to."
         )
+    print(_table(folder), end="")
+    return 0
+
+
+def _table(folder: Path) -> str:
+    from rich.table import Table
+
+    from ired_interp.results import find_runs
+    from ired_interp.results.state import state
+
     table = Table()
-    for heading in (
-        "run",
-        "state",
-        "step",
-        "error, same",
-        "error, harder",
-        "validation",
-        "checkpoint",
-        "results",
-    ):
+    for heading in _HEADINGS:
         table.add_column(heading, overflow="fold")
     runs = find_runs(folder)
     for run in runs:
         table.add_row(str(run.path), state(run), *_columns(run))
-    print(render(table) if runs else f"no runs in {folder}\n", end="")
-    return 0
+    return render(table) if runs else f"no runs in {folder}\n"
 
 
 def _columns(run: Run) -> list[str]:
+    from ired_interp.results.validation import read_validation
+
     metrics = run.metrics()
     last = {name: value for _, values in sorted(metrics.items()) for name, value in values.items()}
     errors = [
@@ -75,6 +88,8 @@ def _columns(run: Run) -> list[str]:
 
 
 def _checkpoint(run: Run) -> str:
+    from ired_interp.results.choice import choice_of
+
     choice = choice_of(run)
     if choice is None:
         return "no"

@@ -1,12 +1,17 @@
 """`ired study`: a grid of trainings, what is measured of them, and the table that answers."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ired_interp.commands.options import CommandParser
 from ired_interp.errors import InputError, RunError
-from ired_interp.studies import Record, Study, read_study, run_study, study_page
 from ired_interp.terminal import duration, log
+
+if TYPE_CHECKING:
+    from ired_interp.studies import Study
 
 
 def main(command: str, arguments: list[str]) -> int:
@@ -39,6 +44,8 @@ def main(command: str, arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.jobs is not None and options.jobs < 1:
         raise InputError(f"--jobs {options.jobs}; expected at least 1.")
+    from ired_interp.studies import read_study, run_study, study_page
+
     study = read_study(options.file, Path(options.runs))
     if options.dry_run:
         print(_listing(study), end="")
@@ -61,6 +68,8 @@ def main(command: str, arguments: list[str]) -> int:
 
 
 def _listing(study: Study) -> str:
+    from ired_interp.studies import Record
+
     lines = []
     for cell in study.cells:
         record = Record(cell)

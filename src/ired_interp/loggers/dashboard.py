@@ -91,7 +91,7 @@ def dashboard(entity: str, project: str, name: str = "IRED landscapes") -> "ws.W
     except ImportError:
         raise InputError(
             "the dashboard needs wandb-workspaces, which is not installed; run `pip install "
-            "ired-interp[dashboard]`."
+            "wandb-workspaces`."
         ) from None
     sections = []
     for title, curves in CURVES.items():

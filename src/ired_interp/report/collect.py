@@ -1,6 +1,7 @@
 """What a report is about: groups of runs, and what was measured on them."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from os.path import commonprefix
@@ -37,9 +38,16 @@ _LONGEST = 26  # letters of a name in a legend
 
 @dataclass(eq=False)
 class Group:
-    """Runs that agree in all settings but their seed, shown as one series with its spread.
+    """Runs that agree in all settings but their seeds, shown as one series with its spread.
 
-    Its name is short enough for a legend.
+    No two of them have the same seeds: a run made twice is no replicate, but a group of its own.
+
+    Attributes
+    ----------
+    name : str
+        Short enough for a legend.
+    repeats : str
+        The group that has the same settings and seeds; "" where there is none.
     """
 
     index: int
@@ -47,6 +55,7 @@ class Group:
     settings: dict[str, Any]
     differences: dict[str, Any] = field(default_factory=dict)
     name: str = ""
+    repeats: str = ""
 
 
 @dataclass(eq=False)
@@ -123,11 +132,16 @@ class Section:
 
 def group_runs(runs: Sequence[OpenedRun]) -> list[Group]:
     """Group runs that agree in everything but seeds and places, in the order given."""
-    groups: dict[str, Group] = {}
+    groups: dict[tuple[str, int], Group] = {}
+    made: Counter[tuple[str, str]] = Counter()
     for run in runs:
-        settings = {k: v for k, v in flatten(run.config).items() if not _irrelevant(k)}
-        key = json.dumps(settings, sort_keys=True, default=str)
-        groups.setdefault(key, Group(len(groups), [], settings)).runs.append(run)
+        config = flatten(run.config)
+        settings = {k: v for k, v in config.items() if not _irrelevant(k)}
+        seeds = {k: v for k, v in config.items() if _is_seed(k)}
+        key, seed = (json.dumps(part, sort_keys=True, default=str) for part in (settings, seeds))
+        group = groups.setdefault((key, made[key, seed]), Group(len(groups), [], settings))
+        group.runs.append(run)
+        made[key, seed] += 1
     found = list(groups.values())
     for group in found:
         group.differences = {
@@ -136,13 +150,54 @@ def group_runs(runs: Sequence[OpenedRun]) -> list[Group]:
             if any(g.settings.get(k) != group.settings.get(k) for g in found)
         }
         group.name = _name([run.path.name for run in group.runs])
+    for (key, repetition), group in groups.items():
+        group.repeats = groups[key, 0].name if repetition else ""
     names = [group.name for group in found]
     for group in found:
         if names.count(group.name) > 1:
             group.name += " " + ", ".join(
                 f"{k.rsplit('.', 1)[-1]}={v}" for k, v in group.differences.items()
             )
+    names = [group.name for group in found]
+    for group in found:
+        if names.count(group.name) > 1:
+            group.name = f"{group.name} [{group.index + 1}]"
     return found
+
+
+def after_steps(data: Sequence[tuple[Group, Sequence[xr.Dataset]]]) -> str:
+    """Say after how many training steps the results of groups were measured, as far as it is one.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> a, b = SimpleNamespace(name="a"), SimpleNamespace(name="b")
+    >>> results = [xr.Dataset(attrs={"step": step}) for step in (60, 60, 400)]
+    >>> after_steps([(a, results[:2])])
+    'after 60 steps'
+    >>> after_steps([(a, results[:2]), (b, results[2:])])
+    'after 60 (a) and 400 (b) steps'
+    """
+    reached = {g.name: sorted({int(r.attrs["step"]) for r in results}) for g, results in data}
+    spans = {
+        name: str(steps[0]) if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"
+        for name, steps in reached.items()
+    }
+    if len(set(spans.values())) == 1:
+        return f"after {next(iter(spans.values()))} steps"
+    *first, last = [f"{span} ({name})" for name, span in spans.items()]
+    return f"after {', '.join(first)} and {last} steps"
+
+
+def of_group(title: str, group: Group, data: Sequence[Any]) -> str:
+    """Name the group in the title of a panel that shows one of several."""
+    return title if len(data) == 1 else f"{title}, {group.name}"
+
+
+def left_out(data: Sequence[tuple[Group, Any]], shown: int, what: str) -> str:
+    """Say of which groups something is not shown where only the first have it; "" if of none."""
+    missing = [group.name for group, _ in data[shown:]]
+    return f" Not shown: {what} of {', '.join(missing)}." if missing else ""
 
 
 def sections(groups: Sequence[Group], notes: list[str]) -> list[Section]:
@@ -178,11 +233,13 @@ def _order(series: Series, best: int | None) -> tuple[bool, int]:
 
 
 def _irrelevant(key: str) -> bool:
-    return (
-        key.startswith(_IRRELEVANT)
-        or key.startswith(_IRRELEVANT_TRAINER)
-        or key.rsplit(".", 1)[-1] == "seed"
-    )
+    return key.startswith((*_IRRELEVANT, *_IRRELEVANT_TRAINER)) or _is_seed(key)
+
+
+def _is_seed(key: str) -> bool:
+    """Whether a setting is a seed of the training; those of measurements are none."""
+    own = key == "seed_everything" or key.rsplit(".", 1)[-1] == "seed"
+    return own and not key.startswith("trainer.")
 
 
 def _name(names: list[str]) -> str:

@@ -2,10 +2,12 @@
 
 import io
 import re
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import pandas as pd
@@ -13,9 +15,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from ired_interp.files import atomic
+from ired_interp.report.marks import panel_marks
 from ired_interp.report.style import HEIGHT, RC, WIDTH
 
 FORMATS = ("png", "svg", "pdf")
+
+_LETTERS = 44  # of a title, in a line as wide as a panel
 
 
 @dataclass(frozen=True)
@@ -61,12 +66,9 @@ class Figure:
     panels: Sequence[Panel] = ()
     table: pd.DataFrame | None = None
 
-    def svgs(self) -> list[str]:
-        """Each panel as an SVG element, sized by its container."""
-        return [
-            _as_element(_draw([panel]), f"{self.name}-{i}", panel.title)
-            for i, panel in enumerate(self.panels)
-        ]
+    def plots(self) -> list["Plot"]:
+        """Each panel by itself, for the page."""
+        return [_plot(panel, f"{self.name}-{number}") for number, panel in enumerate(self.panels)]
 
     def save(self, folder: Path) -> list[Path]:
         """All panels side by side as PNG (300 dpi), SVG and PDF, and the numbers as CSV."""
@@ -94,7 +96,32 @@ class Figure:
         return buffer.getvalue()
 
 
-def _draw(panels: Sequence[Panel]) -> Canvas:
+@dataclass(frozen=True)
+class Plot:
+    """A drawn panel.
+
+    Attributes
+    ----------
+    title : str
+        As the panel's.
+    svg : str
+        An SVG element without the title, sized by its container.
+    marks : dict
+        What it shows, for JSON; see `panel_marks`.
+    """
+
+    title: str
+    svg: str
+    marks: dict[str, Any]
+
+
+def _plot(panel: Panel, name: str) -> Plot:
+    canvas = _draw([panel], titled=False)
+    svg = _as_element(canvas, name, panel.title)
+    return Plot(panel.title, svg, panel_marks(canvas.axes[0]))
+
+
+def _draw(panels: Sequence[Panel], titled: bool = True) -> Canvas:
     with matplotlib.rc_context(RC):
         columns = min(len(panels), 3) if len(panels) != 4 else 2
         rows = ceil(len(panels) / columns)
@@ -103,7 +130,8 @@ def _draw(panels: Sequence[Panel]) -> Canvas:
         )
         for index, panel in enumerate(panels):
             axes = canvas.add_subplot(rows, columns, index + 1)
-            axes.set_title(panel.title)
+            if titled:
+                axes.set_title(textwrap.fill(panel.title, _LETTERS))
             panel.draw(axes)
     return canvas
 

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from jinja2 import Environment
+from markupsafe import Markup
 
 from ired_interp.errors import InputError
 from ired_interp.files import atomic
 from ired_interp.report.collect import Group, group_runs, sections
-from ired_interp.report.figure import Figure
+from ired_interp.report.facts import run_facts, versions
+from ired_interp.report.figure import Figure, Plot
 from ired_interp.report.figures import figures_of, rank, training
 from ired_interp.report.style import on_dark, series_colour
 from ired_interp.report.verdict import Answer, answers, trivial_floors
@@ -68,29 +69,28 @@ def write_page(report: Report, path: Path) -> Path:
         Its path.
     """
     drawn = [
-        (figure, figure.svgs(), _html(figure.table)) for figure in track(report.figures, "page")
+        (figure, figure.plots(), _html(figure.table)) for figure in track(report.figures, "page")
     ]
     colours = on_dark(
-        "".join(svg for _, svgs, _ in drawn for svg in svgs)
+        "".join(plot.svg for _, plots, _ in drawn for plot in plots)
         + "".join(series_colour(g.index) for g in report.groups)
     )
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(
-        files(__package__).joinpath("page.html").read_text(encoding="utf-8")
-    )
+    resources = files(__package__)
+    template = environment.from_string(resources.joinpath("page.html").read_text(encoding="utf-8"))
     text = template.render(
         title=" · ".join(group.name for group in report.groups),
         report=report,
         figures=[
-            (figure, [_recoloured(svg, colours) for svg in svgs], table)
-            for figure, svgs, table in drawn
+            (figure, [_element(plot, colours) for plot in plots], table)
+            for figure, plots, table in drawn
         ],
         colours=colours,
         swatch={group.index: series_colour(group.index) for group in report.groups},
-        runs=[_facts(run, group) for group in report.groups for run in group.runs],
-        configs=[
-            (run.name, run.run.config.read_text()) for group in report.groups for run in group.runs
-        ],
+        runs=run_facts(report.groups),
+        versions=versions(report.groups),
+        script=Markup(resources.joinpath("page.js").read_text(encoding="utf-8")),
+        style=Markup(resources.joinpath("page.css").read_text(encoding="utf-8")),
         written=time.strftime("%Y-%m-%d %H:%M"),
     )
     with atomic(path) as temporary:
@@ -122,10 +122,13 @@ def _distinct(figures: Sequence[Figure]) -> list[Figure]:
     return distinct
 
 
-def _recoloured(svg: str, colours: dict[str, str]) -> str:
+def _element(plot: Plot, colours: dict[str, str]) -> tuple[str, Markup, Markup]:
+    """Return a plot's title, its SVG in colours that follow the ground, and its marks as JSON."""
+    svg = plot.svg
     for colour in colours:
         svg = svg.replace(colour, f"var(--c{colour[1:]})")
-    return svg
+    marks = json.dumps(plot.marks, ensure_ascii=False, separators=(",", ":"))
+    return plot.title, Markup(svg), Markup(marks.replace("<", "\\u003c"))
 
 
 def _html(table: pd.DataFrame | None) -> str | None:
@@ -135,38 +138,3 @@ def _html(table: pd.DataFrame | None) -> str | None:
         index=False, border=0, na_rep="–", float_format=lambda value: f"{value:.4g}"
     )
     return html
-
-
-def _facts(run: OpenedRun, group: Group) -> dict[str, Any]:
-    config = run.config
-    data, model = config.get("data") or {}, config.get("model") or {}
-    task = data.get("task") or {}
-    steps = run.metrics["step"].values
-    source: dict[str, Any] = {}
-    for series in run.series:
-        attributes = series.last.attrs
-        source = json.loads(attributes.get("source", "{}")) | json.loads(
-            attributes.get("versions", "{}")
-        )
-        break
-    size = ", ".join(f"{k}={v}" for k, v in (task.get("init_args") or {}).items() if v is not None)
-    return {
-        "name": run.path.name,
-        "index": group.index,
-        "task": f"{_short(task)}({size})",
-        "model": _short((model.get("init_args") or {}).get("energy") or model),
-        "steps": (
-            f"{int(steps[-1]) if steps.size else 0} of "
-            f"{(config.get('trainer') or {}).get('max_steps', '?')}"
-        ),
-        "seed": config.get("seed_everything"),
-        "differs": ", ".join(
-            f"{k.replace('init_args.', '')} = {v}" for k, v in group.differences.items()
-        ),
-        "commit": str(source.pop("commit", "–"))[:10],
-        "versions": ", ".join(f"{k} {v}" for k, v in source.items()),
-    }
-
-
-def _short(spec: dict[str, Any]) -> str:
-    return str(spec.get("class_path", "?")).rsplit(".", 1)[-1]

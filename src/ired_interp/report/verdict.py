@@ -106,27 +106,30 @@ def _learned(group: Group) -> str:
     sentences = _collapsed(group)
     for variant in ("same", "harder"):
         curves = [
-            r.metrics[name].dropna("step")
-            for r in group.runs
-            if (name := f"val/error/{variant}") in r.metrics
+            r.metrics[name] for r in group.runs if (name := f"val/error/{variant}") in r.metrics
         ]
         if curves:
-            first, last = (np.mean([float(c[i]) for c in curves]) for i in (0, -1))
-            steps = int(curves[0]["step"][0]), int(curves[0]["step"][-1])
+            first, last = (float(np.mean([float(c[i]) for c in curves])) for i in (0, -1))
+            begin, end = (_steps([int(c["step"][i]) for c in curves]) for i in (0, -1))
             change = (
-                f"fell {first / last:.2g}-fold, from {first:.3g} at step {steps[0]} "
-                f"to {last:.3g} at step {steps[1]}"
+                f"{_fell(first, last)}: {first:.3g} at step {begin}, {last:.3g} at step {end}"
+                if begin != end
+                else f"was {last:.3g} at step {end}"
             )
-            change = (
-                change
-                if last < first
-                else f"did not fall: {first:.3g} at step {steps[0]}, {last:.3g} at step {steps[1]}"
-            )
-            sentences.append(
-                f"Validation error ({variant}) "
-                f"{change if steps[0] < steps[1] else f'was {last:.3g} at step {steps[1]}'}."
-            )
+            sentences.append(f"Validation error ({variant}) {change}.")
     return " ".join(sentences)
+
+
+def _steps(steps: Sequence[int]) -> str:
+    return str(steps[0]) if len(set(steps)) == 1 else f"{min(steps)} to {max(steps)}"
+
+
+def _fell(first: float, last: float) -> str:
+    """Say by how much an error fell, so that the number says something."""
+    if not last < first:
+        return "did not fall"
+    ratio = first / last
+    return f"fell {ratio:.2g}-fold" if ratio >= 2 else f"fell by {1 - 1 / ratio:.1%}"
 
 
 def _against_floors(results: Sequence[xr.Dataset]) -> str:

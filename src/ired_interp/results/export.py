@@ -46,7 +46,7 @@ def export(result: xr.Dataset, folder: str | Path, format: Format = "csv") -> li
     folder : str | Path
         Where to; each file is named after its table's dimensions.
     format : Format
-        "csv", or "parquet" (needs `pip install ired-interp[parquet]`).
+        "csv", or "parquet" (needs `pip install pyarrow`).
 
     Returns
     -------
@@ -77,6 +77,5 @@ def _write_parquet(table: pd.DataFrame, path: Path) -> None:
         table.to_parquet(path, index=False)
     except ImportError:
         raise InputError(
-            "Parquet files need pyarrow, which is not installed; run `pip install "
-            "ired-interp[parquet]`."
+            "Parquet files need pyarrow, which is not installed; run `pip install pyarrow`."
         ) from None

@@ -62,14 +62,22 @@ class OpenedRun:
         return read_validation(self.run)
 
     @cached_property
-    def metrics(self) -> xr.Dataset:
-        """Logged metrics over `step` (updates done), NaN where a step did not log one."""
-        logged = self.run.metrics()
-        names = sorted({name for values in logged.values() for name in values})
-        columns = {
-            n: ("step", np.array([logged[s].get(n, np.nan) for s in sorted(logged)])) for n in names
+    def metrics(self) -> dict[str, xr.DataArray]:
+        """Logged metrics by name, each over the `step`s (updates done) at which it was logged."""
+        logged = sorted(self.run.metrics().items())
+        columns: dict[str, dict[int, float]] = {}
+        for step, values in logged:
+            for name, value in values.items():
+                columns.setdefault(name, {})[step] = value
+        return {
+            name: xr.DataArray(list(values.values()), {"step": list(values)}, ("step",), name)
+            for name, values in sorted(columns.items())
         }
-        return xr.Dataset(columns, {"step": sorted(logged)})
+
+    @property
+    def step(self) -> int:
+        """The last step (updates done) that logged a metric; 0 before that."""
+        return max((int(curve["step"][-1]) for curve in self.metrics.values()), default=0)
 
     @cached_property
     def series(self) -> list[Series]:
@@ -183,11 +191,8 @@ class OpenedRun:
 
     def __repr__(self) -> str:
         lines = [f"run {self.name} ({self.path})"]
-        metrics = self.metrics
-        if metrics.sizes["step"]:
-            lines.append(
-                f"  metrics, to step {int(metrics['step'][-1])}: {', '.join(map(str, metrics))}"
-            )
+        if self.metrics:
+            lines.append(f"  metrics, to step {self.step}: {', '.join(self.metrics)}")
         lines += [f"  {series!r}: {_shape(series.last)}" for series in self.series]
         lines.append(
             "  checkpoints: "
@@ -195,6 +200,10 @@ class OpenedRun:
         )
         lines += [f"  skipped: {sentence}" for sentence in self.skipped]
         return "\n".join(lines)
+
+    def attributes(self, path: Path) -> dict[str, Any]:
+        """Return what one of the results is of and what produced it, as its file has it."""
+        return self._heads[path]
 
     @property
     def _heads(self) -> dict[Path, dict[str, Any]]:
@@ -250,8 +259,8 @@ def _head(path: Path) -> dict[str, Any]:
     """
     with h5py.File(path) as file:
         head = {name: file.attrs[name] for name in ("probe", "step", "weights", "settings")}
-        if "failed" in file.attrs:
-            head["failed"] = file.attrs["failed"]
+        more = ("failed", "checkpoint", "source", "versions")
+        head |= {name: file.attrs[name] for name in more if name in file.attrs}
     return {name: np.asarray(value).ravel()[0] for name, value in head.items()}
 
 

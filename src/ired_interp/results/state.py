@@ -1,4 +1,4 @@
-"""Whether a run is running, done, stopped or dead, kept in its folder for any process to tell."""
+"""Whether a run is running, done, stopped or dead, for how long it trained, and on what."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ired_interp.errors import Interrupted
 from ired_interp.files import atomic
@@ -17,8 +18,15 @@ _SILENT_SECONDS = 900  # without a sign of life, where the process itself cannot
 
 
 @contextmanager
-def record_state(run: Run) -> Iterator[None]:
+def record_state(run: Run, device: str = "") -> Iterator[None]:
     """Keep the state of a run while the block trains it: running, then done, stopped or failed.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    device : str
+        What it trains on, in words.
 
     Raises
     ------
@@ -27,16 +35,18 @@ def record_state(run: Run) -> Iterator[None]:
     Interrupted
         As the block raised it, after the run is marked as stopped.
     """
-    _write(run, "running")
+    begun: dict[str, Any] = {"device": device, "began": time.time(), "before": trained(run)[0]}
+    _write(run, "running", **begun)
     try:
         yield
     except (KeyboardInterrupt, Interrupted):
-        _write(run, "stopped")
+        _write(run, "stopped", **begun)
         raise
     except BaseException as error:
-        _write(run, "failed", f"{type(error).__name__}: {error}".splitlines()[0])
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        _write(run, "failed", reason, **begun)
         raise
-    _write(run, "done")
+    _write(run, "done", **begun)
 
 
 def state(run: Run) -> str:
@@ -44,9 +54,8 @@ def state(run: Run) -> str:
 
     It is running, done, stopped, failed (with the reason), killed, or how long it has been silent.
     """
-    try:
-        kept = json.loads((run.path / _FILE).read_text())
-    except (OSError, ValueError):
+    kept = _read(run)
+    if not kept:
         return "unknown"
     if kept["state"] != "running":
         return f"{kept['state']}: {kept['reason']}" if kept.get("reason") else str(kept["state"])
@@ -56,13 +65,35 @@ def state(run: Run) -> str:
     return "running" if silent < _SILENT_SECONDS else f"silent for {silent / 3600:.1f} h"
 
 
-def _write(run: Run, word: str, reason: str = "") -> None:
+def trained(run: Run) -> tuple[float, str]:
+    """Return for how many seconds a run has trained, over all its starts, and on what device.
+
+    Of a process that was killed, its last sign of life counts as its end; 0 and "" where nothing
+    is known.
+    """
+    kept = _read(run)
+    if "began" not in kept:
+        return 0.0, ""
+    end = _last_sign(run) if kept["state"] == "running" else kept["time"]
+    return kept["before"] + max(0.0, end - kept["began"]), kept["device"]
+
+
+def _read(run: Run) -> dict[str, Any]:
+    try:
+        kept: dict[str, Any] = json.loads((run.path / _FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return kept
+
+
+def _write(run: Run, word: str, reason: str = "", **begun: object) -> None:
     content = {
         "state": word,
         "reason": reason,
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "time": time.time(),
+        **begun,
     }
     with atomic(run.path / _FILE) as temporary:
         temporary.write_text(json.dumps(content))

@@ -239,7 +239,7 @@ def density(
     file = Path(checkpoint) if checkpoint is not None else None
     key = json.dumps({"size": size, "steps": steps, "seed": seed, "dtype": str(operator.dtype)})
     done = [] if file is None else _continue(operator, file, key)
-    bar = SolverProgress(progress and operator.is_rank_zero())
+    bar = SolverProgress("density", progress and operator.is_rank_zero())
     try:
         for probe in range(len(done), probes):
             start = gaussian(
@@ -248,7 +248,7 @@ def density(
             done.append(_quadrature(operator, start, steps))
             if file is not None and operator.is_rank_zero():
                 _save(file, key, done)
-            bar.update(f"density: {probe + 1} of {probes} probe vectors", (probe + 1) / probes)
+            bar.update(f"{probe + 1} of {probes} probe vectors", (probe + 1) / probes)
     finally:
         bar.close()
     nodes, weights = (np.stack(parts) for parts in zip(*done[:probes], strict=True))

@@ -146,7 +146,7 @@ def lanczos(
         run.krylov.inject(start)
         stopped = None
     before = run.used
-    bar, saved = SolverProgress(progress and operator.is_rank_zero()), time.monotonic()
+    bar, saved = SolverProgress("Lanczos", progress and operator.is_rank_zero()), time.monotonic()
     trend, last = Trend(), 0
     try:
         while stopped is None:
@@ -169,8 +169,10 @@ def lanczos(
                     if exhausted or run.settled():
                         stopped = "converged"
                     done = f"{int(run.finished.sum())} of {k} eigenpairs converged"
-                    text = f"Lanczos: {run.used} products, {done}"
+                    text = f"{run.used} products, {done}"
                     bar.update(text, trend.share(run.used, run.excess))
+                elif len(run.krylov) < k:
+                    bar.update(f"{run.used} products", None)
                 # All ranks leave at one product: one that went on would wait for those that left.
                 leave = operator.any_rank(interrupted() is not None)
                 save = stopped or leave or time.monotonic() - saved > save_every

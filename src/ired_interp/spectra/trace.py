@@ -74,13 +74,13 @@ def trace(
     if quarter >= size:
         value = float(operator.dense().diagonal().double().sum())
         return Estimate(value, 0.0, value, value)
-    bar, done = SolverProgress(progress and operator.is_rank_zero()), 0
+    bar, done = SolverProgress("trace", progress and operator.is_rank_zero()), 0
     source = stream("cpu", seed, "trace")
 
     def product(v: torch.Tensor) -> torch.Tensor:
         nonlocal done
         done += 1
-        bar.update(f"trace: {done} of {matvecs} products", done / matvecs)
+        bar.update(f"{done} of {matvecs} products", done / matvecs)
         return operator @ v
 
     try:

@@ -39,14 +39,18 @@ def figures(section: Section) -> list[Figure]:
         for label, value, half, *_ in rows
     ]
     several = any(len(results) > 1 for _, results in data)
-    bars = "the range from the lowest to the highest seed" if several else "two standard errors"
+    bars = (
+        "the range from the lowest to the highest seed"
+        if several
+        else "two standard errors to either side"
+    )
     caption = (
         f"Mean squared error per entry of y on {first.attrs.get('problems', '?')} {split} problems "
         f"of {first.attrs.get('task', 'the task')}, "
         "logarithmic; left is better. Filled: the model, after 5, 10, … inner steps per landscape "
         "where several are shown; bars span "
-        f"{bars}. Open: predictors that need no learning, and the exact energy where it is known "
-        "(an arrow: farther left). "
+        f"{bars}, as the numbers behind ± do. Open: predictors that need no learning, and the "
+        "exact energy where it is known (an arrow: farther left). "
         f"Trained on the {first.attrs.get('trained_on', 'same')} distribution; {section.weights} "
         "weights."
     )
@@ -104,6 +108,24 @@ def _rows(data: Sequence[tuple[Group, list[xr.Dataset]]], variant: str) -> list[
     return sorted(rows, key=lambda row: row[1])
 
 
+def with_error(value: float, half: float) -> str:
+    """Write a value with half of its interval, both to the digits that the interval lets count.
+
+    Examples
+    --------
+    >>> with_error(0.0027993, 0.000085)
+    '0.002799 ± 0.000085'
+    >>> with_error(1.23456, 0.0)
+    '1.23'
+    """
+    if not half > 0 or not np.isfinite(half):
+        return f"{value:.3g}"
+    digits = max(0, 1 - int(np.floor(np.log10(half))))
+    if digits > 8:
+        return f"{value:.3g} ± {half:.1g}"
+    return f"{value:.{digits}f} ± {half:.{digits}f}"
+
+
 def _drawer(rows: list[Row], most: int) -> Callable[[Axes], None]:
     def draw(axes: Axes) -> None:
         learned = [value for _, value, _, colour, _ in rows if colour != MUTED]
@@ -137,8 +159,12 @@ def _drawer(rows: list[Row], most: int) -> Callable[[Axes], None]:
                     marker=marker,
                     markerfacecolor=face,
                     capsize=2,
+                    label=label,
                 )
-            for x, shift, text, side in ((0, 2, label, "left"), (1, 0, f"{value:.3g}", "right")):
+            for x, shift, text, side in (
+                (0, 2, label, "left"),
+                (1, 0, with_error(value, half), "right"),
+            ):
                 axes.annotate(
                     text,
                     (x, y),

@@ -1,8 +1,10 @@
 """Gradients of the training loss in the weights: by landscape after training, and over training."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 
@@ -12,6 +14,12 @@ from ired_interp.report.figures.lines import by_landscape, legend, matrix, sprea
 from ired_interp.report.style import INK, MARKERS, log_if_positive, series_colour
 
 _NAMES = ("norm_mean", "noise_scale", "snr", "mean_cosine", "consecutive_cosine")
+_TRAINING = (  # variable, title, label of its axis
+    ("norm_mean", "gradient norm", "mean ‖g‖ (loss / weight)"),
+    ("noise_scale", "gradient noise scale", "tr Σ / ‖G‖² (problems)"),
+    ("mean_cosine", "agreement of batches", "mean pairwise cosine"),
+)
+_MOST_ROWS = 100
 Data = Sequence[tuple[Group, list[xr.Dataset]]]
 
 
@@ -60,19 +68,19 @@ def over_training(section: Section) -> list[Figure]:
     if not over:
         return []
     panels = [
-        Panel(
-            "gradient norm", lambda axes: _over(axes, over, "norm_mean", "mean ‖g‖ (loss / weight)")
-        ),
-        Panel(
-            "gradient noise scale",
-            lambda axes: _over(axes, over, "noise_scale", "tr Σ / ‖G‖² (problems)"),
-        ),
-        Panel(
-            "agreement of batches",
-            lambda axes: _over(axes, over, "mean_cosine", "mean pairwise cosine"),
-        ),
-        Panel("signal to noise by layer, at the end", lambda axes: _layers(axes, over)),
+        Panel(title, partial(_over, over=over, name=name, label=label))
+        for name, title, label in _TRAINING
+        if _told(over, name) > 1
     ]
+    silent = [title for name, title, _ in _TRAINING if not _told(over, name)]
+    last = [r["snr"].isel(step=-1).values for _, results in over for r in results]
+    if np.any(np.stack([np.nan_to_num(snr) for snr in last]) > 0):
+        panels.append(
+            Panel("signal to noise by layer, at the end", lambda axes: _layers(axes, over))
+        )
+    else:
+        silent.append("signal to noise by layer")
+    none = f" Not told from noise at any step: {', '.join(silent)}." if silent else ""
     batch = section.settings.get("batch", "?")
     caption = (
         "Gradients of the loss that training computed anyway (raw weights), "
@@ -81,9 +89,29 @@ def over_training(section: Section) -> list[Figure]:
         "batch size, steps are mostly noise (dashed: the "
         "batch); infinite where the batches' mean cannot be told from noise. By layer: √(‖G‖²/tr "
         "Σ) of one "
-        "problem; 0 where the mean gradient cannot be told from noise."
+        f"problem; 0 where the mean gradient cannot be told from noise.{none}"
     )
-    return [Figure(section.probe, "Gradients during training", caption, panels)]
+    table = _training_table(over)
+    return [Figure(section.probe, "Gradients during training", caption, panels, table)]
+
+
+def _told(over: Data, name: str) -> int:
+    """Count the steps, of the run that has most, at which a quantity is a finite number."""
+    return max(
+        int(np.isfinite(r[name].sel(layer="all")).sum()) for _, results in over for r in results
+    )
+
+
+def _training_table(over: Data) -> pd.DataFrame:
+    rows = []
+    for group, results in over:
+        for result in results:
+            whole = result.sel(layer="all", drop=True)
+            for i, step in enumerate(whole["step"].values):
+                row: dict[str, object] = {"runs": group.name, "step": int(step)}
+                row |= {title: float(whole[name][i]) for name, title, _ in _TRAINING}
+                rows.append(row)
+    return pd.DataFrame(rows).tail(_MOST_ROWS)
 
 
 def _logarithmic(axes: Axes, data: Data, name: str, label: str) -> None:
@@ -103,19 +131,15 @@ def _over(axes: Axes, over: Data, name: str, label: str) -> None:
         ]
         spread_line(axes, group, curves, marked=True)
         values += [c.values for c in curves]
+    steps = np.concatenate([r["step"].values for _, results in over for r in results])
+    margin = 0.04 * np.ptp(steps)  # where it is infinite, the axis goes on
+    axes.set_xlim(steps.min() - margin, steps.max() + margin)
     axes.set_xlabel("step (updates done)")
     axes.set_ylabel(label)
     batch = over[0][1][0].attrs.get("batch")
     if name == "noise_scale" and batch is not None:
         axes.axhline(float(batch), color=INK, linestyle="--", linewidth=1)
         values.append(np.array([float(batch)]))
-    if not any(np.isfinite(v).any() for v in values[: len(values) - (name == "noise_scale")]):
-        axes.annotate(
-            "infinite at every step:\nno common direction above noise",
-            (0.5, 0.3),
-            xycoords="axes fraction",
-            ha="center",
-        )
     log_if_positive(axes, "y", *values)
     legend(axes, [group for group, _ in over])
 

@@ -7,7 +7,7 @@ import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 
-from ired_interp.report.collect import Group, Section
+from ired_interp.report.collect import Group, Section, after_steps
 from ired_interp.report.figure import Figure, Panel
 from ired_interp.report.figures.lines import legend
 from ired_interp.report.style import (
@@ -18,6 +18,14 @@ from ired_interp.report.style import (
     plain_log_ticks,
     series_colour,
 )
+
+_ENDS = {  # which eigenvalues were looked for: title, and the order of their ranks
+    "LA": ("largest eigenvalues", "from the largest λ"),
+    "SA": ("smallest eigenvalues", "from the largest of those found"),
+    "BE": ("largest and smallest eigenvalues", "the largest λ, then the smallest"),
+    "LM": ("eigenvalues largest in magnitude", "from the largest λ"),
+    "": ("eigenvalues found", "from the largest λ found"),
+}
 
 Data = Sequence[tuple[Group, list[xr.Dataset]]]
 Curve = tuple[str, str, xr.Dataset]  # name, colour, one landscape of one run
@@ -33,13 +41,15 @@ def figures(section: Section) -> list[Figure]:
     first = data[0][1][0]
     objective = str(first.attrs.get("objective", "objective"))
     curves = _curves(data)
+    which = str(section.settings.get("probe.which", ""))
+    title, order = _ENDS.get(which, _ENDS[""])
     panels = [
-        Panel("outer eigenvalues", _eigenvalues(curves)),
-        Panel("share of the gradient", _gradient(curves)),
+        Panel(title, _eigenvalues(curves, which)),
+        Panel("share of the gradient", _gradient(curves, order)),
     ]
     if "density" in first:
         panels.insert(0, Panel("spectral density", _density(curves)))
-    if "trace" in first:
+    if "trace" in first and (first.sizes["landscape"] > 1 or sum(len(rs) for _, rs in data) > 1):
         panels.append(Panel("trace", lambda axes: _trace(axes, data)))
     over = section.over_steps(["eigenvalues"])
     if max(r.sizes["step"] for _, results in over for r in results) > 1:
@@ -56,16 +66,16 @@ def figures(section: Section) -> list[Figure]:
         "θ, "
         f"{section.settings.get('problems', '?')} problems of the "
         f"{section.settings.get('variant', 'same')} distribution, "
-        f"{section.weights} weights, after {int(first.attrs['step'])} steps. Density by stochastic "
+        f"{section.weights} weights, {after_steps(data)}. Density by stochastic "
         "Lanczos quadrature, band: 95 % over "
-        "random vectors, ticks: eigenvalues found. Outer eigenvalues by Lanczos, bars: residuals "
+        "random vectors, ticks: eigenvalues found. Eigenvalues by Lanczos, bars: residuals "
         "‖Hv − λv‖, within which an eigenvalue lies. "
         "Share of the gradient: cos² between the gradient and each eigenvector. Trace: with its 95 "
         "% interval. Units: "
         f"objective / θ². “mixed”: landscapes drawn as in training.{shown}"
     )
-    which = ", by landscape" if first.sizes["landscape"] > 1 else ", landscapes as in training"
-    title = f"Hessian of the {objective} in the weights{which}"
+    where = ", by landscape" if first.sizes["landscape"] > 1 else ", landscapes as in training"
+    title = f"Hessian of the {objective} in the weights{where}"
     return [Figure(section.probe, title, caption, panels, _table(data))]
 
 
@@ -118,12 +128,12 @@ def _density(curves: Sequence[Curve]) -> Callable[[Axes], None]:
     return draw
 
 
-def _eigenvalues(curves: Sequence[Curve]) -> Callable[[Axes], None]:
+def _eigenvalues(curves: Sequence[Curve], which: str) -> Callable[[Axes], None]:
     def draw(axes: Axes) -> None:
         for place, (name, colour, result) in enumerate(curves):
             ordered = np.argsort(result["eigenvalues"].values)[::-1]
             axes.errorbar(
-                np.arange(1, len(ordered) + 1),
+                np.arange(len(ordered)),
                 result["eigenvalues"].values[ordered],
                 yerr=result["residuals"].values[ordered],
                 color=colour,
@@ -134,14 +144,33 @@ def _eigenvalues(curves: Sequence[Curve]) -> Callable[[Axes], None]:
                 label=name,
             )
         axes.axhline(0, color=MUTED, linewidth=0.8)
-        axes.set_xlabel("rank, from the largest found")
+        _rank_axis(axes, max(result.sizes["rank"] for *_, result in curves), which)
         axes.set_ylabel("eigenvalue λ (objective / θ²)")
         _legend(axes, curves)
 
     return draw
 
 
-def _gradient(curves: Sequence[Curve]) -> Callable[[Axes], None]:
+def _rank_axis(axes: Axes, count: int, which: str) -> None:
+    """Count ranks from the end that they belong to, of both ends from either side."""
+    ranks = np.arange(1, count + 1)
+    if which == "BE":
+        largest = (count + 1) // 2
+        ranks = np.minimum(ranks, np.where(ranks > largest, count + 1 - ranks, count))
+        axes.axvline(largest - 0.5, color=MUTED, linewidth=0.8, linestyle=":")
+        axes.set_xlabel("rank from the largest | from the smallest")
+    elif which == "SA":
+        ranks = ranks[::-1]
+        axes.set_xlabel("rank, from the smallest")
+    else:
+        axes.set_xlabel(
+            "rank, from the largest found" if which == "LM" else "rank, from the largest"
+        )
+    shown = np.unique(np.linspace(0, count - 1, min(count, 12)).round().astype(int))
+    axes.set_xticks(shown, [str(ranks[i]) for i in shown])
+
+
+def _gradient(curves: Sequence[Curve], order: str) -> Callable[[Axes], None]:
     def draw(axes: Axes) -> None:
         for name, colour, result in curves:
             ordered = np.argsort(result["eigenvalues"].values)[::-1]
@@ -156,7 +185,7 @@ def _gradient(curves: Sequence[Curve]) -> Callable[[Axes], None]:
             )
         axes.set_ylim(0, None)
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
-        axes.set_xlabel("eigenvectors, from the largest λ found")
+        axes.set_xlabel(f"eigenvectors, {order}")
         axes.set_ylabel("cumulated cos²")
         _legend(axes, curves)
 
@@ -233,6 +262,9 @@ def _table(data: Data) -> pd.DataFrame:
                     "λ_min": float(here["eigenvalues"].min()),
                     "share of gradient": float(here["gradient_share"].sum()),
                 }
+                if "trace" in here:
+                    row["trace, lower"] = float(here["trace_low"])
+                    row["trace, upper"] = float(here["trace_high"])
                 for name in ("trace", "negative_share", "effective_rank", "matvecs"):
                     if name in here:
                         row[name.replace("_", " ")] = float(here[name])

@@ -7,7 +7,7 @@ import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 
-from ired_interp.report.collect import Group, Section
+from ired_interp.report.collect import Group, Section, after_steps, left_out, of_group
 from ired_interp.report.figure import Figure, Panel
 from ired_interp.report.figures.lines import by_landscape, legend
 from ired_interp.report.style import INK, MARKERS, landscape_colour, log_if_positive, series_colour
@@ -22,14 +22,15 @@ def figures(section: Section) -> list[Figure]:
     data = section.last()
     if not data:
         return []
-    step = max(int(r.attrs["step"]) for _, results in data for r in results)
     sizes = data[0][1][0].sizes
     where = (
-        f"{section.points()}, after {step} steps; d = {sizes['rank']} eigenvalues per problem and "
+        f"{section.points()}, {after_steps(data)}; d = {sizes['rank']} eigenvalues per problem and "
         "landscape"
     )
     panels = [Panel("eigenvalues by landscape", lambda axes: _quantiles(axes, data))]
-    panels += [Panel(f"density, {g.name}", _ridges(results)) for g, results in data[:_MOST_RIDGES]]
+    panels += [
+        Panel(of_group("density", g, data), _ridges(results)) for g, results in data[:_MOST_RIDGES]
+    ]
     final = Figure(
         section.probe,
         "Hessian of the energy in y: the shape of the ten landscapes"
@@ -41,7 +42,8 @@ def figures(section: Section) -> list[Figure]:
         "(thin) of all eigenvalues. Then: their distribution, each landscape scaled to the same "
         "height. Short "
         "bars and lines: the exact spectrum of a "
-        "perfectly trained model, where the task has one.",
+        "perfectly trained model, where the task has one."
+        + left_out(data, _MOST_RIDGES, "the density"),
         panels,
         _table(data),
     )
@@ -136,16 +138,19 @@ def _ridges(results: Sequence[xr.Dataset]) -> Callable[[Axes], None]:
 
 def _evolution(section: Section) -> list[Figure]:
     over = section.over_steps(["lambda_median", "theory_median", "deviation", "negative_share"])
-    if not over or max(r.sizes["step"] for _, results in over for r in results) < 2:
+    over = [(g, results) for g, results in over if max(r.sizes["step"] for r in results) > 1]
+    if not over:
         return []
-    panels = [Panel(f"median eigenvalue, {g.name}", _medians(results)) for g, results in over]
+    panels = [
+        Panel(of_group("median eigenvalue", g, over), _medians(results)) for g, results in over
+    ]
     ends = [(group, [r.isel(step=-1) for r in results]) for group, results in over]
     if any("deviation" in r for _, results in over for r in results):
         panels.append(
             Panel(
                 "distance from theory",
                 lambda axes: by_landscape(
-                    axes, ends, "deviation", "RMS of λ/λ_exact − 1", percent=True
+                    axes, ends, "deviation", "RMS of λ / exact λ − 1", percent=True
                 ),
             )
         )
@@ -171,7 +176,7 @@ def _evolution(section: Section) -> list[Figure]:
         "∂²E/∂y² against "
         "training steps, one line a landscape; "
         "bars at the right edge: its exact value for a perfect model. Then, at the last step, by "
-        "landscape: the root mean square of λ/λ_exact − 1, "
+        "landscape: the root mean square of λ / exact λ − 1, "
         f"eigenvalue by eigenvalue{negative}. Units of λ: energy / y²."
     )
     return [
@@ -187,7 +192,14 @@ def _medians(results: Sequence[xr.Dataset]) -> Callable[[Axes], None]:
         for i, k in enumerate(landscapes):
             here = joined.sel(landscape=k)
             colour = landscape_colour(i, len(landscapes))
-            axes.plot(here["step"], here.mean("run"), color=colour, marker="o", markersize=3)
+            axes.plot(
+                here["step"],
+                here.mean("run"),
+                color=colour,
+                marker="o",
+                markersize=3,
+                label=f"_k = {k}",
+            )
             if len(results) > 1:
                 axes.fill_between(
                     here["step"],
@@ -202,7 +214,14 @@ def _medians(results: Sequence[xr.Dataset]) -> Callable[[Axes], None]:
         ends = joined.isel(step=-1).mean("run")
         if "theory_median" in results[0]:
             ends = results[0]["theory_median"].isel(step=-1)
-            axes.hlines(ends, last + 0.03 * span, last + 0.12 * span, color=INK, linewidth=1.3)
+            axes.hlines(
+                ends,
+                last + 0.03 * span,
+                last + 0.12 * span,
+                color=INK,
+                linewidth=1.3,
+                label="_exact (perfect model)",
+            )
             values.append(ends.values)
         for i in (0, len(landscapes) - 1):
             axes.annotate(

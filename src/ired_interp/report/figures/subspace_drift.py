@@ -7,12 +7,15 @@ import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 
-from ired_interp.report.collect import Group, Section
+from ired_interp.report.collect import Group, Section, left_out, of_group
 from ired_interp.report.figure import Figure, Panel
 from ired_interp.report.figures.lines import legend, matrix
 from ired_interp.report.style import INK, MARKERS, MUTED, landscape_colour, series_colour
 
 Data = Sequence[tuple[Group, list[xr.Dataset]]]
+
+_MOST = 2  # groups with panels of their own
+_FEW = 2  # frames, of which a table says all
 
 _SOURCES = {
     "hessian": "leading eigenvectors of the Hessian",
@@ -57,28 +60,38 @@ def figures(section: Section) -> list[Figure]:
     panels = [
         Panel(f"overlap of all pairs{suffix}", _matrix(part, along))
         for suffix, part in _matrices(data, per_landscape)
+        if part.sizes["frame"] > _FEW
     ]
     for name, label in _MEASURES.items():
         title = f"{label.split()[0]} to the first"
         if per_landscape:
             panels += [
-                Panel(f"{title}, {g.name}", _by_landscape(results, name, label, along))
-                for g, results in data[:2]
+                Panel(of_group(title, g, data), _by_landscape(results, name, label, along))
+                for g, results in data[:_MOST]
+                if _frames(results) > _FEW
             ]
-        else:
+        elif max(_frames(results) for _, results in data) > _FEW:
             panels.append(Panel(title, _by_group(data, name, label, along)))
-    if "overlap_answer" in first:
+    if "overlap_answer" in first and _frames(data[0][1]) > _FEW:
         panels.append(Panel("overlap with the answer", _answer(data, along)))
     caption = (
         f"Subspaces of p = {first.sizes.get('angle', '?')} dimensions, "
         f"{_SOURCES.get(source, source)} in {where}, followed over {over}, measured "
         f"{section.points()}. Overlap ‖UᵀV‖²/p is 1 for equal subspaces; distances in radians. Two "
-        "frames are compared by independent estimates, so the diagonal and the dotted lines (split "
-        "half) show how well one frame agrees with itself: what lies there has not moved. Grey: "
-        "the 95 % band of random subspaces."
+        "frames are compared by independent estimates; the split half shows how well one frame "
+        "agrees with itself: what lies there has not moved."
     )
+    if panels:
+        caption += (
+            " It stands on the diagonal and as dotted lines. Grey: the 95 % band of random "
+            f"subspaces.{left_out(data, _MOST, 'overlap of all pairs')}"
+        )
     title = f"Subspace drift over {over}: {source.replace('hessian', 'Hessian')} in {where}"
     return [Figure(section.probe, title, caption, panels, _table(data))]
+
+
+def _frames(results: Sequence[xr.Dataset]) -> int:
+    return max(int(result.sizes["frame"]) for result in results)
 
 
 def described(label: str) -> tuple[str, str, str]:
@@ -161,7 +174,7 @@ def itself(result: xr.Dataset, name: str) -> xr.DataArray | None:
 
 def _matrices(data: Data, per_landscape: bool) -> list[tuple[str, xr.Dataset]]:
     if not per_landscape:
-        return [(f", {g.name}" if len(data) > 1 else "", results[0]) for g, results in data[:2]]
+        return [(f", {g.name}" if len(data) > 1 else "", results[0]) for g, results in data[:_MOST]]
     ends = [0, -1] if data[0][1][0].sizes["landscape"] > 1 else [0]
     result = data[0][1][0]
     return [(f", k = {int(result['landscape'][i])}", result.isel(landscape=i)) for i in ends]
@@ -188,7 +201,7 @@ def _by_landscape(
         for i, k in enumerate(landscapes):
             every = np.stack([compared(r, name).isel(landscape=i).values[0] for r in shared])
             colour = landscape_colour(i, len(landscapes))
-            named = f"k = {k}" if i in (0, len(landscapes) - 1) else None
+            named = f"{'' if i in (0, len(landscapes) - 1) else '_'}k = {k}"
             axes.plot(x, every.mean(0), color=colour, marker="o", markersize=3, label=named)
         noise = itself(first, name)
         if noise is not None:

@@ -23,7 +23,7 @@ _TITLES = {
 def figures(groups: Sequence[Group], floors: Floors) -> list[Figure]:
     """Loss and its terms, then the validation error of each distribution."""
     metrics = {id(run): run.metrics for group in groups for run in group.runs}
-    names = sorted({str(name) for m in metrics.values() for name in m}, key=_order)
+    names = sorted({name for m in metrics.values() for name in m}, key=_order)
 
     def curves(name: str) -> list[tuple[Group, list[xr.DataArray]]]:
         found = [
@@ -69,10 +69,11 @@ def _drawer(
             axes.annotate(
                 name,
                 (1, value),
-                (0, 2),
+                (0, -2),
                 xycoords=("axes fraction", "data"),
                 textcoords="offset points",
                 ha="right",
+                va="top",
                 color=INK,
                 fontsize=7,
             )

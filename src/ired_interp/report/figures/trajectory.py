@@ -7,7 +7,7 @@ import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 
-from ired_interp.report.collect import Group, Section
+from ired_interp.report.collect import Group, Section, after_steps
 from ired_interp.report.figure import Figure, Panel
 from ired_interp.report.figures.lines import by_landscape, legend
 from ired_interp.report.style import INK, MARKERS, MUTED, log_if_positive, series_colour
@@ -69,10 +69,8 @@ def figures(section: Section) -> list[Figure]:
         f"{int(first['landscape'][-1])}, {inner} inner steps in each (k below the "
         f"axis), mean over {first.sizes['problem']} problems of the "
         f"{section.settings.get('variant', 'same')} "
-        f"distribution, {section.weights} weights, after "
-        f"{int(first.attrs['step'])} training steps. Error: of y/√ᾱₖ against y*. Contraction, in a "
-        "landscape's "
-        "first inner step: of the distance e to "
+        f"distribution, {section.weights} weights, {after_steps(data)}. Error: of y/√ᾱₖ "
+        "against y*. Contraction, in a landscape's first inner step: of the distance e to "
         "the minimum of a perfect model, and of the gradient g, beside 1 − ηλ from the curvature "
         "measured "
         "there (dashed); short bars: exact for a perfect model."
