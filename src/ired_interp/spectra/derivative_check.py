@@ -166,53 +166,72 @@ def curvature_fault(operator: Checked) -> str | None:
     str or None
         A sentence: what is wrong, why, and what to do. None if all is well.
     """
-    scale = Scale(operator)
-    source = stream("cpu", 0, "determinism")
-    u, v = (gaussian(operator.shape[0], operator.dtype, operator.device, source) for _ in range(2))
-
-    def product(graph: Any, vector: Tensor) -> Tensor:
-        operator.matvecs += 1
-        return scale.joined(operator._apply(graph, scale.parts(vector)))
-
+    check = _Check(operator)
     for index, chunk in enumerate(islice(operator.chunks(), _CHUNKS)):
-        seen = Observer()
+        if fault := check.fault(index, chunk):
+            return fault
+    return None
+
+
+class _Check:
+    def __init__(self, operator: Checked) -> None:
+        self.operator, self.scale = operator, Scale(operator)
+        source = stream("cpu", 0, "determinism")
+        self.u, self.v = (
+            gaussian(operator.shape[0], operator.dtype, operator.device, source) for _ in range(2)
+        )
+
+    def fault(self, index: int, chunk: Any) -> str | None:
+        operator, seen = self.operator, Observer()
         with seen:
             differences = operator.differences(chunk)
         functions = differences.functions if differences else []
         eps = torch.finfo(seen.precision(operator.dtype)).eps
         test = None
         if differences and eps < _COARSE and not seen.draws:
-            test = DerivativeTest(differences, scale, v, eps)
+            test = DerivativeTest(differences, self.scale, self.v, eps)
         if index == 0:
             with seen:
-                fresh = operator._build(chunk)
-            hv = product(fresh, v)
-            del fresh
-            graph = operator._graph(index, chunk)
-            precision = seen.precision(operator.dtype)
-            limit = max(torch.finfo(precision).eps ** 0.5, 4 * operator.product_error)
-            cause = cause_of_change(seen.draws, operator.module)
-            suspect = cause_of_wrong_derivative(functions)
-            again, hu = product(graph, v), product(graph, u)
-            if fault := product_fault(u, v, hv, again, hu, limit, cause, suspect):
+                graph = operator._build(chunk)
+            hv = self._product(graph, self.v)
+            del graph
+            if fault := self._matrix_fault(chunk, hv, seen, functions):
                 return fault
-            if torch.finfo(precision).eps >= _COARSE:
-                _warn(
-                    f"products pass through {precision} (autocast, or parameters of that dtype) "
-                    f"and err by about {torch.finfo(precision).eps:.1g} of their length; where tol "
-                    "is smaller, evaluate the objective in float32"
-                )
         elif test:
-            hv = product(operator._graph(index, chunk), v)
-        if test and (fault := test.fault(hv)):
-            if functions:
-                return f"{fault}: {cause_of_wrong_derivative(functions)}"
+            hv = self._product(operator._graph(index, chunk), self.v)
+        fault = test.fault(hv) if test else None
+        if fault and functions:
+            return f"{fault}: {cause_of_wrong_derivative(functions)}"
+        if fault:
             _warn(
                 f"{fault}: the objective holds something fixed in its derivatives that depends on "
                 "the parameters (detach, no_grad), or an operation has a wrong second derivative"
             )
-    return None
+        return None
+
+    def _product(self, graph: Any, vector: Tensor) -> Tensor:
+        self.operator.matvecs += 1
+        return self.scale.joined(self.operator._apply(graph, self.scale.parts(vector)))
+
+    def _matrix_fault(
+        self, chunk: Any, hv: Tensor, seen: Observer, functions: list[str]
+    ) -> str | None:
+        """Whether there is one symmetric matrix, through a further graph, which may be kept."""
+        graph = self.operator._graph(0, chunk)
+        again, hu = self._product(graph, self.v), self._product(graph, self.u)
+        precision = seen.precision(self.operator.dtype)
+        eps = torch.finfo(precision).eps
+        if eps >= _COARSE:
+            _warn(
+                f"products pass through {precision} (autocast, or parameters of that dtype) and "
+                f"err by about {eps:.1g} of their length; where tol is smaller, evaluate the "
+                "objective in float32"
+            )
+        limit = max(eps**0.5, 4 * self.operator.product_error)
+        cause = cause_of_change(seen.draws, self.operator.module)
+        suspect = cause_of_wrong_derivative(functions)
+        return product_fault(self.u, self.v, hv, again, hu, limit, cause, suspect)
 
 
 def _warn(sentence: str) -> None:
-    warnings.warn(sentence, SpectrumWarning, stacklevel=5)
+    warnings.warn(sentence, SpectrumWarning, stacklevel=7)

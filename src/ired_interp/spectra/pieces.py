@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+from torch.utils._pytree import tree_leaves, tree_map
 
-# Backward operations that multiply by a slope which jumps where their second argument does.
-_SLOPES = {
-    "threshold_backward",
-    "leaky_relu_backward",
-    "hardtanh_backward",
-    "hardsigmoid_backward",
-    "hardshrink_backward",
-    "softshrink_backward",
+# Backward operations whose slope jumps: which argument says where, and at what values it jumps.
+_KINKS: dict[str, tuple[int, Callable[..., list[float]]]] = {
+    "threshold_backward": (1, lambda *args: [args[2]]),
+    "leaky_relu_backward": (1, lambda *args: [0.0]),
+    "_prelu_kernel_backward": (1, lambda *args: [0.0]),
+    "elu_backward": (5, lambda *args: [0.0]),
+    "hardtanh_backward": (1, lambda *args: [args[2], args[3]]),
+    "hardsigmoid_backward": (1, lambda *args: [-3.0, 3.0]),
+    "hardswish_backward": (1, lambda *args: [-3.0, 3.0]),
+    "softshrink_backward": (1, lambda *args: [-args[2], args[2]]),
 }
 _SIGNS = {"sgn", "sign"}
 
@@ -25,9 +28,9 @@ class Pieces(TorchDispatchMode):
     """Records on which piece of its piecewise operations a computation is, and keeps it there.
 
     A network of ReLUs and maxima is smooth between kinks, and a Hessian is that of the piece at
-    hand; a difference of gradients across kinks has their jumps in it. What makes the jumps are the
-    slopes of ReLUs and their kin, signs, comparisons and indices of maxima. The first run records
-    them, every later run of the same operations takes those of the first.
+    hand; a difference of gradients across kinks has their jumps in it. The jumps are those in the
+    slopes of ReLUs and their kin, in signs, comparisons and indices of maxima. The first run
+    records them, every later run of the same operations is held to them.
 
     Attributes
     ----------
@@ -47,34 +50,45 @@ class Pieces(TorchDispatchMode):
         return self
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
         name = func.name().removeprefix("aten::").split(".")[0]
-        if name in _SLOPES:
-            slope = self._held(lambda: func(torch.ones_like(args[0]), *args[1:], **kwargs or {}))
-            return args[0] * slope
-        result = func(*args, **(kwargs or {}))
+        if name in _KINKS:
+            where, kinks = _KINKS[name]
+            held = self._on_piece(args[where], kinks(*args))
+            return func(*args[:where], held, *args[where + 1 :], **kwargs)
+        result = func(*args, **kwargs)
         if name in _SIGNS:
-            return self._held(lambda: result)
-        leaves, structure = tree_flatten(result)
-        if not any(_discrete(leaf) for leaf in leaves) or not any(
+            return self._recorded(result)
+        if any(map(_discrete, tree_leaves(result))) and any(
             isinstance(t, Tensor) and t.is_floating_point() for t in tree_leaves((args, kwargs))
         ):
-            return result
-        return tree_unflatten(
-            [self._held(lambda leaf=leaf: leaf) if _discrete(leaf) else leaf for leaf in leaves],
-            structure,
-        )
+            return tree_map(lambda leaf: self._recorded(leaf) if _discrete(leaf) else leaf, result)
+        return result
 
-    def _held(self, find: Any) -> Tensor:
+    def _on_piece(self, x: Tensor, kinks: list[float]) -> Tensor:
+        """Move what has left its piece back, to its end."""
+        bounds = torch.tensor(kinks, dtype=x.dtype, device=x.device)
+        now = torch.bucketize(x, bounds).to(torch.int8)
+        piece = self._recorded(now)
+        ends = torch.cat([bounds.new_tensor([-torch.inf]), bounds, bounds.new_tensor([torch.inf])])
+        inner = ends.nextafter(torch.zeros_like(ends).fill_(torch.inf))
+        outer = ends.nextafter(torch.zeros_like(ends).fill_(-torch.inf))
+        index = piece.long()
+        return torch.where(now == piece, x, x.clamp(inner[index], outer[index + 1]))
+
+    def _recorded(self, found: Tensor) -> Tensor:
+        """Record in the first run, find in later ones; copies, for the program may write to its."""
         if self._position is None:
-            found = find()
-            self._record.append(found.clone())  # the program may write to its own
+            self._record.append(found.clone())
             return found
         if self.kept and self._position < len(self._record):
             held = self._record[self._position]
             self._position += 1
-            return held.clone()
+            self.kept = held.shape == found.shape
+            if self.kept:
+                return held.clone()
         self.kept = False
-        return find()
+        return found
 
 
 def _discrete(leaf: Any) -> bool:
