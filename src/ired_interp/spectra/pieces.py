@@ -22,6 +22,7 @@ _KINKS: dict[str, tuple[int, Callable[..., list[float]]]] = {
     "softshrink_backward": (1, lambda *args: [-args[2], args[2]]),
 }
 _SIGNS = {"sgn", "sign"}
+_RELUS = {"relu", "relu_"}
 
 
 class Pieces(TorchDispatchMode):
@@ -30,7 +31,9 @@ class Pieces(TorchDispatchMode):
     A network of ReLUs and maxima is smooth between kinks, and a Hessian is that of the piece at
     hand; a difference of gradients across kinks has their jumps in it. The jumps are those in the
     slopes of ReLUs and their kin, in signs, comparisons and indices of maxima. The first run
-    records them, every later run of the same operations is held to them.
+    records them, every later run of the same operations is held to them. The values of a ReLU and
+    of a maximum over windows go on as their piece does; those of the rest keep their kinks, whose
+    share in a difference is that of the arguments that crossed one.
 
     Attributes
     ----------
@@ -56,9 +59,15 @@ class Pieces(TorchDispatchMode):
             where, kinks = _KINKS[name]
             held = self._on_piece(args[where], kinks(*args))
             return func(*args[:where], held, *args[where + 1 :], **kwargs)
+        if name in _RELUS:
+            active = self._recorded(args[0] > 0)
+            return args[0].mul_(active) if name.endswith("_") else args[0] * active
         result = func(*args, **kwargs)
         if name in _SIGNS:
             return self._recorded(result)
+        if name == "max_pool2d_with_indices":
+            indices = self._recorded(result[1])
+            return args[0].flatten(-2).gather(-1, indices.flatten(-2)).view_as(indices), indices
         if any(map(_discrete, tree_leaves(result))) and any(
             isinstance(t, Tensor) and t.is_floating_point() for t in tree_leaves((args, kwargs))
         ):
