@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from ired_interp.errors import RunError
 from ired_interp.random import stream
 from ired_interp.spectra.determinism import (
     Observer,
@@ -193,7 +194,12 @@ class _Check:
         if index == 0:
             with seen:
                 graph = operator._build(chunk)
-            hv = self._product(graph, self.v)
+            try:
+                hv = self._product(graph, self.v)
+            except RunError:
+                if not seen.draws:
+                    raise
+                return f"gradients differ by chance: {cause_of_change(seen.draws, operator.module)}"
             del graph
             if fault := self._matrix_fault(chunk, hv, seen, functions):
                 return fault
