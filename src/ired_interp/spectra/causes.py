@@ -1,4 +1,4 @@
-"""Why an objective lacks second derivatives, in a sentence, and which custom functions are in it."""
+"""Why an objective lacks second derivatives, and which custom functions are in it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _SENTENCES = (
     ),
     (
         r"CuDNN RNN|_cudnn_rnn_backward",
-        "a cuDNN RNN has no second derivatives and is called outside an nn.RNN, LSTM or GRU module; "
-        "set torch.backends.cudnn.enabled = False around it",
+        "a cuDNN RNN has no second derivatives and is called outside an nn.RNN, LSTM or GRU; set "
+        " torch.backends.cudnn.enabled = False around it",
     ),
     (
         r"incompatible with \.grad\(\)",
@@ -94,7 +94,7 @@ def custom_functions(value: Tensor) -> list[str]:
         seen.add(node)
         waiting += [following for following, _ in node.next_functions]
         if isinstance(node, BackwardCFunction):
-            function = node._forward_cls  # type: ignore[attr-defined]
+            function = node._forward_cls
             if not function.__module__.startswith("torch."):
                 names.add(function.__name__)
         elif type(node).__name__ == "CppFunction":

@@ -18,13 +18,14 @@ from ired_interp.spectra.batches import Batches, Weights
 from ired_interp.spectra.chunking import Chunking, plan_chunks, weights_fault
 from ired_interp.spectra.cuts import chunks
 from ired_interp.spectra.derivative_check import curvature_fault
-from ired_interp.spectra.finite_difference import Differences
+from ired_interp.spectra.determinism import Observer
 from ired_interp.spectra.fingerprint import Fingerprint
+from ired_interp.spectra.finite_difference import Differences
 from ired_interp.spectra.meter import MemoryMeter
 from ired_interp.spectra.parameters import Parameters, named_tensors, vector_dtype
 from ired_interp.spectra.ranked import RankedOperator
 from ired_interp.spectra.spectrum import SpectrumWarning
-from ired_interp.spectra.vectors import gaussian, parse_bytes
+from ired_interp.spectra.vectors import coarsest, gaussian, parse_bytes
 
 Graph = tuple[list[Tensor], ...] | Differences
 
@@ -64,6 +65,7 @@ class CurvatureOperator(RankedOperator):
         size = sum(p.numel() for p in self.parameters)
         kind = vector_dtype(self.parameters, dtype)
         super().__init__(size, kind, self.parameters[0].device, group)
+        self.precision = coarsest([kind, *(p.dtype for p in self.parameters)])
         self.memory = None if memory is None else parse_bytes(memory)
         self.without_data = batch is None and batches is None
         self._kept: dict[int, Graph] = {}
@@ -246,7 +248,10 @@ class CurvatureOperator(RankedOperator):
             (N,).
         """
         v = gaussian(self.shape[0], self.dtype, self.device, stream("cpu", 0, "probe"))
-        return self.flatten(self._apply(self._build(chunk), list(self.unflatten(v).values())))
+        with Observer() as seen:
+            product = self._apply(self._build(chunk), list(self.unflatten(v).values()))
+        self.precision = coarsest({self.precision, *seen.dtypes})
+        return self.flatten(product)
 
     @property
     def plan(self) -> str:

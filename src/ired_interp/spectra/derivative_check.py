@@ -20,7 +20,7 @@ from ired_interp.spectra.determinism import (
 )
 from ired_interp.spectra.finite_difference import Differences
 from ired_interp.spectra.spectrum import SpectrumWarning
-from ired_interp.spectra.vectors import gaussian, norm
+from ired_interp.spectra.vectors import coarsest, gaussian, norm
 
 _CHUNKS = 3  # of data, from the first, on which derivatives are checked
 _STEPS = (1.0, 1 / 8, 1 / 64)  # in units of ε^(1/3) times the size of each parameter
@@ -34,6 +34,7 @@ class Checked(Protocol):
 
     shape: tuple[int, int]
     dtype: torch.dtype
+    precision: torch.dtype
     device: torch.device
     parameters: list[Tensor]
     module: nn.Module | None
@@ -187,7 +188,7 @@ class _Check:
         with seen:
             differences = operator.differences(chunk)
         functions = differences.functions if differences else []
-        eps = torch.finfo(seen.precision(operator.dtype)).eps
+        eps = torch.finfo(coarsest({operator.precision, *seen.dtypes})).eps
         test = None
         if differences and eps < _COARSE and not seen.draws:
             test = DerivativeTest(differences, self.scale, self.v, eps)
@@ -225,8 +226,8 @@ class _Check:
         """Whether there is one symmetric matrix, through a further graph, which may be kept."""
         graph = self.operator._graph(0, chunk)
         again, hu = self._product(graph, self.v), self._product(graph, self.u)
-        precision = seen.precision(self.operator.dtype)
-        eps = torch.finfo(precision).eps
+        precision = coarsest({self.operator.precision, *seen.dtypes})
+        self.operator.precision, eps = precision, torch.finfo(precision).eps
         if eps >= _COARSE:
             _warn(
                 f"products pass through {precision} (autocast, or parameters of that dtype) and "

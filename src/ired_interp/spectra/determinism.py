@@ -28,21 +28,6 @@ class Observer(TorchDispatchMode):
         self.draws: set[str] = set()
         self.dtypes: set[torch.dtype] = set()
 
-    def precision(self, dtype: torch.dtype) -> torch.dtype:
-        """Find the coarsest dtype of all.
-
-        Parameters
-        ----------
-        dtype : torch.dtype
-            Of the vectors.
-
-        Returns
-        -------
-        torch.dtype
-            It, or a coarser one.
-        """
-        return max({dtype, *self.dtypes}, key=lambda d: torch.finfo(d).eps)
-
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if torch.Tag.nondeterministic_seeded in func.tags:
             self.draws.add(str(func).removeprefix("aten.").split(".")[0])

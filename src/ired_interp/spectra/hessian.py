@@ -107,9 +107,7 @@ class HessianOperator(CurvatureOperator):
         product: Product = "autograd",
     ) -> None:
         if product not in ("autograd", "finite_difference"):
-            raise InputError(
-                f"product is {product!r}; expected 'autograd' or 'finite_difference'"
-            )
+            raise InputError(f"product is {product!r}; expected 'autograd' or 'finite_difference'")
         self.objective, self.product = in_present_autocast(objective), product
         self._step: float | None = None
         super().__init__(parameters, batch, batches, weights, memory, group, dtype)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 from ired_interp.errors import InputError
 
@@ -51,15 +51,15 @@ def named_tensors(parameters: Parameters) -> dict[str, Tensor]:
     devices = {str(p.device) for p in named.values()}
     if len(devices) > 1:
         raise InputError(f"parameters on {', '.join(sorted(devices))}; expected one device")
-    seen: set[int] = set()
-    return {n: p for n, p in named.items() if not (id(p) in seen or seen.add(id(p)))}
+    first = {id(p): name for name, p in reversed(named.items())}
+    return {name: p for name, p in named.items() if first[id(p)] == name}
 
 
 def _fault(p: object) -> str | None:
-    """What keeps one parameter from being differentiated in, and what to do."""
+    """Say what keeps one parameter from being differentiated in, and what to do."""
     if not isinstance(p, Tensor):
         return f"is a {type(p).__name__}; expected a tensor"
-    if isinstance(p, UninitializedTensorMixin):
+    if is_lazy(p):
         return "has no shape yet; run the module once on a batch first"
     if not p.requires_grad:
         return "does not require gradients; call .requires_grad_() on it or leave it out"

@@ -92,6 +92,8 @@ def differentiable() -> Iterator[None]:
     ------
     InputError
         If an operation has no second derivative all the same, with its name and what to do.
+    RuntimeError
+        Any other, as it is.
     """
     with ExitStack() as stack:
         stack.enter_context(first_derivatives())
