@@ -110,7 +110,9 @@ def test_differences_of_gradients_stand_in_for_a_missing_second_derivative(
 
 
 def deep(activation: Callable[[], nn.Module]) -> nn.Module:
-    return network(*(layer for _ in range(15) for layer in (nn.Linear(32, 32), activation())), width=32)
+    return network(
+        *(layer for _ in range(15) for layer in (nn.Linear(32, 32), activation())), width=32
+    )
 
 
 def convolutional(*middle: nn.Module) -> nn.Module:
@@ -123,7 +125,11 @@ NETWORKS = {
     "tanh, 15 layers": (lambda: deep(nn.Tanh), (8,)),
     "relu in place, windows": (
         lambda: convolutional(
-            nn.GroupNorm(2, 8), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3), nn.PReLU()
+            nn.GroupNorm(2, 8),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+            nn.Conv2d(8, 8, 3),
+            nn.PReLU(),
         ),
         (2, 12, 12),
     ),
@@ -142,9 +148,7 @@ NETWORKS = {
 
 @BOTH
 @pytest.mark.parametrize("name", NETWORKS)
-def test_no_network_is_accused_of_its_kinks_or_its_rounding(
-    name: str, dtype: torch.dtype
-) -> None:
+def test_no_network_is_accused_of_its_kinks_or_its_rounding(name: str, dtype: torch.dtype) -> None:
     make, shape = NETWORKS[name]
     module = make()
     module(torch.zeros(2, *shape))  # lazy layers take their shape
@@ -191,7 +195,9 @@ def test_a_difference_on_one_piece_is_the_hessian_and_one_across_kinks_is_not(
         return float((found - expected).norm() / expected.norm())
 
     assert error() < 1e-2
-    monkeypatch.setattr(Pieces, "__torch_dispatch__", lambda s, f, t, a=(), k=None: f(*a, **k or {}))
+    monkeypatch.setattr(
+        Pieces, "__torch_dispatch__", lambda s, f, t, a=(), k=None: f(*a, **k or {})
+    )
     assert error() > 0.1
 
 
@@ -208,7 +214,7 @@ def test_the_check_never_holds_two_graphs() -> None:
 
 
 def test_a_derivative_that_is_wrong_in_a_later_batch_is_found() -> None:
-    right, f, batch = problem(network(nn.SiLU()), (8,), torch.float64)
+    right, _, batch = problem(network(nn.SiLU()), (8,), torch.float64)
     wrong = nn.Sequential(right[0], Activation(Kept.apply), right[2])
 
     def objective(b: tuple[Tensor, Tensor, bool]) -> Tensor:

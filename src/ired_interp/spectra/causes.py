@@ -48,7 +48,7 @@ _SENTENCES = (
     ),
     (
         r"derivative for '?(?:aten::)?(?P<name>\w+?)'? is not implemented",
-        "the operation {name} has no derivative in PyTorch; replace it in the objective, or take "
+        "the operation NAME has no derivative in PyTorch; replace it in the objective, or take "
         f"{DIFFERENCES}",
     ),
 )
@@ -69,7 +69,7 @@ def sentence_for(error: BaseException) -> str | None:
     """
     for pattern, sentence in _SENTENCES:
         if match := re.search(pattern, str(error)):
-            return sentence.format(**match.groupdict())
+            return sentence.replace("NAME", match.groupdict().get("name", ""))
     return None
 
 

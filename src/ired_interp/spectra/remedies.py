@@ -7,6 +7,7 @@ Kernels without second derivatives have twins that have them and compute the sam
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
@@ -121,15 +122,13 @@ def _around_layers(remedies: Callable[[nn.Module], list[Undo]]) -> Iterator[None
             for undo in entered.pop()[1]:
                 undo()
 
-    handles = (
-        register_module_forward_pre_hook(enter),
-        register_module_forward_hook(leave, always_call=True),
-    )
-    try:
+    with ExitStack() as stack:
+        if "torch._dynamo" in sys.modules:
+            stack.enter_context(warnings.catch_warnings())
+            warnings.filterwarnings("ignore", r"Using `torch\.compile.* global hooks")
+        stack.callback(register_module_forward_pre_hook(enter).remove)
+        stack.callback(register_module_forward_hook(leave, always_call=True).remove)
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _remedies(module: nn.Module) -> list[Undo]:
