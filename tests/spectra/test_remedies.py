@@ -162,6 +162,7 @@ def test_an_embedding_with_sparse_gradients_counts_as_a_dense_one() -> None:
     assert module[0].sparse
 
 
+@pytest.mark.process  # compiling takes its time
 def test_a_compiled_module_counts_as_an_uncompiled_one() -> None:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(4, 3), nn.Tanh()).double()
