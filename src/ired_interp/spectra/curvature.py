@@ -49,6 +49,8 @@ class CurvatureOperator(RankedOperator):
         As ``HessianOperator``.
     """
 
+    by_differences = False  # whether products are differences of gradients
+
     def __init__(
         self,
         parameters: Parameters,
@@ -59,7 +61,7 @@ class CurvatureOperator(RankedOperator):
         group: dist.ProcessGroup | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        self.named = named_tensors(parameters)
+        self.named = named_tensors(parameters, sharded=self.by_differences)
         self.parameters = list(self.named.values())
         self.module = parameters if isinstance(parameters, nn.Module) else None
         size = sum(p.numel() for p in self.parameters)
@@ -201,7 +203,7 @@ class CurvatureOperator(RankedOperator):
         """
         sizes = [p.numel() for p in self.parameters]
         return {
-            n: part.view_as(p).to(p.dtype)
+            n: part.view(p.shape).to(p.dtype)
             for (n, p), part in zip(self.named.items(), v.split(sizes), strict=True)
         }
 

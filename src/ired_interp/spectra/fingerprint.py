@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
+
+from ired_interp.spectra.sharding import local
 
 _WORD = torch.int64.itemsize
 
@@ -49,10 +51,14 @@ class Fingerprint:
         return [name for name, s in self._sums.items() if not torch.equal(sums[name], s)]
 
     def _where(self) -> dict[str, tuple[int, int]]:
-        return {name: (t.data_ptr(), t._version) for name, t in self._tensors.items()}
+        return {name: (t.data_ptr(), t._version) for name, t in self._local()}
 
     def _checksums(self) -> dict[str, Tensor]:
-        return {name: _row_sums(t.detach()) for name, t in self._tensors.items()}
+        return {name: _row_sums(t) for name, t in self._local()}
+
+    def _local(self) -> Iterator[tuple[str, Tensor]]:
+        for name, t in self._tensors.items():
+            yield name, local(t.detach())
 
 
 def _row_sums(tensor: Tensor) -> Tensor:

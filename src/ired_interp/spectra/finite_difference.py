@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from ired_interp.errors import RunError
 from ired_interp.spectra.causes import custom_functions
 from ired_interp.spectra.pieces import Pieces
+from ired_interp.spectra.sharding import is_sharded, placed_as, whole
 
 _STEPS = tuple(8.0**i for i in (1, 0, -1, -2, -3))  # tried, in units of ε^(1/3) ‖θ‖ / ‖v‖
 _LIMIT = 0.05  # of a product's length, by which two steps may differ at best
@@ -51,6 +53,8 @@ class Differences:
             self._slopes(found)
 
     def _slopes(self, value: Tensor) -> list[Tensor]:
+        if any(map(is_sharded, self._parameters)):
+            return _gathered_slopes(value, self._parameters)
         return list(torch.autograd.grad(value, self._parameters, materialize_grads=True))
 
     def gradient(self) -> list[Tensor]:
@@ -82,6 +86,7 @@ class Differences:
             Hv, up to h²/6 times the third derivative along v, and the gradient's rounding over h.
         """
         kept = [p.detach().clone() for p in self._parameters]
+        direction = [placed_as(p, v) for p, v in zip(self._parameters, direction, strict=True)]
         try:
             ends = []
             for h in (step, -step):
@@ -99,6 +104,24 @@ class Differences:
         return self._pieces.kept
 
 
+def _gathered_slopes(value: Tensor, parameters: list[Tensor]) -> list[Tensor]:
+    """Take gradients that sharding forms in ``.grad`` alone, whole; what was there is put back."""
+    before = [p.grad for p in parameters]
+    for p in parameters:
+        p.grad = None
+    try:
+        value.backward()
+        return [
+            torch.zeros(p.shape, dtype=p.dtype, device=p.device)
+            if p.grad is None
+            else whole(p.grad)
+            for p in parameters
+        ]
+    finally:
+        for p, gradient in zip(parameters, before, strict=True):
+            p.grad = gradient
+
+
 def length(parts: list[Tensor]) -> float:
     """Euclidean norm of all parts together.
 
@@ -112,7 +135,8 @@ def length(parts: list[Tensor]) -> float:
     float
         At least 0.
     """
-    return float(torch.stack([p.detach().double().square().sum() for p in parts]).sum().sqrt())
+    squares = (whole(p.detach().double().square().sum()) for p in parts)
+    return math.sqrt(sum(float(square) for square in squares))
 
 
 def settled_step(

@@ -66,7 +66,9 @@ class HessianOperator(CurvatureOperator):
         "finite_difference" asks for first derivatives only: a product is a central difference of
         two gradients, on the piece of piecewise smooth functions at hand. The step is the one,
         among steps 8 apart around ε^(1/3) ‖θ‖, whose products of a random vector and of its image
-        change least; ``product_error`` then holds by how much, relative to their length.
+        change least; ``product_error`` then holds by how much, relative to their length. Parameters
+        sharded by FSDP (``fully_shard``) are taken so, without a group: the gradient is the mean
+        over ranks that FSDP forms, and every rank has whole vectors.
 
     Raises
     ------
@@ -109,6 +111,7 @@ class HessianOperator(CurvatureOperator):
         if product not in ("autograd", "finite_difference"):
             raise InputError(f"product is {product!r}; expected 'autograd' or 'finite_difference'")
         self.objective, self.product = in_present_autocast(objective), product
+        self.by_differences = product == "finite_difference"
         self._step: float | None = None
         super().__init__(parameters, batch, batches, weights, memory, group, dtype)
 
@@ -140,12 +143,12 @@ class HessianOperator(CurvatureOperator):
         Differences or None
             None where products are such differences themselves.
         """
-        if self.product == "finite_difference":
+        if self.by_differences:
             return None
         return Differences(lambda: self._value(chunk), self.parameters, differentiable)
 
     def _build(self, chunk: Any) -> Graph:
-        if self.product == "finite_difference":
+        if self.by_differences:
             return Differences(lambda: self._value(chunk), self.parameters, first_derivatives)
         return self._gradient_graph(chunk)
 

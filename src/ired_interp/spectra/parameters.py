@@ -7,11 +7,13 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ired_interp.errors import InputError
+from ired_interp.spectra.causes import DIFFERENCES
+from ired_interp.spectra.sharding import is_sharded
 
 Parameters = nn.Module | Tensor | Mapping[str, Tensor] | Iterable[Tensor]
 
 
-def named_tensors(parameters: Parameters) -> dict[str, Tensor]:
+def named_tensors(parameters: Parameters, *, sharded: bool = False) -> dict[str, Tensor]:
     """Name what to differentiate in.
 
     Parameters
@@ -19,6 +21,8 @@ def named_tensors(parameters: Parameters) -> dict[str, Tensor]:
     parameters : Module, Tensor, mapping of names to tensors, or iterable of tensors
         A module gives its trainable parameters; tensors without a name are numbered. One that comes
         under several names (tied weights) counts once, under the first.
+    sharded : bool
+        Whether they may be DTensors.
 
     Returns
     -------
@@ -46,7 +50,7 @@ def named_tensors(parameters: Parameters) -> dict[str, Tensor]:
             "tensors"
         )
     for name, p in named.items():
-        if fault := _fault(p):
+        if fault := _fault(p, sharded):
             raise InputError(f"parameter {name} {fault}")
     devices = {str(p.device) for p in named.values()}
     if len(devices) > 1:
@@ -55,7 +59,7 @@ def named_tensors(parameters: Parameters) -> dict[str, Tensor]:
     return {name: p for name, p in named.items() if first[id(p)] == name}
 
 
-def _fault(p: object) -> str | None:
+def _fault(p: object, sharded: bool) -> str | None:
     """Say what keeps one parameter from being differentiated in, and what to do."""
     if not isinstance(p, Tensor):
         return f"is a {type(p).__name__}; expected a tensor"
@@ -70,8 +74,8 @@ def _fault(p: object) -> str | None:
             "is complex, and its Hessian has no one meaning; make the real and imaginary parts the "
             "parameter (torch.view_as_real) and join them in the model (torch.view_as_complex)"
         )
-    if type(p).__name__ == "DTensor":
-        return "is sharded (DTensor); gather the weights on every rank first"
+    if is_sharded(p) and not sharded:
+        return f"is sharded (DTensor); take {DIFFERENCES}, or gather the weights on every rank"
     if p.layout != torch.strided:
         return f"is {p.layout}; make it dense (.to_dense())"
     return None
