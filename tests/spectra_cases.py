@@ -146,6 +146,22 @@ def measure(operator: HessianOperator, folder: Path | None) -> dict[str, np.ndar
     }
 
 
+def sharded_product(rank: int) -> tuple[np.ndarray, np.ndarray]:
+    """By differences of gradients, with parameters that FSDP shards, over three rows a rank."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    c = case("mlp", "square")
+    fully_shard(c.module, mesh=init_device_mesh("cpu", (2,)))
+    rows = tuple(d[3 * rank : 3 * rank + 3] for d in c.data)
+    operator = HessianOperator(c.objective, c.module, batch=rows, product="finite_difference")
+    operator.check()
+    v = torch.ones(operator.shape[0], dtype=operator.dtype)
+    product = (operator @ v).numpy()
+    assert all(p.grad is None for p in c.module.parameters())
+    return product, np.array(operator.product_error)
+
+
 def worker(rank: int, port: int, folder: str) -> None:
     """One rank: joins the group, measures with its share of the data, writes what it found."""
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
@@ -172,5 +188,6 @@ def worker(rank: int, port: int, folder: str) -> None:
         group=dist.group.WORLD,
     )
     results["idle"] = (idle @ torch.ones(idle.shape[0], dtype=idle.dtype)).numpy()
+    results["sharded"], results["sharded error"] = sharded_product(rank)
     np.savez(Path(folder) / f"rank{rank}.npz", **results)
     dist.destroy_process_group()

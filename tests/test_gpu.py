@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.utils.checkpoint
 
 from conftest import TINY, Ired, reference_weights
 from ired_interp import geometry, spectra
@@ -101,9 +102,7 @@ def test_lanczos_density_and_trace_are_the_cpus(problem):
     def operator(device):
         model, schedule = deepcopy(energy).to(device), Schedule().to(device)
         data = [t.to(device) for t in (x, schedule.cpu().noised(y, noise.k, noise.eps), noise.k)]
-        return spectra.HessianOperator(
-            lambda rows: model(*rows).mean(), model, batch=tuple(data)
-        )
+        return spectra.HessianOperator(lambda rows: model(*rows).mean(), model, batch=tuple(data))
 
     truth = spectra.lanczos(operator("cpu"), 6, "BE", 1e-4, progress=False)
     scale = float(truth.eigenvalues.abs().max())
@@ -118,6 +117,33 @@ def test_lanczos_density_and_trace_are_the_cpus(problem):
     assert abs(trace.value - expected.value) <= (trace.high - trace.low) + (
         expected.high - expected.low
     )
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_products_of_recurrent_nets_and_checkpointed_attention_are_the_cpus(training):
+    torch.manual_seed(0)
+    lstm = torch.nn.LSTM(3, 4, batch_first=True)
+    module = torch.nn.ModuleList([lstm, torch.nn.Linear(4, 12), torch.nn.MaxPool1d(2)]).double()
+    module.train(training)
+
+    def attention(h):
+        q, k, v = h.unflatten(-1, (3, 2, 2)).permute(2, 0, 3, 1, 4)
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+    def objective(x):
+        h = module[1](module[0](x)[0]).relu()
+        mixed = torch.utils.checkpoint.checkpoint(attention, h, use_reentrant=False)
+        return module[2](mixed.flatten(0, 1)).square().mean()
+
+    def product(device):
+        module.to(device)
+        operator = spectra.HessianOperator(objective, module, batch=torch.ones(2, 5, 3).double())
+        operator.check()
+        return (operator @ torch.ones(operator.shape[0], device=device).double()).cpu()
+
+    expected = product("cpu")
+    torch.testing.assert_close(product("cuda"), expected, rtol=1e-8, atol=1e-10)
+    assert torch.backends.cudnn.enabled
 
 
 def test_principal_angles_are_the_cpus():

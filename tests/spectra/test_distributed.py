@@ -10,7 +10,7 @@ import torch
 import torch.multiprocessing as mp
 
 from ired_interp.spectra import HessianOperator
-from spectra_cases import case, measure, worker
+from spectra_cases import case, dense_hessian, measure, worker
 
 
 @pytest.mark.process
@@ -33,6 +33,14 @@ def test_two_ranks_equal_one_process(tmp_path: Path) -> None:
         largest = expected["eigenvalues"] if name == "residuals" else values
         tolerance = (1e-8 if name == "residuals" else 1e-9) * np.abs(largest).max()
         np.testing.assert_allclose(first[name], values, rtol=0, atol=tolerance, err_msg=name)
+    np.testing.assert_array_equal(first["sharded"], second["sharded"])
+    square = case("mlp", "square")
+    rows = tuple(d[:6] for d in square.data)
+    matrix = dense_hessian(lambda: square.objective(rows), list(square.parameters.values()))
+    expected_sharded = matrix.sum(1).numpy()
+    error = np.linalg.norm(first["sharded"] - expected_sharded) / np.linalg.norm(expected_sharded)
+    assert error < 1e-7
+    assert first["sharded error"] < 1e-6
     assert (tmp_path / "run" / "state.npz").exists()
     assert (tmp_path / "seen by 0 alone" / "state.npz").exists()
     assert not (tmp_path / "seen by 1 alone").exists()

@@ -3,7 +3,10 @@
 import torch
 from torch import Tensor
 
-_ROWS = 16  # rows of a block: memory grows with the basis, and nothing is ever copied to make room
+# A block of rows is at most so large: memory grows with the basis, and nothing is ever copied to
+# make room.
+_ROWS = 16
+_BYTES = 1 << 26
 _COLUMNS = 1 << 16  # columns handled at once by a rotation, so that its workspace stays small
 
 
@@ -28,6 +31,7 @@ class Basis:
     ) -> None:
         self.size, self.dtype, self.device, self.storage = size, dtype, device, storage
         self._blocks: list[Tensor] = []
+        self._block = max(1, min(_ROWS, _BYTES // max(1, size * dtype.itemsize)))
         self._rows = 0
 
     def __len__(self) -> int:
@@ -35,7 +39,7 @@ class Basis:
 
     def __getitem__(self, row: int) -> Tensor:
         """One row (N,), on the solver's device; a view where that is the storage."""
-        return self._blocks[row // _ROWS][row % _ROWS].to(self.device)
+        return self._blocks[row // self._block][row % self._block].to(self.device)
 
     def append(self, vector: Tensor) -> None:
         """Add a row.
@@ -45,18 +49,18 @@ class Basis:
         vector : Tensor
             (N,).
         """
-        if self._rows == len(self._blocks) * _ROWS:
+        if self._rows == len(self._blocks) * self._block:
             self._blocks.append(
-                torch.empty(_ROWS, self.size, dtype=self.dtype, device=self.storage)
+                torch.empty(self._block, self.size, dtype=self.dtype, device=self.storage)
             )
-        self._blocks[self._rows // _ROWS][self._rows % _ROWS] = vector
+        self._blocks[self._rows // self._block][self._rows % self._block] = vector
         self._rows += 1
 
     def _filled(self) -> list[Tensor]:
         return [
-            block[: self._rows - i * _ROWS]
+            block[: self._rows - i * self._block]
             for i, block in enumerate(self._blocks)
-            if self._rows > i * _ROWS
+            if self._rows > i * self._block
         ]
 
     def coefficients(self, vector: Tensor) -> Tensor:
@@ -92,7 +96,7 @@ class Basis:
         total = torch.zeros(self.size, dtype=self.dtype, device=self.storage)
         local = coefficients.to(self.storage, self.dtype)
         for i, block in enumerate(self._filled()):
-            total.addmv_(block.T, local[i * _ROWS : i * _ROWS + len(block)])
+            total.addmv_(block.T, local[i * self._block : i * self._block + len(block)])
         return total.to(self.device)
 
     def project_out(self, vector: Tensor) -> Tensor:
@@ -112,7 +116,9 @@ class Basis:
         if self.storage == self.device:
             local = c.to(self.storage, self.dtype)
             for i, block in enumerate(self._filled()):
-                vector.addmv_(block.T, local[i * _ROWS : i * _ROWS + len(block)], alpha=-1)
+                vector.addmv_(
+                    block.T, local[i * self._block : i * self._block + len(block)], alpha=-1
+                )
         else:
             vector.sub_(self.combine(c))
         return c
@@ -134,10 +140,12 @@ class Basis:
                 kept, min(_COLUMNS, self.size - start), dtype=self.dtype, device=self.storage
             )
             for i, block in enumerate(blocks):
-                rotated.addmm_(local[i * _ROWS : i * _ROWS + len(block)].T, block[:, columns])
-            for i in range(0, kept, _ROWS):
-                rows = rotated[i : i + _ROWS]
-                self._blocks[i // _ROWS][: len(rows), columns] = rows
+                rotated.addmm_(
+                    local[i * self._block : i * self._block + len(block)].T, block[:, columns]
+                )
+            for i in range(0, kept, self._block):
+                rows = rotated[i : i + self._block]
+                self._blocks[i // self._block][: len(rows), columns] = rows
         self._rows = kept
 
     def combine_in_place(self, weights: Tensor) -> Tensor:

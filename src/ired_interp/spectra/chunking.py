@@ -27,6 +27,8 @@ _OF_A_PART = RuntimeError, ValueError, IndexError, TypeError
 class Curvature(Protocol):
     """What is known of an operator before its chunks are."""
 
+    precision: torch.dtype
+
     def measure(self, chunk: Any, limit: int | None = None) -> tuple[int, int]:
         """Bytes that a chunk's graph holds, and that it and a product take at most.
 
@@ -275,7 +277,7 @@ def _disagreement(
         )
     first, second = sums
     difference = norm(first - second) / max(norm(first), torch.finfo(first.dtype).tiny)
-    if difference <= torch.finfo(first.dtype).eps ** 0.5:
+    if difference <= torch.finfo(curvature.precision).eps ** 0.5:
         return ""
     return (
         "this loss is no mean over the rows of a batch, as masked means, sums, BatchNorm in "

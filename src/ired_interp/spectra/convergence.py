@@ -212,8 +212,9 @@ class LanczosRun:
             Sentences.
         """
         k, found = self.k, []
-        kind = str(self.krylov.operator.dtype).removeprefix("torch.")
-        finer = "compute in float64" if kind == "float32" else "ask for fewer eigenpairs"
+        kind = str(self.krylov.operator.precision).removeprefix("torch.")
+        remedies = {"float64": "ask for fewer eigenpairs", "float32": "compute in float64"}
+        finer = remedies.get(kind, "evaluate the objective in float32")
         small = ~converged & (self.limits[:k] < self.rounding)
         if small.any():
             found.append(

@@ -5,46 +5,32 @@ from __future__ import annotations
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from itertools import repeat
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ired_interp.errors import InputError, RunError
 from ired_interp.random import stream
 from ired_interp.spectra.batches import Batches, Weights
 from ired_interp.spectra.chunking import Chunking, plan_chunks, weights_fault
 from ired_interp.spectra.cuts import chunks
-from ired_interp.spectra.determinism import RandomDraws, cause_of_change, product_fault
+from ired_interp.spectra.derivative_check import curvature_fault
+from ired_interp.spectra.determinism import Observer
+from ired_interp.spectra.fingerprint import Fingerprint
+from ired_interp.spectra.finite_difference import Differences
 from ired_interp.spectra.meter import MemoryMeter
-from ired_interp.spectra.parameters import Parameters, named_tensors
+from ired_interp.spectra.parameters import Parameters, named_tensors, vector_dtype
 from ired_interp.spectra.ranked import RankedOperator
 from ired_interp.spectra.spectrum import SpectrumWarning
-from ired_interp.spectra.vectors import gaussian, parse_bytes
+from ired_interp.spectra.vectors import coarsest, gaussian, parse_bytes
 
-Graph = tuple[list[Tensor], ...]
+Graph = tuple[list[Tensor], ...] | Differences
 
 # Resident memory over the live storages: 355 MiB measured where the meter said 256.
 _ALLOCATOR = 1.4
-
-
-@contextmanager
-def differentiable() -> Iterator[None]:
-    """Second derivatives on.
-
-    Inside Lightning's inference mode too, and attention by the kernel that has them.
-
-    Yields
-    ------
-    None
-        While they are on.
-    """
-    with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel([SDPBackend.MATH]):
-        yield
 
 
 class CurvatureOperator(RankedOperator):
@@ -54,7 +40,7 @@ class CurvatureOperator(RankedOperator):
 
     Parameters
     ----------
-    parameters, batch, batches, weights, memory, group
+    parameters, batch, batches, weights, memory, group, dtype
         As in ``HessianOperator``.
 
     Raises
@@ -62,6 +48,8 @@ class CurvatureOperator(RankedOperator):
     InputError
         As ``HessianOperator``.
     """
+
+    by_differences = False  # whether products are differences of gradients
 
     def __init__(
         self,
@@ -71,16 +59,20 @@ class CurvatureOperator(RankedOperator):
         weights: Weights = "rows",
         memory: int | str | None = None,
         group: dist.ProcessGroup | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        self.named = named_tensors(parameters)
+        self.named = named_tensors(parameters, sharded=self.by_differences)
         self.parameters = list(self.named.values())
         self.module = parameters if isinstance(parameters, nn.Module) else None
-        first = self.parameters[0]
-        super().__init__(sum(p.numel() for p in self.parameters), first.dtype, first.device, group)
+        size = sum(p.numel() for p in self.parameters)
+        kind = vector_dtype(self.parameters, dtype)
+        super().__init__(size, kind, self.parameters[0].device, group)
+        self.precision = coarsest([kind, *(p.dtype for p in self.parameters)])
         self.memory = None if memory is None else parse_bytes(memory)
         self.without_data = batch is None and batches is None
         self._kept: dict[int, Graph] = {}
-        self._versions: list[int] = []
+        self._fingerprint: Fingerprint | None = None
+        self.product_error = 0.0
         self._checked = False
         self.data = {"batch": batch, "batches": batches, "weights": weights}
         self._plan, refusal = Chunking([1], [1.0]), None
@@ -130,24 +122,32 @@ class CurvatureOperator(RankedOperator):
     def _first_chunk(self) -> Any:
         return next(self.chunks())
 
+    def differences(self, chunk: Any) -> Differences | None:
+        """Gradients over a chunk whose differences should equal products, if there are any.
+
+        Parameters
+        ----------
+        chunk : object
+            A batch or a part of one.
+
+        Returns
+        -------
+        Differences or None
+            None where products are no derivatives of a gradient.
+        """
+        return None
+
     def _graph(self, index: int, chunk: Any) -> Graph:
-        versions = [p._version for p in self.parameters]
-        if self._kept and versions != self._versions:
-            raise InputError(
-                "the parameters changed after the first product; make a new operator for the new "
-                "values"
-            )
-        self._versions = versions
         if index in self._kept:
             return self._kept[index]
-        with differentiable():
-            graph = self._build(chunk)
+        graph = self._build(chunk)
         if index < self._keep:
             self._kept[index] = graph
         return graph
 
     def _weighted_sum(self, function: Callable[[Graph], list[Tensor]]) -> Tensor:
         """Sum over chunks and ranks of what a function gives for their graphs, one at a time."""
+        self._expect_same_parameters()
         total: Tensor | None = None
         all_kept = len(self._kept) == len(self.weights)
         data = repeat(None, len(self.weights)) if all_kept else self.chunks()
@@ -158,6 +158,15 @@ class CurvatureOperator(RankedOperator):
         deque(data, 0)  # past the end, where another batch would be refused
         zeros = torch.zeros(self.shape[0], dtype=self.dtype, device=self.device)
         return self._sum(zeros if total is None else total)
+
+    def _expect_same_parameters(self) -> None:
+        if self._fingerprint is None:
+            self._fingerprint = Fingerprint(self.named)
+        elif changed := self._fingerprint.changed():
+            raise InputError(
+                f"the parameters changed after the first product ({', '.join(changed)}); make a "
+                "new operator for the new values"
+            )
 
     def _product(self, v: Tensor) -> Tensor:
         v = v.clone() if v.is_inference() else v
@@ -177,7 +186,7 @@ class CurvatureOperator(RankedOperator):
         Tensor
             (N,).
         """
-        return torch.cat([part.detach().reshape(-1) for part in parts])
+        return torch.cat([part.detach().reshape(-1).to(self.dtype) for part in parts])
 
     def unflatten(self, v: Tensor) -> dict[str, Tensor]:
         """Cut a vector into pieces shaped like the parameters.
@@ -190,11 +199,11 @@ class CurvatureOperator(RankedOperator):
         Returns
         -------
         dict
-            Parameter name → its piece, a view.
+            Parameter name → its piece, a view where the parameter has the vector's dtype.
         """
         sizes = [p.numel() for p in self.parameters]
         return {
-            n: part.view_as(p)
+            n: part.view(p.shape).to(p.dtype)
             for (n, p), part in zip(self.named.items(), v.split(sizes), strict=True)
         }
 
@@ -221,10 +230,10 @@ class CurvatureOperator(RankedOperator):
             At the limit.
         """
         stop = None if limit is None else int(limit / _ALLOCATOR)
-        with differentiable(), MemoryMeter(self.parameters, stop) as meter:
+        with MemoryMeter(self.parameters, stop) as meter:
             graph = self._build(chunk)
             held = meter.held
-            self.flatten(self._apply(graph, [torch.zeros_like(p) for p in self.parameters]))
+            self.flatten(self._apply(graph, [torch.ones_like(p) for p in self.parameters]))
         return int(_ALLOCATOR * held), int(_ALLOCATOR * meter.peak)
 
     def probe(self, chunk: Any) -> Tensor:
@@ -241,9 +250,10 @@ class CurvatureOperator(RankedOperator):
             (N,).
         """
         v = gaussian(self.shape[0], self.dtype, self.device, stream("cpu", 0, "probe"))
-        with differentiable():
-            graph = self._build(chunk)
-        return self.flatten(self._apply(graph, list(self.unflatten(v).values())))
+        with Observer() as seen:
+            product = self._apply(self._build(chunk), list(self.unflatten(v).values()))
+        self.precision = coarsest({self.precision, *seen.dtypes})
+        return self.flatten(product)
 
     @property
     def plan(self) -> str:
@@ -252,39 +262,34 @@ class CurvatureOperator(RankedOperator):
             "one graph, kept" if self.without_data else self._plan.sentence(self.memory, self._keep)
         )
 
-    # ---- determinism
+    # ---- check
 
     def check(self) -> None:
-        """Check by three products that the objective has one symmetric matrix.
+        """Check that products are those of one symmetric matrix, and of a gradient's derivative.
 
-        They go over the first chunk: one vector on two freshly built graphs, another one for the
-        symmetry.
+        The first three chunks are looked at, at the cost of a few products over each.
 
         Raises
         ------
+        InputError
+            If something in the objective has no second derivatives, with its name and what to do.
         RunError
-            If the first two differ, with the cause (random draws, layers in training mode,
-            kernels), or if uᵀ(H v) ≠ vᵀ(H u): then some operation in the objective has a wrong
-            higher derivative.
+            If two products of one vector differ, with the cause (random draws, layers in training
+            mode, kernels), if uᵀ(H v) ≠ vᵀ(H u), or if a custom autograd function's second
+            derivative differs from a difference of gradients.
         """
         if self._checked:
             return
-        if fault := self.first_of_ranks(self._fault() if self.weights else None):
+        self._expect_same_parameters()
+        self._kept.clear()
+        try:
+            fault = curvature_fault(self) if self.weights else None
+        except (InputError, RunError) as error:
+            if self.group is None:
+                raise
+            fault = str(error)
+        if fault := self.first_of_ranks(fault):
             raise RunError(fault)
         if fault := weights_fault(self._batches, self._plan, self):
             warnings.warn(fault, SpectrumWarning, stacklevel=3)
         self._checked = True
-
-    def _fault(self) -> str | None:
-        source = stream("cpu", 0, "determinism")
-        u, v = (gaussian(self.shape[0], self.dtype, self.device, source) for _ in range(2))
-        chunk = self._first_chunk()
-        with differentiable(), RandomDraws() as draws:
-            fresh = self._build(chunk)
-        hv, again, hu = (
-            self.flatten(self._apply(graph, list(self.unflatten(w).values())))
-            for graph, w in ((self._graph(0, chunk), v), (fresh, v), (fresh, u))
-        )
-        self.matvecs += 3
-        cause = cause_of_change(draws.names, self.module)
-        return product_fault(u, v, hv, again, hu, cause)

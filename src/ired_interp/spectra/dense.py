@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ired_interp.errors import InputError
-from ired_interp.spectra.curvature import differentiable
 from ired_interp.spectra.meter import MemoryMeter
+from ired_interp.spectra.remedies import differentiable
 from ired_interp.spectra.vectors import format_bytes, parse_bytes
 
 

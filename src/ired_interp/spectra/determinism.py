@@ -7,36 +7,61 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from ired_interp.spectra.vectors import dot, norm
 
 
-class RandomDraws(TorchDispatchMode):
-    """Collects the names of the operations that draw random numbers while it is active."""
+class Observer(TorchDispatchMode):
+    """What the operations are that run while it is active.
+
+    Attributes
+    ----------
+    draws : set of str
+        Names of those that draw random numbers.
+    dtypes : set of torch.dtype
+        Of their floating-point results.
+    """
 
     def __init__(self) -> None:
         TorchDispatchMode.__init__(self)
-        self.names: set[str] = set()
+        self.draws: set[str] = set()
+        self.dtypes: set[torch.dtype] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if torch.Tag.nondeterministic_seeded in func.tags:
-            self.names.add(str(func).removeprefix("aten.").split(".")[0])
-        return func(*args, **(kwargs or {}))
+            self.draws.add(str(func).removeprefix("aten.").split(".")[0])
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor) and leaf.is_floating_point():
+                self.dtypes.add(leaf.dtype)
+        return result
 
 
 def product_fault(
-    u: Tensor, v: Tensor, hv: Tensor, hv_again: Tensor, hu: Tensor, cause: str
+    u: Tensor,
+    v: Tensor,
+    hv: Tensor,
+    hv_again: Tensor,
+    hu: Tensor,
+    limit: float,
+    cause: str,
+    suspect: str,
 ) -> str | None:
     """Find what is wrong with three products H v, H v and H u.
 
     Parameters
     ----------
     u, v : Tensor
-        (N,) vectors.
+        (N,) standard normal vectors.
     hv, hv_again, hu : Tensor
         (N,) the products; the first two by graphs that were built one after the other.
+    limit : float
+        How far they may differ, relative to their length.
     cause : str
-        Why those two may differ, as ``cause_of_change`` says.
+        Why the first two may differ, as ``cause_of_change`` says.
+    suspect : str
+        Why the matrix may not be symmetric, as ``cause_of_wrong_derivative`` says.
 
     Returns
     -------
@@ -50,7 +75,6 @@ def product_fault(
             "values"
         )
     scale = max(norm(hv), norm(hu), torch.finfo(hv.dtype).tiny)
-    limit = torch.finfo(hv.dtype).eps ** 0.5
     difference = norm(hv - hv_again) / scale
     if difference > limit:
         return (
@@ -59,12 +83,34 @@ def product_fault(
         )
     skewness = abs(dot(u, hv_again) - dot(v, hu)) / scale
     if skewness > limit:
-        return (
-            f"the curvature is not symmetric (to {skewness:.1e}): some operation has a wrong "
-            "higher derivative, as LayerNorm and BatchNorm do in an objective that contains a "
-            "gradient (pytorch issue 175754); write that layer in elementary operations"
-        )
+        return f"the curvature is not symmetric (to {skewness:.1e}): {suspect}"
     return None
+
+
+def cause_of_wrong_derivative(functions: list[str]) -> str:
+    """Why a product may not be that of a Hessian, and what to do.
+
+    Parameters
+    ----------
+    functions : list of str
+        Custom autograd functions of the objective.
+
+    Returns
+    -------
+    str
+        Half a sentence.
+    """
+    if functions:
+        return (
+            f"the custom autograd.Function {', '.join(functions)} has a wrong second derivative; "
+            "in its backward, take everything from ctx.saved_tensors and use differentiable "
+            'operations, or take product="finite_difference"'
+        )
+    return (
+        "some operation has a wrong higher derivative, as LayerNorm and BatchNorm do in an "
+        "objective that contains a gradient (pytorch issue 175754); write that layer in elementary "
+        "operations"
+    )
 
 
 def cause_of_change(draws: set[str], module: nn.Module | None) -> str:

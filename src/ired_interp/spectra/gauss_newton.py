@@ -12,7 +12,9 @@ from torch import Tensor
 from ired_interp.errors import InputError
 from ired_interp.spectra.batches import Weights
 from ired_interp.spectra.curvature import CurvatureOperator, Graph
+from ired_interp.spectra.finite_difference import Differences
 from ired_interp.spectra.parameters import Parameters
+from ired_interp.spectra.remedies import differentiable, in_present_autocast
 
 
 class GaussNewtonOperator(CurvatureOperator):
@@ -29,7 +31,7 @@ class GaussNewtonOperator(CurvatureOperator):
         parameters.
     loss : callable
         ``loss(z) -> scalar`` or ``loss(z, batch) -> scalar``.
-    parameters, batch, batches, weights, memory, group
+    parameters, batch, batches, weights, memory, group, dtype
         As in ``HessianOperator``.
 
     Raises
@@ -65,10 +67,12 @@ class GaussNewtonOperator(CurvatureOperator):
         weights: Weights = "rows",
         memory: int | str | None = None,
         group: dist.ProcessGroup | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        self.outputs, self.loss = outputs, loss
-        super().__init__(parameters, batch, batches, weights, memory, group)
+        self.outputs, self.loss = in_present_autocast(outputs), in_present_autocast(loss)
+        super().__init__(parameters, batch, batches, weights, memory, group, dtype)
 
+    @differentiable()
     def _build(self, chunk: Any) -> Graph:
         z = self.outputs() if self.without_data else self.outputs(chunk)
         if not isinstance(z, Tensor) or not z.requires_grad:
@@ -89,7 +93,9 @@ class GaussNewtonOperator(CurvatureOperator):
         )
         return list(pulled), [u], [point], [slope], [z]
 
+    @differentiable()
     def _apply(self, graph: Graph, parts: list[Tensor]) -> list[Tensor]:
+        assert not isinstance(graph, Differences)
         pulled, (u,), (point,), (slope,), (z,) = graph
         linear = [(w, part) for w, part in zip(pulled, parts, strict=True) if w.requires_grad]
         weights, directions = zip(*linear, strict=True)

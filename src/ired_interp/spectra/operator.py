@@ -34,6 +34,8 @@ class SymmetricOperator:
         (N, N).
     matvecs : int
         Products so far.
+    precision : torch.dtype
+        Of the arithmetic in a product, as far as it is known: of the vectors, or coarser.
     """
 
     def __init__(self, size: int, dtype: torch.dtype, device: torch.device) -> None:
@@ -41,6 +43,7 @@ class SymmetricOperator:
         self.dtype = dtype
         self.device = device
         self.matvecs = 0
+        self.precision = dtype
 
     def _product(self, v: Tensor) -> Tensor:
         raise NotImplementedError

@@ -1,6 +1,7 @@
 """Accurate scalar products, random vectors and sizes in bytes: what all solvers share."""
 
 import re
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -64,6 +65,22 @@ def norm(a: Tensor) -> float:
         ‖a‖.
     """
     return float(dot(a, a) ** 0.5)
+
+
+def coarsest(dtypes: Iterable[torch.dtype]) -> torch.dtype:
+    """Find the floating-point dtype of the largest ε.
+
+    Parameters
+    ----------
+    dtypes : iterable of torch.dtype
+        One at least.
+
+    Returns
+    -------
+    torch.dtype
+        One of them.
+    """
+    return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
 
 
 def gaussian(
