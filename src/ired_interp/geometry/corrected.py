@@ -1,0 +1,84 @@
+"""Overlaps of all pairs of frames freed of estimation noise, where that can be done."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ired_interp.geometry.noise import corrected_overlap, corrected_overlap_error
+
+_UNEQUAL = 0.25  # squared variation of reliabilities, above which one number cannot stand for all
+
+
+@dataclass(frozen=True)
+class CorrectedPairs:
+    """Overlaps freed of noise, and what made them so.
+
+    Attributes
+    ----------
+    value, error : Tensor
+        (m, m) corrected overlaps, with standard errors.
+    reliability : Tensor
+        (m,) of each frame, NaN where it cannot be corrected with.
+    without : Tensor
+        (m, B) reliabilities without one subspace each.
+    """
+
+    value: Tensor
+    error: Tensor
+    reliability: Tensor
+    without: Tensor
+
+
+def corrected_pairs(
+    independent: Tensor, shared: Tensor, ambient: int, p: int, chance_high: float
+) -> CorrectedPairs:
+    """Correct the overlaps of all pairs of frames.
+
+    Parameters
+    ----------
+    independent : Tensor
+        (m, m, B) overlaps of independent estimates, reliabilities on the diagonal.
+    shared : Tensor
+        (m, m, B) overlaps of estimates from one batch.
+    ambient, p : int
+        Dimensions N and p.
+    chance_high : float
+        Upper end of the interval of a mean reliability by chance.
+
+    Returns
+    -------
+    CorrectedPairs
+        NaN where a frame's mean reliability is that of chance, or the B reliabilities are so
+        unequal that their mean says little of most. Errors by jackknife over the B subspaces, of a
+        single one by ``corrected_overlap_error``.
+    """
+    count, chance = independent.shape[-1], p / ambient
+    each = independent.diagonal(dim1=0, dim2=1).movedim(-1, 0)  # (m, B)
+    mean = each.mean(1)
+    usable = mean > chance_high
+    if count > 1:
+        signal = ((mean - chance) / (1 - chance)).clamp(min=0).sqrt()
+        entry = (1 - signal).square() / ambient
+        noise = 4 * entry * (mean - chance).clamp(min=0) / p + 2 * entry.square()
+        noise = noise * (1 + 2 * (2 / (count - 1)) ** 0.5)
+        usable &= each.var(1) <= noise + _UNEQUAL * (mean - chance).square()
+    reliability = torch.where(usable, mean, torch.nan)
+    without = reliability[:, None] + (mean[:, None] - each) / max(count - 1, 1)
+    overlap = independent.mean(-1)
+    value = corrected_overlap(overlap, reliability[:, None], reliability, chance)
+    if count == 1:
+        same = shared.mean(-1)
+        error = corrected_overlap_error(
+            overlap, reliability[:, None], reliability, same, ambient, p
+        )
+    else:
+        left = (independent.sum(-1, keepdim=True) - independent) / (count - 1)
+        error = jackknife(corrected_overlap(left, without[:, None], without, chance))
+    error = torch.where(torch.eye(len(error), dtype=torch.bool), 0 * value, error)
+    return CorrectedPairs(value, error, reliability, without)
+
+
+def jackknife(without: Tensor) -> Tensor:
+    """Take the standard error of a statistic from its values (..., B) without one subspace each."""
+    return ((without.shape[-1] - 1) * without.var(-1, correction=0)).sqrt()
