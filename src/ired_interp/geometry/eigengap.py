@@ -55,7 +55,7 @@ class Eigengap:
         return self.value > reach * self.error
 
 
-def matrix_gaps(vectors: Tensor, matrices: Tensor, p: int) -> Tensor:
+def matrix_gaps(vectors: Tensor, matrices: Tensor, largest: Tensor, p: int) -> Tensor:
     """Gaps that matrices show between directions found elsewhere.
 
     Parameters
@@ -64,18 +64,19 @@ def matrix_gaps(vectors: Tensor, matrices: Tensor, p: int) -> Tensor:
         (..., N, p + 1 or more) eigenvectors of other matrices, of descending eigenvalues.
     matrices : Tensor
         (..., N, N) symmetric.
+    largest : Tensor
+        (...) the largest magnitude of their eigenvalues.
     p : int
         Dimension of the subspace.
 
     Returns
     -------
     Tensor
-        (...) u_pᵀAu_p − u_{p+1}ᵀAu_{p+1}, of the largest magnitude of an eigenvalue of A. Its mean
-        is 0 where the gap is, as that between sorted eigenvalues of one noisy matrix is not.
+        (...) u_pᵀAu_p − u_{p+1}ᵀAu_{p+1}, of the largest. Its mean is 0 where the gap is, as that
+        between sorted eigenvalues of one noisy matrix is not.
     """
     pair = vectors[..., p - 1 : p + 1]
     quotients = (pair * (matrices @ pair)).sum(-2)
-    largest = torch.linalg.matrix_norm(matrices, ord=2)
     return (quotients[..., 0] - quotients[..., 1]) / torch.where(largest == 0, 1.0, largest)
 
 

@@ -54,6 +54,31 @@ def leading_subspace(
             f"{p} directions of vectors of shape {tuple(vectors.shape)}: pass (B, N) and p from 1 "
             "to B and to N."
         )
+    return leading_directions(vectors, p, p)
+
+
+def leading_directions(
+    vectors: torch.Tensor | np.ndarray, least: int, most: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Find principal directions of collected vectors, as many as they have.
+
+    Parameters
+    ----------
+    vectors : torch.Tensor or numpy.ndarray
+        (B, N), as ``leading_subspace`` takes them.
+    least, most : int
+        How many there must be, and how many are wanted.
+
+    Returns
+    -------
+    tuple of torch.Tensor
+        (N, q) basis, q at most ``most`` and the numerical rank, and (min(B, N),) singular values.
+
+    Raises
+    ------
+    InputError
+        If an entry is not finite, or there are fewer directions than ``least``.
+    """
     count, rows = vectors.shape
     precision = as_tensor(vectors[:1], "vectors").dtype
     what = f"a set of {count} vectors"
@@ -65,13 +90,13 @@ def leading_subspace(
 
     if count > rows:
         _, singular, right = torch.linalg.svd(columns(slice(None)), full_matrices=False)
-        check_rank(singular, precision, p, what)
-        return right[:p].mT, singular * scale
+        rank = check_rank(singular, precision, least, what)
+        return right[: min(most, rank)].mT, singular * scale
     gram = sum((part @ part.mT for part in map(columns, row_slices(rows))), torch.zeros(()))
     values, weights = torch.linalg.eigh(gram)
     values, weights = values.flip(-1).clamp(min=0), weights.flip(-1)
     squared = (count * torch.finfo(torch.float64).eps) ** 0.5  # of squares, in float64
-    check_rank(values.sqrt(), precision, p, what, squared)
-    combine = weights[:, :p] / values[:p].sqrt()
+    found = min(most, check_rank(values.sqrt(), precision, least, what, squared))
+    combine = weights[:, :found] / values[:found].sqrt()
     basis = torch.cat([columns(chunk).mT @ combine for chunk in row_slices(rows)])
     return basis, values.sqrt() * scale

@@ -84,7 +84,7 @@ def corrected_overlap_error(
     >>> from ired_interp.geometry import corrected_overlap_error
     >>> o, r = torch.tensor(0.3), torch.tensor(0.5)
     >>> corrected_overlap_error(o, r, r, o, ambient=1000, p=2).round(decimals=3)
-    tensor(0.0180, dtype=torch.float64)
+    tensor(0.0190, dtype=torch.float64)
     """
     chance = p / ambient
     o, s, t = _signals(observed, reliability, other_reliability, chance)

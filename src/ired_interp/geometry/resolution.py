@@ -27,7 +27,7 @@ def resolution(size: int, precision: torch.dtype) -> float:
 
 def check_rank(
     singular: torch.Tensor, precision: torch.dtype, rank: int, what: str, least: float = 0.0
-) -> None:
+) -> int:
     """Refuse matrices whose leading directions are not all there to within a precision.
 
     Parameters
@@ -43,6 +43,11 @@ def check_rank(
     least : float
         Resolution of the computation itself, where that is coarser.
 
+    Returns
+    -------
+    int
+        The smallest numerical rank.
+
     Raises
     ------
     InputError
@@ -55,6 +60,7 @@ def check_rank(
             f"{what} spans only {found} dimensions in {precision}, where {rank} are needed; ask "
             f"for at most {found}."
         )
+    return found
 
 
 def finite_scale(values: torch.Tensor, dims: Sequence[int], what: str) -> torch.Tensor:
