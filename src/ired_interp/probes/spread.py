@@ -1,10 +1,8 @@
 """Standard errors over problems."""
 
-from collections.abc import Callable
-
 import numpy as np
 
-_GROUPS = 32  # left out in turn, where there are more problems
+_GROUPS = 16  # left out in turn, where there are more problems
 
 
 def mean_error(values: np.ndarray) -> np.ndarray:
@@ -45,38 +43,32 @@ def left_out(count: int) -> list[np.ndarray]:
     Returns
     -------
     list of ndarray
-        At most 32 sets of the problems kept, equal in size but for one.
+        At most 16 sets of the problems kept, equal in size but for one.
     """
     groups = np.array_split(np.arange(count), min(count, _GROUPS))
     return [np.setdiff1d(np.arange(count), group) for group in groups]
 
 
-def bootstrap_errors(
-    values: np.ndarray,
-    statistics: Callable[[np.ndarray], dict[str, np.ndarray]],
-    axis: int,
-    draws: int = 200,
-) -> dict[str, np.ndarray]:
-    """Take the standard errors of statistics by resampling problems.
+def median_error(values: np.ndarray, draws: int = 200) -> np.ndarray:
+    """Take the standard error of medians by resampling problems, by a generator of its own.
 
     Parameters
     ----------
-    values : ndarray
-        What is measured, with problems along `axis`.
-    statistics : callable
-        Maps such an array to named statistics.
-    axis : int
-        Of the problems.
+    values : ndarray (K, B, n)
+        n values of each of B problems.
     draws : int
-        Resamples, by a generator of their own.
+        Resamples.
 
     Returns
     -------
-    dict of str to ndarray
-        NaN for a single problem.
+    ndarray (K,)
+        Of the median over problems and values; NaN for a single problem.
     """
-    count, rng = values.shape[axis], np.random.default_rng(0)
-    drawn = [statistics(values.take(rng.integers(count, size=count), axis)) for _ in range(draws)]
-    # Resamples of B problems scatter by √((B − 1)/B) of what the problems do.
-    scale = np.sqrt(count / (count - 1)) if count > 1 else np.nan
-    return {name: scale * np.std([d[name] for d in drawn], axis=0) for name in drawn[0]}
+    count, rng = values.shape[1], np.random.default_rng(0)
+    if count < 2:
+        return np.full(len(values), np.nan)
+    picks = rng.integers(count, size=(draws, count))
+    drawn = np.stack([np.median(values[:, pick], (1, 2)) for pick in picks])
+    # Resamples scatter by √((B − 1)/B) of what problems do.
+    error: np.ndarray = drawn.std(0) * np.sqrt(count / (count - 1))
+    return error

@@ -9,7 +9,8 @@ from rich.table import Table
 
 from ired_interp.terminal import render
 
-Column = tuple[xr.DataArray, xr.DataArray | None]
+Column = tuple[xr.DataArray, xr.DataArray | None] | tuple[xr.DataArray, xr.DataArray, xr.DataArray]
+"""Values, and their standard errors or the ends of their intervals."""
 
 
 def with_error(value: float, error: float | None = None) -> str:
@@ -60,7 +61,7 @@ def estimate_table(title: str, rows: Iterable[object], columns: Mapping[str, Col
     rows : iterable
         Landscapes.
     columns : mapping of str to tuple
-        Heading → values over landscape, and their standard errors where they are estimates.
+        Heading → values over landscape, with standard errors or intervals where they are estimates.
 
     Returns
     -------
@@ -70,15 +71,15 @@ def estimate_table(title: str, rows: Iterable[object], columns: Mapping[str, Col
     table = Table(title=title)
     for heading in ("k", *columns):
         table.add_column(heading, justify="right")
-    found = [(v.values, None if e is None else e.values) for v, e in columns.values()]
+    found = [[None if part is None else part.values for part in c] for c in columns.values()]
     for i, k in enumerate(rows):
-        cells = (with_error(float(v[i]), None if e is None else float(e[i])) for v, e in found)
-        table.add_row(str(k), *cells)
+        picked = ([None if part is None else float(part[i]) for part in c] for c in found)
+        table.add_row(str(k), *(_cell(*numbers) for numbers in picked))
     return render(table)
 
 
 def estimates(result: xr.Dataset, names: Iterable[str]) -> dict[str, Column]:
-    """Take those of the named variables that a result has, with their errors, as columns.
+    """Take those of the named variables that a result has, with errors or intervals, as columns.
 
     Parameters
     ----------
@@ -90,10 +91,33 @@ def estimates(result: xr.Dataset, names: Iterable[str]) -> dict[str, Column]:
     Returns
     -------
     dict of str to tuple
-        Heading → values and errors.
+        Heading → values and errors, or values and ends.
     """
-    return {
-        name.replace("_", " "): (result[name], result.get(f"{name}_error"))
-        for name in names
-        if name in result and np.ndim(result[name]) == 1
-    }
+    found: dict[str, Column] = {}
+    for name in names:
+        if f"{name}_low" in result:
+            ends = result[f"{name}_low"], result[f"{name}_high"]
+            found[name.replace("_", " ")] = (result[name], *ends)
+        elif name in result:
+            found[name.replace("_", " ")] = (result[name], result.get(f"{name}_error"))
+    return found
+
+
+def with_interval(value: float, low: float, high: float) -> str:
+    """Write a number with its interval.
+
+    Examples
+    --------
+    >>> with_interval(12.3, 8.1, 20.0), with_interval(80.0, 31.0, float("inf"))
+    ('12.3 (8.1…20)', '80 (above 31)')
+    """
+    if not np.isfinite(high):
+        return f"{value:.3g} (above {low:.3g})"
+    return f"{value:.3g} ({low:.3g}…{high:.3g})"
+
+
+def _cell(value: float, *errors: float | None) -> str:
+    if len(errors) == 1:
+        return with_error(value, errors[0])
+    low, high = (np.nan if end is None else end for end in errors)
+    return with_interval(value, low, high)
