@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ired_interp.geometry.noise import corrected_overlap, corrected_overlap_error
+from ired_interp.geometry.noise import corrected_overlap, scatter
 
 _UNEQUAL = 0.25  # squared variation of reliabilities, above which one number cannot stand for all
 
@@ -31,14 +31,14 @@ class CorrectedPairs:
 
 
 def corrected_pairs(
-    independent: Tensor, shared: Tensor, ambient: int, p: int, chance_high: float
+    crossed: Tensor, shared: Tensor, ambient: int, p: int, chance_high: float
 ) -> CorrectedPairs:
     """Correct the overlaps of all pairs of frames.
 
     Parameters
     ----------
-    independent : Tensor
-        (m, m, B) overlaps of independent estimates, reliabilities on the diagonal.
+    crossed : Tensor
+        (m, m, B) overlaps of first estimates with repeats, reliabilities on the diagonal.
     shared : Tensor
         (m, m, B) overlaps of estimates from one batch.
     ambient, p : int
@@ -51,8 +51,11 @@ def corrected_pairs(
     CorrectedPairs
         NaN where a frame's mean reliability is that of chance, or the B reliabilities are so
         unequal that their mean says little of most. Errors by jackknife over the B subspaces, of a
-        single one by ``corrected_overlap_error``.
+        single one by ``corrected_overlap_error``, larger by as much as both pairings of all frames
+        differ more than it expects: noise that prefers few directions scatters as in fewer
+        dimensions.
     """
+    independent = (crossed + crossed.transpose(0, 1)) / 2
     count, chance = independent.shape[-1], p / ambient
     each = independent.diagonal(dim1=0, dim2=1).movedim(-1, 0)  # (m, B)
     mean = each.mean(1)
@@ -68,10 +71,14 @@ def corrected_pairs(
     overlap = independent.mean(-1)
     value = corrected_overlap(overlap, reliability[:, None], reliability, chance)
     if count == 1:
-        same = shared.mean(-1)
-        error = corrected_overlap_error(
-            overlap, reliability[:, None], reliability, same, ambient, p
+        variance, expected = scatter(
+            overlap, reliability[:, None], reliability, shared[..., 0], ambient, p
         )
+        pair, pairing = reliability[:, None], crossed[..., 0]
+        seen = (corrected_overlap(pairing, pair, reliability, chance) - value) * 2
+        known = seen.isfinite() & ~torch.eye(len(seen), dtype=torch.bool) & (expected > 0)
+        excess = (seen.square() / expected)[known].mean() if known.any() else torch.ones(())
+        error = (variance * excess.clamp(min=1)).sqrt()
     else:
         left = (independent.sum(-1, keepdim=True) - independent) / (count - 1)
         error = jackknife(corrected_overlap(left, without[:, None], without, chance))

@@ -86,20 +86,57 @@ def corrected_overlap_error(
     >>> corrected_overlap_error(o, r, r, o, ambient=1000, p=2).round(decimals=3)
     tensor(0.0190, dtype=torch.float64)
     """
+    variance, _ = scatter(
+        *(
+            as_tensor(v, "overlap", ndim=0).double()
+            for v in (observed, reliability, other_reliability)
+        ),
+        as_tensor(shared, "shared", ndim=0).double(),
+        ambient,
+        p,
+    )
+    return in_kind(variance.sqrt(), observed)
+
+
+def scatter(
+    observed: torch.Tensor,
+    reliability: torch.Tensor,
+    other: torch.Tensor,
+    shared: torch.Tensor,
+    ambient: int,
+    p: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Find the variance of the corrected overlap, and of the difference of its two pairings.
+
+    Parameters
+    ----------
+    observed, reliability, other, shared, ambient, p
+        As ``corrected_overlap_error`` takes them.
+
+    Returns
+    -------
+    tuple of torch.Tensor
+        Both of the corrected overlap; the second can be seen, the first is what it tells.
+    """
     chance = p / ambient
-    o, s, t = _signals(observed, reliability, other_reliability, chance)
+    o, s, t = _signals(observed, reliability, other, chance)
     square = (chance + (o - chance) / (s * t)).clamp(0, 1)
-    first, other = ((1 - share.clamp(max=1)) / share for share in (s, t))
-    both, cosine = (first * other).sqrt(), square.sqrt()
-    seen = (as_tensor(shared, "shared", ndim=0).double() - chance) / (s * t)
+    first, second = ((1 - share.clamp(max=1)) / share for share in (s, t))
+    both, cosine = (first * second).sqrt(), square.sqrt()
+    seen = (shared - chance) / (s * t)
     excess = seen.clamp(min=0).sqrt() - cosine
     k = torch.where(both > 0, excess / both, 0.0).clamp(0, 1)
-    linear = (1 - square) * (first + other - 2 * k * cosine * both) / 2
-    mixed = (1 + k**2) * both**2 / 2 - k * cosine * both * (first + other)
-    scale = square * (first**2 + other**2 + 2 * k**2 * both**2) / 4
+    linear = (1 - square) * (first + second - 2 * k * cosine * both) / 2
+    mixed = (1 + k**2) * both**2 / 2 - k * cosine * both * (first + second)
+    scale = square * (first**2 + second**2 + 2 * k**2 * both**2) / 4
     cosines = (linear + mixed + scale).clamp(min=0) / ambient
-    random = ((first + other + both**2) / ambient).square() * (1 + k**2)
-    return in_kind((4 * square * cosines / p + random).sqrt(), observed)
+    random = ((first + second + both**2) / ambient).square()
+    apart = 2 * (1 - square) * (first + second + 2 * k * cosine * both)
+    apart = (apart + 2 * both**2 * (1 - k**2)) / ambient
+    return (
+        4 * square * cosines / p + random * (1 + k**2),
+        4 * square * apart / p + 4 * random * (1 - k**2),
+    )
 
 
 def _signals(

@@ -122,7 +122,7 @@ def squared_steps_left_out(crossed: Tensor, without: Tensor, chance: float) -> T
 def _travelled(squares: Tensor, places: Tensor) -> dict[str, Tensor]:
     """Speed, length and displacement (m,) from squared distances (m, m)."""
     signed = squares.sign() * squares.abs().sqrt()
-    steps, nothing = signed.diagonal(offset=1), signed.new_zeros(1)
+    steps, nothing = signed.diagonal(offset=1), signed[:1, 0] * 0
     return {
         "speed": torch.cat([nothing * torch.nan, steps / places.diff().abs()]),
         "path_length": torch.cat([nothing, steps.cumsum(0)]),

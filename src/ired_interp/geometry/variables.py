@@ -115,7 +115,7 @@ def drift_variables(history: DriftHistory, level: float = 0.95) -> dict[str, Var
         repeated = independent[measure].diagonal(dim1=0, dim2=1).movedim(-1, 0)
         result |= mean_and_error(name, _EACH, repeated, long_name, units)
     chance = _band(n, p, "overlap", level, count)
-    corrected = corrected_pairs(independent["overlap"], _overlap(same), n, p, chance.high)
+    corrected = corrected_pairs(_overlap(cross), _overlap(same), n, p, chance.high)
     for suffix, values in (("", corrected.value), ("_error", corrected.error)):
         name = "overlap freed of estimation noise"
         name = f"standard error: {name}" if suffix else name
