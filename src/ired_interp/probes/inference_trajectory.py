@@ -134,9 +134,8 @@ class InferenceTrajectory(Probe):
             `theory_preference`
             ============================== ====================== ==================================
 
-            NaN where what contracts is down to rounding, or what is divided by cannot be told from
-            0. What needs a rank r is there where the answers have one; see `rank_families.families`
-            for the families.
+            NaN where what is divided by is rounding, or cannot be told from 0. What needs a rank r
+            is there where answers have one; `rank_families.families` names the families.
 
         Raises
         ------
@@ -272,10 +271,8 @@ class InferenceTrajectory(Probe):
         }
         if "theory_contraction" in result:
             columns["theory"] = (first["theory_contraction"].mean("bound"), None)
-        title = (
-            f"Inference on {result.sizes['problem']} problems: end of each landscape; "
-            "contraction of its first inner step; ± standard error over problems"
-        )
+        title = f"Inference on {result.sizes['problem']} problems: end of each landscape; "
+        title += "contraction of its first inner step; ± standard error over problems"
         found = estimate_table(title, result["landscape"].values, columns)
         if "effective_rank" not in result:
             return found

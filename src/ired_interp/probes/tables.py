@@ -41,7 +41,7 @@ def with_error(value: float, error: float | None = None) -> str:
         return f"{value:.4g}"
     if not math.isfinite(error):
         return f"{value:.4g}±?"
-    if error <= 1e-9 * abs(value):
+    if error <= 1e-7 * abs(value):
         return f"{value:.4g}±0"
     exponent = math.floor(math.log10(error))
     places = (error < 1.95 * 10.0**exponent) - exponent  # two digits where the first is 1
