@@ -75,8 +75,8 @@ def corrected_overlap_error(
     entries of E of variance ν/N, ν = (1 − s)/s, and the noise of a batch in two frames correlates
     by κ. With C² the corrected overlap, the cosines then scatter with variance
     τ² = {½(1 − C²)(ν + ν′ − 2κC√(νν′)) + ½(1 + κ²)νν′ − κC√(νν′)(ν + ν′) + ¼C²(ν² + ν′² +
-    2κ²νν′)}/N, and the overlap with 4C²τ²/p plus what random planes have, ((ν + ν′ + νν′)/N)²(1 +
-    κ²). Where subspaces belong to single problems, prefer the scatter over problems.
+    2κ²νν′)}/N, and the overlap with 4C²τ²/p + 4τ⁴. Where subspaces belong to single problems,
+    prefer the scatter over problems.
 
     Examples
     --------
@@ -134,7 +134,7 @@ def scatter(
     apart = 2 * (1 - square) * (first + second + 2 * k * cosine * both)
     apart = (apart + 2 * both**2 * (1 - k**2)) / ambient
     return (
-        4 * square * cosines / p + random * (1 + k**2),
+        4 * square * cosines / p + 4 * cosines.square(),
         4 * square * apart / p + 4 * random * (1 - k**2),
     )
 

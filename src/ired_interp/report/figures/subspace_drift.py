@@ -16,7 +16,7 @@ from ired_interp.report.figures.drift_values import (
     itself,
     labels,
 )
-from ired_interp.report.figures.lines import legend, matrix
+from ired_interp.report.figures.lines import error_bars, legend, matrix
 from ired_interp.report.style import INK, MARKERS, MUTED, landscape_colour, series_colour
 
 Data = Sequence[tuple[Group, list[xr.Dataset]]]
@@ -183,7 +183,7 @@ def _answer(data: Data, along: str) -> Callable[[Axes], None]:
                 axes.errorbar(
                     _positions(labels(result)),
                     result["overlap_answer"],
-                    yerr=errorerror_of(result, "overlap_answer"),
+                    yerr=error_bars(result, "overlap_answer"),
                     color=colour,
                     label=group.name if i == 0 else None,
                 )
