@@ -52,5 +52,5 @@ def test_rank_is_checked_in_the_precision_of_the_data():
         assert check_rank(wide, dtype, 200, "a basis") == 200
     singular = torch.tensor([1.0, 1e-8], dtype=torch.float64)
     assert check_rank(singular, torch.float64, 2, "a basis") == 2
-    with pytest.raises(ValueError, match="spans only 1 dimensions in torch.float32"):
+    with pytest.raises(ValueError, match=r"spans only 1 dimensions in torch\.float32"):
         check_rank(singular, torch.float32, 2, "a basis")

@@ -54,7 +54,7 @@ def test_chance_ratio_at_the_ends(normal):
 
 def test_refusals(normal):
     flat = low_rank(normal, 6, 6, rank=2)
-    with pytest.raises(InputError, match="spans only 2 dimensions in torch.float32"):
+    with pytest.raises(InputError, match=r"spans only 2 dimensions in torch\.float32"):
         tangent_normal_split(normal(6, 6), flat.float(), 3)
     with pytest.raises(InputError, match="equal singular values 1 and 2"):
         tangent_normal_split(normal(6, 6), torch.eye(6), 1)

@@ -11,36 +11,41 @@ from ired_interp.geometry.distances import distance_from_angles
 from ired_interp.geometry.noise import corrected_overlap
 
 
-def squared_steps(
-    crossed: Tensor, reliability: Tensor, chance: float, shift: Tensor | float = 0.0
+def squared_distances(
+    crossed: tuple[Tensor, Tensor],
+    reliabilities: tuple[Tensor, Tensor],
+    chance: float,
+    shift: Tensor | float = 0.0,
 ) -> Tensor:
-    """Squared geodesic distances of all pairs of frames, freed of estimation noise.
+    """Squared geodesic distances of pairs of subspaces, freed of estimation noise.
 
     Parameters
     ----------
-    crossed : Tensor
-        (m, m, ..., p) principal angles between the row's first estimate and the column's repeat.
-    reliability : Tensor
-        (m, ...) overlap of each frame with its own repeat.
+    crossed : tuple of Tensor
+        (..., p) principal angles, of the first estimate of one with the repeat of the other, and
+        the other way round.
+    reliabilities : tuple of Tensor
+        (...) overlap of each subspace with its own repeat.
     chance : float
         Overlap p/N of random subspaces.
     shift : Tensor or float
-        (m, m, ...) to be added to every corrected cos².
+        (...) to be added to every corrected cos².
 
     Returns
     -------
     Tensor
-        (m, m, ...) radians², symmetric: Σθ² over angles whose cos² is corrected as the overlap is.
+        (...) radians²: Σθ² over angles whose cos² is corrected as the overlap is, mean over both.
         Where nothing moved, positive and negative values are equally likely (a cos² above 1 counts
         as a negative square), so that noise does not add up along a path.
     """
-    squares = corrected_overlap(
-        crossed.cos().square(), reliability[:, None, ..., None], reliability[..., None], chance
-    )
-    beyond = 1 - squares - torch.as_tensor(shift)[..., None]
-    angles = beyond.abs().clamp(max=1).sqrt().asin()
-    steps = (beyond.sign() * angles.square()).sum(-1)
-    return (steps + steps.transpose(0, 1)) / 2
+    first, second = (part[..., None] for part in reliabilities)
+    squares = []
+    for angles in crossed:
+        inside = corrected_overlap(angles.cos().square(), first, second, chance)
+        beyond = 1 - inside - torch.as_tensor(shift)[..., None]
+        theta = beyond.abs().clamp(max=1).sqrt().asin()
+        squares.append((beyond.sign() * theta.square()).sum(-1))
+    return (squares[0] + squares[1]) / 2
 
 
 def travel(
@@ -72,61 +77,47 @@ def travel(
         ``speed`` (NaN for the first frame), ``path_length`` and ``displacement`` (m,), each also
         as ``…_error``: NaN for a single subspace without repeats.
     """
-    count = same.shape[2]
+    m, _, count, _ = same.shape
+    # Each frame with the one before it, and all with the first.
+    i = torch.cat([torch.arange(m - 1), torch.zeros(m, dtype=torch.int64)])
+    j = torch.cat([torch.arange(1, m), torch.arange(m)])
+    pairs, known = (crossed[i, j], crossed[j, i]), corrected.reliability
     if crossed.isnan().all():
-        each = (distance_from_angles(same).square() - floor.square()).clamp(min=0)
-        squares = each.mean(2)
-        error = each.std(2) / count**0.5 if count > 1 else torch.full_like(squares, torch.nan)
+        each = (distance_from_angles(same[i, j]).square() - floor[i, j].square()).clamp(min=0)
+        squares = each.mean(1)
+        error = each.std(1) / count**0.5 if count > 1 else torch.full_like(squares, torch.nan)
         ends = [squares + sign * error for sign in (-2, 2)]
     elif count > 1:
-        each = squared_steps(crossed, corrected.reliability[:, None], chance)
-        squares, left = each.mean(2), squared_steps_left_out(crossed, corrected.without, chance)
-        ends = [squares + sign * jackknife(left) for sign in (-2, 2)]
+        one = known[i, None], known[j, None]
+        squares = squared_distances(pairs, one, chance).mean(1)
+        left = []
+        for b in range(count):
+            kept = torch.arange(count) != b
+            part = (pairs[0][:, kept], pairs[1][:, kept])
+            rest = corrected.without[i, b, None], corrected.without[j, b, None]
+            left.append(squared_distances(part, rest, chance).mean(1))
+        error = jackknife(torch.stack(left, -1))
+        ends = [squares + sign * error for sign in (-2, 2)]
     else:
-        shifts = (0.0, -2 * corrected.error[..., None], 2 * corrected.error[..., None])
+        one = known[i, None], known[j, None]
+        error = corrected.error[i, j][:, None]
         squares, *ends = (
-            squared_steps(crossed, corrected.reliability[:, None], chance, shift).mean(2)
-            for shift in shifts
+            squared_distances(pairs, one, chance, scale * error).mean(1) for scale in (0, -2, 2)
         )
     found = _travelled(squares, places)
     errors = _errors(found, [_travelled(end, places) for end in ends])
     return found | {f"{name}_error": values for name, values in errors.items()}
 
 
-def squared_steps_left_out(crossed: Tensor, without: Tensor, chance: float) -> Tensor:
-    """Mean squared distances (m, m, B) without one subspace each, as `squared_steps` has them.
-
-    Parameters
-    ----------
-    crossed : Tensor
-        (m, m, B, p).
-    without : Tensor
-        (m, B) reliabilities without one subspace each.
-    chance : float
-        Overlap p/N of random subspaces.
-
-    Returns
-    -------
-    Tensor
-        (m, m, B).
-    """
-    count = crossed.shape[2]
-    means = []
-    for i in range(count):
-        kept = torch.arange(count) != i
-        steps = squared_steps(crossed[:, :, kept], without[:, i : i + 1], chance)
-        means.append(steps.mean(2))
-    return torch.stack(means, -1)
-
-
 def _travelled(squares: Tensor, places: Tensor) -> dict[str, Tensor]:
-    """Speed, length and displacement (m,) from squared distances (m, m)."""
-    signed = squares.sign() * squares.abs().sqrt()
-    steps, nothing = signed.diagonal(offset=1), signed[:1, 0] * 0
+    """Speed, length and displacement (m,) from m − 1 squared steps and m squared displacements."""
+    m = len(places)
+    steps, displacement = (squares.sign() * squares.abs().sqrt()).split([m - 1, m])
+    nothing = displacement[:1] * 0
     return {
         "speed": torch.cat([nothing * torch.nan, steps / places.diff().abs()]),
         "path_length": torch.cat([nothing, steps.cumsum(0)]),
-        "displacement": torch.cat([nothing, signed[0, 1:]]),
+        "displacement": torch.cat([nothing, displacement[1:]]),
     }
 
 
@@ -142,7 +133,8 @@ def _errors(found: dict[str, Tensor], ends: Sequence[dict[str, Tensor]]) -> dict
     }
     lengths = [end["path_length"] - found["path_length"] for end in ends]
     steps = torch.stack([length.diff().abs() for length in lengths]).amax(0) / 2
-    half["path_length"] = torch.cat([steps.new_zeros(1), (2 * steps.square().cumsum(0)).sqrt()])
+    total = (2 * steps.square().cumsum(0)).sqrt()
+    half["path_length"] = torch.cat([half["path_length"][:1], total])
     return half
 
 
