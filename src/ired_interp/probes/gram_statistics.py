@@ -54,7 +54,7 @@ def gram_statistics(gram: Array, problems_each: int = 1) -> dict[str, Array]:
     >>> float(found["signal"].round(6)), float(found["noise"].round(6))
     (0.666667, 1.0)
     """
-    statistics = _signal_and_noise(gram, problems_each)
+    statistics = noise_statistics(gram, problems_each)
     size = np.sqrt(np.einsum("...ii->...i", gram))
     with np.errstate(invalid="ignore", divide="ignore"):
         cosines = gram / (size[..., :, None] * size[..., None, :])
@@ -120,7 +120,21 @@ def isotropic_participation(samples: int, dimension: int) -> float:
     return (freedom * dimension + 2) / (freedom + dimension + 1)
 
 
-def _signal_and_noise(gram: Array, problems_each: int) -> dict[str, Array]:
+def noise_statistics(gram: Array, problems_each: int = 1) -> dict[str, Array]:
+    """Find signal, noise, noise scale and signal-to-noise, as `gram_statistics` does.
+
+    Parameters
+    ----------
+    gram : ndarray (..., B, B)
+        Inner products of gradients.
+    problems_each : int
+        Problems of which each gradient is the mean.
+
+    Returns
+    -------
+    dict of str to ndarray
+        With their errors and intervals.
+    """
     count = gram.shape[-1]
     value, leave_one_out = _with_and_without(gram)
     signal, noise = _signal_noise(*value, count, problems_each)
