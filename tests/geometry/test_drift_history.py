@@ -326,7 +326,7 @@ def test_equal_frames_that_fill_their_span_have_no_distance():
     for label in range(3):
         history.append(label, plane, plane)
     mean = karcher_mean(history.coordinates())
-    assert mean.dispersion == 0
+    assert mean.dispersion == pytest.approx(0, abs=1e-14)
     np.testing.assert_allclose(values(history)["dispersion"], 0, atol=NEAR_ZERO)
 
 
