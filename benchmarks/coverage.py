@@ -58,7 +58,7 @@ class Row:
 
 
 def covered(what: str, data: str, value, error, truth) -> Row:
-    value, error = np.asarray(value, float).ravel(), np.asarray(error, float).ravel()
+    value, error = np.asarray(value, float), np.asarray(error, float)
     truth = np.broadcast_to(np.asarray(truth, float), value.shape)
     known = np.isfinite(value) & np.isfinite(error)
     inside = np.abs(value - truth)[known] <= 2 * error[known] + 1e-12 * np.abs(truth[known])
@@ -76,7 +76,7 @@ class Curved(Energy):
 
 
 def hessian_y(draws: int) -> Iterator[Row]:
-    names = "lambda_min lambda_median lambda_max negative_share effective_rank".split()
+    names = ["lambda_min", "lambda_median", "lambda_max", "negative_share", "effective_rank"]
     module, rng = IREDModule(Curved(6, 6)), torch.Generator().manual_seed(0)
     for count in (8, 32):
         x = torch.randn(draws, count, 6, generator=rng)
@@ -104,7 +104,14 @@ def gradients_y(draws: int) -> Iterator[Row]:
         for i in range(draws):
             snapshot = Snapshot(module, task.sample(count, stream("cpu", i)), task)
             parts.append(GradientStatisticsY(landscapes=[0, 4], seed=i)(snapshot))
-        for name in "norm_mean norm_ratio alignment cosine participation entropy_rank".split():
+        for name in [
+            "norm_mean",
+            "norm_ratio",
+            "alignment",
+            "cosine",
+            "participation",
+            "entropy_rank",
+        ]:
             value, error = (stacked(parts, name + part) for part in ("", "_error"))
             truth = parts[0]["theory_ratio"].values if name in ("norm_ratio", "alignment") else 0
             truth = value.mean(0) if np.ndim(truth) == 0 else truth
@@ -132,7 +139,7 @@ def trajectory(draws: int) -> Iterator[Row]:
     for name in names.split():
         value, error = (stacked(parts, name + part)[..., -1] for part in ("", "_error"))
         yield covered(name, f"inference, {count} problems", value, error, whole[name][:, -1])
-    for name in "contraction gradient_contraction predicted_contraction".split():
+    for name in ["contraction", "gradient_contraction", "predicted_contraction"]:
         value, error = (stacked(parts, name + part)[..., 0] for part in ("", "_error"))
         yield covered(name, f"inference, {count} problems", value, error, whole[name][:, 0])
     value, error = (stacked(parts, f"preference{part}")[..., :-1, 2] for part in ("", "_error"))
