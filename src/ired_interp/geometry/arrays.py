@@ -60,7 +60,9 @@ def as_tensor(array: torch.Tensor | np.ndarray, name: str, ndim: int = 2) -> tor
 def _native(array: np.ndarray) -> np.ndarray:
     """Lay an array out as torch takes it: in this machine's byte order, contiguous, writeable."""
     kind = array.dtype.newbyteorder("=")
-    return np.require(array, np.float64 if kind.itemsize > 8 and kind.kind == "f" else kind, "CW")
+    return np.require(
+        array, np.float64 if kind.itemsize > 8 and kind.kind == "f" else kind, ["C", "W"]
+    )
 
 
 def as_bases(*arrays: torch.Tensor | np.ndarray) -> tuple[torch.Tensor, ...]:

@@ -86,15 +86,11 @@ def corrected_overlap_error(
     >>> corrected_overlap_error(o, r, r, o, ambient=1000, p=2).round(decimals=3)
     tensor(0.0190, dtype=torch.float64)
     """
-    variance, _ = scatter(
-        *(
-            as_tensor(v, "overlap", ndim=0).double()
-            for v in (observed, reliability, other_reliability)
-        ),
-        as_tensor(shared, "shared", ndim=0).double(),
-        ambient,
-        p,
+    o, r, r_other, same = (
+        as_tensor(value, "overlap", ndim=0).double()
+        for value in (observed, reliability, other_reliability, shared)
     )
+    variance, _ = scatter(o, r, r_other, same, ambient, p)
     return in_kind(variance.sqrt(), observed)
 
 

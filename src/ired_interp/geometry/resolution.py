@@ -1,5 +1,6 @@
 """What a precision can tell from zero: the one rank check of all subspaces."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -22,7 +23,7 @@ def resolution(size: int, precision: torch.dtype) -> float:
     float
         2√size·ε: rounding moves a matrix by at most √size·ε/2 of its largest singular value.
     """
-    return 2 * size**0.5 * torch.finfo(precision).eps
+    return 2 * math.sqrt(size) * torch.finfo(precision).eps
 
 
 def check_rank(

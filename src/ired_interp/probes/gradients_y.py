@@ -183,4 +183,4 @@ def _eigenvalues(g: Tensor) -> np.ndarray:
     centred = g - g.mean(0)
     gram = centred @ centred.mT if len(g) < g.shape[1] else centred.mT @ centred
     found = torch.linalg.eigvalsh(gram).flip(0).clamp(min=0) / (len(g) - 1)
-    return found[: min(len(g) - 1, g.shape[1])].cpu().numpy()
+    return np.asarray(found[: min(len(g) - 1, g.shape[1])].cpu())

@@ -103,7 +103,7 @@ def _eigenvalues(gram: Array, problems_each: int) -> Array:
         + gram.mean((-2, -1), keepdims=True)
     )
     found: Array = np.linalg.eigvalsh(centred)[..., :0:-1].clip(min=0)
-    return found * problems_each / (gram.shape[-1] - 1)
+    return np.asarray(found * problems_each / (gram.shape[-1] - 1))
 
 
 def effective_ranks(eigenvalues: Array) -> dict[str, Array]:

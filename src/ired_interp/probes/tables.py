@@ -71,10 +71,8 @@ def estimate_table(title: str, rows: Iterable[object], columns: Mapping[str, Col
     table = Table(title=title)
     for heading in ("k", *columns):
         table.add_column(heading, justify="right")
-    found = [[None if part is None else part.values for part in c] for c in columns.values()]
     for i, k in enumerate(rows):
-        picked = ([None if part is None else float(part[i]) for part in c] for c in found)
-        table.add_row(str(k), *(_cell(*numbers) for numbers in picked))
+        table.add_row(str(k), *(_cell(column, i) for column in columns.values()))
     return render(table)
 
 
@@ -116,8 +114,8 @@ def with_interval(value: float, low: float, high: float) -> str:
     return f"{value:.3g} ({low:.3g}…{high:.3g})"
 
 
-def _cell(value: float, *errors: float | None) -> str:
-    if len(errors) == 1:
-        return with_error(value, errors[0])
-    low, high = (np.nan if end is None else end for end in errors)
-    return with_interval(value, low, high)
+def _cell(column: Column, i: int) -> str:
+    value = float(column[0][i])
+    if len(column) == 3:
+        return with_interval(value, float(column[1][i]), float(column[2][i]))
+    return with_error(value, None if column[1] is None else float(column[1][i]))
