@@ -10,6 +10,7 @@ and one whose estimates are exact, hold it always.
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -121,20 +122,20 @@ def gradients_y(draws: int) -> Iterator[Row]:
 
 
 def trajectory(draws: int) -> Iterator[Row]:
-    task, count = LinearGaussian(9), 24
+    task, count = LinearGaussian(25), 32
     rules = Inference(steps=1, jump=False)
     module = IREDModule(ExactEnergy(task), inference=rules).double()
     probe = InferenceTrajectory(rank=2)
 
     def measured(i: int, count: int) -> xr.Dataset:
         x = task.sample(count, stream("cpu", i)).x.double()
-        factors = torch.randn(2, count, 3, 2, generator=stream("cpu", i, "y")).double()
+        factors = torch.randn(2, count, 5, 2, generator=stream("cpu", i, "y")).double()
         y = (factors[0] @ factors[1].mT).flatten(1)
         # As if y* were of rank 2; what inference finds does not know it.
         found = probe.with_settings(seed=i)(Snapshot(module, Problems(x, y), task))
         return found.sel(landscape=[9, 4])
 
-    parts, whole = [measured(i, count) for i in range(draws)], measured(draws, 20_000)
+    parts, whole = [measured(i, count) for i in range(draws)], measured(draws, 5_000)
     names = "energy_mean gradient_norm_mean error_mean effective_rank_mean normal_ratio_mean"
     for name in names.split():
         value, error = (stacked(parts, name + part)[..., -1] for part in ("", "_error"))
@@ -275,7 +276,7 @@ def eigengaps(draws: int) -> Iterator[Row]:
         mean = 0.0 if truth == 0 else float(np.mean(value))
         yield covered("eigengap", f"64 + 64 vectors, truth {truth}", value, error, mean)
         share = np.mean([gap.identified for gap in gaps])
-        print(f"    identified where the gap is {truth}: {share:.1%}")
+        print(f"identified where the gap is {truth}: {share:.1%}", file=sys.stderr)
     gaps = []
     for _ in range(draws):
         q = torch.linalg.qr(torch.randn(12, 8, 8, generator=rng).double()).Q
@@ -348,7 +349,8 @@ def main() -> None:
             start = time.process_time()
             for row in case(options.draws):
                 print(row.line, flush=True)
-            print(f"    {name}: {time.process_time() - start:.0f} CPU s", flush=True)
+            seconds = time.process_time() - start
+            print(f"{name}: {seconds:.0f} CPU s", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

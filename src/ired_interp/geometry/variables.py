@@ -11,6 +11,7 @@ from ired_interp.errors import InputError, RunError
 from ired_interp.geometry.chance import Band, chance_band
 from ired_interp.geometry.corrected import corrected_pairs
 from ired_interp.geometry.distances import distance_from_angles
+from ired_interp.geometry.eigengap import student_factor
 from ired_interp.geometry.history import DriftHistory
 from ired_interp.geometry.mean import karcher_mean
 from ired_interp.geometry.travel import in_order, travel
@@ -181,7 +182,7 @@ def mean_and_error(
     """
     result = {name: _variable(dims, values.mean(-1), long_name, units)}
     if (count := values.shape[-1]) > 1:
-        error = values.std(-1) / count**0.5
+        error = values.std(-1) / count**0.5 * student_factor(count)
         result[f"{name}_error"] = _variable(dims, error, f"standard error: {long_name}", units)
     return result
 

@@ -43,7 +43,8 @@ def families(x: Tensor, answer: Tensor, rank: int) -> dict[str, Projection]:
     def both(left_in: bool, right_in: bool) -> Projection:
         def project(z: Tensor) -> Tensor:
             columns: Tensor = left @ z if left_in else z - left @ z
-            return columns @ right if right_in else columns - columns @ right
+            found: Tensor = columns @ right if right_in else columns - columns @ right
+            return found
 
         return project
 

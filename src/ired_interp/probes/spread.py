@@ -2,15 +2,28 @@
 
 import numpy as np
 
+from ired_interp.geometry.eigengap import student_factor
+
 _GROUPS = 16  # left out in turn, where there are more problems
 
 
 def mean_error(values: np.ndarray) -> np.ndarray:
-    """Take the standard error of a mean over the last axis; NaN of a single value."""
+    """Take the standard error of a mean over the last axis; NaN of a single value.
+
+    Parameters
+    ----------
+    values : ndarray (..., B)
+        Of single problems.
+
+    Returns
+    -------
+    ndarray (...)
+        s/√B, widened by `student_factor`.
+    """
     count = values.shape[-1]
     if count < 2:
         return np.full(values.shape[:-1], np.nan)
-    error: np.ndarray = values.std(-1, ddof=1) / np.sqrt(count)
+    error: np.ndarray = values.std(-1, ddof=1) / np.sqrt(count) * student_factor(count)
     return error
 
 
@@ -70,5 +83,5 @@ def median_error(values: np.ndarray, draws: int = 200) -> np.ndarray:
     picks = rng.integers(count, size=(draws, count))
     drawn = np.stack([np.median(values[:, pick], (1, 2)) for pick in picks])
     # Resamples scatter by √((B − 1)/B) of what problems do.
-    error: np.ndarray = drawn.std(0) * np.sqrt(count / (count - 1))
+    error: np.ndarray = drawn.std(0) * np.sqrt(count / (count - 1)) * student_factor(count)
     return error
