@@ -27,7 +27,7 @@ def noise_scale_interval(
         Low and high end, by Fieller's method on jackknife covariances with Student's quantile. The
         high end is infinite where ‖G‖² cannot be told from 0, and where tails are so heavy that
         gradients yet unseen may hold most of the noise: standard deviation of ‖g_i − ḡ‖² above
-        1.1√(B/(B + 20)) of its mean.
+        √(B/(B + 20)) of its mean.
 
     References
     ----------
@@ -39,7 +39,7 @@ def noise_scale_interval(
     high = _roots(signal, noise, signals, noises, reach)[1]
     with np.errstate(divide="ignore", invalid="ignore"):
         variation = deviations.std(-1, ddof=1) / deviations.mean(-1)
-    heavy = variation > 1.1 * np.sqrt(count / (count + 20))
+    heavy = variation > np.sqrt(count / (count + 20))
     return low, np.where(heavy, np.inf, high)
 
 

@@ -1,8 +1,8 @@
 """Coverage of every interval that tables and the page print, on perfect energies and planted data.
 
-python benchmarks/coverage.py                 # all, a few minutes on one core; prints a table
-python benchmarks/coverage.py --only noise    # cases whose name holds a word
-python benchmarks/coverage.py --draws 50      # fewer repetitions
+python benchmarks/coverage_of_intervals.py                 # all, a few minutes on one core; prints a table
+python benchmarks/coverage_of_intervals.py --only noise    # cases whose name holds a word
+python benchmarks/coverage_of_intervals.py --draws 50      # fewer repetitions
 
 An interval is value ± 2 standard errors, or the ends that are stored. Of many independent draws the
 share whose interval holds the truth should lie between 90 and 99 %; an interval with an open end,
