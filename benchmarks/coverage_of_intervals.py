@@ -250,7 +250,7 @@ def planted_drift(
     corrected = corrected_pairs(*overlap, ambient, p, high)
     places = torch.arange(frames, dtype=torch.float64)
     floor = torch.zeros(same.shape[:3], dtype=torch.float64)
-    moved = travel(same, crossed, floor, corrected, p / ambient, places)
+    moved = travel(same, floor, corrected, p, places)
     end = speed * (frames - 1)
     result = {name: float(values[-1]) for name, values in moved.items()}
     return result | {

@@ -18,16 +18,13 @@ class CorrectedPairs:
     ----------
     value, error : Tensor
         (m, m) corrected overlaps, with standard errors.
-    reliability : Tensor
-        (m,) of each frame, NaN where it cannot be corrected with.
-    without : Tensor
-        (m, B) reliabilities without one subspace each.
+    unknown : bool
+        Whether no frame has a repeat.
     """
 
     value: Tensor
     error: Tensor
-    reliability: Tensor
-    without: Tensor
+    unknown: bool
 
 
 def corrected_pairs(
@@ -67,7 +64,6 @@ def corrected_pairs(
         noise = noise * (1 + 2 * (2 / (count - 1)) ** 0.5)
         usable &= each.var(1) <= noise + _UNEQUAL * (mean - chance).square()
     reliability = torch.where(usable, mean, torch.nan)
-    without = reliability[:, None] + (mean[:, None] - each) / max(count - 1, 1)
     overlap = independent.mean(-1)
     value = corrected_overlap(overlap, reliability[:, None], reliability, chance)
     if count == 1:
@@ -80,10 +76,11 @@ def corrected_pairs(
         excess = (seen.square() / expected)[known].mean() if known.any() else torch.ones(())
         error = (variance * excess.clamp(min=1)).sqrt()
     else:
+        without = reliability[:, None] + (mean[:, None] - each) / (count - 1)
         left = (independent.sum(-1, keepdim=True) - independent) / (count - 1)
         error = jackknife(corrected_overlap(left, without[:, None], without, chance))
     error = torch.where(torch.eye(len(error), dtype=torch.bool), 0 * value, error)
-    return CorrectedPairs(value, error, reliability, without)
+    return CorrectedPairs(value, error, bool(crossed.isnan().all()))
 
 
 def jackknife(without: Tensor) -> Tensor:

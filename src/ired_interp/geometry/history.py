@@ -50,8 +50,8 @@ class DriftHistory:
     Notes
     -----
     Pairs are compared through one float64 Gram matrix, streamed over rows and extended by what is
-    new: memory is (2mp)² numbers and one chunk of rows, whatever N. A pair's angles are computed
-    once. ``between`` compares a single pair, right for angles below 1e-7 too.
+    new: memory is (2mp)² numbers and one chunk of rows, whatever N. ``between`` compares a single
+    pair, right for angles below 1e-7 too.
 
     Examples
     --------
@@ -218,8 +218,7 @@ class DriftHistory:
         """
         if len(self.shape) > 2:
             raise InputError(
-                f"frames of shape {self.shape} hold several subspaces, which share no "
-                "coordinates; keep a history for each."
+                f"frames of shape {self.shape} hold several subspaces; keep a history for each."
             )
         first = [place for place, _ in self._places]
         return coordinates_from_gram(self._blocks()[first][:, first])
@@ -291,7 +290,8 @@ class DriftHistory:
             for name, estimate in zip(state["files"], estimates, strict=True):
                 estimate.verify(Path(name).stem.rpartition("-")[2])
         self.labels = list(state["labels"])
-        self.gaps = [None if gap is None else Eigengap(*gap) for gap in state["gaps"]]
+        gaps = state.get("gaps", [None] * len(self.labels))  # older checkpoints have none
+        self.gaps = [gap and Eigengap(*gap) for gap in gaps]
         self._places = [(first, second) for first, second in state["places"]]
         self._estimates = estimates
         self.dtype = estimates[0].dtype if estimates else self.dtype

@@ -6,68 +6,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ired_interp.geometry.corrected import CorrectedPairs, jackknife
+from ired_interp.geometry.corrected import CorrectedPairs
 from ired_interp.geometry.distances import distance_from_angles
-from ired_interp.geometry.noise import corrected_overlap
-
-
-def squared_distances(
-    crossed: tuple[Tensor, Tensor],
-    reliabilities: tuple[Tensor, Tensor],
-    chance: float,
-    shift: Tensor | float = 0.0,
-) -> Tensor:
-    """Squared geodesic distances of pairs of subspaces, freed of estimation noise.
-
-    Parameters
-    ----------
-    crossed : tuple of Tensor
-        (..., p) principal angles, of the first estimate of one with the repeat of the other, and
-        the other way round.
-    reliabilities : tuple of Tensor
-        (...) overlap of each subspace with its own repeat.
-    chance : float
-        Overlap p/N of random subspaces.
-    shift : Tensor or float
-        (...) to be added to every corrected cos².
-
-    Returns
-    -------
-    Tensor
-        (...) radians²: Σθ² over angles whose cos² is corrected as the overlap is, mean over both.
-        Where nothing moved, positive and negative values are equally likely (a cos² above 1 counts
-        as a negative square), so that noise does not add up along a path.
-    """
-    first, second = (part[..., None] for part in reliabilities)
-    squares = []
-    for angles in crossed:
-        inside = corrected_overlap(angles.cos().square(), first, second, chance)
-        beyond = 1 - inside - torch.as_tensor(shift)[..., None]
-        theta = beyond.abs().clamp(max=1).sqrt().asin()
-        squares.append((beyond.sign() * theta.square()).sum(-1))
-    return (squares[0] + squares[1]) / 2
 
 
 def travel(
-    same: Tensor,
-    crossed: Tensor,
-    floor: Tensor,
-    corrected: CorrectedPairs,
-    chance: float,
-    places: Tensor,
+    same: Tensor, floor: Tensor, corrected: CorrectedPairs, p: int, places: Tensor
 ) -> dict[str, Tensor]:
-    """Speed, path length and displacement, each with its standard error.
+    """Find speed, path length and displacement, each with its standard error.
 
     Parameters
     ----------
-    same, crossed : Tensor
-        (m, m, B, p) principal angles of all pairs, first with first estimates and with repeats.
+    same : Tensor
+        (m, m, B, p) principal angles of all pairs of first estimates.
     floor : Tensor
         (m, m, B) distances from rounding.
     corrected : CorrectedPairs
         Overlaps of the same pairs freed of noise.
-    chance : float
-        Overlap p/N of random subspaces.
+    p : int
+        Dimension of the subspaces.
     places : Tensor
         (m,) where the frames stand, strictly rising or falling.
 
@@ -76,48 +33,43 @@ def travel(
     dict
         ``speed`` (NaN for the first frame), ``path_length`` and ``displacement`` (m,), each also
         as ``…_error``: NaN for a single subspace without repeats.
+
+    Notes
+    -----
+    A distance is √p·arccos √o of the corrected overlap o: the geodesic distance of p equal angles,
+    and of all angles with that overlap the least. An overlap above 1 counts as a negative square,
+    so that noise, which makes both equally likely where nothing moved, does not add up along a
+    path. Without repeats it is the distance of the estimates, freed of rounding alone.
     """
-    m, _, count, _ = same.shape
-    # Each frame with the one before it, and all with the first.
-    i = torch.cat([torch.arange(m - 1), torch.zeros(m, dtype=torch.int64)])
-    j = torch.cat([torch.arange(1, m), torch.arange(m)])
-    pairs, known = (crossed[i, j], crossed[j, i]), corrected.reliability
-    if crossed.isnan().all():
-        each = (distance_from_angles(same[i, j]).square() - floor[i, j].square()).clamp(min=0)
-        squares = each.mean(1)
-        error = each.std(1) / count**0.5 if count > 1 else torch.full_like(squares, torch.nan)
-        ends = [squares + sign * error for sign in (-2, 2)]
-    elif count > 1:
-        one = known[i, None], known[j, None]
-        squares = squared_distances(pairs, one, chance).mean(1)
-        left = []
-        for b in range(count):
-            kept = torch.arange(count) != b
-            part = (pairs[0][:, kept], pairs[1][:, kept])
-            rest = corrected.without[i, b, None], corrected.without[j, b, None]
-            left.append(squared_distances(part, rest, chance).mean(1))
-        error = jackknife(torch.stack(left, -1))
+    count = same.shape[2]
+    if corrected.unknown:
+        each = (distance_from_angles(same).square() - floor.square()).clamp(min=0)
+        squares = each.mean(2)
+        error = each.std(2) / count**0.5 if count > 1 else torch.full_like(squares, torch.nan)
         ends = [squares + sign * error for sign in (-2, 2)]
     else:
-        one = known[i, None], known[j, None]
-        error = corrected.error[i, j][:, None]
         squares, *ends = (
-            squared_distances(pairs, one, chance, scale * error).mean(1) for scale in (0, -2, 2)
+            p * _squared_angle(corrected.value + scale * corrected.error) for scale in (0, -2, 2)
         )
     found = _travelled(squares, places)
     errors = _errors(found, [_travelled(end, places) for end in ends])
     return found | {f"{name}_error": values for name, values in errors.items()}
 
 
+def _squared_angle(overlap: Tensor) -> Tensor:
+    """Square of the angle whose cos² is an overlap, continued to negative ones beyond 1."""
+    beyond = 1 - overlap
+    return beyond.sign() * beyond.abs().clamp(max=1).sqrt().asin().square()
+
+
 def _travelled(squares: Tensor, places: Tensor) -> dict[str, Tensor]:
-    """Speed, length and displacement (m,) from m − 1 squared steps and m squared displacements."""
-    m = len(places)
-    steps, displacement = (squares.sign() * squares.abs().sqrt()).split([m - 1, m])
-    nothing = displacement[:1] * 0
+    """Speed, length and displacement (m,) from squared distances (m, m)."""
+    signed = squares.sign() * squares.abs().sqrt()
+    steps, nothing = signed.diagonal(offset=1), signed[:1, 0] * 0
     return {
         "speed": torch.cat([nothing * torch.nan, steps / places.diff().abs()]),
         "path_length": torch.cat([nothing, steps.cumsum(0)]),
-        "displacement": torch.cat([nothing, displacement[1:]]),
+        "displacement": torch.cat([nothing, signed[0, 1:]]),
     }
 
 

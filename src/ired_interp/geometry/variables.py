@@ -61,7 +61,7 @@ def drift_variables(history: DriftHistory, level: float = 0.95) -> dict[str, Var
         overlap_corrected                  1         independent overlap freed of noise; NaN
                                                      where a reliability is that of chance
         speed                              rad/label noise removed; where labels are numbers
-        path_length, displacement          rad       in strict order; root mean square over B
+        path_length, displacement          rad       in strict order; of p equal angles
         mean_distance, dispersion          rad, rad² from the Karcher mean, and its mean
                                                      square; of one subspace
         dispersion_still                   rad²      what noise alone would make of it
@@ -122,7 +122,7 @@ def drift_variables(history: DriftHistory, level: float = 0.95) -> dict[str, Var
         name = f"standard error: {name}" if suffix else name
         result[f"overlap_corrected{suffix}"] = _variable(_PAIR, values, name, "1")
     if (places := in_order(history.labels)) is not None:
-        for name, moved in travel(same, cross, floor, corrected, p / n, places).items():
+        for name, moved in travel(same, floor, corrected, p, places).items():
             units = "rad per unit of label" if name.startswith("speed") else "rad"
             result[name] = _variable(
                 _EACH, moved, f"{name.replace('_', ' ')}, noise removed", units
