@@ -92,7 +92,7 @@ def figures(section: Section) -> list[Figure]:
     )
     if panels:
         caption += (
-            " It stands on the diagonal and as dotted lines. Grey: the 95 % band of random "
+            " The split half stands on the diagonal and as dotted lines. Grey: the 95 % of random "
             f"subspaces.{left_out(data, _MOST, 'overlap of all pairs')}"
         )
     title = f"Subspace drift over {over}: {source.replace('hessian', 'Hessian')} in {where}"
