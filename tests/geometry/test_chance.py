@@ -68,6 +68,22 @@ def test_band_of_a_distance_covers_its_level(rng):
     assert distances.mean() == pytest.approx(band.mean, abs=0.02)
 
 
+@pytest.mark.parametrize(("n", "p", "count"), [(6, 1, 4), (36, 2, 128), (16, 2, 32)])
+@pytest.mark.parametrize("metric", ["overlap", "geodesic"])
+def test_band_of_a_mean_over_problems_covers_its_level(rng, n, p, count, metric):
+    band = chance_band(n, p, p, metric, draws=4000, count=count)
+    angles = chance_angles(n, p, p, 1500 * count, rng).reshape(1500, count, p)
+    each = (
+        np.square(np.cos(angles)).mean(-1)
+        if metric == "overlap"
+        else np.linalg.norm(angles, axis=-1)
+    )
+    inside = (band.low < each.mean(1)) & (each.mean(1) < band.high)
+    assert inside.mean() == pytest.approx(
+        0.95, abs=0.03
+    )  # five standard errors, and the band's own
+
+
 @pytest.mark.parametrize("arguments", [(5, 6, 1), (5, 0, 1), (5, 1, 6)])
 def test_planes_that_do_not_fit_are_refused(arguments):
     with pytest.raises(InputError, match=r"R\^5"):

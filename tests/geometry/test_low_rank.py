@@ -40,19 +40,24 @@ def test_tangent_is_the_derivative_of_curves_on_the_manifold(normal):
     assert torch.linalg.matrix_norm(split.normal) < 1e-12
 
 
-def test_chance_ratio(normal):
-    split = tangent_normal_split(normal(4000, 10, 8), low_rank(normal, 10, 8, rank=2), 2)
-    powers = [
-        torch.linalg.matrix_norm(part).square().mean() for part in (split.normal, split.tangent)
-    ]
-    assert split.chance_ratio == pytest.approx((powers[0] / powers[1]).sqrt().item(), rel=0.01)
+@pytest.mark.parametrize(("n", "m", "rank"), [(10, 8, 2), (4, 4, 1), (3, 3, 1), (6, 6, 2)])
+def test_chance_ratio_is_the_mean_of_gradients_without_direction(normal, n, m, rank):
+    split = tangent_normal_split(normal(20_000, n, m), low_rank(normal, n, m, rank=rank), rank)
+    error = split.ratio.std().item() / 20_000**0.5
+    assert split.chance_ratio == pytest.approx(split.ratio.mean().item(), abs=4.5 * error)
+
+
+def test_chance_ratio_at_the_ends(normal):
     assert tangent_normal_split(normal(8, 8), normal(8, 8), 8).chance_ratio == 0
+    assert tangent_normal_split(normal(1, 1), normal(1, 1), 1).chance_ratio == 0
 
 
 def test_refusals(normal):
     flat = low_rank(normal, 6, 6, rank=2)
-    with pytest.raises(InputError, match="below 3"):
+    with pytest.raises(InputError, match=r"spans only 2 dimensions in torch\.float32"):
         tangent_normal_split(normal(6, 6), flat.float(), 3)
+    with pytest.raises(InputError, match="equal singular values 1 and 2"):
+        tangent_normal_split(normal(6, 6), torch.eye(6), 1)
     with pytest.raises(InputError, match="make them equal"):
         tangent_normal_split(normal(6, 5), flat, 2)
     with pytest.raises(InputError, match="choose 1 to 6"):

@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from ired_interp.geometry import corrected_overlap, orthonormal_basis, overlap
+from ired_interp.geometry import (
+    corrected_overlap,
+    corrected_overlap_error,
+    orthonormal_basis,
+    overlap,
+)
 
 
 @pytest.mark.parametrize("n", [40, 1500])  # at n = 40 chance is 0.1 and must be accounted for
@@ -23,6 +28,26 @@ def test_planted_overlap_is_recovered(planes, normal, n):
     assert corrected_overlap(observed, reliable, less_reliable, 4 / n).item() == pytest.approx(
         truth, abs=0.02
     )
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("truth", [0.1, 0.5, 0.9])
+def test_error_covers_a_planted_overlap(normal, truth, shared):
+    """400 draws of one pair of planes in noise: an interval of 95 % holds the truth in 90 to 99 %."""
+    n, p = 400, 3
+    q = orthonormal_basis(normal(400, n, 2 * p))
+    u, v = q[..., :p], truth**0.5 * q[..., :p] + (1 - truth) ** 0.5 * q[..., p:]
+    noise = normal(4, 400, n, p) / n**0.5
+    if shared:  # each batch is seen by both frames
+        noise[2:] = noise[:2]
+    first, repeat = u + noise[0], u + noise[1]
+    other, other_repeat = v + noise[2], v + noise[3]
+    observed = (overlap(first, other_repeat) + overlap(repeat, other)) / 2
+    reliable = overlap(first, repeat), overlap(other, other_repeat)
+    found = corrected_overlap(observed, *reliable, p / n)
+    error = corrected_overlap_error(observed, *reliable, overlap(first, other), n, p)
+    assert 0.9 < ((found - truth).abs() < 1.96 * error).double().mean() <= 0.99
+    assert error.mean() < 0.1
 
 
 def test_without_chance_it_is_spearmans_correction():

@@ -30,6 +30,15 @@ def test_file_round_trip(tmp_path, normal):
     assert [file.name for file in (tmp_path / "deep").iterdir()] == ["a.npy"]
 
 
+def test_bases_of_low_precision_and_large_entries_are_stored(normal):
+    for basis in (normal(1000, 200).bfloat16(), normal(50, 3) * 1e170):
+        stored = Subspace.from_basis(basis, torch.float32)
+        assert (
+            principal_angles(stored.basis(), basis.double() / basis.double().abs().max()).max()
+            < 1e-5
+        )
+
+
 def test_interrupted_write_leaves_the_old_file(tmp_path, normal, monkeypatch):
     path = tmp_path / "a.npy"
     first = Subspace.from_basis(normal(50, 2))

@@ -9,6 +9,7 @@ from ired_interp.errors import InputError, RunError
 from ired_interp.probes import GradientStatisticsTheta, GradientStatisticsY, Snapshot
 from ired_interp.probes.gradient_variables import landscape_cosines
 from ired_interp.random import stream
+from ired_interp.tasks.base import Problems
 
 SIGMAS = 4.5  # 20 to 30 comparisons of one seed: a true value lies outside with probability 2e-4
 
@@ -25,6 +26,26 @@ def test_energy_gradient_of_a_perfect_model(gaussian: Snapshot) -> None:
     assert (
         found["theory_ratio"].values[0] < 0.9
     )  # the truth differs from 1, so the comparison means something
+
+
+def test_errors_cover_what_a_perfect_model_shows(gaussian: Snapshot) -> None:
+    """In 100 disjoint sets of 40 problems; effective rank: of what so many show on average."""
+    parts = [
+        GradientStatisticsY(landscapes=[0], seed=i)(
+            Snapshot(
+                gaussian.module,
+                Problems(*(t[i::100] for t in gaussian.batch)),
+                gaussian.task,
+            )
+        )
+        for i in range(100)
+    ]
+    truths = {"norm_ratio": parts[0]["theory_ratio"], "alignment": parts[0]["theory_ratio"]}
+    for name in ("norm_mean", "cosine", "participation"):
+        truths[name] = np.mean([part[name] for part in parts])
+    for name, truth in truths.items():
+        inside = [abs(part[name] - truth) < 2 * part[f"{name}_error"] for part in parts]
+        assert 0.88 <= np.mean(inside) <= 1, name  # 0.94 ± 0.024: 2.5 standard deviations
 
 
 def test_where_x_fixes_y_the_gradient_is_the_noise(exact_inverse: Snapshot) -> None:
@@ -93,17 +114,38 @@ def test_landscape_cosines_are_freed_of_shared_noise() -> None:
     directions = torch.zeros(2, n, dtype=torch.float64)
     directions[0, 0] = 1
     directions[1, :2] = torch.tensor([truth, (1 - truth**2) ** 0.5])
-    shared = torch.randn(2, n, generator=rng, dtype=torch.float64) * (2 / n) ** 0.5
-    halves = (directions[:, None] + shared).flatten(0, 1)
-    raw, corrected = landscape_cosines(halves)
-    assert raw[0, 1] > 0.7  # shared noise pretends agreement
-    # ⟨half, other half⟩ scatters by about 2/√N·√(2·2) around its expectation
-    assert corrected[0, 1] == pytest.approx(truth, abs=0.08)
-    np.testing.assert_allclose(np.diag(corrected), 1)
+    shared = torch.randn(8, n, generator=rng, dtype=torch.float64) * (8 / n) ** 0.5
+    found = landscape_cosines(directions[:, None] + shared)
+    assert found["landscape_cosine"][0, 1] > 0.7  # shared noise pretends agreement
+    error = found["landscape_cosine_corrected_error"][0, 1]
+    assert 0.003 < error < 0.03
+    assert found["landscape_cosine_corrected"][0, 1] == pytest.approx(truth, abs=4 * error)
+    np.testing.assert_allclose(np.diag(found["landscape_cosine_corrected"]), 1)
+
+
+def test_landscapes_that_share_noise_alone_have_a_cosine_of_0_within_its_error() -> None:
+    """200 pairs of unrelated mean gradients; the direct cosine of each is 0.3, all of it noise."""
+    rng = torch.Generator().manual_seed(1)
+    inside, n = 0, 300
+    for _ in range(200):
+        means = torch.randn(2, 1, n, generator=rng).double() / n**0.5
+        noise = torch.randn(1, 8, n, generator=rng).double() * (8 * 0.44 / n) ** 0.5
+        found = landscape_cosines(means + noise)
+        value, error = (found[f"landscape_cosine_corrected{part}"][0, 1] for part in ("", "_error"))
+        truth = torch.nn.functional.cosine_similarity(means[0, 0], means[1, 0], dim=0)
+        inside += abs(value - float(truth)) < 2 * error
+    assert 180 <= inside <= 198  # 90 to 99 %
+
+
+def test_a_mean_gradient_that_is_noise_has_no_cosine() -> None:
+    noise = torch.randn(1, 8, 500, generator=torch.Generator().manual_seed(2)).double()
+    found = landscape_cosines(torch.cat([noise, noise + 1]))
+    assert np.isnan(found["landscape_cosine_corrected"][0, 1])
+    assert np.isfinite(found["landscape_cosine_corrected"][1, 1])
 
 
 def test_complaints(gaussian: Snapshot, network: Snapshot) -> None:
-    with pytest.raises(InputError, match="no weights"):
+    with pytest.raises(InputError, match="ExactEnergy has none"):
         GradientStatisticsTheta()(gaussian)
     with pytest.raises(InputError, match="point 'z'"):
         GradientStatisticsY(point="z")  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ from ired_interp.probes.gram_statistics import (
     effective_ranks,
     gram_statistics,
     isotropic_participation,
+    noise_statistics,
 )
 
 EXACT = {"rtol": 1e-10, "atol": 1e-12}  # float64, a few hundred additions
@@ -40,7 +41,7 @@ def test_agrees_with_all_gradients_at_hand() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["noise_scale", "snr", "mean_cosine"])
+@pytest.mark.parametrize("name", ["signal", "noise", "mean_cosine", "participation"])
 def test_error_is_the_jackknife(name: str) -> None:
     g = gradients(np.random.default_rng(1), count=8)
     without = np.array(
@@ -56,11 +57,36 @@ def test_recovers_a_planted_noise_scale_within_its_error(problems_each: int) -> 
     scale = np.linspace(0.1, 2, 30)
     truth = (scale**2).sum() / (30 * 0.5**2)
     draws = 0.5 + rng.standard_normal((300, 24, problems_each, 30)).mean(2) * scale
-    found = gram_statistics(draws @ draws.swapaxes(1, 2), problems_each)
-    values, errors = found["noise_scale"], found["noise_scale_error"]
-    # 300 repetitions: their mean is known to 6 % of one error bar; the estimate's own bias, of order 1/24, lies below one bar.
-    assert abs(values.mean() - truth) < 0.5 * errors.mean()
-    assert 0.7 < values.std() / errors.mean() < 1.4
+    found = noise_statistics(draws @ draws.swapaxes(1, 2), problems_each)
+    inside = (found["noise_scale_low"] < truth) & (truth < found["noise_scale_high"])
+    assert 0.92 <= inside.mean() <= 1  # 300 repetitions: 0.96 ± 0.012
+    np.testing.assert_allclose(found["snr_high"], found["noise_scale_low"] ** -0.5)
+    np.testing.assert_allclose(found["snr_low"], found["noise_scale_high"] ** -0.5)
+
+
+@pytest.mark.parametrize(("count", "truth"), [(8, 200.0), (8, 10.0), (32, 10.0), (128, 20.0)])
+@pytest.mark.parametrize("tails", ["normal", "t3", "log-normal"])
+def test_noise_scales_of_few_and_heavy_tailed_gradients_are_covered_or_left_open(
+    count: int, truth: float, tails: str
+) -> None:
+    """Of 200 draws; each gradient's noise is scaled by itself, with a known mean square."""
+    rng = np.random.default_rng(5)
+    scale, power = {
+        "normal": (np.ones((200, count, 1)), 1.0),
+        "t3": (np.sqrt(3 / rng.chisquare(3, (200, count, 1))), 3.0),
+        "log-normal": (np.exp(rng.standard_normal((200, count, 1))), np.exp(2)),
+    }[tails]
+    g = rng.standard_normal((200, count, 40)) * scale * np.sqrt(truth / 40 / power)
+    g[..., 0] += 1
+    found = noise_statistics(g @ g.swapaxes(1, 2))
+    low, high = found["noise_scale_low"], found["noise_scale_high"]
+    # 0.85 is 0.9 less twice the standard deviation of 200 draws.
+    assert ((low <= truth) & (truth <= high)).mean() >= 0.85
+    if tails == "normal" and count > 8:
+        assert np.isfinite(high).mean() > 0.8
+        assert np.median(high[np.isfinite(high)] / low[np.isfinite(high)]) < 3
+    if tails == "log-normal":
+        assert np.isinf(high).mean() > 0.9
 
 
 def test_no_common_direction_is_said() -> None:

@@ -45,7 +45,7 @@ BAD = [
     (GradientStatisticsTheta, {"memory_gib": 0.0}, "memory_gib=0.0"),
     (InferenceTrajectory, {"steps": 0}, "steps=0"),
     (InferenceTrajectory, {"rank": 0}, "rank=0"),
-    (InferenceTrajectory, {"candidates": 2}, "candidates=2"),
+    (InferenceTrajectory, {"candidates": 0}, "candidates=0"),
 ]
 
 

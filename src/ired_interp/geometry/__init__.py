@@ -13,12 +13,13 @@ from ired_interp.geometry.distances import (
     grassmann_distance,
     overlap,
 )
+from ired_interp.geometry.eigengap import Eigengap
 from ired_interp.geometry.history import DriftHistory
 from ired_interp.geometry.leading import leading_subspace
 from ired_interp.geometry.low_rank import TangentSplit, tangent_normal_split
 from ired_interp.geometry.manifold import exp, geodesic, log, parallel_transport
 from ired_interp.geometry.mean import KarcherMean, karcher_mean
-from ired_interp.geometry.noise import corrected_overlap
+from ired_interp.geometry.noise import corrected_overlap, corrected_overlap_error
 from ired_interp.geometry.subspace import Subspace
 from ired_interp.geometry.trajectory import Path, path
 from ired_interp.geometry.variables import drift_variables
@@ -27,6 +28,7 @@ __all__ = [
     "METRICS",
     "Band",
     "DriftHistory",
+    "Eigengap",
     "KarcherMean",
     "Path",
     "Subspace",
@@ -35,6 +37,7 @@ __all__ = [
     "chance_band",
     "chance_overlap",
     "corrected_overlap",
+    "corrected_overlap_error",
     "distance_from_angles",
     "drift_variables",
     "exp",

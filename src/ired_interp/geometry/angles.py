@@ -2,8 +2,8 @@
 
 import torch
 
-from ired_interp.errors import InputError
 from ired_interp.geometry.arrays import ROWS, Array, as_bases, in_kind, streamed_r
+from ired_interp.geometry.resolution import check_rank, finite_scale
 
 
 def orthonormalise(basis: torch.Tensor, precision: torch.dtype) -> torch.Tensor:
@@ -26,43 +26,13 @@ def orthonormalise(basis: torch.Tensor, precision: torch.dtype) -> torch.Tensor:
     InputError
         If an entry is not finite, or the columns are dependent to within ``precision``.
     """
+    basis = basis / finite_scale(basis, (-2,), "a basis")
     norms = torch.linalg.vector_norm(basis, dim=-2, keepdim=True)
-    if not torch.isfinite(norms).all():
-        raise InputError(
-            "a basis holds NaN or infinite entries; principal angles need finite ones: look "
-            "upstream."
-        )
     q: torch.Tensor
     q, r = torch.linalg.qr(basis / torch.where(norms == 0, 1.0, norms))
-    check_rank(r, precision)
+    what = f"a basis of {basis.shape[-1]} columns"
+    check_rank(torch.linalg.svdvals(r), precision, basis.shape[-1], what)
     return q
-
-
-def check_rank(factor: torch.Tensor, precision: torch.dtype) -> None:
-    """Refuse columns that are dependent to within a precision.
-
-    Parameters
-    ----------
-    factor : torch.Tensor
-        (..., p, p) triangular factor of unit columns.
-    precision : torch.dtype
-        What the columns were rounded to.
-
-    Raises
-    ------
-    InputError
-        If they are.
-    """
-    columns = factor.shape[-1]
-    singular = torch.linalg.svdvals(factor)
-    rank = (
-        (singular > columns * torch.finfo(precision).eps * singular[..., :1]).sum(-1).min().item()
-    )
-    if rank < columns:
-        raise InputError(
-            f"a basis of {columns} columns spans only {rank} dimensions in {precision}; its "
-            f"columns must be independent: pass at most {rank} of them."
-        )
 
 
 def orthonormal_basis(basis: Array) -> Array:

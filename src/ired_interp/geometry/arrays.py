@@ -36,9 +36,9 @@ def as_tensor(array: torch.Tensor | np.ndarray, name: str, ndim: int = 2) -> tor
         If it is neither a tensor nor an array, complex, or has too few dimensions.
     """
     if isinstance(array, np.ndarray):
-        array = torch.from_numpy(
-            np.ascontiguousarray(array) if array.flags.writeable else array.copy()
-        )
+        if array.dtype.kind not in "biufc":
+            raise InputError(f"{name} holds {array.dtype} entries; pass an array of numbers.")
+        array = torch.from_numpy(_native(array))
     if not isinstance(array, torch.Tensor):
         raise InputError(
             f"{name} is a {type(array).__name__}; pass a torch tensor or a NumPy array."
@@ -55,6 +55,14 @@ def as_tensor(array: torch.Tensor | np.ndarray, name: str, ndim: int = 2) -> tor
     if not array.is_floating_point():
         array = array.to(torch.float64)
     return array.detach().cpu() if array.device.type == "mps" else array.detach()
+
+
+def _native(array: np.ndarray) -> np.ndarray:
+    """Lay an array out as torch takes it: in this machine's byte order, contiguous, writeable."""
+    kind = array.dtype.newbyteorder("=")
+    return np.require(
+        array, np.float64 if kind.itemsize > 8 and kind.kind == "f" else kind, ["C", "W"]
+    )
 
 
 def as_bases(*arrays: torch.Tensor | np.ndarray) -> tuple[torch.Tensor, ...]:

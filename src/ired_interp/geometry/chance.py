@@ -146,14 +146,16 @@ def chance_band(
     level: float = 0.95,
     draws: int = 2000,
     rng: np.random.Generator | None = None,
+    count: int = 1,
 ) -> Band:
     """Chance level of the overlap, or of a distance, of random p- and q-planes in R^N.
 
     Parameters
     ----------
     ambient : int
-        Dimension N of the space; for coordinates of unequal scale round the participation ratio
-        of their variances instead (``ired_interp.spectra.effective_rank``).
+        Dimension N of the space, all directions of which are equally likely. For coordinates of
+        unequal scale there is no N that stands for them (the participation ratio of their variances
+        is right for p = 1 alone): draw planes of those variances.
     p, q : int
         Dimensions of the planes.
     metric : str
@@ -165,6 +167,8 @@ def chance_band(
         are exact).
     rng : numpy.random.Generator, optional
         Source of randomness; by default one seeded with 0, so that bands are reproducible.
+    count : int
+        Of independent pairs whose mean the band is for.
 
     Returns
     -------
@@ -174,8 +178,13 @@ def chance_band(
     Raises
     ------
     InputError
-        If a plane does not fit in the space, the metric is unknown, or ``level`` is not between 0
-        and 1.
+        If a plane does not fit in the space, the metric is unknown, ``level`` is not between 0 and
+        1, or there is no pair.
+
+    Notes
+    -----
+    Means of several pairs are resampled from the draws: their distribution is skewed where N or the
+    count is small, which the square root of the count would not tell.
 
     Examples
     --------
@@ -188,12 +197,18 @@ def chance_band(
         raise InputError(
             f"level is {level}; a probability between 0 and 1 is expected, for example 0.95."
         )
-    angles = chance_angles(ambient, p, q, draws, rng or np.random.default_rng(0))
+    if count < 1:
+        raise InputError(f"a mean of {count} pairs; expected at least 1.")
+    rng = rng or np.random.default_rng(0)
+    angles = chance_angles(ambient, p, q, draws, rng)
     if metric == "overlap":
         values = np.square(np.cos(angles)).sum(-1) / p
         mean, sd = chance_overlap(ambient, p, q)
     else:
         values = distance_from_angles(angles, metric)
         mean, sd = float(values.mean()), float(values.std(ddof=1))
+    if count > 1:
+        values = np.array([rng.choice(values, count).mean() for _ in range(draws)])
+        values, sd = values + (mean - values.mean()), sd / count**0.5
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return Band(mean, sd, float(low), float(high))

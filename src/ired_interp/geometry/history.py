@@ -1,7 +1,7 @@
 """A growing sequence of subspaces: labelled frames, every pair compared, a state that survives."""
 
 import os
-import zlib
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from ired_interp.errors import InputError
 from ired_interp.geometry.angles import principal_angles
 from ired_interp.geometry.arrays import Array
 from ired_interp.geometry.distances import distance_from_angles
+from ired_interp.geometry.eigengap import Eigengap
 from ired_interp.geometry.gram import (
     MISSING,
     coordinates_from_gram,
@@ -19,9 +20,8 @@ from ired_interp.geometry.gram import (
     normalise_gram,
     pair_angles,
 )
+from ired_interp.geometry.labels import Label, checked_label
 from ired_interp.geometry.subspace import Subspace
-
-Label = int | float | str
 
 
 class DriftHistory:
@@ -44,12 +44,14 @@ class DriftHistory:
     ----------
     labels : list
         Of the m frames, in the order in which they came.
+    gaps : list
+        Eigengap of each, None where it brought none.
 
     Notes
     -----
     Pairs are compared through one float64 Gram matrix, streamed over rows and extended by what is
-    new: memory is (2mp)² numbers and one chunk of rows, whatever N. A pair's angles are computed
-    once. ``between`` compares a single pair, right for angles below 1e-7 too.
+    new: memory is (2mp)² numbers and one chunk of rows, whatever N. ``between`` compares a single
+    pair, right for angles below 1e-7 too.
 
     Examples
     --------
@@ -70,6 +72,7 @@ class DriftHistory:
         self.folder = None if folder is None else Path(folder)
         self.dtype = dtype
         self.labels: list[Label] = []
+        self.gaps: list[Eigengap | None] = []
         self._estimates: list[Subspace] = []
         self._places: list[tuple[int, int]] = []  # of a frame's first estimate and its repeat
         self._files: list[str] = []
@@ -83,7 +86,9 @@ class DriftHistory:
         shape = f" of shape {self.shape}" if self.labels else ""
         return f"DriftHistory({len(self)} frames{shape}, in {self.folder or 'memory'})"
 
-    def append(self, label: Label, basis: Array, repeat: Array | None = None) -> None:
+    def append(
+        self, label: Label, basis: Array, repeat: Array | None = None, gap: Eigengap | None = None
+    ) -> None:
         """Add a frame; where it is refused, the history stays as it was.
 
         Parameters
@@ -94,6 +99,8 @@ class DriftHistory:
             (N, p), or (B, N, p) for several subspaces, independent columns.
         repeat : torch.Tensor or numpy.ndarray, optional
             Of the same shape: the same estimated from an independent batch of the same size.
+        gap : Eigengap, optional
+            Whether the subspace is there at all; without it that is taken for granted.
 
         Raises
         ------
@@ -101,16 +108,7 @@ class DriftHistory:
             If the label exists or is neither number nor string, the shape differs from earlier
             frames, or columns are dependent.
         """
-        label = label.item() if isinstance(label, np.generic) else label
-        if not isinstance(label, int | float | str) or label != label:
-            raise InputError(
-                f"a frame labelled {label!r}, a {type(label).__name__}; labels are numbers or "
-                "strings."
-            )
-        if label in self.labels:
-            raise InputError(
-                f"a frame labelled {label!r} exists already; every frame needs a label of its own."
-            )
+        label = checked_label(label, self.labels)
         given = (basis,) if repeat is None else (basis, repeat)
         shape = self.shape if self.labels else tuple(basis.shape)
         for estimate in given:
@@ -123,11 +121,11 @@ class DriftHistory:
         first, files = len(self._estimates), []
         if self.folder is not None:
             for i, subspace in enumerate(stored):
-                checksum = zlib.crc32(subspace.stored().numpy().data)
                 # By content: a run that goes on never overwrites what differs.
-                files.append(f"{first + i:05d}-{checksum:08x}.npy")
+                files.append(f"{first + i:05d}-{subspace.checksum()}.npy")
                 stored[i] = subspace.save(self.folder / files[i])
         self.labels.append(label)
+        self.gaps.append(gap)
         self._places.append((first, MISSING if repeat is None else first + 1))
         self._estimates += stored
         self._files += files
@@ -156,8 +154,7 @@ class DriftHistory:
         Returns
         -------
         torch.Tensor
-            (m, m, p) or (m, m, B, p) radians, ascending in the last dimension; an angle near 0 errs
-            by up to 1e-7.
+            (m, m, p) or (m, m, B, p) radians, ascending; an angle near 0 errs by up to 1e-7.
         """
         return self._compared()[0]
 
@@ -221,8 +218,7 @@ class DriftHistory:
         """
         if len(self.shape) > 2:
             raise InputError(
-                f"frames of shape {self.shape} hold several subspaces, which share no "
-                "coordinates; keep a history for each."
+                f"frames of shape {self.shape} hold several subspaces; keep a history for each."
             )
         first = [place for place, _ in self._places]
         return coordinates_from_gram(self._blocks()[first][:, first])
@@ -246,13 +242,13 @@ class DriftHistory:
         Returns
         -------
         dict
-            Labels, places, rounding, bases or (with a folder) file names, and the Gram matrix where
-            it takes less room than the bases.
+            All but the Gram matrix, where that takes more room than the bases.
         """
         room = sum(np.prod(e.shape) * e.dtype.itemsize for e in self._estimates)
         gram = self._gram
         state: dict[str, Any] = {
             "labels": list(self.labels),
+            "gaps": [gap and astuple(gap) for gap in self.gaps],
             "places": list(self._places),
             "rounding": [estimate.rounding for estimate in self._estimates],
             "gram": gram if gram is not None and gram.nbytes < room else None,
@@ -266,7 +262,7 @@ class DriftHistory:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state, in its storage precision.
 
-        A history with a folder finds its files there, wherever the folder now lies.
+        A history with a folder finds its files there, wherever that now lies, and checks them.
 
         Parameters
         ----------
@@ -277,7 +273,7 @@ class DriftHistory:
         ------
         InputError
             If the state was saved with a folder and this history has none, or vice versa, or a file
-            is missing.
+            is missing or damaged.
         """
         if ("files" in state) != (self.folder is not None):
             kept = "in files" if "files" in state else "in memory"
@@ -291,7 +287,11 @@ class DriftHistory:
         else:
             pairs = zip(state["files"], state["rounding"], strict=True)
             estimates = [Subspace.open(self.folder / name, rounding) for name, rounding in pairs]
+            for name, estimate in zip(state["files"], estimates, strict=True):
+                estimate.verify(Path(name).stem.rpartition("-")[2])
         self.labels = list(state["labels"])
+        gaps = state.get("gaps", [None] * len(self.labels))  # older checkpoints have none
+        self.gaps = [gap and Eigengap(*gap) for gap in gaps]
         self._places = [(first, second) for first, second in state["places"]]
         self._estimates = estimates
         self.dtype = estimates[0].dtype if estimates else self.dtype

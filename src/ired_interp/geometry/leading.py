@@ -5,6 +5,7 @@ import torch
 
 from ired_interp.errors import InputError
 from ired_interp.geometry.arrays import as_tensor, row_slices
+from ired_interp.geometry.resolution import check_rank, finite_scale
 
 
 def leading_subspace(
@@ -15,29 +16,29 @@ def leading_subspace(
     Parameters
     ----------
     vectors : torch.Tensor or numpy.ndarray
-        (B, N), B ≪ N, any precision, also memory-mapped; used as it is (subtract the mean to study
-        the covariance).
+        (B, N), any precision, also memory-mapped; used as it is (subtract the mean to study the
+        covariance).
     p : int
         Dimension of the subspace.
 
     Returns
     -------
     basis : torch.Tensor
-        (N, p) orthonormal to about 1e-16 (s₁/s_p)², float64.
+        (N, p) float64, orthonormal to about 1e-16 (s₁/s_p)² where B ≤ N, else to 1e-16.
     singular_values : torch.Tensor
-        (B,) singular values of ``vectors``, descending; their squares over B are the eigenvalues of
-        the second moment.
+        (min(B, N),) singular values of ``vectors``, descending; their squares over B are the
+        eigenvalues of the second moment.
 
     Raises
     ------
     InputError
-        If p is not in 1 … B, an entry is not finite, or the vectors span fewer than p dimensions to
-        working accuracy.
+        If p is not in 1 … min(B, N), an entry is not finite, or the vectors span fewer than p
+        dimensions in their precision.
 
     Notes
     -----
     Eigenvectors of the B × B Gram matrix, streamed in float64; Sirovich's method of snapshots
-    (Quart. Appl. Math. 45, 1987).
+    (Quart. Appl. Math. 45, 1987). More vectors than dimensions are decomposed as they are.
 
     Examples
     --------
@@ -48,30 +49,54 @@ def leading_subspace(
     >>> basis.shape, bool(basis[0, 0].abs() > 0.9)
     (torch.Size([3, 1]), True)
     """
-    if vectors.ndim != 2 or not 1 <= p <= vectors.shape[0]:
+    if vectors.ndim != 2 or not 1 <= p <= min(vectors.shape):
         raise InputError(
             f"{p} directions of vectors of shape {tuple(vectors.shape)}: pass (B, N) and p from 1 "
-            "to B."
+            "to B and to N."
         )
+    return leading_directions(vectors, p, p)
+
+
+def leading_directions(
+    vectors: torch.Tensor | np.ndarray, least: int, most: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Find principal directions of collected vectors, as many as they have.
+
+    Parameters
+    ----------
+    vectors : torch.Tensor or numpy.ndarray
+        (B, N), as ``leading_subspace`` takes them.
+    least, most : int
+        How many there must be, and how many are wanted.
+
+    Returns
+    -------
+    tuple of torch.Tensor
+        (N, q) basis, q at most ``most`` and the numerical rank, and (min(B, N),) singular values.
+
+    Raises
+    ------
+    InputError
+        If an entry is not finite, or there are fewer directions than ``least``.
+    """
     count, rows = vectors.shape
+    precision = as_tensor(vectors[:1], "vectors").dtype
+    what = f"a set of {count} vectors"
+    parts = (as_tensor(vectors[:, c], "vectors").abs().amax() for c in row_slices(rows))
+    scale = finite_scale(torch.stack(list(parts)).double(), (0,), what)
 
     def columns(chunk: slice) -> torch.Tensor:
-        return as_tensor(vectors[:, chunk], "vectors").double()
+        return as_tensor(vectors[:, chunk], "vectors").double() / scale
 
+    if count > rows:
+        _, singular, right = torch.linalg.svd(columns(slice(None)), full_matrices=False)
+        rank = check_rank(singular, precision, least, what)
+        return right[: min(most, rank)].mT, singular * scale
     gram = sum((part @ part.mT for part in map(columns, row_slices(rows))), torch.zeros(()))
-    if not torch.isfinite(gram).all():
-        raise InputError(
-            "the vectors hold NaN or infinite entries; their directions need finite ones: look "
-            "upstream."
-        )
     values, weights = torch.linalg.eigh(gram)
     values, weights = values.flip(-1).clamp(min=0), weights.flip(-1)
-    rank = int((values > count * torch.finfo(torch.float64).eps * values[0]).sum())
-    if rank < p:
-        raise InputError(
-            f"{count} vectors span {rank} dimensions to working accuracy; ask for at most {rank}, "
-            f"not {p}."
-        )
-    combine = weights[:, :p] / values[:p].sqrt()
+    squared = (count * torch.finfo(torch.float64).eps) ** 0.5  # of squares, in float64
+    found = min(most, check_rank(values.sqrt(), precision, least, what, squared))
+    combine = weights[:, :found] / values[:found].sqrt()
     basis = torch.cat([columns(chunk).mT @ combine for chunk in row_slices(rows)])
-    return basis, values.sqrt()
+    return basis, values.sqrt() * scale

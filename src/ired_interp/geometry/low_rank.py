@@ -8,6 +8,7 @@ import torch
 
 from ired_interp.errors import InputError
 from ired_interp.geometry.arrays import Array, as_tensor
+from ired_interp.geometry.resolution import check_rank, resolution
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,16 @@ def tangent_normal_split(gradient: Array, matrix: Array, rank: int) -> TangentSp
     -------
     TangentSplit
         ``tangent`` P_T(G) = UUᵀG + GVVᵀ − UUᵀGVVᵀ and ``normal`` (I − UUᵀ)G(I − VVᵀ), both (..., n,
-        m) float64 and orthogonal to each other; ``chance_ratio`` √((n − r)(m − r)/(r(n + m − r))),
-        the ratio of their root mean square norms for a gradient without direction.
+        m) float64 and orthogonal to each other; ``chance_ratio``, the mean ratio of their norms
+        for Gaussian gradients without direction: that of independent χ variables of a = (n − r)(m −
+        r) and b = r(n + m − r) degrees of freedom, Γ((a + 1)/2) Γ((b − 1)/2) / (Γ(a/2) Γ(b/2));
+        infinite for b = 1.
 
     Raises
     ------
     InputError
-        If shapes differ, the rank is not in 1 … min(n, m), or the matrix has a smaller numerical
-        rank.
+        If shapes differ, the rank is not in 1 … min(n, m), the matrix has a smaller numerical
+        rank, or its singular values r and r + 1 are equal to within its precision.
 
     Notes
     -----
@@ -85,18 +88,28 @@ def tangent_normal_split(gradient: Array, matrix: Array, rank: int) -> TangentSp
     if not 1 <= rank <= min(n, m):
         raise InputError(f"rank {rank} of {n} x {m} matrices: choose 1 to {min(n, m)}.")
     u, s, vt = torch.linalg.svd(y.to(g.device), full_matrices=False)
-    precision = torch.finfo(as_tensor(matrix, "matrix").dtype).eps
-    if (s[..., rank - 1] <= max(n, m) * precision * s[..., 0]).any():
+    precision = as_tensor(matrix, "matrix").dtype
+    check_rank(s, precision, rank, f"a {n} x {m} matrix")
+    closest = s[..., rank - 1] - s[..., rank] if rank < min(n, m) else s[..., rank - 1]
+    if (closest <= resolution(min(n, m), precision) * s[..., 0]).any():
         raise InputError(
-            f"a matrix has a numerical rank below {rank}; its rank-{rank} manifold is singular "
-            "there: lower r."
+            f"a matrix has equal singular values {rank} and {rank + 1}, so that it has no one "
+            f"part of rank {rank}; choose another rank."
         )
     u, v = u[..., :rank], vt[..., :rank, :].mT
     across = g - u @ (u.mT @ g)
     normal = across - (across @ v) @ v.mT
-    return TangentSplit(
-        g - normal, normal, math.sqrt((n - rank) * (m - rank) / (rank * (n + m - rank)))
-    )
+    across_dims = (n - rank) * (m - rank)
+    return TangentSplit(g - normal, normal, _mean_ratio(across_dims, n * m - across_dims))
+
+
+def _mean_ratio(above: int, below: int) -> float:
+    """Mean ratio of independent χ variables; see `tangent_normal_split`."""
+    if above == 0 or below == 1:
+        return 0.0 if above == 0 else math.inf
+    halves = (above + 1) / 2, (below - 1) / 2, above / 2, below / 2
+    logs = [math.lgamma(half) for half in halves]
+    return math.exp(logs[0] + logs[1] - logs[2] - logs[3])
 
 
 def _finite(matrix: torch.Tensor | np.ndarray) -> torch.Tensor:

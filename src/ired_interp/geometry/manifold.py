@@ -65,6 +65,8 @@ def log(base: Array, target: Array) -> Array:
             "joins them; measure their distance by principal_angles, or put a subspace between "
             "them."
         )
+    if u.shape[-2] == u.shape[-1]:  # the only subspace there is
+        return in_kind(torch.zeros_like(v), base)
     basis = _joint_basis(u, v)
     a, b = basis.mT @ u, basis.mT @ v
     x = _geomstats("log", b @ b.mT, a @ a.mT, p=u.shape[-1])
@@ -101,6 +103,8 @@ def exp(base: Array, tangent: Array) -> Array:
     """
     u = _frame(base)
     h = _horizontal(tangent, u)
+    if u.shape[-2] == u.shape[-1]:
+        return in_kind(u.expand_as(h), base)
     basis = _joint_basis(u, h)
     a, b = basis.mT @ u, basis.mT @ h
     point = _geomstats("exp", b @ a.mT + a @ b.mT, a @ a.mT, p=u.shape[-1])
@@ -177,6 +181,8 @@ def parallel_transport(tangent: Array, base: Array, target: Array) -> Array:
     u, v = _frame(base), _frame(target)
     h = _horizontal(tangent, u)
     velocity = log(u, v)
+    if u.shape[-2] == u.shape[-1]:
+        return in_kind(torch.zeros_like(h), tangent)
     basis = _joint_basis(u, v, h)
     a, b, c, d = (basis.mT @ part for part in (u, v, h, velocity))
     x = _geomstats(

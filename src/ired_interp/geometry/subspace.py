@@ -1,6 +1,7 @@
 """Subspaces of R^N as stored: rounded, in memory or in a file, with their own rounding floor."""
 
 import os
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,8 @@ import torch
 
 from ired_interp.errors import InputError
 from ired_interp.files import atomic
-from ired_interp.geometry.angles import check_rank
 from ired_interp.geometry.arrays import as_bases, row_slices, streamed_r
+from ired_interp.geometry.resolution import check_rank, finite_scale
 
 STORAGE = (torch.float16, torch.float32, torch.float64)
 
@@ -102,21 +103,20 @@ class Subspace:
             )
         rows = tensor.shape[-2]
 
+        largest = torch.cat([tensor[..., c, :].abs().amax(-2, True) for c in row_slices(rows)], -2)
+        scale = finite_scale(largest.double(), (-2,), "the basis")
+
         def read(chunk: slice) -> torch.Tensor:
-            return tensor[..., chunk, :].double()
+            return tensor[..., chunk, :].double() / scale
 
         norms = torch.zeros((), dtype=torch.float64, device=tensor.device)
         for chunk in row_slices(rows):
             norms = norms + read(chunk).square().sum(-2, keepdim=True)
-        norms = norms.sqrt()
-        if not torch.isfinite(norms).all():
-            raise InputError(
-                "the basis holds NaN or infinite entries; a subspace needs finite ones: look "
-                "upstream."
-            )
-        norms = torch.where(norms == 0, 1.0, norms)
+        norms = torch.where(norms == 0, 1.0, norms.sqrt())
         factor = streamed_r(rows, lambda chunk: read(chunk) / norms)
-        check_rank(factor, tensor.dtype)
+        columns = tensor.shape[-1]
+        what = f"a basis of {columns} columns"
+        check_rank(torch.linalg.svdvals(factor), tensor.dtype, columns, what)
         stored = torch.empty(tensor.shape, dtype=dtype)
         error_gram, inside = torch.zeros_like(factor), torch.zeros_like(factor)
         for chunk in row_slices(rows):
@@ -166,6 +166,32 @@ class Subspace:
         with atomic(path) as temporary, temporary.open("wb") as file:
             np.save(file, self.stored().numpy(), allow_pickle=False)
         return type(self)(path, self.rounding)
+
+    def checksum(self) -> str:
+        """Return the CRC-32 of the stored numbers, eight hexadecimal digits."""
+        found = 0
+        for chunk in row_slices(self.shape[-2]):
+            found = zlib.crc32(self.stored(chunk).contiguous().numpy().data, found)
+        return f"{found:08x}"
+
+    def verify(self, checksum: str) -> None:
+        """Refuse a file whose numbers are not those that were saved.
+
+        Parameters
+        ----------
+        checksum : str
+            What ``checksum`` returned then.
+
+        Raises
+        ------
+        InputError
+            If they differ.
+        """
+        if (found := self.checksum()) != checksum:
+            raise InputError(
+                f"the subspace in {self._data} is damaged: its checksum is {found}, saved was "
+                f"{checksum}; restore the file."
+            )
 
     def stored(self, rows: slice = slice(None)) -> torch.Tensor:
         """Read rows as they are stored.

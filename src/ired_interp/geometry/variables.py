@@ -9,11 +9,12 @@ from torch import Tensor
 
 from ired_interp.errors import InputError, RunError
 from ired_interp.geometry.chance import Band, chance_band
+from ired_interp.geometry.corrected import corrected_pairs
 from ired_interp.geometry.distances import distance_from_angles
+from ired_interp.geometry.eigengap import student_factor
 from ired_interp.geometry.history import DriftHistory
 from ired_interp.geometry.mean import karcher_mean
-from ired_interp.geometry.noise import corrected_overlap
-from ired_interp.geometry.trajectory import path
+from ired_interp.geometry.travel import in_order, travel
 
 Variable = tuple[tuple[str, ...], np.ndarray, dict[str, Any]]
 _PAIR, _EACH = ("frame", "other"), ("frame",)
@@ -25,7 +26,8 @@ def drift_variables(history: DriftHistory, level: float = 0.95) -> dict[str, Var
     Two frames estimated from one batch share its noise: ``overlap`` and ``geodesic`` compare those.
     ``…_independent`` compare the first estimate of one frame with the repeat of the other, and on
     their diagonals stand ``reliability`` and ``geodesic_split_half``, estimation noise alone. All
-    that needs a repeat is NaN where there is none.
+    that needs a repeat is NaN where there is none, and all that is said of a frame whose eigengap
+    cannot be told from 0: its subspace is arbitrary.
 
     Parameters
     ----------
@@ -39,24 +41,31 @@ def drift_variables(history: DriftHistory, level: float = 0.95) -> dict[str, Var
     dict
         Name → (dimensions, values, attributes). Dimensions are ``frame`` and ``other``, both in
         order of the labels, ``angle``, and ``bound`` (mean, low, high). Where a frame holds B
-        subspaces, every value is a mean over them, with its standard error ``…_error``.
+        subspaces, every value is a mean over them, with its standard error ``…_error``; the last
+        four but one have an error in any case.
 
         ================================== ========= =======================================
         variable                           unit      meaning
         ================================== ========= =======================================
         label                                        of each frame
+        eigengap, …_error, identified      1         gap below the subspace, of the largest
+                                                     eigenvalue; whether it is above 0: of
+                                                     frames that brought one
         angles                             rad       principal angles
         overlap, overlap_independent       1         ‖UᵀV‖²_F/p
         geodesic, geodesic_independent     rad       √Σθ²
         chordal                            1         √Σsin²θ
-        overlap_corrected                  1         independent overlap freed of noise
         reliability, geodesic_split_half   1, rad    a frame against its own repeat
         overlap_chance, geodesic_chance    1, rad    of random subspaces, a mean over B
         geodesic_floor                     rad       from rounding in storage alone
-        speed                              rad/label floor removed; where labels are numbers
-        path_length, displacement          rad       in strict order
+        overlap_corrected                  1         independent overlap freed of noise; NaN
+                                                     where a reliability is that of chance
+        speed                              rad/label noise removed; where labels are numbers
+        path_length, displacement          rad       in strict order; of p equal angles
         mean_distance, dispersion          rad, rad² from the Karcher mean, and its mean
                                                      square; of one subspace
+        dispersion_still                   rad²      what noise alone would make of it
+        mean_unique                                  1 where no other Karcher mean exists
         ================================== ========= =======================================
 
     Raises
@@ -75,14 +84,15 @@ def drift_variables(history: DriftHistory, level: float = 0.95) -> dict[str, Var
     (('frame', 'other'), [[1.0, 0.5], [0.5, 1.0]], '1')
     """
     *batch, n, p = history.shape
-    same, cross = history.angles(), history.independent_angles()
-    if not batch:
-        same, cross = same[:, :, None], cross[:, :, None]
+    arbitrary = torch.tensor([gap is not None and not gap.identified for gap in history.gaps])
+    same, cross = (_known(angles, arbitrary) for angles in _all_angles(history))
     count = same.shape[2]
     result: dict[str, Variable] = {
-        "label": (_EACH, np.asarray(history.labels), {"long_name": "frame"}),
-        "angles": _variable((*_PAIR, "angle"), same.mean(2), "principal angles", "rad"),
-    }
+        "label": (_EACH, np.asarray(history.labels), {"long_name": "frame"})
+    } | _gaps(history)
+    result |= mean_and_error(
+        "angles", (*_PAIR, "angle"), same.movedim(2, -1), "principal angles", "rad"
+    )
     independent: dict[str, Tensor] = {}
     for name, units, function in (
         ("overlap", "1", _overlap),
@@ -96,18 +106,57 @@ def drift_variables(history: DriftHistory, level: float = 0.95) -> dict[str, Var
         result[f"{name}_chance"] = _mean_band(n, p, count, name, level, units)
     chordal = distance_from_angles(same, "chordal")
     result |= mean_and_error("chordal", _PAIR, chordal, "chordal distance", "1")
-    floor = history.floor().reshape(*same.shape[:3]).mean(2)
+    floor = history.floor().reshape(*same.shape[:3])
     long_name = "geodesic distance from rounding in storage alone"
-    result["geodesic_floor"] = _variable(_PAIR, floor, long_name, "rad")
+    result["geodesic_floor"] = _variable(_PAIR, floor.mean(2), long_name, "rad")
     for name, measure, long_name, units in (
         ("reliability", "overlap", "overlap with an independent repeat", "1"),
         ("geodesic_split_half", "geodesic", "distance from an independent repeat", "rad"),
     ):
-        repeated = _diagonal(independent[measure])
+        repeated = independent[measure].diagonal(dim1=0, dim2=1).movedim(-1, 0)
         result |= mean_and_error(name, _EACH, repeated, long_name, units)
-    result |= _corrected(independent["overlap"], p / n)
-    result |= _travel(history, distance_from_angles(same).mean(2), floor)
-    return result if batch or len(history) < 2 else result | _centre(history)
+    chance = _band(n, p, "overlap", level, count)
+    corrected = corrected_pairs(_overlap(cross), _overlap(same), n, p, chance.high)
+    for suffix, values in (("", corrected.value), ("_error", corrected.error)):
+        name = "overlap freed of estimation noise"
+        name = f"standard error: {name}" if suffix else name
+        result[f"overlap_corrected{suffix}"] = _variable(_PAIR, values, name, "1")
+    if (places := in_order(history.labels)) is not None:
+        for name, moved in travel(same, floor, corrected, p, places).items():
+            units = "rad per unit of label" if name.startswith("speed") else "rad"
+            result[name] = _variable(
+                _EACH, moved, f"{name.replace('_', ' ')}, noise removed", units
+            )
+    return result if batch or len(history) < 2 else result | _centre(history, bool(arbitrary.any()))
+
+
+def _all_angles(history: DriftHistory) -> tuple[Tensor, Tensor]:
+    """Angles (m, m, B, p) of all pairs: first with first estimates, and first with repeats."""
+    shape = (len(history), len(history), -1, history.shape[-1])
+    return history.angles().reshape(shape), history.independent_angles().reshape(shape)
+
+
+def _known(angles: Tensor, arbitrary: Tensor) -> Tensor:
+    """Leave out what is said of arbitrary subspaces."""
+    angles = angles.clone()
+    angles[arbitrary] = angles[:, arbitrary] = torch.nan
+    return angles
+
+
+def _gaps(history: DriftHistory) -> dict[str, Variable]:
+    if all(gap is None for gap in history.gaps):
+        return {}
+    values, errors = (
+        [np.nan if gap is None else getattr(gap, part) for gap in history.gaps]
+        for part in ("value", "error")
+    )
+    identified = [gap is None or gap.identified for gap in history.gaps]
+    name = "eigengap, of the largest eigenvalue"
+    return {
+        "eigengap": _variable(_EACH, values, name, "1"),
+        "eigengap_error": _variable(_EACH, errors, f"standard error: {name}", "1"),
+        "identified": (_EACH, np.array(identified), {"long_name": "eigengap above 0"}),
+    }
 
 
 def mean_and_error(
@@ -133,59 +182,31 @@ def mean_and_error(
     """
     result = {name: _variable(dims, values.mean(-1), long_name, units)}
     if (count := values.shape[-1]) > 1:
-        error = values.std(-1) / count**0.5
+        error = values.std(-1) / count**0.5 * student_factor(count)
         result[f"{name}_error"] = _variable(dims, error, f"standard error: {long_name}", units)
     return result
 
 
-def _corrected(overlap: Tensor, chance: float) -> dict[str, Variable]:
-    def correct(observed: Tensor) -> Tensor:  # (m, m, …)
-        reliability = _diagonal(observed)
-        return corrected_overlap(observed, reliability[:, None], reliability, chance)
-
-    name = "overlap freed of estimation noise"
-    result = {"overlap_corrected": _variable(_PAIR, correct(overlap.mean(-1)), name, "1")}
-    if (count := overlap.shape[-1]) > 1:  # by jackknife
-        without = correct((overlap.sum(-1, keepdim=True) - overlap) / (count - 1))
-        error = ((count - 1) * without.var(-1, correction=0)).sqrt()
-        result["overlap_corrected_error"] = _variable(_PAIR, error, f"standard error: {name}", "1")
-    return result
-
-
-def _travel(history: DriftHistory, distance: Tensor, floor: Tensor) -> dict[str, Variable]:
-    """Speed and length, where the labels are numbers that rise or fall."""
-    labels = history.labels
-    if len(labels) < 2 or any(isinstance(label, str) for label in labels):
-        return {}
-    places = torch.tensor([float(label) for label in labels], dtype=torch.float64)
-    gaps = places.diff()
-    if not ((gaps > 0).all() or (gaps < 0).all()):
-        return {}
-    way = path(distance, places, floor)
-    speed = np.append(np.nan, way.speed)
-    removed = "rounding removed"
-    return {
-        "speed": _variable(_EACH, speed, f"geodesic speed, {removed}", "rad per unit of label"),
-        "path_length": _variable(_EACH, way.length, f"path length so far, {removed}", "rad"),
-        "displacement": _variable(
-            _EACH, way.displacement, f"distance from the first frame, {removed}", "rad"
-        ),
-    }
-
-
-def _centre(history: DriftHistory) -> dict[str, Variable]:
+def _centre(history: DriftHistory, arbitrary: bool) -> dict[str, Variable]:
     """Distances from the Karcher mean and dispersion; NaN where the frames are too far apart."""
-    try:
-        mean = karcher_mean(history.coordinates())
-        distances, dispersion = mean.distances, mean.dispersion
-    except (InputError, RunError):
-        distances, dispersion = torch.full((len(history),), torch.nan), torch.nan
+    m = len(history)
+    distances, dispersion, unique = torch.full((m,), torch.nan), np.nan, np.nan
+    if not arbitrary:
+        try:
+            mean = karcher_mean(history.coordinates())
+            distances, dispersion, unique = mean.distances, mean.dispersion, float(mean.unique)
+        except (InputError, RunError):
+            pass
+    repeats = distance_from_angles(history.independent_angles()).diagonal().square()
+    still = np.nan if arbitrary else float(repeats.mean()) / 2 * (m - 1) / m
     where = "the Karcher mean of all frames"
     return {
         "mean_distance": _variable(_EACH, distances, f"geodesic distance from {where}", "rad"),
         "dispersion": _variable(
             (), dispersion, f"Fréchet variance: mean squared distance from {where}", "rad²"
         ),
+        "dispersion_still": _variable((), still, "Fréchet variance of noise alone", "rad²"),
+        "mean_unique": _variable((), unique, f"1 where {where} is the only one", "1"),
     }
 
 
@@ -193,22 +214,17 @@ def _overlap(angles: Tensor) -> Tensor:
     return angles.cos().square().mean(-1)
 
 
-def _diagonal(values: Tensor) -> Tensor:
-    return values.diagonal(dim1=0, dim2=1).movedim(-1, 0)
-
-
 def _variable(dims: tuple[str, ...], values: Any, name: str, units: str) -> Variable:
     return dims, np.asarray(values), {"long_name": name, "units": units}
 
 
 @cache
-def _band(n: int, p: int, metric: str, level: float) -> Band:
-    return chance_band(n, p, p, metric, level)
+def _band(n: int, p: int, metric: str, level: float, count: int) -> Band:
+    return chance_band(n, p, p, metric, level, draws=4000, count=count)
 
 
 def _mean_band(n: int, p: int, count: int, metric: str, level: float, units: str) -> Variable:
-    band = _band(n, p, metric, level)
-    low, high = (band.mean + (end - band.mean) / count**0.5 for end in (band.low, band.high))
+    band = _band(n, p, metric, level, count)
     name = f"chance level (mean, {level:.0%} interval) of random subspaces, mean over {count}"
     attributes = {"long_name": name, "units": units, "ambient": n}
-    return ("bound",), np.array([band.mean, low, high]), attributes
+    return ("bound",), np.array([band.mean, band.low, band.high]), attributes

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ired_interp.diffusion.inference import LandscapeMinimisation
 from ired_interp.energy import Energy
+from ired_interp.probes.spread import ratio_of_means
 
 # Units in the last place of y, below which an error or a gradient says nothing about the next one.
 _ROUNDING = 1000
@@ -46,27 +47,29 @@ def contractions(
     Returns
     -------
     dict of str to ndarray (T,)
-        `contraction`, `gradient_contraction` and `predicted_contraction`; NaN where what contracts
-        is down to rounding.
+        `contraction`, `gradient_contraction` and `predicted_contraction`, each with `…_error`, by
+        jackknife over rows; NaN where what contracts is down to rounding.
     """
     points = torch.stack([iterate.y for iterate in place.iterates])
     curved = _curvature_along(energy, x, points[:-1], gradients[:-1], place.k)
-    found: dict[str, list[float]] = {
-        "contraction": [],
-        "gradient_contraction": [],
-        "predicted_contraction": [],
-    }
+    found: dict[str, list[float]] = {}
     for i, (iterate, eta) in enumerate(zip(place.iterates[1:], steps, strict=True)):
         rows = iterate.accepted
         before, after = (points[j][rows] - centre[rows] for j in (i, i + 1))
         g, g_after = (gradients[j][rows] for j in (i, i + 1))
         floor = _ROUNDING * torch.finfo(points.dtype).eps * points[i][rows].norm()
         gradient_floor = (floor / steps[0]).square()
-        size = g.square().sum()
-        found["contraction"].append(_ratio(after.norm(), before.norm(), floor))
-        found["gradient_contraction"].append(_ratio((g_after * g).sum(), size, gradient_floor))
-        curvature = _ratio(curved[i][rows].sum(), size, gradient_floor)
-        found["predicted_contraction"].append(1 - eta * curvature)
+        size = g.square().sum(1)
+        squared, spread = _ratio(after.square().sum(1), before.square().sum(1), floor.square())
+        root = math.sqrt(squared)
+        curvature, curvature_error = _ratio(curved[i][rows], size, gradient_floor)
+        for name, (value, error) in {
+            "contraction": (root, spread / (2 * root) if root else spread),
+            "gradient_contraction": _ratio((g_after * g).sum(1), size, gradient_floor),
+            "predicted_contraction": (1 - eta * curvature, eta * curvature_error),
+        }.items():
+            found.setdefault(name, []).append(value)
+            found.setdefault(f"{name}_error", []).append(error)
     return {name: np.array(values) for name, values in found.items()}
 
 
@@ -77,5 +80,9 @@ def _curvature_along(energy: Energy, x: Tensor, points: Tensor, g: Tensor, k: in
     return along
 
 
-def _ratio(above: Tensor, below: Tensor, floor: Tensor) -> float:
-    return float(above / below) if below > floor else math.nan
+def _ratio(above: Tensor, below: Tensor, floor: Tensor) -> tuple[float, float]:
+    """Ratio of sums over rows, with its jackknife error; NaN where the lower one is rounding."""
+    if not below.sum() > floor:
+        return math.nan, math.nan
+    value, error = ratio_of_means(*(part.double().cpu().numpy() for part in (above, below)))
+    return float(value), float(error)

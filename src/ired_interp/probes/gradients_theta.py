@@ -14,7 +14,6 @@ from ired_interp.probes.gradient_variables import (
     layer_grams,
     theta_variables,
 )
-from ired_interp.probes.gradients_y import summary_table
 from ired_interp.probes.gram_statistics import isotropic_participation
 from ired_interp.probes.loss_gradients import LossGradients
 from ired_interp.probes.settings import (
@@ -23,19 +22,13 @@ from ired_interp.probes.settings import (
     check_setting,
     few_landscapes,
 )
+from ired_interp.probes.tables import estimate_table, estimates
 from ired_interp.probes.theta_spectrum import weight_count
 from ired_interp.terminal import track
 
 _LEAST = 3  # gradients whose spread means anything
-_SHOWN = (
-    "norm_mean",
-    "noise_scale",
-    "noise_scale_error",
-    "snr",
-    "mean_cosine",
-    "mean_cosine_error",
-    "participation",
-)
+_LEAST_GROUPS, _MOST_GROUPS = 4, 8  # of problems, over which cosines of landscapes scatter
+_SHOWN = ("norm_mean", "noise_scale", "snr", "mean_cosine", "participation")
 
 
 class GradientStatisticsTheta(Probe):
@@ -101,30 +94,29 @@ class GradientStatisticsTheta(Probe):
         Returns
         -------
         xarray.Dataset
-            As follows. `layer` begins with "all"; `…_error` is a jackknife standard error.
+            As follows. `layer` begins with "all"; `…_error` is a standard error.
 
             ============================== ================== ======================================
             variable                       dims               meaning
             ============================== ================== ======================================
             `norm`                         landscape, layer,  ‖g‖ of each gradient, in loss/weight
                                            problem
-            `norm_mean`, `norm_sd`,        landscape, layer   of it over problems
-            `norm_quantiles`               (quantile)
-            `signal`, `noise`,             landscape, layer   as `gram_statistics` names them, each
-            `noise_scale`, `snr`,                             with `…_error`
+            `norm_mean`, `…_error`,        landscape, layer   of it over problems
+            `norm_sd`, `norm_quantiles`    (quantile)
+            `signal`, `noise`,             landscape, layer   as `gram_statistics` names them, with
+            `noise_scale`, `snr`,                             errors or intervals
             `mean_cosine`
-            `eigenvalues`                  landscape, layer,  of the covariance of one problem's
+            `eigenvalues`, `…_error`       landscape, layer,  of the covariance of one problem's
                                            rank               gradient, in (loss/weight)²
-            `participation`,               landscape, layer   effective ranks of them
-            `entropy_rank`
+            `participation`, `…_error`,    landscape, layer   effective ranks of them
+            `entropy_rank`, `…_error`
             `participation_isotropic`      layer              what isotropic noise would show
             `weights`                      layer              N
-            `landscape_cosine`             landscape,         of mean gradients
-                                           other_landscape
-            `landscape_cosine_corrected`   landscape,         the same, freed of noise by disjoint
-                                           other_landscape    halves of the problems
-            `cosine_chance`                                   1/√N, standard deviation of the cosine
-                                                              of random directions
+            `landscape_cosine`, `…_error`  landscape,         of mean gradients, whose noise the
+                                           other_landscape    landscapes share
+            `landscape_cosine_corrected`,  landscape,         the same, freed of noise by disjoint
+            `…_error`                      other_landscape    groups of problems; NaN where a mean
+                                                              gradient cannot be told from 0
             ============================== ================== ======================================
 
         Raises
@@ -143,29 +135,26 @@ class GradientStatisticsTheta(Probe):
                 "microbatches."
             )
         landscapes = chosen_landscapes(snapshot.module, self.landscapes)
-        grams, halves = [], []
+        size = weight_count(snapshot.module.energy) * len(landscapes)
+        fit = int(self.memory_gib * 2**30 / (4 * size))
+        groups = min(count, _MOST_GROUPS, max(fit, _LEAST_GROUPS))
+        grams, means = [], []
         for k in track(landscapes, "gradients in theta"):
             gradients = LossGradients(
                 snapshot.module, snapshot.batch, k, self.seed, self.microbatch
             )
-            gram, half_means = layer_grams(gradients, self.memory_gib * 2**30)
+            gram, group_means = layer_grams(gradients, self.memory_gib * 2**30, groups)
             grams.append(gram)
-            halves.append(half_means)
+            means.append(group_means)
         variables = theta_variables(np.stack(grams), self.microbatch, ("landscape", "layer"))
         sizes = [gradients.size, *gradients.layers.values()]
         isotropic = [isotropic_participation(gradients.count, n) for n in sizes]
-        cosine, corrected = landscape_cosines(torch.cat(halves))
-        pair = ("landscape", "other_landscape")
+        pair, unit = ("landscape", "other_landscape"), {"units": "1"}
+        cosines = landscape_cosines(torch.stack(means))
+        variables |= {name: (pair, values, unit) for name, values in cosines.items()}
         variables |= {
             "weights": ("layer", sizes),
             "participation_isotropic": ("layer", isotropic),
-            "landscape_cosine": (pair, cosine, {"long_name": "cosine of mean gradients"}),
-            "landscape_cosine_corrected": (
-                pair,
-                corrected,
-                {"long_name": "cosine of mean gradients, freed of noise"},
-            ),
-            "cosine_chance": gradients.size**-0.5,
         }
         layers = {"layer": [ALL, *gradients.layers], "quantile": list(QUANTILES)}
         places = {"landscape": landscapes, "other_landscape": landscapes}
@@ -173,5 +162,9 @@ class GradientStatisticsTheta(Probe):
 
     def summary(self, result: xr.Dataset) -> str:
         """One row a landscape, of all layers together; see `Probe.summary`."""
-        title = f"Gradients in theta, {result.sizes['problem']} of them per landscape"
-        return summary_table(title, result.sel(layer=ALL), _SHOWN)
+        title = (
+            f"Gradients in theta, {result.sizes['problem']} of them per landscape; "
+            "± standard error, or 95 % interval"
+        )
+        shown = estimates(result.sel(layer=ALL), _SHOWN)
+        return estimate_table(title, result["landscape"].values, shown)

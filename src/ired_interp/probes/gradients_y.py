@@ -5,20 +5,22 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from rich.table import Table
+from torch import Tensor
 
 from ired_interp.errors import InputError, RunError
 from ired_interp.module import IREDModule
 from ired_interp.probes.base import Point, Probe, Snapshot, chosen_landscapes, measuring_point
 from ired_interp.probes.gradient_variables import QUANTILES, norm_variables
-from ired_interp.probes.gram_statistics import effective_ranks, isotropic_participation
+from ired_interp.probes.gram_statistics import isotropic_participation, spectrum_statistics
 from ired_interp.probes.settings import (
     Landscapes,
     check_choice,
     check_landscapes,
     few_landscapes,
 )
-from ired_interp.terminal import render, track
+from ired_interp.probes.spread import mean_error
+from ired_interp.probes.tables import estimate_table, estimates
+from ired_interp.terminal import track
 
 _LEAST = 3  # gradients whose spread means anything
 _SHOWN = (
@@ -91,14 +93,14 @@ class GradientStatisticsY(Probe):
             variable                    dims                 meaning
             =========================== ==================== =====================================
             `norm`                      landscape, problem   ‖g‖, in energy/y
-            `norm_mean`, `norm_sd`,     landscape            of it over problems
-            `norm_quantiles`            (quantile)
+            `norm_mean`, `…_error`,     landscape            of it over problems
+            `norm_sd`, `norm_quantiles` (quantile)
             `norm_ratio`, `…_error`     landscape            mean ‖g‖²/d
             `alignment`, `…_error`      landscape            mean ⟨g, ε⟩/d
             `cosine`, `…_error`         landscape            mean cos(g, ε)
-            `eigenvalues`               landscape, rank      of the covariance of g, in (energy/y)²
-            `participation`             landscape            (Σλ)²/Σλ² of them
-            `entropy_rank`              landscape            exp(−Σ p ln p), p = λ/Σλ
+            `eigenvalues`, `…_error`    landscape, rank      of the covariance of g, in (energy/y)²
+            `participation`, `…_error`  landscape            (Σλ)²/Σλ² of them
+            `entropy_rank`, `…_error`   landscape            exp(−Σ p ln p), p = λ/Σλ
             `participation_isotropic`                        what isotropic noise would show with
                                                              as many gradients
             `theory_ratio`              landscape            of both ratios, for a perfect model
@@ -125,12 +127,13 @@ class GradientStatisticsY(Probe):
         variables: dict[str, Any] = norm_variables(found["norm"], dims, "energy / y")
         unit = {"units": "1"}
         for name in ("norm_ratio", "alignment", "cosine"):
-            error = found[name].std(1, ddof=1) / np.sqrt(count)
             variables[name] = ("landscape", found[name].mean(1), unit)
-            variables[f"{name}_error"] = ("landscape", error, unit)
-        eigenvalues = found["eigenvalues"]
-        variables["eigenvalues"] = (("landscape", "rank"), eigenvalues, {"units": "(energy / y)²"})
-        variables |= {name: ("landscape", v) for name, v in effective_ranks(eigenvalues).items()}
+            variables[f"{name}_error"] = ("landscape", mean_error(found[name]), unit)
+        for name in ("eigenvalues", "participation", "entropy_rank"):
+            own = ("landscape", "rank") if name == "eigenvalues" else ("landscape",)
+            units = {"units": "(energy / y)²"} if name == "eigenvalues" else unit
+            for part in (name, f"{name}_error"):
+                variables[part] = (own, found[part], units)
         variables["participation_isotropic"] = isotropic_participation(count, d)
         theory = self._theory(snapshot, landscapes)
         if theory is not None:
@@ -152,15 +155,14 @@ class GradientStatisticsY(Probe):
         signal, noise = module.schedule.signal[k], module.schedule.noise[k]
         eps = (y.double() - (signal * answer).double()) / noise.double()
         inner, size, d = (g * eps).sum(1), g.norm(dim=1), g.shape[1]
-        spread = torch.linalg.svdvals(g - g.mean(0)).square() / (len(g) - 1)
         values = {
             "norm": size,
             "norm_ratio": size.square() / d,
             "alignment": inner / d,
             "cosine": inner / (size * eps.norm(dim=1)),
-            "eigenvalues": spread[: min(len(g) - 1, d)],
         }
-        return {name: value.cpu().numpy() for name, value in values.items()}
+        spectrum = spectrum_statistics(lambda rows: _eigenvalues(g[rows]), np.arange(len(g)))
+        return {name: value.cpu().numpy() for name, value in values.items()} | spectrum
 
     def _theory(self, snapshot: Snapshot, landscapes: list[int]) -> np.ndarray | None:
         """Eigenvalues of a perfect model's covariance of g; their mean is E‖g‖²/d = E⟨g, ε⟩/d."""
@@ -172,16 +174,13 @@ class GradientStatisticsY(Probe):
 
     def summary(self, result: xr.Dataset) -> str:
         """One row a landscape; see `Probe.summary`."""
-        title = f"Gradients in y, {result.sizes['problem']} of them per landscape"
-        return summary_table(title, result, _SHOWN)
+        title = f"Gradients in y, {result.sizes['problem']} of them per landscape; ± standard error"
+        return estimate_table(title, result["landscape"].values, estimates(result, _SHOWN))
 
 
-def summary_table(title: str, result: xr.Dataset, names: tuple[str, ...]) -> str:
-    """Those of the named variables that a result over landscapes has, one row a landscape."""
-    columns = [name for name in names if name in result]
-    table = Table(title=title)
-    for heading in ("k", *columns):
-        table.add_column(heading.replace("_", " "), justify="right")
-    for i, k in enumerate(result["landscape"].values):
-        table.add_row(str(k), *(f"{float(result[name][i]):.4g}" for name in columns))
-    return render(table)
+def _eigenvalues(g: Tensor) -> np.ndarray:
+    """Eigenvalues of the sample covariance of the rows, descending, as many as it can have."""
+    centred = g - g.mean(0)
+    gram = centred @ centred.mT if len(g) < g.shape[1] else centred.mT @ centred
+    found = torch.linalg.eigvalsh(gram).flip(0).clamp(min=0) / (len(g) - 1)
+    return np.asarray(found[: min(len(g) - 1, g.shape[1])].cpu())

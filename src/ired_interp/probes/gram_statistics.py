@@ -1,14 +1,18 @@
 """What the inner products of gradients say: signal, noise, agreement, effective rank."""
 
+from collections.abc import Callable
+
 import numpy as np
 
+from ired_interp.probes.noise_scale import noise_scale_interval
+from ired_interp.probes.spread import jackknife_error, left_out
 from ired_interp.spectra import effective_rank
 
 Array = np.ndarray
 
 
 def gram_statistics(gram: Array, problems_each: int = 1) -> dict[str, Array]:
-    """Statistics of B gradients from their Gram matrix, with jackknife standard errors.
+    """Find statistics of B gradients from their Gram matrix, with jackknife standard errors.
 
     Parameters
     ----------
@@ -20,8 +24,9 @@ def gram_statistics(gram: Array, problems_each: int = 1) -> dict[str, Array]:
     Returns
     -------
     dict of str to ndarray
-        As follows, with G the expected gradient and Σ the covariance of one problem's gradient; all
-        but the last three also as `…_error`, a standard error.
+        As follows, with G the expected gradient and Σ the covariance of one problem's gradient;
+        each also as `…_error`, a standard error, but the two with an interval `…_low`, `…_high` of
+        95 % (see `noise_scale_interval`).
 
         =============== ============ ===============================================================
         name            shape        meaning
@@ -49,22 +54,56 @@ def gram_statistics(gram: Array, problems_each: int = 1) -> dict[str, Array]:
     >>> float(found["signal"].round(6)), float(found["noise"].round(6))
     (0.666667, 1.0)
     """
-    statistics = _signal_and_noise(gram, problems_each)
+    statistics = noise_statistics(gram, problems_each)
     size = np.sqrt(np.einsum("...ii->...i", gram))
     with np.errstate(invalid="ignore", divide="ignore"):
         cosines = gram / (size[..., :, None] * size[..., None, :])
     value, leave_one_out = _with_and_without(cosines)
     count = gram.shape[-1]
     statistics["mean_cosine"] = _off_diagonal_mean(*value, count)
-    statistics["mean_cosine_error"] = _jackknife(_off_diagonal_mean(*leave_one_out, count - 1))
+    statistics["mean_cosine_error"] = jackknife_error(_off_diagonal_mean(*leave_one_out, count - 1))
+    every = np.arange(count)
+    return statistics | spectrum_statistics(
+        lambda rows: _eigenvalues(gram[..., rows, :][..., rows], problems_each), every
+    )
+
+
+def spectrum_statistics(eigenvalues: Callable[[Array], Array], every: Array) -> dict[str, Array]:
+    """Find eigenvalues of a sample covariance and effective ranks, with jackknife errors.
+
+    Parameters
+    ----------
+    eigenvalues : callable
+        Maps indices of rows to the eigenvalues (..., at most d) of their covariance, descending.
+    every : ndarray (B,)
+        All indices.
+
+    Returns
+    -------
+    dict of str to ndarray
+        `eigenvalues`, `participation`, `entropy_rank`, each with `…_error`.
+    """
+    whole = eigenvalues(every)
+    found = {"eigenvalues": whole} | effective_ranks(whole)
+    without: dict[str, list[Array]] = {name: [] for name in found}
+    for rows in left_out(len(every)):
+        part = eigenvalues(rows)
+        missing = [(0, 0)] * (part.ndim - 1) + [(0, whole.shape[-1] - part.shape[-1])]
+        for name, value in ({"eigenvalues": np.pad(part, missing)} | effective_ranks(part)).items():
+            without[name].append(value)
+    errors = {f"{name}_error": jackknife_error(np.stack(v, -1)) for name, v in without.items()}
+    return found | errors
+
+
+def _eigenvalues(gram: Array, problems_each: int) -> Array:
     centred = (
         gram
         - gram.mean(-1, keepdims=True)
         - gram.mean(-2, keepdims=True)
         + gram.mean((-2, -1), keepdims=True)
     )
-    eigenvalues = np.linalg.eigvalsh(centred)[..., :0:-1].clip(min=0) * problems_each / (count - 1)
-    return statistics | {"eigenvalues": eigenvalues} | effective_ranks(eigenvalues)
+    found: Array = np.linalg.eigvalsh(centred)[..., :0:-1].clip(min=0)
+    return np.asarray(found * problems_each / (gram.shape[-1] - 1))
 
 
 def effective_ranks(eigenvalues: Array) -> dict[str, Array]:
@@ -81,22 +120,47 @@ def isotropic_participation(samples: int, dimension: int) -> float:
     return (freedom * dimension + 2) / (freedom + dimension + 1)
 
 
-def _signal_and_noise(gram: Array, problems_each: int) -> dict[str, Array]:
+def noise_statistics(gram: Array, problems_each: int = 1) -> dict[str, Array]:
+    """Find signal, noise, noise scale and signal-to-noise, as `gram_statistics` does.
+
+    Parameters
+    ----------
+    gram : ndarray (..., B, B)
+        Inner products of gradients.
+    problems_each : int
+        Problems of which each gradient is the mean.
+
+    Returns
+    -------
+    dict of str to ndarray
+        With their errors and intervals.
+    """
     count = gram.shape[-1]
     value, leave_one_out = _with_and_without(gram)
-    found: dict[str, Array] = {}
-    for (total, diagonal), n, suffix in ((value, count, ""), (leave_one_out, count - 1, "_error")):
-        signal = _off_diagonal_mean(total, diagonal, n)
-        noise = problems_each * (diagonal / n - signal)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            statistics = {
-                "signal": signal,
-                "noise": noise,
-                "noise_scale": np.where(signal > 0, noise / signal, np.inf),
-                "snr": np.sqrt(np.where(signal > 0, signal, 0) / noise),
-            }
-        found |= {name + suffix: _jackknife(v) if suffix else v for name, v in statistics.items()}
-    return found
+    signal, noise = _signal_noise(*value, count, problems_each)
+    without = _signal_noise(*leave_one_out, count - 1, problems_each)
+    deviations = np.einsum("...ii->...i", gram) - 2 * gram.mean(-1)
+    deviations = deviations + gram.mean((-2, -1))[..., None]
+    low, high = noise_scale_interval(signal, noise, *without, deviations)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {
+            "signal": signal,
+            "noise": noise,
+            "signal_error": jackknife_error(without[0]),
+            "noise_error": jackknife_error(without[1]),
+            "noise_scale": np.where(signal > 0, noise / signal, np.inf),
+            "noise_scale_low": low,
+            "noise_scale_high": high,
+            "snr": np.sqrt(np.where(signal > 0, signal, 0) / noise),
+            "snr_low": 1 / np.sqrt(high),
+            "snr_high": 1 / np.sqrt(low),
+        }
+
+
+def _signal_noise(total: Array, trace: Array, count: int, each: int) -> tuple[Array, Array]:
+    """‖G‖² and tr Σ from the sum and the trace of a Gram matrix of `count` gradients."""
+    signal = _off_diagonal_mean(total, trace, count)
+    return signal, each * (trace / count - signal)
 
 
 def _with_and_without(matrix: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
@@ -109,11 +173,3 @@ def _with_and_without(matrix: Array) -> tuple[tuple[Array, Array], tuple[Array, 
 def _off_diagonal_mean(total: Array, trace: Array, count: int) -> Array:
     mean: Array = (total - trace) / (count * (count - 1))
     return mean
-
-
-def _jackknife(values: Array) -> Array:
-    """Compute the standard error from leave-one-out values (..., B)."""
-    count = values.shape[-1]
-    with np.errstate(invalid="ignore"):
-        error: Array = np.sqrt((count - 1) * values.var(-1))
-    return error

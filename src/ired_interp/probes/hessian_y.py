@@ -6,7 +6,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import xarray as xr
-from rich.table import Table
 
 from ired_interp.energy import Energy
 from ired_interp.errors import RunError
@@ -19,8 +18,10 @@ from ired_interp.probes.settings import (
     check_setting,
     few_landscapes,
 )
+from ired_interp.probes.spread import mean_error, median_error
+from ired_interp.probes.tables import Column, estimate_table
 from ired_interp.spectra import effective_rank
-from ired_interp.terminal import render, track
+from ired_interp.terminal import track
 
 _HEADINGS = {
     "lambda_min": "λ_min",
@@ -31,12 +32,6 @@ _HEADINGS = {
     "condition_number": "condition",
     "theory_median": "theory",
     "deviation": "deviation",
-}
-_FORMATS = {
-    "negative_share": ".1%",
-    "deviation": ".1%",
-    "effective_rank": ".1f",
-    "condition_number": ".3g",
 }
 _UNITS = {"units": "energy / y²"}
 
@@ -119,15 +114,16 @@ class HessianSpectrumY(Probe):
         Returns
         -------
         xarray.Dataset
-            As follows; d = d_y eigenvalues in ascending order.
+            As follows; d = d_y eigenvalues in ascending order. All but the theory and the
+            eigenvalues also as `…_error`, a standard error over problems.
 
             ==================== ========================== ========================================
             variable             dims                       meaning
             ==================== ========================== ========================================
             `eigenvalues`        landscape, problem, rank   λ, in energy/y²
-            `lambda_min`         landscape                  smallest over problems and ranks
-            `lambda_median`      landscape                  median
-            `lambda_max`         landscape                  largest
+            `lambda_min`         landscape                  smallest of a problem, mean over them
+            `lambda_median`      landscape                  median over problems and ranks
+            `lambda_max`         landscape                  largest of a problem, mean over them
             `negative_share`     landscape                  share below 0
             `effective_rank`     landscape                  (Σ|λ|)²/Σλ², mean over problems
             `condition_number`   landscape                  max |λ|/min |λ|, median over problems
@@ -184,34 +180,49 @@ class HessianSpectrumY(Probe):
     def summary(self, result: xr.Dataset) -> str:
         """One row a landscape; see `Probe.summary`."""
         problems = result.sizes["problem"]
-        table = Table(title=f"Hessian of E in y at the {self.point} point, {problems} problems")
-        columns = {name: heading for name, heading in _HEADINGS.items() if name in result}
-        for heading in ("k", *columns.values()):
-            table.add_column(heading, justify="right")
-        for i, k in enumerate(result["landscape"].values):
-            cells = (f"{float(result[name][i]):{_FORMATS.get(name, '.3f')}}" for name in columns)
-            table.add_row(str(k), *cells)
-        return render(table)
+        title = (
+            f"Hessian of E in y at the {self.point} point, {problems} problems; ± standard error"
+        )
+        columns: dict[str, Column] = {
+            heading: (result[name], result.get(f"{name}_error"))
+            for name, heading in _HEADINGS.items()
+            if name in result
+        }
+        return estimate_table(title, result["landscape"].values, columns)
 
 
 def _derived(found: np.ndarray) -> dict[str, Any]:
     size = np.abs(found)
-    condition = size.max(2) / np.maximum(size.min(2), np.finfo(float).tiny)
-    return {
-        "lambda_min": ("landscape", found.min((1, 2))),
-        "lambda_median": ("landscape", np.median(found, (1, 2))),
-        "lambda_max": ("landscape", found.max((1, 2))),
-        "negative_share": ("landscape", (found < 0).mean((1, 2))),
-        "effective_rank": ("landscape", effective_rank(found).mean(1)),
-        "condition_number": ("landscape", np.median(condition, 1)),
+    each = {
+        "lambda_min": found.min(2),
+        "lambda_max": found.max(2),
+        "negative_share": (found < 0).mean(2),
+        "effective_rank": effective_rank(found),
     }
+    variables: dict[str, Any] = {}
+    for name, values in each.items():
+        variables[name] = ("landscape", values.mean(1))
+        variables[f"{name}_error"] = ("landscape", mean_error(values))
+    condition = size.max(2) / np.maximum(size.min(2), np.finfo(float).tiny)
+    medians = {"lambda_median": found, "condition_number": condition[..., None]}
+    for name, values in medians.items():
+        variables[name] = ("landscape", np.median(values, (1, 2)))
+        variables[f"{name}_error"] = ("landscape", median_error(values))
+    for name in ("lambda_min", "lambda_median", "lambda_max"):
+        for part in (name, f"{name}_error"):
+            variables[part] = (*variables[part], _UNITS)
+    return variables
 
 
 def _beside_theory(found: np.ndarray, theory: np.ndarray) -> dict[str, Any]:
-    deviation = np.sqrt(((found / theory[:, None, :] - 1) ** 2).mean((1, 2)))
+    squares = ((found / theory[:, None, :] - 1) ** 2).mean(2)  # of each problem
+    deviation = np.sqrt(squares.mean(1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        error = np.where(deviation > 0, mean_error(squares) / (2 * deviation), 0.0)
     perfect = {"long_name": "spectrum of a perfectly trained model"} | _UNITS
     return {
         "theory": (("landscape", "rank"), theory, perfect),
         "theory_median": ("landscape", np.median(theory, 1)),
         "deviation": ("landscape", deviation, {"long_name": "root mean square of λ/theory − 1"}),
+        "deviation_error": ("landscape", error),
     }

@@ -1,13 +1,11 @@
 """What happens along `solve`: energy, gradient, acceptance and error at every inner step."""
 
-import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
-from rich.table import Table
 
 from ired_interp.diffusion import Inference, anneal
 from ired_interp.diffusion.inference import LandscapeMinimisation
@@ -16,18 +14,14 @@ from ired_interp.module import IREDModule
 from ired_interp.probes.base import Probe, Snapshot
 from ired_interp.probes.contraction import contractions, gradients_along
 from ired_interp.probes.gram_statistics import effective_ranks
-from ired_interp.probes.rank_manifold import (
-    as_matrices,
-    check_rank,
-    known_rank,
-    normal_ratio,
-    on_manifold,
-)
+from ired_interp.probes.rank_families import RANDOM
+from ired_interp.probes.rank_manifold import as_matrices, check_rank, known_rank
+from ired_interp.probes.rank_surroundings import RankSurroundings
 from ired_interp.probes.settings import check_setting
+from ired_interp.probes.spread import mean_error
+from ired_interp.probes.tables import estimate_table
 from ired_interp.random import stream
-from ired_interp.terminal import render, track
-
-_LEAST_CANDIDATES = 3  # of which ranks can be correlated
+from ired_interp.terminal import track
 
 
 class InferenceTrajectory(Probe):
@@ -41,31 +35,27 @@ class InferenceTrajectory(Probe):
         r of the answers as matrices, for the measures on the rank-r manifold; taken from the task
         where its answers have an exact rank below full.
     candidates : int
-        Answers with a turned column space, per problem, for the correlation of energy with
-        distance.
+        Directions of each family in which an answer of rank r is displaced, per problem.
     seed : int
         Of the start and of the candidates.
 
     Raises
     ------
     InputError
-        If there are no steps, or fewer than 3 candidates.
+        If there are no steps, no rank or no candidates.
     """
 
     name = "inference_trajectory"
 
     def __init__(
-        self, steps: int | None = None, rank: int | None = None, candidates: int = 24, seed: int = 0
+        self, steps: int | None = None, rank: int | None = None, candidates: int = 2, seed: int = 0
     ) -> None:
         least = "expected at least 1"
         if steps is not None:
             check_setting(self.name, "steps", steps, steps >= 1, least)
         if rank is not None:
             check_setting(self.name, "rank", rank, rank >= 1, least)
-        fits = candidates >= _LEAST_CANDIDATES
-        check_setting(
-            self.name, "candidates", candidates, fits, f"expected at least {_LEAST_CANDIDATES}"
-        )
+        check_setting(self.name, "candidates", candidates, candidates >= 1, least)
         self.steps, self.rank, self.candidates, self.seed = steps, rank, candidates, seed
 
     def check(self, module: IREDModule) -> None:
@@ -91,8 +81,8 @@ class InferenceTrajectory(Probe):
             check_rank(self.rank, module.solution_dim)
 
     def small(self) -> "InferenceTrajectory":
-        """Four candidates; see `Probe.small`."""
-        return self.with_settings(candidates=min(self.candidates, 4))
+        """One candidate; see `Probe.small`."""
+        return self.with_settings(candidates=1)
 
     def __call__(self, snapshot: Snapshot) -> xr.Dataset:
         """Measure.
@@ -121,27 +111,31 @@ class InferenceTrajectory(Probe):
             `normal_ratio`                 the same               ‖normal‖/‖tangent‖ of ∇_y E on the
                                                                   rank-r manifold at y*
             `acceptance`, `…_error`        landscape, move        share of rows that moved
-            `contraction`                  landscape, move        over them root mean square
+            `contraction`, `…_error`       landscape, move        over them root mean square
                                                                   ‖e_after‖/‖e_before‖,
                                                                   e = y − √ᾱ_k m, m the posterior
                                                                   mean (y* where unknown)
-            `gradient_contraction`         landscape, move        Σ⟨g_after, g⟩/Σ‖g‖², which for a
-                                                                  quadratic energy equals the next
-            `predicted_contraction`        landscape, move        1 − η λ, λ = gᵀHg/gᵀg there
-            `theory_contraction`           landscape, bound       range of 1 − η_k λ for a perfect
+            `gradient_contraction`,        landscape, move        Σ⟨g_after, g⟩/Σ‖g‖², which for a
+            `…_error`                                             quadratic energy equals the next
+            `predicted_contraction`,       landscape, move        1 − η λ, λ = gᵀHg/gᵀg there
+            `…_error`
+            `theory_contraction`           landscape, move, bound range of 1 − η λ for a perfect
                                                                   model, where known
             `normal_ratio_answer`,         landscape              of ∇_y E at √ᾱ_k y* itself
             `…_error`
-            `energy_distance_correlation`, landscape              Spearman's, of energy with the
-            `…_error`                                             Grassmannian distance from the
-                                                                  column space of y*
-            `normal_ratio_chance`                                 of a gradient without direction
-            `energy_distance_chance`                              95 % half-width for unrelated
-                                                                  energies
+            `normal_ratio_chance`                                 mean for gradients without
+                                                                  direction
+            `rise`, `…_error`              landscape, family,     of E/σ_k over √ᾱ_k y*, at
+                                           length                 √ᾱ_k(y* ± length·‖y*‖·D), D a
+                                                                  direction of the family
+            `preference`, `…_error`        landscape, family,     mean rise over that of random
+                                           length                 directions
+            `theory_rise`,                 the same               of a perfect model, where known
+            `theory_preference`
             ============================== ====================== ==================================
 
-            NaN where what contracts is down to rounding. What needs a rank r is there where the
-            answers have one.
+            NaN where what is divided by is rounding, or cannot be told from 0. What needs a rank r
+            is there where answers have one; `rank_families.families` names the families.
 
         Raises
         ------
@@ -157,6 +151,9 @@ class InferenceTrajectory(Probe):
             y.shape, generator=stream(y.device, self.seed, "start"), device=y.device, dtype=y.dtype
         )
         rank = known_rank(snapshot.task, self.rank)
+        around = (
+            None if rank is None else RankSurroundings(snapshot, rank, self.candidates, self.seed)
+        )
         found: dict[str, list[np.ndarray]] = {}
         visited = []
         with torch.no_grad():
@@ -164,19 +161,23 @@ class InferenceTrajectory(Probe):
             for place in track(list(steps), "inference"):
                 visited.append(place.k)
                 measured = self._along(snapshot, place, settings)
-                if rank is not None:
-                    generator = stream(y.device, self.seed, "candidates")
-                    measured |= on_manifold(snapshot, place, rank, self.candidates, generator)
+                if around is not None:
+                    measured |= around.measure(place)
                 for name, values in measured.items():
                     found.setdefault(name, []).append(values)
         return self._dataset(
-            {name: np.stack(values) for name, values in found.items()}, visited, snapshot, rank
+            {name: np.stack(values) for name, values in found.items()}, visited, snapshot, around
         )
 
     def _inference(self, module: IREDModule) -> Inference:
         own = module.inference
         settings = own if self.steps is None else replace(own, steps=self.steps)
         return settings.within(module.value_range)
+
+    @staticmethod
+    def _factors(settings: Inference) -> list[float]:
+        """Of η_k, move by move."""
+        return [1.0] + [settings.descent.later_factor] * (settings.steps - 1)
 
     def _along(
         self, snapshot: Snapshot, place: LandscapeMinimisation, settings: Inference
@@ -193,7 +194,7 @@ class InferenceTrajectory(Probe):
             )
         posterior = snapshot.task.posterior(x) if snapshot.task else None
         centre = signal * (answer if posterior is None else posterior.mean)
-        steps = [eta] + [eta * settings.descent.later_factor] * (len(points) - 2)
+        steps = [eta * factor for factor in self._factors(settings)]
         values: dict[str, Any] = contractions(module.energy, x, centre, steps, place, gradients)
         values["accepted"] = (
             torch.stack([iterate.accepted for iterate in place.iterates[1:]]).cpu().numpy()
@@ -207,9 +208,12 @@ class InferenceTrajectory(Probe):
         return values
 
     def _dataset(
-        self, found: dict[str, np.ndarray], visited: list[int], snapshot: Snapshot, rank: int | None
+        self,
+        found: dict[str, np.ndarray],
+        visited: list[int],
+        snapshot: Snapshot,
+        around: RankSurroundings | None,
     ) -> xr.Dataset:
-        count = len(snapshot.batch.y)
         steps = found["energy"].shape[1]
         coordinates = {
             "landscape": visited,
@@ -227,70 +231,69 @@ class InferenceTrajectory(Probe):
             "acceptance", ("landscape", "move"), found["accepted"].astype(float), {"units": "1"}
         )
         for name in ("contraction", "gradient_contraction", "predicted_contraction"):
-            variables[name] = (("landscape", "move"), found[name], {"units": "1"})
-        for name in ("normal_ratio_answer", "energy_distance_correlation"):
-            if name in found:
-                variables |= _mean(name, ("landscape",), found[name], {"units": "1"})
-        if rank is not None:
-            y = snapshot.batch.y
-            variables["normal_ratio_chance"] = normal_ratio(torch.ones_like(y), y, rank)[1]
-            variables["energy_distance_chance"] = 1.96 / math.sqrt((self.candidates - 1) * count)
-        theory = _theory(snapshot, visited)
-        if theory is not None:
+            for part in (name, f"{name}_error"):
+                variables[part] = (("landscape", "move"), found[part], {"units": "1"})
+        attributes = {}
+        if around is not None:
+            variables |= _mean("normal_ratio_answer", ("landscape",), found["normal_ratio_answer"])
+            variables["normal_ratio_chance"] = around.chance_ratio
+            variables |= around.variables(found)
+            coordinates |= around.coordinates
+            attributes["rank"] = around.rank
+        curvature = snapshot.exact_curvature()
+        if curvature is not None:
+            factors = torch.tensor(self._factors(self._inference(snapshot.module)))
+            step = (
+                factors.double()[:, None]
+                * snapshot.module.schedule.step.double().cpu()[:, None, None]
+            )
+            ends = (1 - step * curvature.cpu()[:, None])[visited]
+            theory = torch.stack([ends.min(2).values, ends.max(2).values], dim=2).numpy()
             variables["theory_contraction"] = (
-                ("landscape", "bound"),
+                ("landscape", "move", "bound"),
                 theory,
                 {"units": "1", "long_name": "smallest and largest 1 − η λ"},
             )
-        return xr.Dataset(variables, coordinates, {"rank": rank} if rank is not None else {})
+        return xr.Dataset(variables, coordinates, attributes)
 
     def summary(self, result: xr.Dataset) -> str:
         """One row a landscape; see `Probe.summary`."""
         last, first = result.isel(inner_step=-1), result.isel(move=0)
-        columns = {
-            "energy": last["energy_mean"],
-            "‖∇E‖": last["gradient_norm_mean"],
-            "error": last["error_mean"],
-            "accepted": result["acceptance"].mean("move"),
-            "contraction": first["contraction"],
-            "of gradient": first["gradient_contraction"],
-            "1 − ηλ": first["predicted_contraction"],
+        moves = result["acceptance"].mean("move")
+        columns: dict[str, tuple[xr.DataArray, xr.DataArray | None]] = {
+            "energy": (last["energy_mean"], last["energy_mean_error"]),
+            "‖∇E‖": (last["gradient_norm_mean"], last["gradient_norm_mean_error"]),
+            "error": (last["error_mean"], last["error_mean_error"]),
+            "accepted": (moves, result["acceptance_error"].mean("move")),
+            "contraction": (first["contraction"], first["contraction_error"]),
+            "of g": (first["gradient_contraction"], first["gradient_contraction_error"]),
+            "1 − ηλ": (first["predicted_contraction"], first["predicted_contraction_error"]),
         }
         if "theory_contraction" in result:
-            columns["theory"] = result["theory_contraction"].mean("bound")
-        if "effective_rank" in result:
-            columns["eff. rank"] = last["effective_rank_mean"]
+            columns["theory"] = (first["theory_contraction"].mean("bound"), None)
+        title = f"Inference on {result.sizes['problem']} problems: end of each landscape; "
+        title += "contraction of its first inner step; ± standard error over problems"
+        found = estimate_table(title, result["landscape"].values, columns)
+        if "effective_rank" not in result:
+            return found
+        name = "effective_rank_mean"
+        shape = {"effective rank": (last[name], last[f"{name}_error"])}
+        title = "Solutions as matrices"
         if "normal_ratio" in result:
-            columns |= {
-                "normal/tangent": last["normal_ratio_mean"],
-                "E ~ distance": result["energy_distance_correlation"],
-            }
-        table = Table(
-            title=f"Inference on {result.sizes['problem']} problems: end of each landscape; "
-            "contraction of its first inner step"
-        )
-        for heading in ("k", *columns):
-            table.add_column(heading, justify="right")
-        for i, k in enumerate(result["landscape"].values):
-            table.add_row(str(k), *(f"{float(values[i]):.4g}" for values in columns.values()))
-        return render(table)
+            name, chance = "normal_ratio_mean", float(result["normal_ratio_chance"])
+            title += f"; gradient across / along their rank, by chance {chance:.3g}"
+            shape["across / along"] = (last[name], last[f"{name}_error"])
+            for family in result["family"].values:
+                part = result.sel(family=family, length=0.5)
+                if family != RANDOM:
+                    heading = f"rise, {family}"
+                    shape[heading] = (part["preference"], part["preference_error"])
+            title += "; rise of E by direction, of that in random ones"
+        return found + estimate_table(title, result["landscape"].values, shape)
 
 
 def _mean(
-    name: str, dims: tuple[str, ...], values: np.ndarray, unit: dict[str, str]
+    name: str, dims: tuple[str, ...], values: np.ndarray, unit: dict[str, str] | None = None
 ) -> dict[str, Any]:
-    count = values.shape[-1]
-    error = (
-        values.std(-1, ddof=1) / math.sqrt(count)
-        if count > 1
-        else np.full(values.shape[:-1], np.nan)
-    )
-    return {name: (dims, values.mean(-1), unit), f"{name}_error": (dims, error, unit)}
-
-
-def _theory(snapshot: Snapshot, visited: list[int]) -> np.ndarray | None:
-    curvature = snapshot.exact_curvature()
-    if curvature is None:
-        return None
-    factors = (1 - snapshot.module.schedule.step.double()[:, None] * curvature)[visited]
-    return torch.stack([factors.min(1).values, factors.max(1).values], dim=1).cpu().numpy()
+    unit = unit or {"units": "1"}
+    return {name: (dims, values.mean(-1), unit), f"{name}_error": (dims, mean_error(values), unit)}

@@ -25,12 +25,12 @@ from ired_interp.probes.settings import (
     few_landscapes,
 )
 from ired_interp.probes.subspace_frames import (
-    Frame,
     FrameEstimator,
     Source,
     Space,
     append_frame,
 )
+from ired_interp.probes.subspace_pairs import Frame
 from ired_interp.probes.subspace_sources_y import solution_columns
 from ired_interp.probes.subspace_table import drift_table
 from ired_interp.terminal import track

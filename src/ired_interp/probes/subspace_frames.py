@@ -11,17 +11,17 @@ from torch import Tensor
 import ired_interp.probes.subspace_sources_theta as in_theta
 import ired_interp.probes.subspace_sources_y as in_y
 from ired_interp.diffusion import anneal
+from ired_interp.energy import Energy
 from ired_interp.errors import InputError
 from ired_interp.geometry import DriftHistory
 from ired_interp.module import IREDModule
 from ired_interp.probes.base import Point, Snapshot, measuring_point
+from ired_interp.probes.subspace_pairs import Frame, frame_of_matrices, frame_of_vectors
 from ired_interp.random import stream
 from ired_interp.tasks.base import Problems
 
 Source = Literal["hessian", "gradients", "solution", "activations"]
 Space = Literal["y", "theta"]
-Frame = tuple[Tensor, Tensor | None]
-"""Bases (N, p), or (B, N, p) one a problem, and the same from independent noise or problems."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +97,11 @@ class FrameEstimator:
 
         Returns
         -------
-        tuple
-            The frame; without a repeat at the answer itself, where no noise is drawn.
+        Frame
+            Without a repeat at the answer itself, where no noise is drawn.
         """
         if self.space == "theta":
-            first, second = (self._in_theta(snapshot, k, half) for half in (0, 1))
-            return first, second
+            return self._in_theta(snapshot, k)
         point: Point = "trajectory" if self.source == "solution" else self.point
         y, other = (
             measuring_point(snapshot, k, point, seed) for seed in (self.seed, self.seed + 1)
@@ -148,30 +147,35 @@ class FrameEstimator:
         energy, x, p = snapshot.module.energy, snapshot.batch.x, self.p
         if self.source == "hessian":
             points, same = (y, x) if other is None else (torch.cat([y, other]), torch.cat([x, x]))
-            found = in_y.hessian_directions(energy, same, points, k, p, self.memory)
-            return found[: len(y)], None if other is None else found[len(y) :]
+            found = in_y.hessians(energy, same, points, k, self.memory)
+            return frame_of_matrices(found[: len(y)], None if other is None else found[len(y) :], p)
         if self.source == "solution":
-            repeat = None if other is None else in_y.solution_columns(other, p)
-            return in_y.solution_columns(y, p), repeat
-        halves = [(x[i::2], y[i::2]) for i in (0, 1)]
-        if self.source == "gradients":
-            first, second = (in_y.energy_gradient_span(energy, *half, k, p) for half in halves)
-            return first, second
-        assert self.layer is not None
-        layer = self.layer
-        first, second = (in_y.activation_span(energy, *half, k, p, layer) for half in halves)
-        return first, second
+            repeat = None if other is None else in_y.column_grams(other)
+            return frame_of_matrices(in_y.column_grams(y), repeat, p)
+        rows = self._rows(energy, x, y, k)
+        what = "energy gradients" if self.source == "gradients" else f"activations of {self.layer}"
+        return frame_of_vectors((rows[::2], rows[1::2]), p, what)
 
-    def _in_theta(self, snapshot: Snapshot, k: int, half: int) -> Tensor:
+    @torch.no_grad()
+    def _rows(self, energy: Energy, x: Tensor, y: Tensor, k: int) -> Tensor:
+        """One vector a problem."""
+        if self.source == "gradients":
+            return energy.gradient(x, y, k)
+        assert self.layer is not None
+        return in_y.activations(energy, x, y, k)[self.layer]
+
+    def _in_theta(self, snapshot: Snapshot, k: int) -> Frame:
         """From every other problem, with noise of its own."""
-        x, y = snapshot.batch
-        span = (
-            in_theta.loss_hessian_directions
-            if self.source == "hessian"
-            else in_theta.loss_gradient_span
+        module, (x, y), p, layer = snapshot.module, snapshot.batch, self.p, self.layer
+        halves = Problems(x[::2], y[::2]), Problems(x[1::2], y[1::2])
+        seeds = self.seed, self.seed + 1
+        if self.source == "hessian":
+            return in_theta.loss_hessian_frame(module, halves, k, p, layer, seeds, self.memory)
+        first, second = (
+            in_theta.loss_gradient_rows(module, half, k, layer, seed, self.memory / 2)
+            for half, seed in zip(halves, seeds, strict=True)
         )
-        problems, seed = Problems(x[half::2], y[half::2]), self.seed + half
-        return span(snapshot.module, problems, k, self.p, self.layer, seed, self.memory)
+        return frame_of_vectors((first, second), p, "loss gradients")
 
 
 def append_frame(
@@ -186,8 +190,8 @@ def append_frame(
         float32 for those of single problems.
     label : int or str
         Of the frame.
-    frame : tuple
-        Bases, and their repeat.
+    frame : Frame
+        Bases, their repeat, and the gap.
     folder : Path, optional
         Where a new history keeps its frames; in memory without it.
 

@@ -6,14 +6,17 @@ from torch import Tensor
 from ired_interp.diffusion import Noise
 from ired_interp.energy import Energy
 from ired_interp.errors import InputError, RunError
+from ired_interp.geometry import Eigengap
+from ired_interp.geometry.resolution import resolution
 from ired_interp.module import IREDModule
 from ired_interp.probes.loss_gradients import LossGradients, TrainingLoss, layer_of
-from ired_interp.probes.subspace_sources_y import leading_span
+from ired_interp.probes.subspace_pairs import Frame
 from ired_interp.random import stream
 from ired_interp.spectra import HessianOperator, lanczos
 from ired_interp.tasks.base import Problems
 
 _RESOLVED = 1e-2  # residual, relative to the eigenvalue, at which an eigenvector still counts
+_GROUPS = 8  # of problems, over which the eigengap of a loss Hessian scatters
 
 
 def layer_sizes(energy: Energy) -> dict[str, int]:
@@ -43,16 +46,15 @@ def layer_sizes(energy: Energy) -> dict[str, int]:
     return sizes
 
 
-def loss_gradient_span(
+def loss_gradient_rows(
     module: IREDModule,
     problems: Problems,
     k: int,
-    p: int,
     layer: str | None,
     seed: int,
     memory: float,
 ) -> Tensor:
-    """Find the leading p directions of the loss gradients of single problems.
+    """Compute the loss gradients of single problems.
 
     Parameters
     ----------
@@ -62,8 +64,6 @@ def loss_gradient_span(
         B of them.
     k : int
         Landscape.
-    p : int
-        How many.
     layer : str, optional
         Whose weights; all without it.
     seed : int
@@ -74,7 +74,7 @@ def loss_gradient_span(
     Returns
     -------
     Tensor
-        (N, p) float64.
+        (B, N).
 
     Raises
     ------
@@ -93,55 +93,130 @@ def loss_gradient_span(
     for chunk in gradients.chunks(memory / 2):
         found = gradients[chunk]
         rows[chunk] = found[layer] if layer else torch.cat(list(found.values()), dim=1)
-    return leading_span(rows, p, "loss gradients")
+    return rows
 
 
-def loss_hessian_directions(
+def loss_hessian_frame(
     module: IREDModule,
-    problems: Problems,
+    halves: tuple[Problems, Problems],
     k: int,
     p: int,
     layer: str | None,
-    seed: int,
+    seeds: tuple[int, int],
     memory: float,
-) -> Tensor:
+) -> Frame:
     """Find the eigenvectors of the p largest eigenvalues of the loss Hessian, by Lanczos.
 
     Parameters
     ----------
-    module, problems, k, p, layer, seed
-        As in `loss_gradient_span`; the loss is a mean over the problems.
+    module : IREDModule
+        Whose loss and weights.
+    halves : tuple of Problems
+        Over which the loss is a mean, for the first and the second estimate.
+    k : int
+        Landscape.
+    p : int
+        How many.
+    layer : str, optional
+        Whose weights; all without it.
+    seeds : tuple of int
+        Of the noise of each half's loss.
     memory : float
-        Bytes that the Lanczos basis may take.
+        Bytes that a Lanczos basis may take.
 
     Returns
     -------
-    Tensor
-        (N, p), descending.
+    Frame
+        Of (N, p) bases, descending; the gap of one half is taken over groups of the other's
+        problems.
+    """
+    losses = [NoisedLoss(module, *half) for half in zip(halves, [k, k], seeds, strict=True)]
+    found = [
+        leading_eigenpairs(loss.hessian(layer), p, memory, seed, f"landscape {k}")
+        for loss, seed in zip(losses, seeds, strict=True)
+    ]
+    gaps = []
+    for loss, (values, vectors) in zip(losses, found[::-1], strict=True):
+        for rows in torch.arange(loss.count).tensor_split(min(_GROUPS, loss.count)):
+            part = loss.hessian(layer, rows)
+            pair = (vectors[:, i] for i in (p - 1, p))
+            last, beyond = (float(v.double() @ (part @ v).double()) for v in pair)
+            gaps.append((last - beyond) / float(values.abs().max()))
+    bases = [vectors[:, :p] for _, vectors in found]
+    rounding = resolution(len(bases[0]), bases[0].dtype)
+    return Frame(bases[0], bases[1], Eigengap.of(torch.tensor(gaps), rounding))
+
+
+class NoisedLoss:
+    """The training loss of a module on problems, with noise drawn once.
+
+    Parameters
+    ----------
+    module : IREDModule
+        Whose loss and weights.
+    problems : Problems
+        Over which it is a mean.
+    k : int
+        Landscape.
+    seed : int
+        Of the noise.
+    """
+
+    def __init__(self, module: IREDModule, problems: Problems, k: int, seed: int) -> None:
+        self.problems, self.count = problems, len(problems.y)
+        y = problems.y
+        self._module, self._loss = module, TrainingLoss(module)
+        generator = stream(y.device, seed, "loss", k)
+        drawn = torch.randn(2, *y.shape, generator=generator, device=y.device, dtype=y.dtype)
+        self._noise = Noise(torch.full((len(y),), k, device=y.device), *drawn)
+
+    def hessian(self, layer: str | None, rows: Tensor | slice = slice(None)) -> HessianOperator:
+        """Return its Hessian in the weights of a layer, over some of the problems."""
+        chosen = {
+            name: w
+            for name, w in self._module.energy.named_parameters()
+            if w.requires_grad and layer in (None, layer_of(name))
+        }
+        x, y = (part[rows] for part in self.problems)
+        noise = Noise(*(part[rows] for part in self._noise))
+        return HessianOperator(lambda: self._loss(x, y, noise), chosen)
+
+
+def leading_eigenpairs(
+    operator: HessianOperator, p: int, memory: float, seed: int, where: str
+) -> tuple[Tensor, Tensor]:
+    """Find the p largest eigenvalues of a Hessian and the next, by Lanczos.
+
+    Parameters
+    ----------
+    operator : HessianOperator
+        (N, N), N above p.
+    p : int
+        How many.
+    memory : float
+        Bytes that the Lanczos basis may take.
+    seed : int
+        Of the start vector.
+    where : str
+        Of what, in a message.
+
+    Returns
+    -------
+    tuple of Tensor
+        (p + 1,) eigenvalues and (N, p + 1) eigenvectors, descending.
 
     Raises
     ------
     RunError
-        If an eigenvector is not resolved.
+        If one of the first p is not resolved.
     """
-    x, y = problems
-    loss = TrainingLoss(module)
-    generator = stream(y.device, seed, "loss", k)
-    rows = torch.full((len(y),), k, device=y.device)
-    noise = Noise(
-        rows, *torch.randn(2, *y.shape, generator=generator, device=y.device, dtype=y.dtype)
+    spectrum = lanczos(
+        operator, p + 1, "LA", tol=1e-4, memory=int(memory), seed=seed, progress=False
     )
-    chosen = {
-        name: w
-        for name, w in module.energy.named_parameters()
-        if w.requires_grad and layer in (None, layer_of(name))
-    }
-    operator = HessianOperator(lambda: loss(x, y, noise), chosen)
-    spectrum = lanczos(operator, p, "LA", tol=1e-4, memory=int(memory), seed=seed, progress=False)
-    unresolved = spectrum.residuals > _RESOLVED * spectrum.eigenvalues.abs()
+    unresolved = (spectrum.residuals > _RESOLVED * spectrum.eigenvalues.abs())[:p]
     if unresolved.any():
         raise RunError(
-            f"{int(unresolved.sum())} of {p} eigenvectors of landscape {k} are not resolved: "
+            f"{int(unresolved.sum())} of {p} eigenvectors of {where} are not resolved: "
             f"{'; '.join(spectrum.notes)}."
         )
-    return spectrum.eigenvectors
+    return spectrum.eigenvalues, spectrum.eigenvectors

@@ -8,15 +8,13 @@ from torch import Tensor
 
 from ired_interp.energy import Energy
 from ired_interp.errors import InputError, RunError
-from ired_interp.geometry import leading_subspace
+from ired_interp.geometry.resolution import check_rank
 from ired_interp.module import IREDModule
 
 
 @torch.no_grad()
-def hessian_directions(
-    energy: Energy, x: Tensor, y: Tensor, k: int, p: int, memory: float
-) -> Tensor:
-    """Find the eigenvectors of the p largest eigenvalues of ∇²_y E for each problem.
+def hessians(energy: Energy, x: Tensor, y: Tensor, k: int, memory: float) -> Tensor:
+    """Compute ∇²_y E of each problem.
 
     Parameters
     ----------
@@ -26,15 +24,13 @@ def hessian_directions(
         (B, d_x) and (B, d_y), where to look.
     k : int
         Landscape.
-    p : int
-        How many.
     memory : float
         Bytes that Hessians may take.
 
     Returns
     -------
     Tensor
-        (B, d_y, p) float64, descending.
+        (B, d_y, d_y).
 
     Raises
     ------
@@ -47,8 +43,7 @@ def hessian_directions(
             f"the Hessian in y of landscape {k} is not finite; the weights or the point have "
             "diverged."
         )
-    vectors: Tensor = torch.linalg.eigh(matrices.double()).eigenvectors
-    return vectors[..., -p:].flip(-1)
+    return matrices
 
 
 def matrix_side(entries: int) -> int:
@@ -92,33 +87,34 @@ def solution_columns(y: Tensor, p: int) -> Tensor:
     -------
     Tensor
         (B, n, p) float64.
+
+    Raises
+    ------
+    InputError
+        If an answer has a rank below p.
     """
     side = matrix_side(y.shape[1])
-    left: Tensor = torch.linalg.svd(y.double().reshape(-1, side, side)).U
-    return left[..., :p]
+    left, singular, _ = torch.linalg.svd(y.double().reshape(-1, side, side))
+    check_rank(singular, y.dtype, p, f"an answer of {side} x {side}")
+    columns: Tensor = left[..., :p]
+    return columns
 
 
-@torch.no_grad()
-def energy_gradient_span(energy: Energy, x: Tensor, y: Tensor, k: int, p: int) -> Tensor:
-    """Find the leading p directions of the energy gradients of all problems.
+def column_grams(y: Tensor) -> Tensor:
+    """Multiply each answer as a square matrix with its transpose: YYᵀ.
 
     Parameters
     ----------
-    energy : Energy
-        E.
-    x, y : Tensor
-        (B, d_x) and (B, d_y), where to look.
-    k : int
-        Landscape.
-    p : int
-        How many.
+    y : Tensor
+        (B, n²).
 
     Returns
     -------
     Tensor
-        (d_y, p) float64.
+        (B, n, n), whose leading eigenvectors are the leading left singular vectors of Y.
     """
-    return leading_span(energy.gradient(x, y, k), p, "energy gradients")
+    matrices = y.reshape(len(y), matrix_side(y.shape[1]), -1)
+    return matrices @ matrices.mT
 
 
 @torch.no_grad()
@@ -178,58 +174,3 @@ def activation_widths(module: IREDModule) -> dict[str, int]:
         for size in (module.condition_dim, module.solution_dim)
     )
     return {name: seen.shape[1] for name, seen in activations(module.energy, x, y, 0).items()}
-
-
-def activation_span(energy: Energy, x: Tensor, y: Tensor, k: int, p: int, layer: str) -> Tensor:
-    """Find the leading p directions of a layer's output over all problems.
-
-    Parameters
-    ----------
-    energy : Energy
-        Whose layer.
-    x, y : Tensor
-        (B, d_x) and (B, d_y), where to look.
-    k : int
-        Landscape.
-    p : int
-        How many.
-    layer : str
-        A key of `activations`.
-
-    Returns
-    -------
-    Tensor
-        (width, p) float64.
-    """
-    return leading_span(activations(energy, x, y, k)[layer], p, f"activations of {layer}")
-
-
-def leading_span(rows: Tensor, p: int, what: str) -> Tensor:
-    """Find the leading p right singular vectors of vectors that lie in rows.
-
-    Parameters
-    ----------
-    rows : Tensor
-        (B, N).
-    p : int
-        How many.
-    what : str
-        What the rows are, in a message.
-
-    Returns
-    -------
-    Tensor
-        (N, p) float64, on the CPU.
-
-    Raises
-    ------
-    RunError
-        If an entry is not finite.
-    """
-    if not rows.isfinite().all():
-        raise RunError(f"the {what} are not finite; the weights or the point have diverged.")
-    rows = rows.cpu()
-    if len(rows) > rows.shape[1]:
-        right: Tensor = torch.linalg.svd(rows.double(), full_matrices=False).Vh
-        return right[:p].mT
-    return leading_subspace(rows, p)[0]

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from ired_interp.report.collect import Group, Section
-from ired_interp.report.figures.subspace_drift import compared, described, itself, labels
+from ired_interp.report.figures.drift_values import compared, described, itself, labels
 from ired_interp.results.names import PERFECT
 
 
@@ -214,7 +214,7 @@ def _drifted(results: Sequence[xr.Dataset]) -> str:
         return ""
     source, space, axis = described(str(usable[0].attrs["probe"]))
     names = labels(usable[0])
-    kept = float(np.mean([float(compared(r, "overlap")[..., 0, -1].mean()) for r in usable]))
+    told = np.mean([float(np.isfinite(compared(r, "overlap")[..., 0, -1]).mean()) for r in usable])
     over = {
         "training": f"Over training, from step {names[0]} to {names[-1]},",
         "landscapes": f"From landscape {names[0]} to {names[-1]}",
@@ -223,11 +223,19 @@ def _drifted(results: Sequence[xr.Dataset]) -> str:
     what = f"the subspace of the {source.replace('hessian', 'Hessian')} in {place}"
     what = what.replace("  ", " ")  # of a source without a name
     when = over.get(axis, f"From frame {names[0]} to {names[-1]}")
+    if not told:
+        return (
+            f"{when} it cannot be told: {what} is arbitrary, as its eigengap at the first or the "
+            "last of them cannot be told from 0."
+        )
+    kept = float(np.nanmean([float(compared(r, "overlap")[..., 0, -1].mean()) for r in usable]))
     sentence = f"{when} {what} keeps an overlap of {kept:.2f}"
+    if told < 1:
+        sentence += f" (in the {told:.0%} of landscapes where it is not arbitrary)"
     marks = []
     noise = [float(found.mean()) for r in usable if (found := itself(r, "overlap")) is not None]
     if noise:
-        marks.append(f"a subspace that stood still would show {np.mean(noise):.2f}")
+        marks.append(f"a subspace that stood still would show {np.nanmean(noise):.2f}")
     if "overlap_chance" in usable[0]:
         marks.append(f"chance is {float(usable[0]['overlap_chance'][..., 0].mean()):.2g}")
     return f"{sentence}; {', '.join(marks)}." if marks else f"{sentence}."

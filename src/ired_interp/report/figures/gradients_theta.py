@@ -43,11 +43,11 @@ def by_problem(section: Section) -> list[Figure]:
             lambda axes: by_landscape(axes, data, "participation", "participation ratio"),
         ),
     ]
-    if "landscape_cosine" in first:
-        cosines = np.mean([r["landscape_cosine"].values for r in data[0][1]], 0)
-        names = first["landscape"].values
+    table = None
+    if "landscape_cosine_corrected" in first:
         title = "do landscapes pull the same way?"
-        panels.append(Panel(title, lambda axes: matrix(axes, cosines, names, -1, 1, "landscape k")))
+        panels.append(Panel(title, lambda axes: _cosines(axes, data[0][1])))
+        table = _cosine_table(data)
     caption = (
         "The gradient of the training loss in the weights θ, of each problem and landscape, "
         f"measured {section.points()}. Noise scale: trace of the "
@@ -55,11 +55,13 @@ def by_problem(section: Section) -> list[Figure]:
         "averaging helps "
         "little; left out where the mean cannot be told from "
         "noise. Participation ratio (Σλ)²/Σλ² of the "
-        "covariance. Matrix: cosine between the mean gradients of two landscapes "
-        f"({data[0][0].name}); random directions give "
-        f"0 ± {float(first.get('cosine_chance', np.nan)):.1g}. Cosines and ranks have no unit."
+        "covariance. Bars: two standard errors, of the noise scale the 95 % interval (an arrow "
+        "where it has no end: few gradients, or heavy tails). Matrix: cosine between the mean "
+        f"gradients of two landscapes ({data[0][0].name}), freed of the noise that they share; a "
+        "dot where it lies within two standard errors of 0, blank where a mean gradient cannot be "
+        "told from 0. Cosines and ranks have no unit."
     )
-    return [Figure(section.probe, "Gradients in the weights", caption, panels)]
+    return [Figure(section.probe, "Gradients in the weights", caption, panels, table)]
 
 
 def over_training(section: Section) -> list[Figure]:
@@ -112,6 +114,33 @@ def _training_table(over: Data) -> pd.DataFrame:
                 row |= {title: float(whole[name][i]) for name, title, _ in _TRAINING}
                 rows.append(row)
     return pd.DataFrame(rows).tail(_MOST_ROWS)
+
+
+def _cosines(axes: Axes, results: Sequence[xr.Dataset]) -> None:
+    values, error = _mean_cosine(results)
+    matrix(axes, values, results[0]["landscape"].values, -1, 1, "landscape k")
+    with np.errstate(invalid="ignore"):
+        rows, columns = np.nonzero(np.abs(values) < 2 * error)
+    axes.plot(columns, rows, ".", color=INK, markersize=3)
+
+
+def _mean_cosine(results: Sequence[xr.Dataset]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over runs, with the error of one run or what follows from theirs."""
+    name, count = "landscape_cosine_corrected", len(results)
+    values = np.mean([r[name].values for r in results], 0)
+    squares = [r[f"{name}_error"].values ** 2 for r in results]
+    return values, np.sqrt(np.sum(squares, 0)) / count
+
+
+def _cosine_table(data: Data) -> pd.DataFrame:
+    rows = []
+    for group, results in data:
+        values, error = _mean_cosine(results)
+        landscapes = results[0]["landscape"].values
+        for i, j in zip(*np.triu_indices(len(landscapes), 1), strict=True):
+            row = {"runs": group.name, "k": int(landscapes[i]), "other k": int(landscapes[j])}
+            rows.append(row | {"cosine": values[i, j], "± standard error": error[i, j]})
+    return pd.DataFrame(rows)
 
 
 def _logarithmic(axes: Axes, data: Data, name: str, label: str) -> None:

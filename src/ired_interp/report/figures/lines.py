@@ -50,8 +50,8 @@ def by_landscape(
 ) -> None:
     """Draw a variable over landscape.
 
-    Of one run with two standard errors where they are known, of several as mean with lowest and
-    highest.
+    Of one run with two standard errors, or its interval, where they are known (an interval without
+    end reaches to the top); of several as mean with lowest and highest.
 
     `exact` names the variable that holds a perfect model's value.
     """
@@ -65,21 +65,21 @@ def by_landscape(
         if len(found) > 1:
             bars = np.stack([mean - joined.min("run").values, joined.max("run").values - mean])
         else:
-            error = next((r.get(f"{name}_error") for r in results if name in r), None)
-            bars = np.zeros((2, len(mean))) if error is None else np.stack([2 * error.values] * 2)
+            bars = error_bars(next(r for r in results if name in r), name)
         x = joined["landscape"].values + (place - (len(data) - 1) / 2) * 0.14
         colour, marker = series_colour(group.index), MARKERS[group.index % len(MARKERS)]
         axes.errorbar(
             x,
             mean,
-            yerr=bars,
+            yerr=np.where(np.isfinite(bars), bars, 0),
+            lolims=np.isinf(bars[1]),
             color=colour,
             marker=marker,
             capsize=2,
             linewidth=1,
             label=group.name,
         )
-        values += [mean - bars[0], mean + bars[1]]
+        values += [mean - bars[0], np.where(np.isfinite(bars[1]), mean + bars[1], mean)]
     theory = next((r for _, results in data for r in results if exact and exact in r), None)
     if theory is not None and exact:
         k = theory["landscape"].values
@@ -99,6 +99,32 @@ def by_landscape(
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
         axes.set_ylim(0, max(0.01, 1.08 * float(np.nanmax(values))))
     legend(axes, [group for group, _ in data])
+
+
+def error_bars(result: xr.Dataset, name: str) -> np.ndarray:
+    """Take two standard errors, or the interval, of a variable as bars below and above it.
+
+    Parameters
+    ----------
+    result : xarray.Dataset
+        That has it.
+    name : str
+        The variable.
+
+    Returns
+    -------
+    numpy.ndarray
+        (2, …); 0 where no error is known, infinite where an interval has no end.
+    """
+    value = result[name].values
+    if f"{name}_low" in result:
+        with np.errstate(invalid="ignore"):
+            bars = np.stack([value - result[f"{name}_low"], result[f"{name}_high"] - value])
+    elif f"{name}_error" in result:
+        bars = np.stack([2 * result[f"{name}_error"].values] * 2)
+    else:
+        bars = np.zeros((2, *value.shape))
+    return np.where(np.isnan(bars), 0, bars)
 
 
 def matrix(
@@ -126,6 +152,31 @@ def matrix(
     axes.set_ylabel(label)
     bar = axes.figure.colorbar(image, ax=axes, shrink=0.85)
     bar.outline.set_visible(False)
+
+
+def with_spread(title: str, results: Sequence[xr.Dataset], name: str) -> dict[str, float]:
+    """Make cells of a table: a value and its standard error, of several runs over the runs.
+
+    Parameters
+    ----------
+    title : str
+        Heading of the value.
+    results : sequence of xarray.Dataset
+        Of one place each run, so that the variable is a number.
+    name : str
+        The variable.
+
+    Returns
+    -------
+    dict of str to float
+        Mean and, in a column of its own, what belongs after ±; NaN where that is not known.
+    """
+    values = [float(r[name]) for r in results]
+    if len(values) > 1:
+        error = float(np.std(values, ddof=1) / np.sqrt(len(values)))
+    else:
+        error = float(results[0].get(f"{name}_error", np.nan))
+    return {title: float(np.mean(values)), f"± {title}": error}
 
 
 def thinned(curve: xr.DataArray, along: str) -> xr.DataArray:

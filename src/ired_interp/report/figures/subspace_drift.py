@@ -9,7 +9,14 @@ from matplotlib.axes import Axes
 
 from ired_interp.report.collect import Group, Section, left_out, of_group
 from ired_interp.report.figure import Figure, Panel
-from ired_interp.report.figures.lines import legend, matrix
+from ired_interp.report.figures.drift_values import (
+    compared,
+    described,
+    error_of,
+    itself,
+    labels,
+)
+from ired_interp.report.figures.lines import error_bars, legend, matrix
 from ired_interp.report.style import INK, MARKERS, MUTED, landscape_colour, series_colour
 
 Data = Sequence[tuple[Group, list[xr.Dataset]]]
@@ -79,11 +86,13 @@ def figures(section: Section) -> list[Figure]:
         f"{_SOURCES.get(source, source)} in {where}, followed over {over}, measured "
         f"{section.points()}. Overlap ‖UᵀV‖²/p is 1 for equal subspaces; distances in radians. Two "
         "frames are compared by independent estimates; the split half shows how well one frame "
-        "agrees with itself: what lies there has not moved."
+        "agrees with itself: what lies there has not moved. Bars: two standard errors. A "
+        "frame whose subspace is arbitrary, as its eigengap (of the largest eigenvalue) cannot be "
+        "told from 0, is left blank."
     )
     if panels:
         caption += (
-            " It stands on the diagonal and as dotted lines. Grey: the 95 % band of random "
+            " The split half stands on the diagonal and as dotted lines. Grey: the 95 % of random "
             f"subspaces.{left_out(data, _MOST, 'overlap of all pairs')}"
         )
     title = f"Subspace drift over {over}: {source.replace('hessian', 'Hessian')} in {where}"
@@ -92,84 +101,6 @@ def figures(section: Section) -> list[Figure]:
 
 def _frames(results: Sequence[xr.Dataset]) -> int:
     return max(int(result.sizes["frame"]) for result in results)
-
-
-def described(label: str) -> tuple[str, str, str]:
-    """Read source, space and axis from a label.
-
-    Parameters
-    ----------
-    label : str
-        subspace_drift_<source>_<space>_<axis>.
-
-    Returns
-    -------
-    tuple of str
-        Source, space and axis; "" where one is missing.
-    """
-    parts = label.removeprefix("subspace_drift").strip("_").split("_")
-    source, space, axis = (*parts, "", "", "")[:3]
-    return source, space, axis
-
-
-def labels(result: xr.Dataset) -> np.ndarray:
-    """Name the frames, in order.
-
-    Parameters
-    ----------
-    result : xarray.Dataset
-        A drift.
-
-    Returns
-    -------
-    numpy.ndarray
-        Of numbers or strings.
-    """
-    return np.asarray(
-        result["label"].values if "label" in result else np.arange(result.sizes["frame"])
-    )
-
-
-def compared(result: xr.Dataset, name: str) -> xr.DataArray:
-    """Take a measure of all pairs by independent estimates, where the frames have any.
-
-    Parameters
-    ----------
-    result : xarray.Dataset
-        A drift.
-    name : {"overlap", "geodesic"}
-        The measure.
-
-    Returns
-    -------
-    xarray.DataArray
-        (..., frame, other).
-    """
-    independent = result.get(f"{name}_independent")
-    return (
-        independent
-        if independent is not None and bool(np.isfinite(independent).any())
-        else result[name]
-    )
-
-
-def itself(result: xr.Dataset, name: str) -> xr.DataArray | None:
-    """Take the same of each frame with an independent estimate of itself.
-
-    Parameters
-    ----------
-    result : xarray.Dataset
-        A drift.
-    name : {"overlap", "geodesic"}
-        The measure.
-
-    Returns
-    -------
-    xarray.DataArray or None
-        (..., frame); None where there is no second estimate.
-    """
-    found = result.get({"overlap": "reliability", "geodesic": "geodesic_split_half"}[name])
-    return found if found is not None and bool(np.isfinite(found).any()) else None
 
 
 def _matrices(data: Data, per_landscape: bool) -> list[tuple[str, xr.Dataset]]:
@@ -202,7 +133,10 @@ def _by_landscape(
             every = np.stack([compared(r, name).isel(landscape=i).values[0] for r in shared])
             colour = landscape_colour(i, len(landscapes))
             named = f"{'' if i in (0, len(landscapes) - 1) else '_'}k = {k}"
-            axes.plot(x, every.mean(0), color=colour, marker="o", markersize=3, label=named)
+            bars = error_of(first, name).isel(landscape=i).values[0] if len(shared) == 1 else None
+            axes.errorbar(
+                x, every.mean(0), yerr=bars, color=colour, marker="o", markersize=3, label=named
+            )
         noise = itself(first, name)
         if noise is not None:
             axes.plot(x, noise.mean("landscape"), ":", color=INK, label="split half, mean over k")
@@ -220,8 +154,13 @@ def _by_group(data: Data, name: str, label: str, along: str) -> Callable[[Axes],
             for i, result in enumerate(results):
                 x = _positions(labels(result))
                 shown, named = marker if len(x) <= 20 else "", group.name if i == 0 else None
-                axes.plot(
-                    x, compared(result, name).values[0], color=colour, marker=shown, label=named
+                axes.errorbar(
+                    x,
+                    compared(result, name).values[0],
+                    yerr=error_of(result, name).values[0],
+                    color=colour,
+                    marker=shown,
+                    label=named,
                 )
                 noise = itself(result, name)
                 if noise is not None:
@@ -241,9 +180,10 @@ def _answer(data: Data, along: str) -> Callable[[Axes], None]:
         for group, results in data:
             for i, result in enumerate(results):
                 colour = series_colour(group.index)
-                axes.plot(
+                axes.errorbar(
                     _positions(labels(result)),
                     result["overlap_answer"],
+                    yerr=error_bars(result, "overlap_answer"),
                     color=colour,
                     label=group.name if i == 0 else None,
                 )
@@ -283,17 +223,30 @@ def _table(data: Data) -> pd.DataFrame:
                 row: dict[str, object] = {"runs": group.name}
                 if "landscape" in result["overlap"].dims:
                     row["k"] = int(part["landscape"])
-                row |= {
-                    "from": names[0],
-                    "to": names[-1],
-                    "overlap": compared(part, "overlap").values[0, -1],
-                }
-                row["geodesic distance (rad)"] = compared(part, "geodesic").values[0, -1]
-                if "overlap_corrected" in part:
-                    row["overlap freed of noise"] = part["overlap_corrected"].values[0, -1]
+                row |= {"from": names[0], "to": names[-1]}
+                shown = compared(part, "overlap").name, compared(part, "geodesic").name
+                for name, title, place in (
+                    ("eigengap", "least eigengap", None),
+                    (shown[0], "overlap", (0, -1)),
+                    (shown[1], "geodesic distance (rad)", (0, -1)),
+                    ("overlap_corrected", "overlap freed of noise", (0, -1)),
+                    ("path_length", "path length (rad)", (-1,)),
+                ):
+                    if name in part:
+                        row |= _cells(part, str(name), title, place)
+                if "identified" in part:
+                    row["arbitrary frames"] = int((~part["identified"].astype(bool)).sum())
                 if (noise := itself(part, "overlap")) is not None:
                     row["split half"] = float(noise.mean())
-                if "path_length" in part:
-                    row["path length (rad)"] = float(part["path_length"].values[-1])
                 rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _cells(
+    part: xr.Dataset, name: str, title: str, place: tuple[int, ...] | None
+) -> dict[str, object]:
+    """Value and standard error at a place, or where the value is least."""
+    values = part[name].values
+    where = place if place is not None else (int(values.argmin()),)
+    error = part[f"{name}_error"].values[where] if f"{name}_error" in part else np.nan
+    return {title: float(values[where]), f"± {title}": float(error)}

@@ -1,6 +1,6 @@
 """What happens along inference, landscape by landscape and step by step."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,10 +9,12 @@ from matplotlib.axes import Axes
 
 from ired_interp.report.collect import Group, Section, after_steps
 from ired_interp.report.figure import Figure, Panel
-from ired_interp.report.figures.lines import by_landscape, legend
+from ired_interp.report.figures.lines import by_landscape, error_bars, legend, with_spread
 from ired_interp.report.style import INK, MARKERS, MUTED, log_if_positive, series_colour
 
 Data = Sequence[tuple[Group, list[xr.Dataset]]]
+_LENGTH = 0.5  # of displacements, in norms of the answer
+_MOST_GROUPS = 2
 
 
 def figures(section: Section) -> list[Figure]:
@@ -49,20 +51,11 @@ def figures(section: Section) -> list[Figure]:
             )
         )
     if "normal_ratio_answer" in first:
-        panels.append(
-            Panel(
-                "gradient off the rank-r manifold",
-                lambda axes: by_landscape(
-                    axes, data, "normal_ratio_answer", "‖normal‖ / ‖tangent‖"
-                ),
-            )
-        )
-        title, label = "energy against distance", "Spearman correlation"
-        panels.append(
-            Panel(
-                title, lambda axes: by_landscape(axes, data, "energy_distance_correlation", label)
-            )
-        )
+        panels.append(Panel("gradient off the rank-r manifold", lambda axes: _off(axes, data)))
+        panels += [
+            Panel(f"rise of energy by direction, {group.name}", _preference(results))
+            for group, results in data[:_MOST_GROUPS]
+        ]
     inner = first.sizes["inner_step"] - 1
     caption = (
         f"Inference from noise through landscapes k = {int(first['landscape'][0])} … "
@@ -73,8 +66,16 @@ def figures(section: Section) -> list[Figure]:
         "against y*. Contraction, in a landscape's first inner step: of the distance e to "
         "the minimum of a perfect model, and of the gradient g, beside 1 − ηλ from the curvature "
         "measured "
-        "there (dashed); short bars: exact for a perfect model."
+        "there (dashed); short bars: exact for a perfect model. Bars and bands: two standard "
+        "errors over problems, of several runs the range."
     )
+    if "preference" in first:
+        caption += (
+            " Rise: of E from the answer to points half its norm away, in directions that turn its "
+            "column or row space, keep both, raise its rank, or change entries that x gives or "
+            "hides, of that in random directions; 1: no preference (short bars: exact for a "
+            "perfect model). Off the manifold: dashed, the mean for gradients without direction."
+        )
     return [Figure(section.probe, "Along inference", caption, panels, _table(data))]
 
 
@@ -88,6 +89,10 @@ def _along(axes: Axes, data: Data, name: str, label: str) -> None:
             axes.fill_between(
                 x, stacked.min(0), stacked.max(0), color=colour, alpha=0.2, linewidth=0
             )
+        elif f"{name}_error" in results[0]:
+            bars = 2 * np.nan_to_num(results[0][f"{name}_error"].values.ravel())
+            low, high = stacked[0] - bars, stacked[0] + bars
+            axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
         values.append(stacked)
     first = data[0][1][0]
     each = first.sizes["inner_step"]
@@ -104,8 +109,9 @@ def _along(axes: Axes, data: Data, name: str, label: str) -> None:
 
 
 def _acceptance(axes: Axes, data: Data) -> None:
+    names = ("acceptance", "acceptance_error")
     shown = [
-        (g, [xr.Dataset({"acceptance": r["acceptance"].mean("move")}) for r in results])
+        (g, [xr.Dataset({name: r[name].mean("move") for name in names}) for r in results])
         for g, results in data
     ]
     by_landscape(axes, shown, "acceptance", "share of steps accepted", percent=True)
@@ -122,7 +128,7 @@ def _contraction(axes: Axes, data: Data, name: str, label: str) -> None:
         None,
     )
     if theory is not None:
-        k, (low, high) = theory["landscape"].values, theory.values.T
+        k, (low, high) = theory["landscape"].values, theory.isel(move=0).values.T
         if np.allclose(low, high):
             axes.hlines(
                 low, k - 0.4, k + 0.4, color=INK, linewidth=1.3, label="exact (perfect model)"
@@ -137,12 +143,14 @@ def _contraction(axes: Axes, data: Data, name: str, label: str) -> None:
         for variable, line in lines.items():
             mean = np.mean([r[variable].isel(move=0).values for r in results], 0)
             shown = group.name if line == "-" else f"{group.name}: 1 − ηλ"
-            axes.plot(
+            axes.errorbar(
                 results[0]["landscape"],
                 mean,
-                line,
+                yerr=_spread([r.isel(move=0) for r in results], variable),
+                linestyle=line,
                 color=colour,
                 marker=marker if line == "-" else None,
+                capsize=2,
                 label=shown,
             )
     axes.set_xticks(data[0][1][0]["landscape"].values)
@@ -154,18 +162,65 @@ def _contraction(axes: Axes, data: Data, name: str, label: str) -> None:
     axes.legend(loc="upper left")
 
 
+def _spread(results: Sequence[xr.Dataset], name: str) -> np.ndarray:
+    """Two standard errors of one run, or the range of several about their mean."""
+    if len(results) == 1:
+        return error_bars(results[0], name)
+    stacked = np.stack([r[name].values for r in results])
+    return np.stack([stacked.mean(0) - stacked.min(0), stacked.max(0) - stacked.mean(0)])
+
+
+def _off(axes: Axes, data: Data) -> None:
+    by_landscape(axes, data, "normal_ratio_answer", "‖normal‖ / ‖tangent‖")
+    chance = float(data[0][1][0]["normal_ratio_chance"])
+    axes.axhline(chance, color=INK, linestyle="--", linewidth=1, label="no direction")
+    axes.legend()
+
+
+def _preference(results: Sequence[xr.Dataset]) -> Callable[[Axes], None]:
+    def draw(axes: Axes) -> None:
+        parts = [r.sel(length=_LENGTH) for r in results]
+        names = [name for name in parts[0]["family"].values if name != "random"]
+        k = parts[0]["landscape"].values
+        for i, name in enumerate(names):
+            here = [part.sel(family=name) for part in parts]
+            x = k + (i - (len(names) - 1) / 2) * 0.08
+            mean = np.mean([part["preference"].values for part in here], 0)
+            axes.errorbar(
+                x,
+                mean,
+                yerr=_spread(here, "preference"),
+                color=series_colour(i),
+                marker=MARKERS[i % len(MARKERS)],
+                capsize=2,
+                linewidth=1,
+                label=str(name),
+            )
+            if "theory_preference" in here[0]:
+                axes.hlines(here[0]["theory_preference"], k - 0.3, k + 0.3, color=INK, linewidth=1)
+        axes.axhline(1, color=MUTED, linewidth=0.8)
+        axes.set_xticks(k)
+        axes.set_xlabel("landscape k (0: sharpest)")
+        axes.set_ylabel("rise / rise in random directions")
+        axes.legend()
+
+    return draw
+
+
 def _table(data: Data) -> pd.DataFrame:
     rows = []
     for group, results in data:
+        ends = [r.isel(inner_step=-1, move=0) for r in results]
+        moves = [r[["acceptance", "acceptance_error"]].mean("move") for r in results]
         for i, k in enumerate(results[0]["landscape"].values):
             row = {"runs": group.name, "k": int(k)}
-            for name, title in (
-                ("error_mean", "error at its end"),
-                ("gradient_norm_mean", "‖∂E/∂y‖"),
-                ("energy_mean", "E"),
+            for name, title, parts in (
+                ("error_mean", "error at its end", ends),
+                ("gradient_norm_mean", "‖∂E/∂y‖", ends),
+                ("energy_mean", "E", ends),
+                ("acceptance", "accepted", moves),
+                ("contraction", "contraction", ends),
             ):
-                row[title] = float(np.mean([r[name].values[i, -1] for r in results]))
-            row["accepted"] = float(np.mean([r["acceptance"].values[i].mean() for r in results]))
-            row["contraction"] = float(np.mean([r["contraction"].values[i, 0] for r in results]))
+                row |= with_spread(title, [part.isel(landscape=i) for part in parts], name)
             rows.append(row)
     return pd.DataFrame(rows)

@@ -1,0 +1,87 @@
+"""Standard errors over problems."""
+
+import numpy as np
+
+from ired_interp.geometry.eigengap import student_factor
+
+_GROUPS = 16  # left out in turn, where there are more problems
+
+
+def mean_error(values: np.ndarray) -> np.ndarray:
+    """Take the standard error of a mean over the last axis; NaN of a single value.
+
+    Parameters
+    ----------
+    values : ndarray (..., B)
+        Of single problems.
+
+    Returns
+    -------
+    ndarray (...)
+        s/√B, widened by `student_factor`.
+    """
+    count = values.shape[-1]
+    if count < 2:
+        return np.full(values.shape[:-1], np.nan)
+    error: np.ndarray = values.std(-1, ddof=1) / np.sqrt(count) * student_factor(count)
+    return error
+
+
+def jackknife_error(without: np.ndarray) -> np.ndarray:
+    """Take the standard error from leave-one-out values (..., B); NaN of a single one."""
+    count = without.shape[-1]
+    if count < 2:
+        return np.full(without.shape[:-1], np.nan)
+    with np.errstate(invalid="ignore"):
+        error: np.ndarray = np.sqrt((count - 1) * without.var(-1))
+    return error
+
+
+def ratio_of_means(above: np.ndarray, below: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Divide sums over the last axis, with the jackknife's standard error."""
+    tops, bottoms = above.sum(-1), below.sum(-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        without = (tops[..., None] - above) / (bottoms[..., None] - below)
+        return tops / bottoms, jackknife_error(without)
+
+
+def left_out(count: int) -> list[np.ndarray]:
+    """Make the index sets of a delete-a-group jackknife: each leaves out one group of problems.
+
+    Parameters
+    ----------
+    count : int
+        B, at least 2.
+
+    Returns
+    -------
+    list of ndarray
+        At most 16 sets of the problems kept, equal in size but for one.
+    """
+    groups = np.array_split(np.arange(count), min(count, _GROUPS))
+    return [np.setdiff1d(np.arange(count), group) for group in groups]
+
+
+def median_error(values: np.ndarray, draws: int = 200) -> np.ndarray:
+    """Take the standard error of medians by resampling problems, by a generator of its own.
+
+    Parameters
+    ----------
+    values : ndarray (K, B, n)
+        n values of each of B problems.
+    draws : int
+        Resamples.
+
+    Returns
+    -------
+    ndarray (K,)
+        Of the median over problems and values; NaN for a single problem.
+    """
+    count, rng = values.shape[1], np.random.default_rng(0)
+    if count < 2:
+        return np.full(len(values), np.nan)
+    picks = rng.integers(count, size=(draws, count))
+    drawn = np.stack([np.median(values[:, pick], (1, 2)) for pick in picks])
+    # Resamples scatter by √((B − 1)/B) of what problems do.
+    error: np.ndarray = drawn.std(0) * np.sqrt(count / (count - 1)) * student_factor(count)
+    return error
