@@ -151,6 +151,32 @@ def test_drift_is_that_of_dense_eigenvectors(trained: Any) -> None:
     assert 0 < float(found["reliability"][1]) <= 1
 
 
+class Tokens(Plain):
+    """A mean over more than samples."""
+
+    def training_step(self, batch: Any) -> Any:
+        chosen = batch[0][:, 0] > 0
+        return cross_entropy(self.net(batch[0][chosen]), batch[1][chosen])
+
+
+@pytest.mark.parametrize(
+    ("module", "loader", "most"),
+    [(Tokens, (32, 8), 64), (Plain, (30, 8), 4)],  # the last batch is smaller than a microbatch
+)
+def test_gradients_are_of_whole_batches_where_they_must_be(
+    module: type[Plain], loader: tuple[int, int], most: int, tmp_path: Path
+) -> None:
+    measure = GradientStatistics(every_n_steps=9, gradients=most)
+    end = train(tmp_path, measure, module=module, loader=data(*loader))
+    found = last(tmp_path, "gradient_statistics_loss")
+    assert found.attrs["gradients"].startswith("one gradient a batch")
+    norms = []
+    for batch in data(*loader):
+        parts = torch.autograd.grad(end.training_step(batch), list(end.parameters()))
+        norms.append(float(torch.cat([part.flatten() for part in parts]).norm()))
+    np.testing.assert_allclose(found["norm"].sel(layer="all"), norms, rtol=1e-5)
+
+
 class Stubborn(Plain):
     """vmap cannot go through a number on the host."""
 

@@ -98,7 +98,7 @@ class ProbeCallback(MeasuringCallback):
         """
         raise InputError(
             f"callback {self.probe.label} measures energies, but {type(module).__name__} has "
-            "none; remove the callback."
+            "none; choose Spectrum, GradientStatistics or SubspaceDrift, which measure any module."
         )
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

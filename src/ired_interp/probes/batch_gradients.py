@@ -38,9 +38,9 @@ class BatchGradients(GradientRows):
         Behind each row; of whole batches, whose samples may not be countable, 1.
     origins : list of int
         The batch of each row.
-    how : str
-        What the rows are and how they are found, for a reader.
     """
+
+    counted = "gradients"
 
     def __init__(self, loss: Loss, batches: Sequence[Any], most: int) -> None:
         self._loss, self._batches = loss, batches
@@ -48,19 +48,19 @@ class BatchGradients(GradientRows):
         self.samples, self.origins = 1, list(range(len(batches)))
         self._parts: list[Tensor] | None = None  # the samples (rows, samples) of each batch
         super().__init__(loss.weights, len(batches))
-        self.how = "one gradient a batch"
+        self._why = ""  # whole batches
         try:
             counts = [row_count(batch) for batch in batches]
         except InputError:
-            self.how += ", whose samples cannot be told apart"
+            self._why = ", whose samples cannot be told apart"
             return
         samples = -(-sum(counts) // most)
-        parts = [torch.arange(n // samples * samples).view(-1, samples) for n in counts]
+        parts = [torch.arange(n // samples * samples).view(n // samples, samples) for n in counts]
         largest = max(range(len(parts)), key=lambda i: len(parts[i]))
         if len(parts[largest]) < 2 or sum(map(len, parts)) < len(batches):
             return
         if not self._is_mean(largest, parts[largest]):
-            self.how += (
+            self._why = (
                 ", as its loss is not the mean over its samples (it counts something else, mixes "
                 "them or draws random numbers)"
             )
@@ -68,8 +68,14 @@ class BatchGradients(GradientRows):
         self._parts, self.samples = parts, samples
         self.origins = [i for i, part in enumerate(parts) for _ in part]
         self.count = len(self.origins)
-        rows = "a sample" if samples == 1 else f"a microbatch of {samples} samples"
-        self.how = f"one gradient {rows}, by {'vmap' if self._vectorised else 'a loop'}"
+
+    @property
+    def how(self) -> str:
+        """What the rows are and how those so far were found, for a reader."""
+        if self._parts is None:
+            return f"one gradient a batch{self._why}"
+        rows = "a sample" if self.samples == 1 else f"a microbatch of {self.samples} samples"
+        return f"one gradient {rows}, by {'vmap' if self._vectorised else 'a loop'}"
 
     def _gradients(self, rows: slice) -> Mapping[str, Tensor]:
         wanted = range(*rows.indices(self.count))

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -25,7 +26,11 @@ class GradientRows(ABC):
         Weights N_l of each layer, named like its parameters without the last part.
     size : int
         N, weights in all.
+    counted : str
+        The setting that says how many rows there are.
     """
+
+    counted: ClassVar[str] = "problems"
 
     def __init__(self, weights: Mapping[str, Tensor], count: int) -> None:
         self.count = count
@@ -90,7 +95,7 @@ class GradientRows(ABC):
             raise InputError(
                 f"{self.count} gradients of {size} weights take "
                 f"{4 * size * self.count / 2**30:.1f} GiB, memory_gib allows "
-                f"{memory / 2**30:.1f}; lower the number of problems, or choose a layer."
+                f"{memory / 2**30:.1f}; lower the number of {self.counted}, or choose a layer."
             )
         rows = torch.empty(self.count, size)
         for chunk in self.chunks(memory / 2):
