@@ -12,6 +12,7 @@ from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from lightning.pytorch.utilities import CombinedLoader
 
 
 def validation_due(trainer: Trainer) -> bool:
@@ -59,6 +60,33 @@ def leave_signals_alone(trainer: Trainer) -> None:
     a signal finds a rank.
     """
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+
+
+def training_loaders(trainer: Trainer) -> CombinedLoader:
+    """Combine the training loaders as the fit loop does, whose mode is not handed out."""
+    loaders = trainer.fit_loop._combined_loader
+    assert loaders is not None
+    return CombinedLoader(loaders.iterables, loaders._mode)
+
+
+def move_batch(trainer: Trainer, batch: Any) -> Any:
+    """Move a batch as training does: through the hooks of module or data module that transfer it.
+
+    The hook before the transfer is called by a private method alone.
+    """
+    batch = trainer.precision_plugin.convert_input(batch)
+    batch = trainer.lightning_module._on_before_batch_transfer(batch, dataloader_idx=0)
+    return trainer.strategy.batch_to_device(batch, dataloader_idx=0)
+
+
+def forget_compiled(module: LightningModule) -> None:
+    """Let a copy of a module that was compiled use its own methods.
+
+    `torch.compile` puts compiled methods of the original into the instance, which a copy has, too.
+    """
+    if getattr(module, "_compiler_ctx", None) is not None:
+        for method in ("forward", "training_step", "validation_step", "test_step", "predict_step"):
+            vars(module).pop(method, None)
 
 
 def averaged_module(averaging: WeightAveraging) -> LightningModule | None:

@@ -4,18 +4,36 @@ import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 import xarray as xr
 
-from ired_interp.errors import InputError, RunError
+from ired_interp.errors import InputError, RunError, one_line
 from ired_interp.module import IREDModule
 from ired_interp.probes.base import Probe, Snapshot, Weights
+from ired_interp.probes.loss_probe import LossSnapshot
 from ired_interp.results import ResultKey, failed_result, read_result, write_result
 from ired_interp.results.provenance import provenance
 from ired_interp.tasks.base import Variant, check_variant
 from ired_interp.terminal import log
+
+Seen = TypeVar("Seen", Snapshot, LossSnapshot, contravariant=True)
+Taken = TypeVar("Taken", Snapshot, LossSnapshot)
+
+
+class Measures(Protocol[Seen]):
+    """What makes a result of a snapshot: a probe of energies or of losses."""
+
+    @property
+    def label(self) -> str:
+        """Name of its results' folder."""
+
+    def settings(self) -> dict[str, Any]:
+        """Return what its result depends on, as JSON values."""
+
+    def __call__(self, snapshot: Seen) -> xr.Dataset:
+        """Measure."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +94,13 @@ class Measurement:
 
 
 def measure(
-    probe: Probe,
-    snapshot: Snapshot,
+    probe: Measures[Taken],
+    snapshot: Taken,
     folder: Path,
     origin: dict[str, Any],
     survive: bool = False,
     keep: bool = False,
+    foreign: bool = False,
 ) -> tuple[Path, xr.Dataset]:
     """Run a probe and write its result below a folder.
 
@@ -92,9 +111,9 @@ def measure(
 
     Parameters
     ----------
-    probe : Probe
+    probe : Probe or LossProbe
         What to measure.
-    snapshot : Snapshot
+    snapshot : Snapshot or LossSnapshot
         Of what.
     folder : Path
         Where results lie.
@@ -104,6 +123,8 @@ def measure(
         Write a request that the probe refuses as failed, too, instead of raising its InputError.
     keep : bool
         Take a finished result of the same key as it is, where there is one, and measure nothing.
+    foreign : bool
+        Whether the model is other people's code, whose errors of any kind are written as failed.
 
     Returns
     -------
@@ -143,11 +164,19 @@ def measure(
             f"no decomposition was found ({error}); the weights have probably diverged"
         )
     except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error) or snapshot.ranks.count > 1:
+        exhausted = _out_of_memory(error)
+        if not (exhausted or foreign) or snapshot.ranks.count > 1:
             raise
+        what = "problems" if isinstance(snapshot, Snapshot) else "batches"
         result = failed_result(
-            f"out of memory ({error}); lower the number of problems or the probe's memory_gib"
+            f"out of memory ({error}); lower the number of {what} or the probe's memory_gib"
+            if exhausted
+            else _in_words(error)
         )
+    except Exception as error:
+        if not foreign or snapshot.ranks.count > 1:
+            raise
+        result = failed_result(_in_words(error))
     if "failed" in result.attrs:
         log(f"{probe.label} at step {snapshot.step} failed: {result.attrs['failed']}")
     if snapshot.ranks.first:
@@ -163,6 +192,10 @@ def _discard(scratch: Path) -> None:
     if scratch.exists():
         scratch.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
+
+
+def _in_words(error: Exception) -> str:
+    return one_line(f"{type(error).__name__}: {error}")
 
 
 def _out_of_memory(error: Exception) -> bool:

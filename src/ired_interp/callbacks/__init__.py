@@ -7,6 +7,7 @@ from ired_interp.callbacks.collapse import CollapseGuard
 from ired_interp.callbacks.gradient_statistics import GradientStatistics
 from ired_interp.callbacks.guard import FiniteLoss
 from ired_interp.callbacks.last import SaveLast
+from ired_interp.callbacks.measuring import MeasuringCallback
 from ired_interp.callbacks.probe import ProbeCallback
 from ired_interp.callbacks.probes import (
     HessianSpectrum,
@@ -14,6 +15,7 @@ from ired_interp.callbacks.probes import (
     InferenceTrajectory,
 )
 from ired_interp.callbacks.progress import RunProgress
+from ired_interp.callbacks.spectrum import Spectrum
 from ired_interp.callbacks.subspace_drift import SubspaceDrift
 
 __all__ = [
@@ -25,9 +27,11 @@ __all__ = [
     "HessianSpectrumTheta",
     "InferenceTrajectory",
     "KeepBest",
+    "MeasuringCallback",
     "ProbeCallback",
     "RunProgress",
     "SaveLast",
+    "Spectrum",
     "SubspaceDrift",
     "WeightAveraging",
 ]

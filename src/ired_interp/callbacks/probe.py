@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import ClassVar
 
+import xarray as xr
 from lightning.pytorch import LightningModule, Trainer
 
 from ired_interp.callbacks.averaging import WeightAveraging
-from ired_interp.callbacks.first_rank import on_first_rank
-from ired_interp.callbacks.step_end import StepEnd
+from ired_interp.callbacks.loss_measurement import LossMeasurement
+from ired_interp.callbacks.measuring import MeasuringCallback
 from ired_interp.errors import InputError
-from ired_interp.loggers import publish
 from ired_interp.measure import Measurement, measure
 from ired_interp.module import IREDModule
 from ired_interp.probes.base import Probe, Snapshot, Weights
@@ -18,7 +18,7 @@ from ired_interp.tasks.base import Problems, Variant
 from ired_interp.tasks.data import TaskData
 
 
-class ProbeCallback(StepEnd):
+class ProbeCallback(MeasuringCallback):
     """Measure every n steps, and at the end of training, on a fixed set of problems.
 
     A measurement that fails (out of memory, not finite, refused by the probe) is recorded as failed
@@ -54,13 +54,9 @@ class ProbeCallback(StepEnd):
         problems: int = 32,
         variant: Variant = "same",
     ) -> None:
-        if every_n_steps < 1:
-            raise InputError(
-                f"callback {probe.label} has every_n_steps={every_n_steps}; expected at least 1."
-            )
+        super().__init__(probe.label, every_n_steps)
         self.measurement = Measurement(probe, weights, problems, variant)
-        self.every_n_steps = every_n_steps
-        self._measured = self._start = -1
+        self.loss: LossMeasurement | None = None
 
     @property
     def probe(self) -> Probe:
@@ -75,66 +71,69 @@ class ProbeCallback(StepEnd):
         module : LightningModule
             The model that will be trained.
 
+        """
+        self.loss = None
+        if isinstance(module, IREDModule):
+            self.measurement.check(module)
+        else:
+            self.loss = self.of_loss(module)
+
+    def of_loss(self, module: LightningModule) -> LossMeasurement:
+        """Make what is measured of a model that has no energy.
+
+        Parameters
+        ----------
+        module : LightningModule
+            The model that will be trained.
+
+        Returns
+        -------
+        LossMeasurement
+            Of its loss.
+
         Raises
         ------
         InputError
-            If it has no energy, or the probe's settings do not fit it.
+            If there is no such measurement.
         """
-        if not isinstance(module, IREDModule):
-            raise InputError(
-                f"callback {self.probe.label} measures energies, but {type(module).__name__} has "
-                "none; remove the callback."
-            )
-        self.measurement.check(module)
+        raise InputError(
+            f"callback {self.probe.label} measures energies, but {type(module).__name__} has "
+            "none; choose Spectrum, GradientStatistics or SubspaceDrift, which measure any module."
+        )
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check the model before the first step."""
         self.check(pl_module)
 
-    def due(self, step: int) -> bool:
-        """Whether to measure after this step (at the end of training in any case)."""
-        return step > 0 and step % self.every_n_steps == 0
-
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure at the step gone on from: its checkpoint was written before that."""
+        """Choose the batches of a model without energy, and measure what a run goes on from."""
+        if self.loss is not None:
+            self.loss.begin(trainer, pl_module)
         super().on_train_start(trainer, pl_module)
-        self._start = trainer.global_step
-        if self.due(trainer.global_step):
-            self._measure(trainer, pl_module)
 
-    def on_step_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure where that is due."""
-        if self.due(trainer.global_step):
-            self._measure(trainer, pl_module)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure what training ended with."""
-        self._measure(trainer, pl_module)
-
-    def _measure(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.global_step != self._measured:
-            on_first_rank(lambda: self._measure_here(trainer, pl_module))
-            self._measured = trainer.global_step
-
-    def _measure_here(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def measure(self, trainer: Trainer, pl_module: LightningModule) -> tuple[str, Path, xr.Dataset]:
+        """Measure the energy, or the loss of a model that has none."""
+        if self.loss is not None:
+            return self.loss.measure(trainer, pl_module)
+        assert isinstance(pl_module, IREDModule)
         step = trainer.global_step
         results = Run(Path(trainer.default_root_dir)).results
         snapshot = self._snapshot(trainer, pl_module, step)
         # Before the first step, a refusal ends the run. What was measured of the checkpoint gone on
         # from need not be measured again.
-        keep = step == self._start and not self.remembers
+        keep = step == self.started_at and not self.remembers
         origin = self.measurement.origin
         path, result = measure(self.probe, snapshot, results, origin, survive=step > 0, keep=keep)
-        publish(trainer.loggers, self.probe.label, result, step, path)
+        return self.probe.label, path, result
 
-    def _snapshot(self, trainer: Trainer, pl_module: LightningModule, step: int) -> Snapshot:
+    def _snapshot(self, trainer: Trainer, pl_module: IREDModule, step: int) -> Snapshot:
         data, measurement = trainer.datamodule, self.measurement  # type: ignore[attr-defined]
         assert isinstance(data, TaskData)
         device = pl_module.device
         x, y, *_ = data.evaluation_batch(
             "probe", measurement.variant, 0, measurement.problems, device
         )
-        module = pl_module
+        module: LightningModule = pl_module
         if measurement.weights == "average":
             module = next(c for c in trainer.callbacks if isinstance(c, WeightAveraging)).averaged  # type: ignore[attr-defined]
         assert isinstance(module, IREDModule)

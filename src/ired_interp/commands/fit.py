@@ -15,6 +15,7 @@ from ired_interp.callbacks import (
     CollapseGuard,
     FiniteLoss,
     KeepBest,
+    MeasuringCallback,
     ProbeCallback,
     SaveLast,
 )
@@ -197,7 +198,7 @@ def _device(trainer: Trainer) -> str:
 
 def _place(callback: Callback) -> int:
     """Order: what changes the run's state, then what judges it, saves it, measures it."""
-    order = (CollapseGuard, SaveLast, ProbeCallback)
+    order = (CollapseGuard, SaveLast, MeasuringCallback)
     return next((n for n, kind in enumerate(order, 1) if isinstance(callback, kind)), 0)
 
 

@@ -12,6 +12,10 @@ from ired_interp.probes.gradients_y import GradientStatisticsY
 from ired_interp.probes.hessian_theta import HessianSpectrumTheta
 from ired_interp.probes.hessian_y import HessianSpectrumY
 from ired_interp.probes.inference_trajectory import InferenceTrajectory
+from ired_interp.probes.loss_drift import LossDrift
+from ired_interp.probes.loss_probe import Loss, LossProbe, LossSnapshot
+from ired_interp.probes.loss_spectrum import LossSpectrum
+from ired_interp.probes.loss_statistics import LossGradientStatistics
 from ired_interp.probes.subspace_drift import SubspaceDrift
 from ired_interp.tasks.base import Problems, Task
 
@@ -21,6 +25,12 @@ __all__ = [
     "HessianSpectrumTheta",
     "HessianSpectrumY",
     "InferenceTrajectory",
+    "Loss",
+    "LossDrift",
+    "LossGradientStatistics",
+    "LossProbe",
+    "LossSnapshot",
+    "LossSpectrum",
     "Probe",
     "Snapshot",
     "SubspaceDrift",

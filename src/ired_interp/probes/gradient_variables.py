@@ -7,8 +7,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from ired_interp.probes.gradient_rows import GradientRows
 from ired_interp.probes.gram_statistics import gram_statistics
-from ired_interp.probes.loss_gradients import LossGradients
 from ired_interp.probes.spread import jackknife_error, mean_error
 
 QUANTILES = (0.05, 0.5, 0.95)
@@ -16,12 +16,12 @@ _COLUMNS = 1 << 16  # weights whose means are multiplied in float64 at a time
 ALL = "all"  # the layer that stands for all weights together
 
 
-def layer_grams(gradients: LossGradients, memory: float, groups: int) -> tuple[np.ndarray, Tensor]:
+def layer_grams(gradients: GradientRows, memory: float, groups: int) -> tuple[np.ndarray, Tensor]:
     """Compute inner products of all rows, and means of groups of them.
 
     Parameters
     ----------
-    gradients : LossGradients
+    gradients : GradientRows
         B rows.
     memory : float
         Bytes that rows may take.

@@ -13,9 +13,9 @@ from ired_interp.probes.settings import (
     Landscapes,
     check_choice,
     check_landscapes,
-    check_setting,
     few_landscapes,
 )
+from ired_interp.probes.spectrum_settings import Which, check_room, check_spectrum
 from ired_interp.probes.theta_spectrum import (
     MIXED,
     ThetaObjective,
@@ -23,10 +23,8 @@ from ired_interp.probes.theta_spectrum import (
     theta_operator,
     weight_count,
 )
-from ired_interp.spectra import plan_lanczos
 from ired_interp.terminal import render, track
 
-Which = Literal["LA", "SA", "BE", "LM"]
 Backend = Literal["lanczos", "pyhessian"]
 _HEADINGS = {
     "lambda_min": "λ_min",
@@ -116,31 +114,21 @@ class HessianSpectrumTheta(Probe):
             check_landscapes(self.name, landscapes)
         for setting, value, known in (
             ("objective", objective, ThetaObjective),
-            ("which", which, Which),
             ("backend", backend, Backend),
             ("dtype", dtype, Literal["float32", "float64"]),
         ):
             check_choice(self.name, setting, value, known)
-        finest = 10 * torch.finfo(getattr(torch, dtype)).eps
-        for setting, number, fits, expected in (
-            ("eigenpairs", eigenpairs, eigenpairs >= 1, "expected at least 1"),
-            ("tol", tol, finest <= tol < 1, f"{dtype} allows {finest:.1g} to 1"),
-            (
-                "density_probes",
-                density_probes,
-                density_probes == 0 or density_probes >= 2,
-                "expected 0, or at least 2 for an error band",
-            ),
-            ("density_steps", density_steps, density_steps >= 1, "expected at least 1"),
-            (
-                "trace_matvecs",
-                trace_matvecs,
-                trace_matvecs == 0 or trace_matvecs >= 8,
-                "expected 0, or at least 8 products",
-            ),
-            ("memory_gib", memory_gib, memory_gib > 0, "expected a positive number"),
-        ):
-            check_setting(self.name, setting, number, fits, expected)
+        check_spectrum(
+            self.name,
+            eigenpairs=eigenpairs,
+            which=which,
+            tol=tol,
+            density_probes=density_probes,
+            density_steps=density_steps,
+            trace_matvecs=trace_matvecs,
+            memory_gib=memory_gib,
+            dtype=dtype,
+        )
         if backend == "pyhessian" and which != "LM":
             raise InputError(
                 f"{self.name} has which={which}, but backend 'pyhessian' finds the eigenvalues of "
@@ -160,23 +148,11 @@ class HessianSpectrumTheta(Probe):
         ----------
         module : IREDModule
             The model.
-
-        Raises
-        ------
-        InputError
-            If the settings do not fit it.
         """
         self._chosen(module)
         weights = weight_count(module.energy)
-        if self.eigenpairs > weights:
-            raise InputError(
-                f"{self.name} has eigenpairs={self.eigenpairs}, but the model has {weights} "
-                "weights; "
-                "lower eigenpairs."
-            )
-        if self.backend == "lanczos":
-            dtype, device = getattr(torch, self.dtype), torch.device("cpu")
-            plan_lanczos(weights, dtype, device, self.eigenpairs, int(self._half_memory))
+        memory = int(self._half_memory) if self.backend == "lanczos" else None
+        check_room(self.name, self.eigenpairs, weights, getattr(torch, self.dtype), memory)
 
     def small(self) -> "HessianSpectrumTheta":
         """At most two landscapes and eigenpairs, the least density and trace; see `Probe.small`."""

@@ -1,21 +1,18 @@
-"""Gradients of the training loss in the weights, one a microbatch, in chunks that fit a memory."""
-
-from collections.abc import Iterator
+"""Gradients of the training loss of an energy in its weights, one a microbatch."""
 
 import torch
 from torch import Tensor, nn
 
 from ired_interp.diffusion import Noise
-from ired_interp.errors import InputError, RunError
+from ired_interp.errors import InputError
 from ired_interp.module import IREDModule
+from ired_interp.probes.gradient_rows import GradientRows
 from ired_interp.random import stream
 from ired_interp.tasks.base import Problems
 
 
-class LossGradients:
+class LossGradients(GradientRows):
     """Rows g_i = ∇_θ loss on microbatch i, of landscape k alone, by `torch.func` vmap(grad).
-
-    Indexing with a slice computes those rows.
 
     Parameters
     ----------
@@ -29,15 +26,6 @@ class LossGradients:
         Of the noise of the loss.
     microbatch : int
         Problems behind each row.
-
-    Attributes
-    ----------
-    layers : dict of str to int
-        Weights N_l of each layer, named like its parameters without the last part.
-    size : int
-        N, weights in all.
-    count : int
-        Number of rows.
 
     Raises
     ------
@@ -66,24 +54,10 @@ class LossGradients:
             raise InputError(
                 f"{type(module.energy).__name__} has no weights; measure it in space 'y'."
             )
-        self._names: dict[str, list[str]] = {}
-        for name in self._weights:
-            self._names.setdefault(layer_of(name.removeprefix("energy.")), []).append(name)
-        self.layers = {
-            layer: sum(self._weights[n].numel() for n in names)
-            for layer, names in self._names.items()
-        }
-        self.size, self.count = sum(self.layers.values()), len(y) // microbatch
+        own = {name.removeprefix("energy."): w for name, w in self._weights.items()}
+        super().__init__(own, len(y) // microbatch)
 
-    def __getitem__(self, rows: slice) -> dict[str, Tensor]:
-        """Compute rows, as {layer: (rows, N_l)}.
-
-        Raises
-        ------
-        RunError
-            If a gradient is not finite.
-        """
-
+    def _gradients(self, rows: slice) -> dict[str, Tensor]:
         def loss(weights: dict[str, Tensor], x: Tensor, y: Tensor, *noise: Tensor) -> Tensor:
             value: Tensor = torch.func.functional_call(
                 self._loss, weights, (x, y, Noise(self._k, *noise))
@@ -92,20 +66,7 @@ class LossGradients:
 
         every = torch.func.vmap(torch.func.grad(loss), in_dims=(None, *([0] * len(self._data))))
         found = every(self._weights, *(tensor[rows] for tensor in self._data))
-        if not all(g.isfinite().all() for g in found.values()):
-            raise RunError("a gradient of the loss is not finite; the weights have diverged.")
-        return {
-            layer: torch.cat([found[name].flatten(1) for name in names], dim=1)
-            for layer, names in self._names.items()
-        }
-
-    def chunks(self, memory: float) -> Iterator[slice]:
-        """Cut the rows into slices whose computation takes about `memory` bytes."""
-        at_once = max(
-            1, int(memory / (4 * self.size * next(iter(self._weights.values())).element_size()))
-        )
-        for start in range(0, self.count, at_once):
-            yield slice(start, min(start + at_once, self.count))
+        return {name.removeprefix("energy."): g for name, g in found.items()}
 
 
 class TrainingLoss(nn.Module):
@@ -128,8 +89,3 @@ class TrainingLoss(nn.Module):
     def forward(self, x: Tensor, y: Tensor, noise: Noise) -> Tensor:
         """Compute the scalar loss on problems x (B, d_x) with answers y (B, d_y)."""
         return self.objective(self.energy, self.schedule, x, y, noise).total
-
-
-def layer_of(parameter: str) -> str:
-    """Name the layer that a parameter belongs to: its name without the last part."""
-    return parameter.rpartition(".")[0] or parameter

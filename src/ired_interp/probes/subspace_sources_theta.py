@@ -1,5 +1,7 @@
 """Where subspaces in the weights come from: gradients and curvature of the training loss."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,8 @@ from ired_interp.errors import InputError, RunError
 from ired_interp.geometry import Eigengap
 from ired_interp.geometry.resolution import resolution
 from ired_interp.module import IREDModule
-from ired_interp.probes.loss_gradients import LossGradients, TrainingLoss, layer_of
+from ired_interp.probes.gradient_rows import layer_of
+from ired_interp.probes.loss_gradients import LossGradients, TrainingLoss
 from ired_interp.probes.subspace_pairs import Frame
 from ired_interp.random import stream
 from ired_interp.spectra import HessianOperator, lanczos
@@ -75,25 +78,8 @@ def loss_gradient_rows(
     -------
     Tensor
         (B, N).
-
-    Raises
-    ------
-    InputError
-        If the gradients do not fit in the memory.
     """
-    gradients = LossGradients(module, problems, k, seed)
-    size = gradients.layers[layer] if layer else gradients.size
-    if 4 * size * gradients.count > memory:
-        raise InputError(
-            f"{gradients.count} gradients of {size} weights take "
-            f"{4 * size * gradients.count / 2**30:.1f} GiB, memory_gib allows "
-            f"{memory / 2**30:.1f}; lower the number of problems, or choose a layer."
-        )
-    rows = torch.empty(gradients.count, size)
-    for chunk in gradients.chunks(memory / 2):
-        found = gradients[chunk]
-        rows[chunk] = found[layer] if layer else torch.cat(list(found.values()), dim=1)
-    return rows
+    return LossGradients(module, problems, k, seed).rows(layer, memory)
 
 
 def loss_hessian_frame(
@@ -131,15 +117,52 @@ def loss_hessian_frame(
         problems.
     """
     losses = [NoisedLoss(module, *half) for half in zip(halves, [k, k], seeds, strict=True)]
+    wholes, parts = [], []
+    for loss in losses:
+        groups = torch.arange(loss.count).tensor_split(min(_GROUPS, loss.count))
+        wholes.append(loss.hessian(layer))
+        parts.append([loss.hessian(layer, rows) for rows in groups])
+    return frame_of_hessians(wholes, parts, p, memory, seeds, f"landscape {k}")
+
+
+def frame_of_hessians(
+    wholes: Sequence[HessianOperator],
+    parts: Sequence[Sequence[HessianOperator]],
+    p: int,
+    memory: float,
+    seeds: tuple[int, int],
+    where: str,
+) -> Frame:
+    """Find the eigenvectors of the p largest eigenvalues of two estimates of a Hessian.
+
+    Parameters
+    ----------
+    wholes : sequence of HessianOperator
+        The two estimates, (N, N) with N above p.
+    parts : sequence of sequences of HessianOperator
+        Of each, what it is a mean of.
+    p : int
+        How many.
+    memory : float
+        Bytes that a Lanczos basis may take.
+    seeds : tuple of int
+        Of the start vectors.
+    where : str
+        Of what, in a message.
+
+    Returns
+    -------
+    Frame
+        Of (N, p) bases, descending; the gap of one estimate is taken over the parts of the other.
+    """
     found = [
-        leading_eigenpairs(loss.hessian(layer), p, memory, seed, f"landscape {k}")
-        for loss, seed in zip(losses, seeds, strict=True)
+        leading_eigenpairs(whole, p, memory, seed, where)
+        for whole, seed in zip(wholes, seeds, strict=True)
     ]
     gaps = []
-    for loss, (values, vectors) in zip(losses, found[::-1], strict=True):
-        for rows in torch.arange(loss.count).tensor_split(min(_GROUPS, loss.count)):
-            part = loss.hessian(layer, rows)
-            pair = (vectors[:, i] for i in (p - 1, p))
+    for group, (values, vectors) in zip(parts, found[::-1], strict=True):
+        for part in group:
+            pair = (vectors[:, i].to(part.device) for i in (p - 1, p))
             last, beyond = (float(v.double() @ (part @ v).double()) for v in pair)
             gaps.append((last - beyond) / float(values.abs().max()))
     bases = [vectors[:, :p] for _, vectors in found]

@@ -93,6 +93,11 @@ class SubspaceTracker(Probe):
         """Lay the result out as a table for the terminal."""
         return self.drift.summary(result)
 
+    @property
+    def steps(self) -> list[int | str]:
+        """Labels of the frames so far: updates done."""
+        return [label for label, _ in self.origins]
+
     def state_dict(self) -> dict[str, Any]:
         """Return the frames so far, for a checkpoint."""
         histories = {k: history.state_dict() for k, history in self.histories.items()}

@@ -7,7 +7,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.strategies import StrategyRegistry
 
-from ired_interp.callbacks import ProbeCallback
+from ired_interp.callbacks import MeasuringCallback, ProbeCallback
 from ired_interp.commands.evaluate import EvaluateCLI
 from ired_interp.commands.fit import FitCLI
 from ired_interp.errors import InputError
@@ -132,8 +132,8 @@ class MiniatureFit(_Miniature, FitCLI):
         self.trainer.fit_loop.epoch_loop.max_steps = last
         self.trainer.val_check_interval = last * self.trainer.accumulate_grad_batches
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, ProbeCallback):
-                callback.every_n_steps = last
+            if isinstance(callback, MeasuringCallback):
+                callback.schedule(last, None)
 
     def _facts(self) -> dict[str, Any]:
         settings, trainer = self.settings, self.settings.trainer
@@ -151,8 +151,8 @@ class MiniatureFit(_Miniature, FitCLI):
 
     def _shrink(self, callback: Callback) -> None:
         if not self.probing:
-            if isinstance(callback, ProbeCallback):
-                callback.every_n_steps = _NEVER
+            if isinstance(callback, MeasuringCallback):
+                callback.schedule(_NEVER, None)
             return
         for name in ("every_n_steps", "update_every_n_steps", "window", "collect"):
             if isinstance(vars(callback).get(name), int):

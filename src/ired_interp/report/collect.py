@@ -127,6 +127,8 @@ class Section:
             parts.append(
                 f"on {problems} problems of the {self.settings.get('variant', 'same')} distribution"
             )
+        if batches := self.settings.get("batches"):
+            parts.append(f"on {batches} batches of the loader {self.settings.get('loader')!r}")
         return ", ".join([*parts, f"{self.weights} weights"])
 
 
@@ -135,7 +137,8 @@ def group_runs(runs: Sequence[OpenedRun]) -> list[Group]:
     groups: dict[tuple[str, int], Group] = {}
     made: Counter[tuple[str, str]] = Counter()
     for run in runs:
-        config = flatten(run.config)
+        # Of trainings by other programs nothing says which ones agree.
+        config = flatten(run.config) or {"folder": str(run.path)}
         settings = {k: v for k, v in config.items() if not _irrelevant(k)}
         seeds = {k: v for k, v in config.items() if _is_seed(k)}
         key, seed = (json.dumps(part, sort_keys=True, default=str) for part in (settings, seeds))

@@ -58,9 +58,11 @@ def _facts(run: OpenedRun, group: Group, several: bool) -> RunFacts:
     size = ", ".join(f"{k}={v}" for k, v in (task.get("init_args") or {}).items() if v is not None)
     commits = dict.fromkeys(str(o["source"].get("commit", "–"))[:10] for o in origins)
     facts = {
-        "task": f"{_short(task)}({size})",
-        "model": _short((model.get("init_args") or {}).get("energy") or model),
-        "steps": f"{run.step} of {trainer.get('max_steps', '?')}, {state(run.run)}",
+        "task": f"{_short(task)}({size})" if task else "–",
+        "model": _short((model.get("init_args") or {}).get("energy") or model) if model else "–",
+        "steps": f"{run.step} of {trainer.get('max_steps', '?')}, {state(run.run)}"
+        if config
+        else str(max([run.step, *(step for series in run.series for step in series.steps)])),
         "batch": str(data.get("batch_size", "–")),
         "seed": str(config.get("seed_everything", "–")),
         "last validation": _validation(run),
@@ -72,9 +74,10 @@ def _facts(run: OpenedRun, group: Group, several: bool) -> RunFacts:
     if several:
         facts["differs in"] = _differences(group)
     commands = list(dict.fromkeys(c for o in origins if (c := o["source"].get("command"))))
-    if not any(command.startswith("ired fit") for command in commands):
+    if config and not any(command.startswith("ired fit") for command in commands):
         commands.insert(0, f"ired fit --config {run.run.config} --name {run.path.name}-again")
-    return RunFacts(run.path.name, group.index, facts, commands, run.run.config.read_text())
+    text = run.run.config.read_text() if config else ""
+    return RunFacts(run.path.name, group.index, facts, commands, text)
 
 
 def _origins(run: OpenedRun) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ def answers(groups: Sequence[Group], found: Sequence[Section]) -> list[Answer]:
         (s for s in found if s.probe.startswith("subspace_drift") and s.probe.endswith("training")),
         _pick(found, "subspace_drift"),
     )
-    return [
+    every = [
         Answer(
             "Did it learn?",
             [(g, s) for g in groups if (s := _learned(g))],
@@ -53,6 +53,8 @@ def answers(groups: Sequence[Group], found: Sequence[Section]) -> list[Answer]:
             "Not measured: train with --config callbacks/subspace_drift.yaml.",
         ),
     ]
+    ours = any(run.config for group in groups for run in group.runs)
+    return [answer for answer in every if ours or answer.sentences]
 
 
 def trivial_floors(found: Sequence[Section]) -> dict[str, dict[str, float]]:

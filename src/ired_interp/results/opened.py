@@ -48,8 +48,8 @@ class OpenedRun:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The resolved configuration."""
-        return read_yaml(self.run.config)
+        """The resolved configuration; empty where another program trained."""
+        return read_yaml(self.run.config) if self.run.config.is_file() else {}
 
     @cached_property
     def checkpoint(self) -> Choice | None:

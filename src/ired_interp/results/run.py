@@ -15,10 +15,11 @@ LAST = "last.ckpt"
 
 @dataclass(frozen=True)
 class Run:
-    """The folder runs/<experiment>/<name>/.
+    """The folder runs/<experiment>/<name>/, or of another Trainer's training.
 
     It holds config.yaml, checkpoints/, metrics/version_<n>/metrics.csv and results/<probe>/*.nc;
-    where training imported modules of the user's own, modules.txt says from which folders.
+    where training imported modules of the user's own, modules.txt says from which folders. Of
+    another training there are results/<probe>/*.nc, and metrics.csv where its logger writes that.
     """
 
     path: Path
@@ -108,6 +109,7 @@ class Run:
             self.path.glob("metrics/version_*/metrics.csv"),
             key=lambda p: int(p.parent.name.split("_")[1]),
         )
+        versions += [file for file in [self.path / "metrics.csv"] if file.is_file()]
         for file in versions:
             with file.open(newline="") as lines:
                 rows = [row for row in csv.DictReader(lines) if (row.get("step") or "").isdigit()]
@@ -131,20 +133,28 @@ def default_name() -> str:
 
 
 def open_run(path: str | Path) -> Run:
-    """Return the run in a folder.
+    """Return the run in a folder, or the results of another Trainer's training.
 
     Raises
     ------
     InputError
-        If the folder does not exist or is no run.
+        If the folder does not exist or holds neither.
     """
     run = Run(Path(path))
-    if not run.config.is_file():
+    if run.config.is_file() or run.result_files():
+        return run
+    below = dict.fromkeys(
+        str(file.parents[2]) for file in sorted(run.path.glob("**/results/*/*.nc"))
+    )
+    if below:
         raise InputError(
-            f"{path} is not a run folder (it has no config.yaml); `ired runs` lists the runs there "
-            "are."
+            f"{path} is not a run folder, but there are results below it; name one of "
+            f"{', '.join(below)}."
         )
-    return run
+    raise InputError(
+        f"{path} is not a run folder (it has no config.yaml and no results); `ired runs` lists the "
+        "runs there are."
+    )
 
 
 def find_runs(root: Path) -> list[Run]:

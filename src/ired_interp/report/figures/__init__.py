@@ -26,9 +26,11 @@ FIGURES: dict[str, Callable[[Section], list[Figure]]] = {
     "validation_error": errors.figures,
     "hessian_spectrum_y": hessian_y.figures,
     "hessian_spectrum_theta": hessian_theta.figures,
+    "hessian_spectrum_loss": hessian_theta.figures,
     "gradient_statistics_y": gradients_y.figures,
     "gradient_statistics_theta": gradients_theta.by_problem,
     "gradient_statistics_training": gradients_theta.over_training,
+    "gradient_statistics_loss": gradients_theta.of_batches,
     "subspace_drift": subspace_drift.figures,
     "inference_trajectory": trajectory.figures,
 }

@@ -1,6 +1,7 @@
 """Gradients of the training loss in the weights: by landscape after training, and over training."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -66,6 +67,42 @@ def by_problem(section: Section) -> list[Figure]:
 
 def over_training(section: Section) -> list[Figure]:
     """Return what the gradients of training itself say, against steps, and by layer at the end."""
+    batch = section.settings.get("batch", "?")
+    caption = (
+        "Gradients of the loss that training computed anyway (raw weights), "
+        f"{section.settings.get('window', '?')} consecutive batches of {batch} problems at a time, "
+        "against training steps (updates done). Noise scale tr Σ/‖G‖², in problems: above the "
+        "batch size, steps are mostly noise (dashed: the "
+        "batch); infinite where the batches' mean cannot be told from noise. By layer: √(‖G‖²/tr "
+        "Σ) of one problem; 0 where the mean gradient cannot be told from noise."
+    )
+    return _during(section, caption)
+
+
+def of_batches(section: Section) -> list[Figure]:
+    """Return what the gradients of a loss on fixed batches say, in the same way."""
+    data = section.last()
+    if not data:
+        return []
+    last = data[0][1][0]
+    caption = (
+        f"Gradients of the loss, measured {section.points()}: {last.attrs['gradients']} (at the "
+        f"last step of {data[0][0].name}), against training steps (updates done). Noise scale "
+        "tr Σ/‖G‖², in samples (in batches where each gave one gradient): above the batch size, "
+        "steps are mostly noise; infinite where the mean cannot be told from noise. By layer: "
+        "√(‖G‖²/tr Σ) of one; 0 where the mean gradient cannot be told from noise."
+    )
+    panels = _during(section, caption)
+    cosines = last["batch_cosine"].sel(layer="all").values
+    names = last["batch"].values
+    between = Panel(
+        f"cosine between batches, {data[0][0].name}",
+        lambda axes: matrix(axes, cosines, names, -1, 1, "batch"),
+    )
+    return [replace(figure, panels=[*figure.panels, between]) for figure in panels]
+
+
+def _during(section: Section, caption: str) -> list[Figure]:
     over = section.over_steps(_NAMES)
     if not over:
         return []
@@ -83,18 +120,8 @@ def over_training(section: Section) -> list[Figure]:
     else:
         silent.append("signal to noise by layer")
     none = f" Not told from noise at any step: {', '.join(silent)}." if silent else ""
-    batch = section.settings.get("batch", "?")
-    caption = (
-        "Gradients of the loss that training computed anyway (raw weights), "
-        f"{section.settings.get('window', '?')} consecutive batches of {batch} problems at a time, "
-        "against training steps (updates done). Noise scale tr Σ/‖G‖², in problems: above the "
-        "batch size, steps are mostly noise (dashed: the "
-        "batch); infinite where the batches' mean cannot be told from noise. By layer: √(‖G‖²/tr "
-        "Σ) of one "
-        f"problem; 0 where the mean gradient cannot be told from noise.{none}"
-    )
     table = _training_table(over)
-    return [Figure(section.probe, "Gradients during training", caption, panels, table)]
+    return [Figure(section.probe, "Gradients during training", caption + none, panels, table)]
 
 
 def _told(over: Data, name: str) -> int:

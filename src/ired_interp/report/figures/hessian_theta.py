@@ -30,12 +30,13 @@ _ENDS = {  # which eigenvalues were looked for: title, and the order of their ra
 Data = Sequence[tuple[Group, list[xr.Dataset]]]
 Curve = tuple[str, str, xr.Dataset]  # name, colour, one landscape of one run
 
+MIXED, _ALONE = -1, -2  # drawn as in training; of a loss that has none
 _DECADES = 6  # of a density that are shown
 
 
 def figures(section: Section) -> list[Figure]:
     """Density, eigenvalues, gradient share; extreme eigenvalues over training."""
-    data = section.last()
+    data = _with_landscape(section.last())
     if not data:
         return []
     first = data[0][1][0]
@@ -51,7 +52,7 @@ def figures(section: Section) -> list[Figure]:
         panels.insert(0, Panel("spectral density", _density(curves)))
     if "trace" in first and (first.sizes["landscape"] > 1 or sum(len(rs) for _, rs in data) > 1):
         panels.append(Panel("trace", lambda axes: _trace(axes, data)))
-    over = section.over_steps(["eigenvalues"])
+    over = _with_landscape(section.over_steps(["eigenvalues"]))
     if max(r.sizes["step"] for _, results in over for r in results) > 1:
         panels.append(
             Panel("extreme eigenvalues over training", lambda axes: _over_training(axes, over))
@@ -61,22 +62,31 @@ def figures(section: Section) -> list[Figure]:
         if len(data) == 1 or len(first["landscape"]) == 1
         else f" Landscapes are shown for {data[0][0].name}."
     )
+    drawn = any(k == MIXED for _, results in data for r in results for k in r["landscape"].values)
+    mixed = " “mixed”: landscapes drawn as in training." if drawn else ""
     caption = (
         f"Hessian of the {objective} in all {int(first['parameters'].values.ravel()[0])} weights "
         "θ, "
-        f"{section.settings.get('problems', '?')} problems of the "
-        f"{section.settings.get('variant', 'same')} distribution, "
-        f"{section.weights} weights, {after_steps(data)}. Density by stochastic "
+        f"measured {section.points()}, {after_steps(data)}. Density by stochastic "
         "Lanczos quadrature, band: 95 % over "
         "random vectors, ticks: eigenvalues found. Eigenvalues by Lanczos, bars: residuals "
         "‖Hv − λv‖, within which an eigenvalue lies. "
         "Share of the gradient: cos² between the gradient and each eigenvector. Trace: with its 95 "
         "% interval. Units: "
-        f"objective / θ². “mixed”: landscapes drawn as in training.{shown}"
+        f"objective / θ².{mixed}{shown}"
     )
-    where = ", by landscape" if first.sizes["landscape"] > 1 else ", landscapes as in training"
+    where = ", by landscape" if first.sizes["landscape"] > 1 else ""
+    where = ", landscapes as in training" if mixed and not where else where
     title = f"Hessian of the {objective} in the weights{where}"
     return [Figure(section.probe, title, caption, panels, _table(data))]
+
+
+def _with_landscape(data: Data) -> Data:
+    """Give the results of a loss without landscapes one that has no number."""
+    return [
+        (g, [r if "landscape" in r.dims else r.expand_dims(landscape=[_ALONE]) for r in results])
+        for g, results in data
+    ]
 
 
 def _curves(data: Data) -> list[Curve]:
@@ -248,7 +258,7 @@ def _legend(axes: Axes, curves: Sequence[Curve]) -> None:
 
 
 def _name(k: int) -> str:
-    return "mixed" if k < 0 else str(k)
+    return {MIXED: "mixed", _ALONE: "–"}.get(k, str(k))
 
 
 def _table(data: Data) -> pd.DataFrame:

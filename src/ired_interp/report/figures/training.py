@@ -39,6 +39,8 @@ def figures(groups: Sequence[Group], floors: Floors) -> list[Figure]:
     for name in (n for n in names if n.startswith("train/")):
         title, label = _TITLES.get(name, (name, name.split("/")[-1]))
         panels.append(Panel(title, _drawer(curves(name), label, {})))
+    for name in (n for n in names if _other(n, groups)):
+        panels.append(Panel(name, _drawer(curves(name), name, {})))
     if not panels:
         return []
     seeds = (
@@ -46,11 +48,13 @@ def figures(groups: Sequence[Group], floors: Floors) -> list[Figure]:
         if _several(groups)
         else ""
     )
-    caption = (
-        "Against training steps (updates done). Validation: mean squared error of the model's "
-        "answers (averaged weights) per entry of y; dashed, the "
-        "floors that trivial predictors reach on the test set." + seeds
+    validation = (
+        " Validation: mean squared error of the model's answers (averaged weights) per entry of y; "
+        "dashed, the floors that trivial predictors reach on the test set."
+        if any(name.startswith("val/error/") for name in names)
+        else ""
     )
+    caption = f"Against training steps (updates done).{validation}{seeds}"
     return [Figure("training", "Training and validation curves", caption, panels)]
 
 
@@ -80,6 +84,14 @@ def _drawer(
         legend(axes, [group for group, _ in curves])
 
     return draw
+
+
+def _other(name: str, groups: Sequence[Group]) -> bool:
+    """Whether a metric is one that another program logged, and no result repeated."""
+    runs = [run for group in groups for run in group.runs if name in run.metrics]
+    return not name.startswith(("train/", "val/error/")) and any(
+        not run.config and name.split("/")[0] not in run.probes for run in runs
+    )
 
 
 def _order(name: str) -> tuple[int, str]:

@@ -1,0 +1,87 @@
+"""Settings that every measurement of a spectrum in the weights has, checked in one place."""
+
+from typing import Literal
+
+import torch
+
+from ired_interp.errors import InputError
+from ired_interp.probes.settings import check_choice, check_setting
+from ired_interp.spectra import plan_lanczos
+
+Which = Literal["LA", "SA", "BE", "LM"]
+
+
+def check_spectrum(
+    probe: str,
+    *,
+    eigenpairs: int,
+    which: Which,
+    tol: float,
+    density_probes: int,
+    density_steps: int,
+    trace_matvecs: int,
+    memory_gib: float,
+    dtype: str = "float32",
+) -> None:
+    """Refuse settings of eigenpairs, density and trace that no model can make sense of.
+
+    Parameters
+    ----------
+    probe : str
+        Whose settings, in a message.
+    eigenpairs, which, tol, density_probes, density_steps, trace_matvecs, memory_gib, dtype
+        As in `HessianSpectrumTheta`.
+    """
+    check_choice(probe, "which", which, Which)
+    finest = 10 * torch.finfo(getattr(torch, dtype)).eps
+    for setting, number, fits, expected in (
+        ("eigenpairs", eigenpairs, eigenpairs >= 1, "expected at least 1"),
+        ("tol", tol, finest <= tol < 1, f"{dtype} allows {finest:.1g} to 1"),
+        (
+            "density_probes",
+            density_probes,
+            density_probes == 0 or density_probes >= 2,
+            "expected 0, or at least 2 for an error band",
+        ),
+        ("density_steps", density_steps, density_steps >= 1, "expected at least 1"),
+        (
+            "trace_matvecs",
+            trace_matvecs,
+            trace_matvecs == 0 or trace_matvecs >= 8,
+            "expected 0, or at least 8 products",
+        ),
+        ("memory_gib", memory_gib, memory_gib > 0, "expected a positive number"),
+    ):
+        check_setting(probe, setting, number, fits, expected)
+
+
+def check_room(
+    probe: str, eigenpairs: int, weights: int, dtype: torch.dtype, memory: int | None
+) -> None:
+    """Refuse more eigenpairs than there are weights, or than the memory has room for.
+
+    Parameters
+    ----------
+    probe : str
+        Whose settings, in a message.
+    eigenpairs : int
+        How many.
+    weights : int
+        N.
+    dtype : torch.dtype
+        Of the Lanczos vectors.
+    memory : int, optional
+        Bytes for them; without it, as many as they take.
+
+    Raises
+    ------
+    InputError
+        If they do not fit.
+    """
+    if eigenpairs > weights:
+        raise InputError(
+            f"{probe} has eigenpairs={eigenpairs}, but the model has {weights} weights; lower "
+            "eigenpairs."
+        )
+    if memory is not None:
+        plan_lanczos(weights, dtype, torch.device("cpu"), eigenpairs, memory)
