@@ -84,7 +84,7 @@ def diagonal(
     source = stream("cpu", seed, "diagonal")
     mean = torch.zeros(size, dtype=operator.dtype, device=operator.device)
     squares = torch.zeros_like(mean)
-    bar = SolverProgress(progress and operator.is_rank_zero())
+    bar = SolverProgress("diagonal", progress and operator.is_rank_zero())
     try:
         for done in range(1, count + 1):
             if exact:
