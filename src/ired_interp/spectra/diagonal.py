@@ -97,7 +97,7 @@ def diagonal(
                 deviation = v * (operator @ v) - mean
                 mean.add_(deviation, alpha=1 / done)
                 squares.addcmul_(deviation, deviation, value=(done - 1) / done)
-            bar.update(f"diagonal: {done} of {count} products", done / count)
+            bar.update(f"{done} of {count} products", done / count)
     finally:
         bar.close()
     errors = (squares / (count * max(1, count - 1))).sqrt_()
