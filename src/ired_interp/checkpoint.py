@@ -127,6 +127,8 @@ class Checkpoint:
             If a name or shape differs.
         """
         own, state = module.state_dict(), self.state(weights)
+        if isinstance(module, IREDModule):
+            state = module.energy.without_unused(state, "energy.")
         different = [n for n in own if n in state and own[n].shape != state[n].shape]
         if different:
             name = different[0]

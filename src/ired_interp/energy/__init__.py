@@ -2,6 +2,7 @@
 
 from ired_interp.energy.base import Energy
 from ired_interp.energy.connectivity import ConnectivityEnergy
+from ired_interp.energy.held import FixedEntries, HeldEnergy
 from ired_interp.energy.matrix import MatrixEnergy
 from ired_interp.energy.mlp import MLPEnergy
 from ired_interp.energy.residual import ResidualEnergy
@@ -12,6 +13,8 @@ from ired_interp.energy.sudoku import SudokuEnergy
 __all__ = [
     "ConnectivityEnergy",
     "Energy",
+    "FixedEntries",
+    "HeldEnergy",
     "MLPEnergy",
     "MatrixEnergy",
     "ResidualEnergy",

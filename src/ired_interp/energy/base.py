@@ -49,11 +49,12 @@ class Energy(Registered, nn.Module, ABC):
              [0., 2.]]]))
     """
 
+    any_size: ClassVar[bool] = False  # whether one energy takes problems of several sizes
     unused: ClassVar[str] = r"(?!)"  # names of published parameters without effect, a pattern
 
     def __init__(self, condition_dim: int, solution_dim: int, landscapes: int = 10) -> None:
         super().__init__()
-        self.register_load_state_dict_pre_hook(_drop_unused)
+        nn.Module.register_load_state_dict_pre_hook(self, _drop_unused)
         for name, value in (
             ("condition_dim", condition_dim),
             ("solution_dim", solution_dim),
@@ -110,6 +111,10 @@ class Energy(Registered, nn.Module, ABC):
             The context of `evaluate`; here simply (x, k).
         """
         return x, k
+
+    def hold(self, context: Any, y: Tensor) -> Tensor:
+        """Put into y (B, d_y) the entries that problems give; here none."""
+        return y
 
     def evaluate_with_gradient(self, context: Any, y: Tensor) -> tuple[Tensor, Tensor]:
         """Energies and their gradients in y.

@@ -29,13 +29,26 @@ def chosen_sum(own: Tensor, column: Tensor, edge: Tensor) -> Tensor:
     Tensor (B, T, n, C)
         The sum at the chosen j; its derivative in `own` is zero.
     """
-    chosen: Tensor = _ChosenSum.apply(own, column, edge)
+    chosen: Tensor = _apply(_ChosenSum, own, column, edge)
     return chosen
 
 
-class _ChosenSum(torch.autograd.Function):
+def _apply(function: Any, *tensors: Tensor) -> Any:
+    return function.apply(*tensors)
+
+
+class _Linear(torch.autograd.Function):
+    """A function that keeps (column, edge, chosen), between which it and its derivatives choose."""
+
     generate_vmap_rule = True
 
+    @staticmethod
+    def keep(ctx: Any, tensors: tuple[Tensor, ...]) -> None:
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
+
+
+class _ChosenSum(_Linear):
     @staticmethod
     def forward(own: Tensor, column: Tensor, edge: Tensor) -> Tensor:
         steps = []
@@ -47,17 +60,19 @@ class _ChosenSum(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[1:], output)
+        _Linear.keep(ctx, (*inputs[1:], output))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, Tensor]:
-        return None, *_Spread.apply(gradient, *ctx.saved_tensors)
+        return None, *_apply(_Spread, gradient, *ctx.saved_tensors)
+
+    @staticmethod
+    def jvp(ctx: Any, _: Any, of_column: Tensor | None, of_edge: Tensor | None) -> Tensor:
+        return _collected(of_column, of_edge, *ctx.saved_tensors)
 
 
-class _Spread(torch.autograd.Function):
+class _Spread(_Linear):
     """Hands values at i to the chosen j: to `column` summed over i, to `edge` summed over t."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(
@@ -72,17 +87,23 @@ class _Spread(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
-        ctx.save_for_backward(*inputs[1:])
+        _Linear.keep(ctx, inputs[1:])
 
     @staticmethod
     def backward(ctx: Any, of_column: Tensor, of_edge: Tensor) -> tuple[Tensor, None, None, None]:
-        return _Collect.apply(of_column, of_edge, *ctx.saved_tensors), None, None, None
+        return _collected(of_column, of_edge, *ctx.saved_tensors), None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, of_values: Tensor | None, *_: Any) -> tuple[Tensor, Tensor]:
+        column, edge, chosen = ctx.saved_tensors
+        if of_values is None:
+            return torch.zeros_like(column), torch.zeros_like(edge)
+        column_tangent, edge_tangent = _apply(_Spread, of_values, column, edge, chosen)
+        return column_tangent, edge_tangent
 
 
-class _Collect(torch.autograd.Function):
+class _Collect(_Linear):
     """The transpose of `_Spread`: collects at i the mean of values at the chosen j."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(
@@ -95,11 +116,24 @@ class _Collect(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[2:])
+        _Linear.keep(ctx, inputs[2:])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        return *_Spread.apply(gradient, *ctx.saved_tensors), None, None, None
+        return *_apply(_Spread, gradient, *ctx.saved_tensors), None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, of_column: Tensor | None, of_edge: Tensor | None, *_: Any) -> Tensor:
+        return _collected(of_column, of_edge, *ctx.saved_tensors)
+
+
+def _collected(
+    of_column: Tensor | None, of_edge: Tensor | None, column: Tensor, edge: Tensor, chosen: Tensor
+) -> Tensor:
+    of_column = torch.zeros_like(column) if of_column is None else of_column
+    of_edge = torch.zeros_like(edge) if of_edge is None else of_edge
+    found: Tensor = _apply(_Collect, of_column, of_edge, column, edge, chosen)
+    return found
 
 
 def _choices(

@@ -2,6 +2,7 @@
 
 import math
 from abc import abstractmethod
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -22,7 +23,8 @@ class GraphEnergy(Energy):
     solution has. `condition_dim` and `solution_dim` are those of the graphs that it is trained on.
     """
 
-    channels: int = 1
+    any_size = True
+    channels: ClassVar[int] = 1
 
     @abstractmethod
     def entries(self, n: int) -> int:

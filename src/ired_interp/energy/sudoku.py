@@ -117,7 +117,8 @@ class SudokuEnergy(Energy):
             v = block(v, context.time)
         output: Tensor = self.conv5(v)
         # Under autocast, energies near each other must still be told apart.
-        return output.to(y.dtype).square().sum((1, 2, 3))
+        squares = output.to(y.dtype).square()
+        return squares.sum((1, 2, 3))
 
     def _planes(self, board: Tensor) -> Tensor:
         """Give a board (B, 729) as one plane a digit (B, 9, 9, 9)."""

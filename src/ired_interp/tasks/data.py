@@ -8,7 +8,7 @@ from lightning.pytorch import LightningDataModule
 
 from ired_interp.errors import InputError
 from ired_interp.random import stream
-from ired_interp.tasks.base import Problems, Task, Variant, check_variant
+from ired_interp.tasks.base import Problems, Task, Variant
 from ired_interp.tasks.batch import Batch
 
 _EVALUATION_BATCH = 2000
@@ -121,7 +121,7 @@ class TaskData(LightningDataModule):
     batch_size : int
         Problems per step, over all devices together.
     train : str
-        Distribution trained on, "same" or "harder".
+        Distribution trained on, one of the task's variants ("same", "harder", …).
     evaluate : list of str
         Distributions validated and tested on.
     validation_problems, test_problems : int
@@ -154,9 +154,11 @@ class TaskData(LightningDataModule):
             if value < 1:
                 raise InputError(f"data.{name} is {value}; it must be at least 1.")
         for variant in (train, *evaluate):
-            check_variant(variant)
+            task.check_variant(variant)
         if not evaluate:
-            raise InputError("data.evaluate is empty; name at least one of 'same', 'harder'.")
+            raise InputError(
+                f"data.evaluate is empty; name at least one of {', '.join(task.variants)}."
+            )
         self.task = task
         self.batch_size, self.seed = batch_size, seed
         self.train_variant, self.variants = train, list(evaluate)
@@ -196,13 +198,12 @@ class TaskData(LightningDataModule):
         Raises
         ------
         InputError
-            If the task yields shapes or values that do not fit.
+            If the task has no such variant, or yields shapes or values that do not fit.
         """
+        self.task.check_variant(variant)
         problems = self.task.sample(count, stream(device, seed, *names, variant), variant)
-        for what, tensor, width in (
-            ("x", problems.x, self.task.condition_dim),
-            ("y", problems.y, self.task.solution_dim),
-        ):
+        widths = self.task.sizes(variant)
+        for what, tensor, width in zip(("x", "y"), problems, widths, strict=True):
             if tensor.shape != (count, width):
                 raise InputError(
                     f"task {self.task.name} drew {what} of shape {tuple(tensor.shape)} where "
@@ -221,12 +222,13 @@ class TaskData(LightningDataModule):
     ) -> Batch:
         """Draw batch `index` of the training stream, or this rank's share of it."""
         finite = index % _FINITE_EVERY == 0  # the look at the values waits for the device
-        x, y = self.draw(
+        problems = self.draw(
             self.batch_size, device, self.seed, self.train_variant, "train", index, finite=finite
         )
-        return Batch(
-            x[part::parts], y[part::parts], "train", self.train_variant, index, len(x), part, parts
-        )
+        wrong = self.task.wrong_answers(problems, stream(device, self.seed, "wrong", index))
+        x, y = (tensor[part::parts] for tensor in problems)
+        where = ("train", self.train_variant, index, self.batch_size, part, parts)
+        return Batch(x, y, *where, None if wrong is None else wrong[part::parts])
 
     def evaluation_batch(
         self, split: str, variant: Variant, index: int, size: int, device: torch.device | str

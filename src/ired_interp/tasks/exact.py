@@ -19,7 +19,8 @@ class ExactEnergy(Energy):
     Parameters
     ----------
     task : Task
-        A task with a Gaussian or one-point posterior (addition, inverse, linear_gaussian).
+        A task with a Gaussian or one-point posterior (addition, inverse, linear_gaussian,
+        connectivity).
     landscapes : int
         K.
 
@@ -46,10 +47,15 @@ class ExactEnergy(Energy):
         if task.posterior(task.sample(1, stream("cpu", 0)).x) is None:
             raise InputError(
                 f"the posterior of task {task.name} is not known in closed form; ExactEnergy takes "
-                "addition, inverse or linear_gaussian."
+                "addition, inverse, linear_gaussian or connectivity."
             )
         self.task = task
+        self.sizes = dict(task.sizes(variant) for variant in task.variants)
         self.schedule = Schedule(landscapes)
+
+    def solution_size(self, x: Tensor) -> int:
+        """Return d_y of the solutions to problems x (B, d_x) of any variant."""
+        return self.sizes[x.shape[1]] if x.shape[-1] in self.sizes else super().solution_size(x)
 
     def condition(self, x: Tensor, k: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Minimum (B, d_y), directions (d_y, d_y) and curvature along them (B, d_y)."""
