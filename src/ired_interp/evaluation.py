@@ -209,26 +209,36 @@ def _variants(result: xr.Dataset) -> list[str]:
 
 
 def _measure_table(result: xr.Dataset, variant: str) -> str:
-    """Show the task's measures on one variant: a row each, the model's columns first."""
+    """Show the task's measures on one variant, a row each, beside the best that needs no model."""
     table = Table(title=f"{result.attrs['task']}, {variant}: shares ± standard error")
     chosen = result.sel(variant=variant)
+    steps = result["inner_steps"].values
     table.add_column("")
-    several = result.sizes["inner_steps"] > 1
-    for steps in result["inner_steps"].values:
-        table.add_column(f"model, {steps} steps" if several else "model", justify="right")
-    for name in result["predictor"].values:
-        table.add_column(str(name), justify="right")
+    for count in steps:
+        table.add_column(f"{count} steps" if len(steps) > 1 else "model", justify="right")
+    trivial = [str(name) for name in result["predictor"].values if name != PERFECT]
+    perfect = PERFECT in result["predictor"].values
+    for heading in (*(["perfect"] if perfect else []), "best floor"):
+        table.add_column(heading, justify="right")
+    table.add_column("which is")
     for measure in result["measure"].values:
         row = chosen.sel(measure=measure)
-        cells = [
-            _cell(value, spread, "{:.4f}")
-            for name in ("measured", "measured_floor")
-            for value, spread in zip(
-                row[name].values, row[f"{name}_standard_error"].values, strict=True
-            )
-        ]
+        floors = row.sel(predictor=trivial)
+        cells = [_measured(row.sel(inner_steps=count), "measured") for count in steps]
+        if perfect:
+            cells.append(_measured(row.sel(predictor=PERFECT), "measured_floor"))
+        values = floors["measured_floor"].values
+        if np.isnan(values).all():
+            cells += ["–", "–"]
+        else:
+            best = floors.isel(predictor=int(np.nanargmax(values)))
+            cells += [_measured(best, "measured_floor"), str(best["predictor"].values)]
         table.add_row(str(measure), *cells)
     return render(table)
+
+
+def _measured(row: xr.Dataset, name: str) -> str:
+    return _cell(float(row[name]), float(row[f"{name}_standard_error"]), "{:.3f}")
 
 
 def _cell(value: float, spread: float, number: str | None = None) -> str:

@@ -9,6 +9,8 @@ from ired_interp.tasks.exact import ExactEnergy
 from ired_interp.tasks.inverse import Inverse
 from ired_interp.tasks.linear_gaussian import LinearGaussian
 
+from ired_interp.tasks.shortest_path import ShortestPath
+
 __all__ = [
     "Addition",
     "Completion",
@@ -19,6 +21,7 @@ __all__ = [
     "Measure",
     "Posterior",
     "Problems",
+    "ShortestPath",
     "Task",
     "TaskData",
     "Variant",

@@ -11,6 +11,7 @@ from ired_interp.energy.held import FixedEntries
 from ired_interp.errors import InputError
 from ired_interp.registry import Registered
 from ired_interp.schedule import Schedule
+from ired_interp.tasks.path_posterior import PathPosterior
 
 Variant = str  # one of a task's `variants`
 WrongAnswers = Literal["corrected", "published"]
@@ -77,6 +78,19 @@ class Posterior(NamedTuple):
         """
         signal, noise = (s.double()[:, None] for s in (schedule.signal, schedule.noise))
         return noise / (signal.square() * self.variances.double() + noise.square())
+
+    def at(self, schedule: Schedule, k: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """Return minimum (B, d_y), directions (d_y, d_y) and curvature along them (B, d_y)."""
+        curvature = self.curvature(schedule).to(dtype)
+        return schedule.signal[k, None] * self.mean, self.basis, curvature[k]
+
+    def energy(self, context: tuple[Tensor, ...], y: Tensor) -> Tensor:
+        """Half the curvature-weighted squared distance from the minimum (B,)."""
+        minimum, basis, curvature = context
+        return (((y - minimum) @ basis).square() * curvature).sum(1) / 2
+
+
+AnyPosterior = Posterior | PathPosterior
 
 
 class Task(Registered, ABC):
@@ -190,8 +204,11 @@ class Task(Registered, ABC):
         """The rank of every answer as a square matrix where it is exactly known, else None."""
         return None
 
-    def posterior(self, x: Tensor) -> Posterior | None:
-        """Return the posterior of y given x (B, d_x) where it is Gaussian or a point, else None."""
+    def posterior(self, x: Tensor) -> AnyPosterior | None:
+        """Return the posterior of y given x (B, d_x) where it is known in closed form, else None.
+
+        Known are Gaussians, single points, and mixtures of paths.
+        """
         return None
 
     def trivial(self, x: Tensor) -> dict[str, Tensor]:

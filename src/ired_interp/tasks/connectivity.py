@@ -1,4 +1,4 @@
-"""Connectivity of graphs: which pairs of nodes does a path join?"""
+"""Connectivity of graphs: which pairs of nodes a path joins."""
 
 from typing import ClassVar, get_args
 
@@ -129,9 +129,7 @@ class Connectivity(Task):
         both = torch.stack([answer, ~answer], 1)
         found = {
             "accuracy": _share(right, every),
-            "balanced accuracy": Measure(
-                (both & right[:, None]).sum((2, 3)), both.sum((2, 3))
-            ),
+            "balanced accuracy": Measure((both & right[:, None]).sum((2, 3)), both.sum((2, 3))),
             "accuracy off the diagonal": _share(right, apart != 0),
             "whole graphs": Measure(right.all(2).all(1), torch.ones(len(x), device=x.device)),
         }
@@ -146,7 +144,11 @@ class Connectivity(Task):
         adjacency = self._matrices(x) > 0
         apart = distances(adjacency, limit=4)
         found = {"all connected": torch.ones_like(x), "none connected": -torch.ones_like(x)}
-        for limit, name in ((1, "edges and diagonal"), (2, "within 2 edges"), (4, "within 4 edges")):
+        for limit, name in (
+            (1, "edges and diagonal"),
+            (2, "within 2 edges"),
+            (4, "within 4 edges"),
+        ):
             found[name] = signs((apart >= 0) & (apart <= limit)).flatten(1)
         return found
 
