@@ -9,9 +9,9 @@ import torch
 
 from conftest import DATA, reference_weights
 from ired_interp.diffusion import Inference, Noise, Objective, descend
-from ired_interp.energy import ConnectivityEnergy, ShortestPathEnergy
+from ired_interp.energy import ConnectivityEnergy, ShortestPathEnergy, SudokuEnergy
 from ired_interp.module import IREDModule
-from ired_interp.tasks import Connectivity, ShortestPath
+from ired_interp.tasks import Connectivity, ShortestPath, Sudoku
 
 TOLERANCE = 1e-6
 CASES = {
@@ -24,6 +24,7 @@ CASES = {
         0.5,
         1,
     ),
+    "sudoku_32": (lambda: SudokuEnergy(width=32), Sudoku, 0.05, 1),
 }
 
 

@@ -114,7 +114,7 @@ class SolverModule(Registered, LightningModule, ABC):
         """Let a model that will be trained see problems of its kind."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if stage == "fit" and self.adapts and isinstance(data, TaskData):
-            problems = data.draw(_MOMENTS, "cpu", 0, data.train_variant, "moments")
+            problems = data.draw(_MOMENTS, "cpu", 0, data.train_variant, "moments", training=True)
             self.adapt(problems.x.to(self.device), problems.y.to(self.device))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

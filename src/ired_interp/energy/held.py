@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ired_interp.energy.base import Energy, LandscapeIndex
+from ired_interp.errors import InputError
 from ired_interp.schedule import Schedule
 
 
@@ -64,9 +65,21 @@ class HeldEnergy(Energy):
         return self.energy.solution_size(x)
 
     def condition(self, x: Tensor, k: Tensor) -> tuple[Any, FixedEntries]:
-        """Compute the energy's context, and the entries held in landscapes k (B,)."""
+        """Compute the energy's context, and the entries held in landscapes k (B,).
+
+        Raises
+        ------
+        InputError
+            If the mask does not fit the solutions.
+        """
         fixed = self.fixed(x)
         assert fixed is not None
+        expected = (len(x), self.solution_size(x))
+        if fixed.mask.shape != expected or fixed.value.shape != expected:
+            raise InputError(
+                f"the mask of given entries has shape {tuple(fixed.mask.shape)} and their values "
+                f"{tuple(fixed.value.shape)}, but solutions {expected}; correct the task's fixed()."
+            )
         value = self.schedule.signal[k, None].to(x.dtype) * fixed.value.to(x.dtype)
         return self.energy.condition(x, k), FixedEntries(fixed.mask, value)
 

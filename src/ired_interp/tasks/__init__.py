@@ -8,8 +8,8 @@ from ired_interp.tasks.data import TaskData
 from ired_interp.tasks.exact import ExactEnergy
 from ired_interp.tasks.inverse import Inverse
 from ired_interp.tasks.linear_gaussian import LinearGaussian
-
 from ired_interp.tasks.shortest_path import ShortestPath
+from ired_interp.tasks.sudoku import Sudoku
 
 __all__ = [
     "Addition",
@@ -22,6 +22,7 @@ __all__ = [
     "Posterior",
     "Problems",
     "ShortestPath",
+    "Sudoku",
     "Task",
     "TaskData",
     "Variant",

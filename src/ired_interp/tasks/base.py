@@ -108,6 +108,8 @@ class Task(Registered, ABC):
         Its distributions, "same" first.
     steps : int
         T, inner steps per landscape with which its problems are solved unless told otherwise.
+    posterior_is_cheap : bool
+        Whether the exact energy is scored beside a model on a whole test set.
     published : Published
         The constants with which the authors' code solves them.
     """
@@ -116,6 +118,7 @@ class Task(Registered, ABC):
     solution_dim: int
     variants: ClassVar[tuple[str, ...]] = ("same", "harder")
     steps: ClassVar[int] = 5
+    posterior_is_cheap: ClassVar[bool] = True
     published: ClassVar[Published] = CONTINUOUS
 
     @abstractmethod
@@ -137,6 +140,12 @@ class Task(Registered, ABC):
         Problems
             x (B, d_x) and y (B, d_y).
         """
+
+    def sample_training(
+        self, count: int, generator: torch.Generator, variant: Variant = "same"
+    ) -> Problems:
+        """Draw problems to train on, as `sample`; others where some are set apart for tests."""
+        return self.sample(count, generator, variant)
 
     @abstractmethod
     def value_range(self, variant: Variant) -> float:

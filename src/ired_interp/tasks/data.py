@@ -172,6 +172,7 @@ class TaskData(LightningDataModule):
         variant: Variant,
         *names: int | str,
         finite: bool = True,
+        training: bool = False,
     ) -> Problems:
         """Draw problems, and check what was drawn.
 
@@ -189,6 +190,8 @@ class TaskData(LightningDataModule):
             What the draw is for; equal seed, variant and names give equal problems.
         finite : bool
             Also look for values that are no numbers, which waits for the device.
+        training : bool
+            Draw problems to train on, where the task sets some apart for tests.
 
         Returns
         -------
@@ -201,7 +204,8 @@ class TaskData(LightningDataModule):
             If the task has no such variant, or yields shapes or values that do not fit.
         """
         self.task.check_variant(variant)
-        problems = self.task.sample(count, stream(device, seed, *names, variant), variant)
+        sample = self.task.sample_training if training else self.task.sample
+        problems = sample(count, stream(device, seed, *names, variant), variant)
         widths = self.task.sizes(variant)
         for what, tensor, width in zip(("x", "y"), problems, widths, strict=True):
             if tensor.shape != (count, width):
@@ -222,10 +226,10 @@ class TaskData(LightningDataModule):
     ) -> Batch:
         """Draw batch `index` of the training stream, or this rank's share of it."""
         finite = index % _FINITE_EVERY == 0  # the look at the values waits for the device
-        problems = self.draw(
-            self.batch_size, device, self.seed, self.train_variant, "train", index, finite=finite
-        )
-        wrong = self.task.wrong_answers(problems, stream(device, self.seed, "wrong", index))
+        seed, variant = self.seed, self.train_variant
+        drawn = (self.batch_size, device, seed, variant, "train", index)
+        problems = self.draw(*drawn, finite=finite, training=True)
+        wrong = self.task.wrong_answers(problems, stream(device, seed, "wrong", index))
         x, y = (tensor[part::parts] for tensor in problems)
         where = ("train", self.train_variant, index, self.batch_size, part, parts)
         return Batch(x, y, *where, None if wrong is None else wrong[part::parts])

@@ -22,7 +22,7 @@ class ExactEnergy(Energy):
     ----------
     task : Task
         A task with a known posterior (addition, inverse, linear_gaussian, connectivity,
-        shortest_path).
+        shortest_path, sudoku).
     landscapes : int
         K.
 
@@ -49,7 +49,7 @@ class ExactEnergy(Energy):
         if task.posterior(task.sample(1, stream("cpu", 0)).x) is None:
             raise InputError(
                 f"the posterior of task {task.name} is not known in closed form; ExactEnergy takes "
-                "addition, inverse, linear_gaussian, connectivity or shortest_path."
+                "addition, inverse, linear_gaussian, connectivity, shortest_path or sudoku."
             )
         self.task = task
         self.sizes = dict(task.sizes(variant) for variant in task.variants)

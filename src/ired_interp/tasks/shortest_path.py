@@ -150,7 +150,7 @@ class ShortestPath(Task):
     def posterior(self, x: Tensor) -> PathPosterior:
         """Return the mixture of shortest paths."""
         route = _route(x)
-        moves = route.moves()
+        moves = route.moves().to(x.dtype)
         start = moves[torch.arange(len(x), device=x.device), route.start]
         return PathPosterior(start, moves, STEPS)
 
@@ -272,8 +272,7 @@ def _condition(route: Route) -> Tensor:
     n = route.edges.shape[1]
     nodes = torch.arange(n, device=route.start.device)
     start, goal = (
-        (nodes == node[:, None])[:, :, None].expand(-1, -1, n)
-        for node in (route.start, route.goal)
+        (nodes == node[:, None])[:, :, None].expand(-1, -1, n) for node in (route.start, route.goal)
     )
     return signs(torch.stack([route.edges, start, route.edges, goal], -1)).flatten(1)
 
