@@ -135,7 +135,7 @@ def exact(tmp_path_factory):
     task = small()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "boards"))
-        x, y = task.sample(5, stream("cpu", 0))
+        x, y = task.sample_training(5, stream("cpu", 0))
     module = IREDModule(ExactEnergy(task), task=task, value_range=1.0).double()
     return Snapshot(module, Problems(x.double(), y.double()), task)
 
@@ -219,7 +219,7 @@ def test_small_boards_are_trained_tested_and_probed_by_the_commands(ired: Ired):
     assert code == 0, err
     for words in ("naked and hidden singles", "whole boards at 6 givens", "dug"):
         assert words in out
-    probes = ("hessian_spectrum_y", "gradient_statistics_theta", "hessian_spectrum_theta")
+    probes = ("hessian_spectrum_y", "gradient_statistics_theta", "inference_trajectory")
     code, _, err = ired("probe", "--ckpt", "runs/sudoku4/one", "--probes", *probes, "--problems", 4)
     assert code == 0, err
 

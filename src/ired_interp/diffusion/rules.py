@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -120,7 +120,7 @@ class Inference:
         Inference
             In which what was left to the preset is set, as far as it is known.
         """
-        preset: dict[str, float | None] = {"bound": value_range}
+        preset: dict[str, Any] = {"bound": value_range}
         if self.preset == "published":
             preset = asdict(published)
         return replace(self, **{n: v for n, v in preset.items() if getattr(self, n) is None})

@@ -117,9 +117,10 @@ class SudokuEnergy(Energy):
             v = block(v, context.time)
         output: Tensor = self.conv5(v)
         # Under autocast, energies near each other must still be told apart.
-        squares = output.to(y.dtype).square()
+        squares: Tensor = output.to(y.dtype).square()
         return squares.sum((1, 2, 3))
 
     def _planes(self, board: Tensor) -> Tensor:
         """Give a board (B, 729) as one plane a digit (B, 9, 9, 9)."""
-        return board.unflatten(1, (self.digits,) * 3).permute(0, 3, 1, 2)
+        cells: Tensor = board.unflatten(1, (self.digits,) * 3)
+        return cells.permute(0, 3, 1, 2)

@@ -162,7 +162,8 @@ class Connectivity(Task):
             raise InputError(
                 f"task connectivity got rows of {rows.shape[1]} entries; expected n² for n nodes."
             )
-        return rows.unflatten(1, (n, n))
+        matrices: Tensor = rows.unflatten(1, (n, n))
+        return matrices
 
 
 def _share(right: Tensor, among: Tensor) -> Measure:

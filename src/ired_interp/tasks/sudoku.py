@@ -309,7 +309,8 @@ class Sudoku(Task):
                 f"task sudoku got rows of {rows.shape[1]} entries; {self.side} × {self.side} "
                 f"boards have {self.side**3}."
             )
-        return rows.unflatten(1, (self.side**2, self.side))
+        cells: Tensor = rows.unflatten(1, (self.side**2, self.side))
+        return cells
 
     def _digits(self, rows: Tensor) -> Tensor:
         """Return the digit of each cell (B, cells), 0 where none is given."""

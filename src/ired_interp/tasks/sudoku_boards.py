@@ -87,7 +87,8 @@ def dug_boards(side: int, low: int, high: int, count: int, seed: int) -> Boards:
 def _dig_chunk(job: tuple[int, int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
     side, low, high, count, seed = job
     rng = random.Random(seed)
-    puzzles, full = [], []
+    puzzles: list[list[int]] = []
+    full: list[list[int]] = []
     while len(puzzles) < count:
         givens = rng.randint(low, high)
         for _ in range(_TRIES):

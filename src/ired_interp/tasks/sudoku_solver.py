@@ -1,5 +1,6 @@
 """Sudoku boards one by one: solved, counted, filled and dug, in plain Python with bit sets."""
 
+import math
 import random
 from functools import cache
 
@@ -9,7 +10,7 @@ Board = list[int]  # digits cell by cell, row by row; 0 is empty
 @cache
 def units(side: int) -> tuple[tuple[int, ...], ...]:
     """Return the cells of each row, column and box of side × side boards."""
-    box = round(side**0.5)
+    box = math.isqrt(side)
     rows = [[side * r + c for c in range(side)] for r in range(side)]
     columns = [list(column) for column in zip(*rows, strict=True)]
     corners = [(r, c) for r in range(0, side, box) for c in range(0, side, box)]
@@ -44,7 +45,7 @@ def solutions(board: Board, limit: int = 2, rng: random.Random | None = None) ->
     list of list of int
         At most `limit` full boards.
     """
-    side = round(len(board) ** 0.5)
+    side = math.isqrt(len(board))
     sets = [(1 << side) - 1] * len(board)
     found: list[Board] = []
     if all(_place(sets, cell, 1 << (digit - 1), side) for cell, digit in enumerate(board) if digit):
@@ -150,5 +151,6 @@ def dig(solution: Board, givens: int, rng: random.Random) -> Board:
 
 def _forced(board: Board, cell: int, digit: int) -> bool:
     """Tell whether a cell's peers leave it its digit alone."""
-    side = round(len(board) ** 0.5)
-    return len({board[other] for other in peers(side)[cell]} - {0, digit}) == side - 1
+    side = math.isqrt(len(board))
+    others = {board[other] for other in peers(side)[cell]} - {0, digit}
+    return len(others) == side - 1
