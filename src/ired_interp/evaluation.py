@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -111,7 +112,9 @@ def _scores(
             error = errors.setdefault(name, ProblemError(sync_on_compute=False).to(device))
             error.update(solution, task.nearest_answer(x, y, solution))
             own = measures.setdefault(name, {})
-            for what, measure in task.measures(x, y, solution).items():
+            again = partial(_answer, solve, batch, name)
+            found = task.measures(x, y, solution) | task.rollout_measures(x, again)
+            for what, measure in found.items():
                 classes = measure.part[:1].numel()
                 ratio = own.setdefault(what, Ratio(classes, sync_on_compute=False).to(device))
                 ratio.update(*measure)
@@ -122,6 +125,13 @@ def _scores(
         )
         for name, error in errors.items()
     }
+
+
+def _answer(
+    solve: Callable[[Batch], dict[str, Tensor]], batch: Batch, name: str, x: Tensor
+) -> Tensor:
+    """Return a predictor's solutions to other problems of a batch's kind."""
+    return solve(batch._replace(x=x))[name]
 
 
 def evaluation_result(

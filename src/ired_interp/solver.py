@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -180,7 +181,7 @@ class SolverModule(Registered, LightningModule, ABC):
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Score a batch with every inner step count."""
-        self._score(batch, self.step_counts)
+        self._score(batch, self.step_counts, rollouts=True)
 
     def on_validation_epoch_end(self) -> None:
         """Log errors, and the task's first measure, over the problems of all ranks."""
@@ -200,18 +201,29 @@ class SolverModule(Registered, LightningModule, ABC):
         }
         self.measures = {}
 
-    def _score(self, batch: Batch, step_counts: list[int]) -> None:
+    def _score(self, batch: Batch, step_counts: list[int], rollouts: bool = False) -> None:
         task: Task = self.trainer.datamodule.task  # type: ignore[attr-defined]
         value_range = task.value_range(batch.variant)
         for steps in step_counts:
             generator = stream(self.device, 0, "start", batch.split, batch.variant, batch.number)
             shape = (batch.whole, batch.y.shape[1])
             start = torch.randn(shape, generator=generator, device=self.device)
-            solution = self.predict(batch.x, batch.share(start), steps, value_range, generator)
+            place = (batch.share(start), steps, value_range, generator)
+            solve = partial(_predictions, self, place)
+            solution = solve(batch.x)
             answer = task.nearest_answer(batch.x, batch.y, solution)
             self.errors[batch.variant, steps].update(solution, answer)
-            for name, measure in task.measures(batch.x, batch.y, solution).items():
+            measures = task.measures(batch.x, batch.y, solution)
+            if rollouts:
+                measures |= task.rollout_measures(batch.x, solve)
+            for name, measure in measures.items():
                 key = (batch.variant, steps, name)
                 if key not in self.measures:
                     self.measures[key] = Ratio(measure.part[:1].numel()).to(self.device)
                 self.measures[key].update(*measure)
+
+
+def _predictions(
+    model: SolverModule, place: tuple[Tensor, int, float, torch.Generator], x: Tensor
+) -> Tensor:
+    return model.predict(x, *place)

@@ -167,6 +167,24 @@ def test_the_perfect_energy_finds_whole_plans_and_the_published_bound_costs_some
     assert whole["published"] < whole["free"]
 
 
+def test_a_rule_that_follows_shortest_paths_reaches_the_goal_in_closed_loop_and_others_may_not():
+    task = ShortestPath(**SMALL)
+    x, _ = draw(task, 60)
+
+    def perfect(x):
+        return task.posterior(x).mean
+
+    def stay(x):
+        start = x.view(len(x), 9, 9, 4)[:, :, 0, 1].argmax(1)
+        plan = torch.arange(9) == start[:, None, None]
+        return plan.expand(-1, STEPS, -1).flatten(1).float()
+
+    assert task.rollout_measures(x, perfect)["closed loop"].part.all()
+    assert not task.rollout_measures(x, stay)["closed loop"].part.any()
+    jump = task.rollout_measures(x, lambda x: -task.posterior(x).mean)["closed loop"].part
+    assert jump.float().mean() < 0.5
+
+
 def test_the_nearest_answer_is_the_nearest_of_all_paths():
     task, _, (x, y) = exact()
     solution = torch.randn(y.shape, generator=stream("cpu", 3), dtype=torch.float64)
@@ -217,7 +235,12 @@ def test_shortest_paths_are_trained_tested_and_probed_by_the_commands(ired: Ired
     assert code == 0, err
     code, out, err = ired("test", "--ckpt", "runs/shortest_path/one", "--model.test_steps", "[5]")
     assert code == 0, err
-    for words in ("first move at distance 4", "neighbour with most out-edges", "whole plan"):
+    for words in (
+        "first move at distance 4",
+        "neighbour with most out-edges",
+        "whole plan",
+        "closed loop",
+    ):
         assert words in out
     probes = ("hessian_spectrum_y", "gradient_statistics_theta", "inference_trajectory")
     code, _, err = ired(

@@ -1,6 +1,7 @@
 """The contract of every task: problems x with answers y*, drawn in batches on a device."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from ired_interp.schedule import Schedule
 from ired_interp.tasks.path_posterior import PathPosterior
 
 Variant = str  # one of a task's `variants`
+Solve = Callable[[Tensor], Tensor]
 WrongAnswers = Literal["corrected", "published"]
 
 
@@ -205,6 +207,23 @@ class Task(Registered, ABC):
         -------
         dict of str to Measure
             By name; the first is logged at every validation.
+        """
+        return {}
+
+    def rollout_measures(self, x: Tensor, solve: Solve) -> dict[str, Measure]:
+        """Say how far a solver comes that acts on its solutions and solves again, in tests alone.
+
+        Parameters
+        ----------
+        x : Tensor (B, d_x)
+            Problems.
+        solve : callable
+            Problems (B, d_x) to solutions (B, d_y).
+
+        Returns
+        -------
+        dict of str to Measure
+            By name; here nothing.
         """
         return {}
 

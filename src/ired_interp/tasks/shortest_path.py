@@ -11,7 +11,7 @@ from ired_interp.energy.graph import node_count
 from ired_interp.energy.shortest_path import EDGE_CHANNELS, STEPS
 from ired_interp.errors import InputError
 from ired_interp.random import stream
-from ired_interp.tasks.base import Measure, Problems, Task, Variant, WrongAnswers
+from ired_interp.tasks.base import Measure, Problems, Solve, Task, Variant, WrongAnswers
 from ired_interp.tasks.graphs import (
     check_graph,
     distances,
@@ -218,6 +218,26 @@ class ShortestPath(Task):
             for name, r in right.items():
                 found[f"{name} at distance {length}"] = Measure(r & (far == length), far == length)
         return found
+
+    def rollout_measures(self, x: Tensor, solve: Solve) -> dict[str, Measure]:
+        """Make the first move of each plan and plan again; see `Task.rollout_measures`.
+
+        Returns
+        -------
+        dict of str to Measure
+            Share of problems whose goal is reached within 8 moves along edges.
+        """
+        route = _route(x)
+        rows = torch.arange(len(x), device=x.device)
+        place, alive = route.start, torch.ones_like(route.start, dtype=torch.bool)
+        for _ in range(STEPS):
+            current = _condition(route._replace(start=place)).to(x.dtype)
+            plan = solve(current).unflatten(1, (STEPS, -1))
+            node = torch.where(place == route.goal, place, plan[:, 0].argmax(1))
+            alive = alive & ((node == place) | route.edges[rows, place, node])
+            place = node
+        reached = alive & (place == route.goal)
+        return {"closed loop": Measure(reached, torch.ones_like(place))}
 
     def trivial(self, x: Tensor) -> dict[str, Tensor]:
         """Return plans whose first move is a rule that does not look at the goal."""
