@@ -80,7 +80,7 @@ FLOORS = {
 
 @pytest.mark.parametrize(("p", "variant"), FLOORS)
 def test_floors_are_those_measured_independently(p, variant):
-    found = trivial_scores(TaskData(Connectivity(12, p)), "test", variant, 1500, CPU)
+    found = trivial_scores(TaskData(Connectivity(12, p)), "test", variant, 1000, CPU)
     for name, expected in FLOORS[p, variant].items():
         for measure, value in zip(
             ("accuracy", "balanced accuracy", "whole graphs"), expected, strict=True
