@@ -53,14 +53,13 @@ def _own_names(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(contract, "registry", dict(contract.registry))
 
 
-def reference_weights(module: torch.nn.Module) -> None:
+def reference_weights(module: torch.nn.Module, gain: float = 1.0) -> None:
     """Fill a module with the weights that the reference numbers were computed with (tests/data/README.md)."""
     for name, parameter in module.named_parameters():
-        draw = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(
-            tuple(parameter.shape)
-        )
-        draw = draw / np.sqrt(parameter.shape[1]) if name.endswith("weight") else 0.1 * draw
-        parameter.data = torch.from_numpy(draw.astype(np.float32))
+        shape = tuple(parameter.shape)
+        draw = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape)
+        scale = 0.1 if name.endswith(".bias") else gain / np.sqrt(np.prod(shape[1:]))
+        parameter.data = torch.from_numpy((scale * draw).astype(np.float32))
 
 
 @pytest.fixture

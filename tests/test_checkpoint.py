@@ -9,7 +9,7 @@ import torch
 import ired_interp as ii
 from conftest import Ired, reference_weights
 from ired_interp.diffusion import Schedule
-from ired_interp.energy import MLPEnergy
+from ired_interp.energy import ConnectivityEnergy, MLPEnergy, ShortestPathEnergy, SudokuEnergy
 from ired_interp.errors import InputError
 
 
@@ -142,6 +142,36 @@ def test_run_without_checkpoint(ired: Ired, tmp_path: Path):
     code, _, err = ired("probe", "--ckpt", run)
     assert code == 2
     assert "holds no checkpoint" in err
+
+
+DEAD = "nlm.layers.1.logic.1.layer.0.mlp.0.weight"
+
+
+@pytest.mark.parametrize(
+    ("make", "dead"),
+    [
+        (ConnectivityEnergy, {DEAD: torch.zeros(32, 96)}),
+        (lambda: ShortestPathEnergy("published"), {}),
+        (lambda: SudokuEnergy(width=4), {"attn1.norm.g": torch.zeros(1, 4, 1, 1)}),
+    ],
+)
+def test_published_files_of_the_discrete_tasks_load_and_are_solved_by_their_own_rules(
+    tmp_path: Path, make, dead
+):
+    energy = make()
+    reference_weights(energy)
+    state = {f"model.ebm.{n}": v for n, v in (energy.state_dict() | dead).items()}
+    averaged = {f"ema_model.{n}": v for n, v in state.items()}
+    content = {"step": 5, "model": state | {"betas": Schedule().beta}, "ema": averaged}
+    torch.save(content, tmp_path / "model-5.pt")
+    module = ii.load(tmp_path / "model-5.pt")
+    assert module.task.name == energy.name == type(module.energy).name
+    x = -torch.ones(2, energy.condition_dim)
+    y = torch.randn(2, energy.solution_dim)
+    torch.testing.assert_close(module.energy(x, y, 2), energy(x, y, 2))
+    found = module.solve(x[:, : energy.condition_dim], steps=1, preset="published", start=y)
+    bound = module.task.published.final_bound or module.task.published.bound
+    assert float(found.trajectory.abs().max()) == pytest.approx(bound, rel=1e-5)
 
 
 def test_published_file_needs_to_be_told_its_task(ired: Ired, published: Path):

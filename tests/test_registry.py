@@ -3,13 +3,31 @@
 import pytest
 
 from ired_interp.baselines import DiffusionModule, FeedForwardModule
-from ired_interp.energy import Energy, MatrixEnergy, MLPEnergy, ResidualMLPEnergy
+from ired_interp.energy import (
+    ConnectivityEnergy,
+    Energy,
+    MatrixEnergy,
+    MLPEnergy,
+    ResidualMLPEnergy,
+    ShortestPathEnergy,
+    SudokuEnergy,
+)
 from ired_interp.errors import InputError
 from ired_interp.module import IREDModule
 from ired_interp.probes import HessianSpectrumY, Probe
 from ired_interp.registry import Registered
 from ired_interp.solver import SolverModule
-from ired_interp.tasks import Addition, Completion, ExactEnergy, Inverse, LinearGaussian, Task
+from ired_interp.tasks import (
+    Addition,
+    Completion,
+    Connectivity,
+    ExactEnergy,
+    Inverse,
+    LinearGaussian,
+    ShortestPath,
+    Sudoku,
+    Task,
+)
 
 
 def ours(contract: type[Registered]) -> dict[str, type]:
@@ -24,12 +42,18 @@ def test_each_contract_knows_its_own_classes() -> None:
         "residual_mlp": ResidualMLPEnergy,
         "matrix": MatrixEnergy,
         "exact": ExactEnergy,
+        "connectivity": ConnectivityEnergy,
+        "shortest_path": ShortestPathEnergy,
+        "sudoku": SudokuEnergy,
     }
     assert ours(Task) == {
         "addition": Addition,
         "completion": Completion,
         "inverse": Inverse,
         "linear_gaussian": LinearGaussian,
+        "connectivity": Connectivity,
+        "shortest_path": ShortestPath,
+        "sudoku": Sudoku,
     }
     assert ours(SolverModule) == {
         "ired": IREDModule,
@@ -50,8 +74,8 @@ def test_a_class_is_known_when_it_states_a_name_of_its_own() -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"task 'sudoku' does not exist; there are .*inverse"):
-        Task.named("sudoku")
+    with pytest.raises(InputError, match=r"task 'parity' does not exist; there are .*inverse"):
+        Task.named("parity")
 
 
 def test_two_classes_cannot_have_one_name() -> None:

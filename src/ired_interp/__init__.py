@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     )
     from ired_interp.checkpoint import load
     from ired_interp.diffusion import Inference, Solution
-    from ired_interp.energy import Energy, MLPEnergy
+    from ired_interp.energy import (
+        ConnectivityEnergy,
+        Energy,
+        MLPEnergy,
+        ShortestPathEnergy,
+        SudokuEnergy,
+    )
     from ired_interp.errors import InputError
     from ired_interp.module import IREDModule
     from ired_interp.probes import Probe, Snapshot, probe
@@ -31,6 +37,7 @@ if TYPE_CHECKING:
 __version__ = version("ired-interp")
 
 _PUBLIC = {
+    "ConnectivityEnergy": "ired_interp.energy",
     "Energy": "ired_interp.energy",
     "ExactEnergy": "ired_interp.tasks",
     "IREDModule": "ired_interp.module",
@@ -38,8 +45,10 @@ _PUBLIC = {
     "InputError": "ired_interp.errors",
     "MLPEnergy": "ired_interp.energy",
     "Probe": "ired_interp.probes",
+    "ShortestPathEnergy": "ired_interp.energy",
     "Snapshot": "ired_interp.probes",
     "Solution": "ired_interp.diffusion",
+    "SudokuEnergy": "ired_interp.energy",
     "Task": "ired_interp.tasks",
     "load": "ired_interp.checkpoint",
     "open": "ired_interp.results.opened:open_results",
@@ -58,6 +67,7 @@ _SUBPACKAGES = (
 )
 
 __all__ = [
+    "ConnectivityEnergy",
     "Energy",
     "ExactEnergy",
     "IREDModule",
@@ -65,8 +75,10 @@ __all__ = [
     "InputError",
     "MLPEnergy",
     "Probe",
+    "ShortestPathEnergy",
     "Snapshot",
     "Solution",
+    "SudokuEnergy",
     "Task",
     "__version__",
     "callbacks",

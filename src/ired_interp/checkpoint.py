@@ -12,11 +12,19 @@ import yaml
 from torch import Tensor
 
 from ired_interp.config import build
-from ired_interp.energy import MLPEnergy
+from ired_interp.diffusion import Inference
+from ired_interp.energy import (
+    ConnectivityEnergy,
+    Energy,
+    MLPEnergy,
+    ShortestPathEnergy,
+    SudokuEnergy,
+)
 from ired_interp.errors import InputError
 from ired_interp.module import IREDModule
 from ired_interp.results import Choice, Run, Which, choose_checkpoint
 from ired_interp.solver import SolverModule
+from ired_interp.tasks import Connectivity, ShortestPath, Sudoku, Task
 from ired_interp.tasks.data import TaskData
 from ired_interp.user_modules import look_in
 
@@ -101,22 +109,38 @@ class Checkpoint:
         self.find_modules()
         if self.config is not None:
             return build(self.config)
-        state = self.state("raw")
-        try:
+        energy, task = self._published_energy(self.state("raw"))
+        if task is None:
+            return IREDModule(energy, value_range=2.0), None
+        inference = Inference("published", task.steps)
+        return IREDModule(energy, inference=inference, value_range=1.0, task=task), None
+
+    def _published_energy(self, state: dict[str, Tensor]) -> tuple[Energy, Task | None]:
+        """Recognise a published energy by its parameters; the task where it is no continuous one.
+
+        Raises
+        ------
+        InputError
+            If it is none of those known.
+        """
+        landscapes = len(self.content["model"]["betas"])
+        if "energy.fc4.weight" in state:
             (width, inputs), solution_dim = (
                 state["energy.fc1.weight"].shape,
                 state["energy.fc4.weight"].shape[0],
             )
-        except KeyError:
-            raise InputError(
-                f"{self.path} looks like a published checkpoint but holds no MLP energy (fc1 … "
-                "fc4); only the continuous "
-                "tasks' energies are supported."
-            ) from None
-        landscapes = len(self.content["model"]["betas"])
-        return IREDModule(
-            MLPEnergy(inputs - solution_dim, solution_dim, width, landscapes), value_range=2.0
-        ), None
+            return MLPEnergy(inputs - solution_dim, solution_dim, width, landscapes), None
+        if "energy.conv5.weight" in state:
+            digits, width = state["energy.conv5.weight"].shape[:2]
+            return SudokuEnergy(digits**3, digits**3, width, landscapes), Sudoku()
+        if "energy.nlm.layers.0.logic.3.layer.0.mlp.0.weight" in state:
+            return ConnectivityEnergy(landscapes=landscapes), Connectivity()
+        if "energy.block2.linear.weight" in state:
+            return ShortestPathEnergy("published", landscapes=landscapes), ShortestPath()
+        raise InputError(
+            f"{self.path} looks like a published checkpoint but holds none of the energies known "
+            "here (MLP, Sudoku, connectivity, shortest path)."
+        )
 
     def load_into(self, module: SolverModule, weights: Weights) -> None:
         """Put weights into a module.
@@ -127,6 +151,8 @@ class Checkpoint:
             If a name or shape differs.
         """
         own, state = module.state_dict(), self.state(weights)
+        if isinstance(module, IREDModule):
+            state = module.energy.without_unused(state, "energy.")
         different = [n for n in own if n in state and own[n].shape != state[n].shape]
         if different:
             name = different[0]

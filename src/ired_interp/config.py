@@ -54,8 +54,8 @@ class SentenceParser(ArgumentParser):
 def link_model_to_data(parser: ArgumentParser) -> None:
     """Give the model the dimensions and the task of the data, and both the run's seed."""
     from_data = {
-        "condition_dim": lambda data: data.task.condition_dim,
-        "solution_dim": lambda data: data.task.solution_dim,
+        "condition_dim": lambda data: data.task.sizes(data.train_variant)[0],
+        "solution_dim": lambda data: data.task.sizes(data.train_variant)[1],
         "task": lambda data: data.task,
         "value_range": lambda data: data.task.value_range(data.train_variant),
     }

@@ -15,7 +15,7 @@ from ired_interp.probes.base import Probe, Snapshot, Weights
 from ired_interp.probes.loss_probe import LossSnapshot
 from ired_interp.results import ResultKey, failed_result, read_result, write_result
 from ired_interp.results.provenance import provenance
-from ired_interp.tasks.base import Variant, check_variant
+from ired_interp.tasks.base import Variant
 from ired_interp.terminal import log
 
 Seen = TypeVar("Seen", Snapshot, LossSnapshot, contravariant=True)
@@ -49,7 +49,7 @@ class Measurement:
     problems : int
         How many problems to measure on.
     variant : str
-        Their distribution, "same" or "harder".
+        Their distribution, one of the task's variants.
 
     Raises
     ------
@@ -68,7 +68,6 @@ class Measurement:
             raise InputError(f"{label} has weights={self.weights!r}; choose 'average' or 'raw'.")
         if self.problems < least:
             raise InputError(f"{label} has problems={self.problems}; give it at least {least}.")
-        check_variant(self.variant)
 
     @property
     def origin(self) -> dict[str, Any]:

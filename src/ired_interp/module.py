@@ -5,12 +5,15 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ired_interp.diffusion import Inference, Noise, Objective, Schedule, Solution, solve
-from ired_interp.diffusion.rules import Preset
+from ired_interp.diffusion import Inference, Loss, Noise, Objective, Schedule, Solution, solve
+from ired_interp.diffusion.rules import CONTINUOUS, Preset
 from ired_interp.energy import Energy
 from ired_interp.energy.base import LandscapeIndex
+from ired_interp.energy.held import FixedEntries, HeldEnergy
 from ired_interp.errors import InputError
 from ired_interp.solver import LRSchedule, SolverModule
+from ired_interp.tasks.base import Problems, Task
+from ired_interp.tasks.batch import Batch
 
 
 class IREDModule(SolverModule):
@@ -31,6 +34,9 @@ class IREDModule(SolverModule):
     value_range : float | None
         Bound on the entries of the solutions it was trained on, within which `solve` keeps its own;
         comes from the task.
+    task : Task | None
+        What it is trained on: which entries problems give, how entries are weighed, which wrong
+        answers there are, and how problems are solved.
 
     References
     ----------
@@ -53,6 +59,7 @@ class IREDModule(SolverModule):
         compile: bool = False,
         seed: int = 0,
         value_range: float | None = None,
+        task: Task | None = None,
     ) -> None:
         super().__init__(
             energy.condition_dim,
@@ -67,11 +74,61 @@ class IREDModule(SolverModule):
         self.energy = energy
         self.schedule = Schedule(energy.landscapes)
         self.objective, self.inference, self.test_steps = objective, inference, list(test_steps)
-        self.value_range = value_range
+        self.value_range, self.task = value_range, task
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the energy must see problems before training."""
+        return type(self.energy).adapt is not Energy.adapt
 
     def adapt(self, x: Tensor, y: Tensor) -> None:
         """Let the energy see problems x (N, d_x) with answers y (N, d_y)."""
         self.energy.adapt(x, y)
+
+    def fixed(self, x: Tensor) -> FixedEntries | None:
+        """Return the entries of solutions that problems x (B, d_x) give, None where none are."""
+        return None if self.task is None else self.task.fixed(x)
+
+    def free(self, energy: Energy | None = None) -> Energy:
+        """Return the energy, or a copy of it, as a function of the entries that are not given.
+
+        Parameters
+        ----------
+        energy : Energy | None
+            With the module's landscapes; the module's own if None.
+
+        Returns
+        -------
+        Energy
+            Itself where the task gives none.
+        """
+        energy = self.energy if energy is None else energy
+        if self.task is None or type(self.task).fixed is Task.fixed:
+            return energy
+        return HeldEnergy(energy, self.task.fixed, self.schedule)
+
+    def weights_of_score(self, x: Tensor, y: Tensor) -> Tensor | None:
+        """Return weights (B, d_y) of the score term's entries, None where all are 1."""
+        return None if self.task is None else self.task.score_weights(x, y)
+
+    def settled(self, inference: Inference, value_range: float | None = None) -> Inference:
+        """Return inference settings with what they leave to preset and task.
+
+        Parameters
+        ----------
+        inference : Inference
+            The settings.
+        value_range : float | None
+            Bound on the entries of answers; that of the training problems if None.
+
+        Returns
+        -------
+        Inference
+            The same, complete.
+        """
+        published = CONTINUOUS if self.task is None else self.task.published
+        bound = self.value_range if value_range is None else value_range
+        return inference.within(bound, published)
 
     @property
     def landscapes(self) -> int:
@@ -91,7 +148,7 @@ class IREDModule(SolverModule):
     def solve(
         self,
         x: Tensor,
-        steps: int = 5,
+        steps: int | None = None,
         preset: Preset | Inference = "corrected",
         start: Tensor | None = None,
         generator: torch.Generator | None = None,
@@ -102,8 +159,8 @@ class IREDModule(SolverModule):
         ----------
         x : Tensor
             (B, d_x) conditions.
-        steps : int
-            T, inner steps per landscape.
+        steps : int | None
+            T, inner steps per landscape; the task's if None (5 unless it says otherwise).
         preset : Preset | Inference
             "corrected" or "published" (see `Inference`), or full settings, whose own step count
             then holds.
@@ -122,18 +179,29 @@ class IREDModule(SolverModule):
         InputError
             If a shape does not fit.
         """
+        if steps is None:
+            steps = 5 if self.task is None else self.task.steps
         settings = preset if isinstance(preset, Inference) else Inference(preset, steps)
-        settings = settings.within(self.value_range)
-        if x.ndim != 2 or x.shape[1] != self.condition_dim:
-            raise InputError(
-                f"x has shape {tuple(x.shape)}, but this model takes (batch, {self.condition_dim})."
-            )
-        shape = (len(x), self.solution_dim)
+        shape = (len(x), self.energy.solution_size(x))
         if start is None:
             start = torch.randn(shape, generator=generator, device=x.device, dtype=x.dtype)
         if start.shape != shape:
             raise InputError(f"start has shape {tuple(start.shape)}; expected {shape}.")
-        return solve(self.energy, self.schedule, x, start, settings, generator)
+        return self._solve(x, start, self.settled(settings), generator)
+
+    def _solve(
+        self, x: Tensor, start: Tensor, settings: Inference, generator: torch.Generator | None
+    ) -> Solution:
+        found = solve(self.free(), self.schedule, x, start, settings, generator)
+        fixed = self.fixed(x)
+        if fixed is None:
+            return found
+        # The published code leaves the last jump's scale in y.
+        scale = self.schedule.signal[0] if settings.preset == "published" else torch.ones(())
+        whole = fixed.value.to(start.dtype)
+        trajectory = torch.where(fixed.mask, whole, found.trajectory)
+        y = fixed.hold(found.y, scale.to(start))
+        return replace(found, y=y, trajectory=trajectory)
 
     def noise(self, count: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         """Draw a landscape and the noise of each problem, and what the contrast needs."""
@@ -141,13 +209,30 @@ class IREDModule(SolverModule):
 
     def loss(self, x: Tensor, y: Tensor, *noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the objective and its parts."""
-        loss = self.objective(self.energy, self.schedule, x, y, Noise(*noise))
+        k, eps, contrast_eps, *wrong = noise
+        loss = self.training_loss(x, y, Noise(k, eps, contrast_eps), *wrong)
         parts = {"loss": loss.total.detach(), "score": loss.score, "contrast": loss.contrast}
         return loss.total, parts
+
+    def training_loss(
+        self, x: Tensor, y: Tensor, noise: Noise, wrong: Tensor | None = None
+    ) -> Loss:
+        """Return the objective on problems x (B, d_x), answers y and wrong ones (B, d_y)."""
+        weights = self.weights_of_score(x, y)
+        return self.objective(self.free(), self.schedule, x, y, noise, weights, wrong)
+
+    def wrong_answers(self, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor | None:
+        """Draw the task's wrong answers (B, d_y) for the contrast, None where it has none."""
+        return None if self.task is None else self.task.wrong_answers(Problems(x, y), generator)
+
+    def loss_inputs(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Return problems, answers and noise, and wrong answers where the task gave them."""
+        wrong = () if batch.wrong is None else (batch.wrong,)
+        return *super().loss_inputs(batch), *wrong
 
     def predict(
         self, x: Tensor, start: Tensor, steps: int, value_range: float, generator: torch.Generator
     ) -> Tensor:
         """Solve by the configured inference, with `steps` inner steps."""
-        settings = replace(self.inference, steps=steps).within(value_range)
+        settings = self.settled(replace(self.inference, steps=steps), value_range)
         return self.solve(x, preset=settings, start=start, generator=generator).y

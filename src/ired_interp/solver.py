@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -11,9 +12,10 @@ from torch import Tensor
 
 from ired_interp.compilation import Loss, compiled
 from ired_interp.errors import InputError
-from ired_interp.metrics import ProblemError
+from ired_interp.metrics import ProblemError, Ratio
 from ired_interp.random import stream
 from ired_interp.registry import Registered
+from ired_interp.tasks.base import Task
 from ired_interp.tasks.batch import Batch
 from ired_interp.tasks.data import TaskData
 
@@ -71,6 +73,7 @@ class SolverModule(Registered, LightningModule, ABC):
         self.lr, self.betas, self.lr_schedule = lr, betas, lr_schedule
         self.warmup_steps, self.compile_loss, self.seed = warmup_steps, compile, seed
         self.errors: dict[tuple[str, int], ProblemError] = {}
+        self.measures: dict[tuple[str, int, str], Ratio] = {}
         self._loss: Loss | None = None
 
     @abstractmethod
@@ -95,22 +98,31 @@ class SolverModule(Registered, LightningModule, ABC):
         """Inner step counts: the first is used for validation, all are compared by `ired test`."""
         return [0]
 
+    @property
+    def adapts(self) -> bool:
+        """Whether `adapt` does anything."""
+        return type(self).adapt is not SolverModule.adapt
+
     def adapt(self, x: Tensor, y: Tensor) -> None:
         """Learn before training what the model must know of problems x and answers y."""
+
+    def loss_inputs(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Return the arguments of `loss` for a batch: problems, answers, and this rank's noise."""
+        noise = self.noise(batch.whole, stream(self.device, self.seed, "noise", batch.number))
+        return batch.x, batch.y, *(batch.share(tensor) for tensor in noise)
 
     def setup(self, stage: str) -> None:
         """Let a model that will be trained see problems of its kind."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if stage == "fit" and isinstance(data, TaskData):
-            problems = data.draw(_MOMENTS, "cpu", 0, data.train_variant, "moments")
+        if stage == "fit" and self.adapts and isinstance(data, TaskData):
+            problems = data.draw(_MOMENTS, "cpu", 0, data.train_variant, "moments", training=True)
             self.adapt(problems.x.to(self.device), problems.y.to(self.device))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch; its parts are logged where a step's logs are due."""
-        noise = self.noise(batch.whole, stream(self.device, self.seed, "noise", batch.number))
         if self._loss is None:
             self._loss = compiled(self.loss, self.device) if self.compile_loss else self.loss
-        total, parts = self._loss(batch.x, batch.y, *(batch.share(tensor) for tensor in noise))
+        total, parts = self._loss(*self.loss_inputs(batch))
         updates = self.trainer.global_step + 1
         if updates % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             # Not by self.log, which reaches the loggers after the step's end, where the run is
@@ -169,12 +181,16 @@ class SolverModule(Registered, LightningModule, ABC):
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Score a batch with every inner step count."""
-        self._score(batch, self.step_counts)
+        self._score(batch, self.step_counts, rollouts=True)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the errors, over the problems of all ranks."""
+        """Log errors, and the task's first measure, over the problems of all ranks."""
         for (variant, _), error in self.errors.items():
             self.log(f"val/error/{variant}", error.compute()[0], sync_dist=True)
+        first = next((name for *_, name in self.measures), None)
+        for (variant, _, name), measure in self.measures.items():
+            if name == first:
+                self.log(f"val/{name}/{variant}", measure.compute()[0], sync_dist=True)
         # Loggers take the value "step" as the place of what is logged with it: updates done.
         self.log("step", float(self.trainer.global_step), sync_dist=True)
 
@@ -183,12 +199,31 @@ class SolverModule(Registered, LightningModule, ABC):
         self.errors = {
             (v, steps): ProblemError().to(self.device) for v in variants for steps in step_counts
         }
+        self.measures = {}
 
-    def _score(self, batch: Batch, step_counts: list[int]) -> None:
-        value_range = self.trainer.datamodule.task.value_range(batch.variant)  # type: ignore[attr-defined]
+    def _score(self, batch: Batch, step_counts: list[int], rollouts: bool = False) -> None:
+        task: Task = self.trainer.datamodule.task  # type: ignore[attr-defined]
+        value_range = task.value_range(batch.variant)
         for steps in step_counts:
             generator = stream(self.device, 0, "start", batch.split, batch.variant, batch.number)
-            shape = (batch.whole, self.solution_dim)
+            shape = (batch.whole, batch.y.shape[1])
             start = torch.randn(shape, generator=generator, device=self.device)
-            solution = self.predict(batch.x, batch.share(start), steps, value_range, generator)
-            self.errors[batch.variant, steps].update(solution, batch.y)
+            place = (batch.share(start), steps, value_range, generator)
+            solve = partial(_predictions, self, place)
+            solution = solve(batch.x)
+            answer = task.nearest_answer(batch.x, batch.y, solution)
+            self.errors[batch.variant, steps].update(solution, answer)
+            measures = task.measures(batch.x, batch.y, solution)
+            if rollouts:
+                measures |= task.rollout_measures(batch.x, solve)
+            for name, measure in measures.items():
+                key = (batch.variant, steps, name)
+                if key not in self.measures:
+                    self.measures[key] = Ratio(measure.part[:1].numel()).to(self.device)
+                self.measures[key].update(*measure)
+
+
+def _predictions(
+    model: SolverModule, place: tuple[Tensor, int, float, torch.Generator], x: Tensor
+) -> Tensor:
+    return model.predict(x, *place)

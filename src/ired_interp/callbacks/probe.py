@@ -102,8 +102,9 @@ class ProbeCallback(MeasuringCallback):
         )
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check the model before the first step."""
+        """Check the model and the variant before the first step."""
         self.check(pl_module)
+        trainer.datamodule.task.check_variant(self.measurement.variant)  # type: ignore[attr-defined]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose the batches of a model without energy, and measure what a run goes on from."""

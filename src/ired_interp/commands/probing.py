@@ -76,6 +76,8 @@ def _check_fit(
             f"{checkpoint.path} was trained on {own.task.name}, but --config says {task.name}; "
             "leave it out."
         )
+    if isinstance(module, IREDModule) and module.energy.any_size:
+        return
     dims = (module.condition_dim, module.solution_dim)
     if dims != (task.condition_dim, task.solution_dim):
         raise InputError(

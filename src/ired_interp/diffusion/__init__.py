@@ -2,7 +2,7 @@
 
 from ired_interp.diffusion.inference import Solution, anneal, descend, solve
 from ired_interp.diffusion.objective import Loss, Noise, Objective
-from ired_interp.diffusion.rules import Inference
+from ired_interp.diffusion.rules import Inference, Published
 from ired_interp.schedule import Schedule
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Loss",
     "Noise",
     "Objective",
+    "Published",
     "Schedule",
     "Solution",
     "anneal",

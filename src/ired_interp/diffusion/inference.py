@@ -154,12 +154,13 @@ def anneal(
         rows = torch.full((len(y),), k, device=y.device)
         signal, step = schedule.signal[rows, None], schedule.step[rows, None]
         context = energy.condition(x, rows)
+        y = energy.hold(context, y)
         if settings.jump:
             noise = energy.evaluate_with_gradient(context, y)[1]
             solution = schedule.inverse_signal[k] * y - schedule.noise_to_signal[k] * noise
-            y = signal * solution.clamp(-rule.bound, rule.bound)
+            y = energy.hold(context, signal * solution.clamp(-rule.bound, rule.bound))
         iterates = descend(energy, context, y, signal, step, settings.steps, rule)
-        solution = rule.clamp(iterates[-1].y, signal) / signal
+        solution = rule.clamp_final(iterates[-1].y, signal) / signal
         yield LandscapeMinimisation(k, iterates, solution)
         y = schedule.signal[k - 1] * solution
 

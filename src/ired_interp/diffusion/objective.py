@@ -62,7 +62,8 @@ class Objective:
     contrast_weight : float
         w; 0 leaves the contrastive term out (paper's ablation, last column).
     negative_steps : int
-        Inner steps from the corrupted start to the negative.
+        Inner steps from the corrupted start to the negative; this and the rest do nothing for tasks
+        that give wrong answers themselves.
     negative_noise : float
         Noise of that start, in units of σ_k.
     negative_bound : float
@@ -99,16 +100,48 @@ class Objective:
             )
 
     def __call__(
-        self, energy: Energy, schedule: Schedule, x: Tensor, y: Tensor, noise: Noise
+        self,
+        energy: Energy,
+        schedule: Schedule,
+        x: Tensor,
+        y: Tensor,
+        noise: Noise,
+        weights: Tensor | None = None,
+        wrong: Tensor | None = None,
     ) -> Loss:
-        """Compute the loss on problems x (B, d_x) with answers y (B, d_y)."""
+        """Compute the loss.
+
+        Parameters
+        ----------
+        energy : Energy
+            E.
+        schedule : Schedule
+            Of its landscapes.
+        x, y : Tensor (B, d_x), Tensor (B, d_y)
+            Problems and answers.
+        noise : Noise
+            Random numbers.
+        weights : Tensor (B, d_y), optional
+            Of the entries in the score term.
+        wrong : Tensor (B, d_y), optional
+            Wrong answers that the contrast turns away from; found by inner steps without them.
+
+        Returns
+        -------
+        Loss
+            Means over problems, and of the score term over all d_y entries.
+        """
         context = energy.condition(x, noise.k)
         gradient = energy.evaluate_with_gradient(context, schedule.noised(y, noise.k, noise.eps))[1]
-        score = (gradient - noise.eps).square().mean()
+        squares = (gradient - noise.eps).square()
+        score = (squares if weights is None else weights * squares).mean()
         if self.contrast_weight == 0:
             return Loss(score, score.detach(), torch.zeros_like(score))
         positive = schedule.noised(y, noise.k, noise.contrast_eps)
-        negative = self.negative(energy, schedule, context, y, noise)
+        if wrong is None:
+            negative = self.negative(energy, schedule, context, y, noise)
+        else:
+            negative = schedule.noised(wrong, noise.k, noise.contrast_eps)
         contrast = F.softplus(
             energy.evaluate(context, positive) - energy.evaluate(context, negative)
         ).mean()

@@ -1,7 +1,8 @@
 """The contract of every energy E_θ(x, y, k)."""
 
+import re
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -48,8 +49,12 @@ class Energy(Registered, nn.Module, ABC):
              [0., 2.]]]))
     """
 
+    any_size: ClassVar[bool] = False  # whether one energy takes problems of several sizes
+    unused: ClassVar[str] = r"(?!)"  # names of published parameters without effect, a pattern
+
     def __init__(self, condition_dim: int, solution_dim: int, landscapes: int = 10) -> None:
         super().__init__()
+        nn.Module.register_load_state_dict_pre_hook(self, _drop_unused)
         for name, value in (
             ("condition_dim", condition_dim),
             ("solution_dim", solution_dim),
@@ -106,6 +111,10 @@ class Energy(Registered, nn.Module, ABC):
             The context of `evaluate`; here simply (x, k).
         """
         return x, k
+
+    def hold(self, context: Any, y: Tensor) -> Tensor:
+        """Put into y (B, d_y) the entries that problems give; here none."""
+        return y
 
     def evaluate_with_gradient(self, context: Any, y: Tensor) -> tuple[Tensor, Tensor]:
         """Energies and their gradients in y.
@@ -192,6 +201,52 @@ class Energy(Registered, nn.Module, ABC):
         rows = self._rows(x, y, k)
         return batched_hessian(lambda y, x, k: self(x, y, k), y, x, rows, memory=int(memory))
 
+    def solution_size(self, x: Tensor) -> int:
+        """Return d_y of the solutions to problems x (B, d_x).
+
+        Parameters
+        ----------
+        x : Tensor (B, d_x)
+            Problems.
+
+        Returns
+        -------
+        int
+            d_y.
+
+        Raises
+        ------
+        InputError
+            If x has not the shape that the energy takes.
+        """
+        self._check_width("x", x, self.condition_dim)
+        return self.solution_dim
+
+    def without_unused(self, state: dict[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
+        """Drop from a state the published parameters that have no effect.
+
+        Parameters
+        ----------
+        state : dict of str to Tensor
+            By name.
+        prefix : str
+            Under which the energy's names lie in it.
+
+        Returns
+        -------
+        dict of str to Tensor
+            The others.
+        """
+        unused = re.compile(re.escape(prefix) + f"(?:{self.unused})")
+        return {name: value for name, value in state.items() if not unused.fullmatch(name)}
+
+    def _check_width(self, name: str, tensor: Tensor, width: int) -> None:
+        if tensor.ndim != 2 or tensor.shape[1] != width:
+            raise InputError(
+                f"{name} has shape {tuple(tensor.shape)}, but this {type(self).__name__} takes "
+                f"(batch, {width}); pass data of the task that the energy was made for."
+            )
+
     def _rows(self, x: Tensor, y: Tensor, k: LandscapeIndex) -> Tensor:
         """Return the landscape of every row, once all shapes are checked.
 
@@ -200,12 +255,7 @@ class Energy(Registered, nn.Module, ABC):
         InputError
             If one does not fit.
         """
-        for name, tensor, width in (("x", x, self.condition_dim), ("y", y, self.solution_dim)):
-            if tensor.ndim != 2 or tensor.shape[1] != width:
-                raise InputError(
-                    f"{name} has shape {tuple(tensor.shape)}, but this {type(self).__name__} takes "
-                    f"(batch, {width}); pass data of the task that the energy was made for."
-                )
+        self._check_width("y", y, self.solution_size(x))
         if len(x) != len(y):
             raise InputError(
                 f"x has {len(x)} rows and y has {len(y)}; give one condition per candidate."
@@ -235,3 +285,9 @@ class Energy(Registered, nn.Module, ABC):
 def _normal(value: Any) -> Any:
     """Make a tensor of inference mode one that has derivatives; leave anything else."""
     return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
+
+
+def _drop_unused(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    assert isinstance(module, Energy)
+    for name in state.keys() - module.without_unused(state, prefix).keys():
+        del state[name]

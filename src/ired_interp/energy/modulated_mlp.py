@@ -47,14 +47,23 @@ class SinusoidalEmbedding(nn.Module):
         return torch.cat([angle.sin(), angle.cos()], dim=1)
 
 
-def time_mlp() -> nn.Sequential:
-    """Make the map of landscape indices (K,) to features (K, 128)."""
+def time_mlp(embedding: int = TIME_DIM, width: int = TIME_DIM) -> nn.Sequential:
+    """Make the map of landscape indices (K,) to features (K, width)."""
     return nn.Sequential(
-        SinusoidalEmbedding(TIME_DIM),
-        nn.Linear(TIME_DIM, TIME_DIM),
+        SinusoidalEmbedding(embedding),
+        nn.Linear(embedding, width),
         nn.GELU(),
-        nn.Linear(TIME_DIM, TIME_DIM),
+        nn.Linear(width, width),
     )
+
+
+def time_features(mlp: nn.Module, k: Tensor, landscapes: int, dtype: torch.dtype) -> Tensor:
+    """Compute features (B, width) of landscapes k (B,), each landscape's once.
+
+    They are handed to rows by a product with a one-hot matrix, whose backward is a product too.
+    """
+    every: Tensor = mlp(torch.arange(landscapes, device=k.device, dtype=dtype))
+    return F.one_hot(k, landscapes).to(dtype) @ every
 
 
 class ModulatedMLP(Energy):

@@ -193,13 +193,19 @@ def measuring_point(snapshot: Snapshot, k: int, point: Point, seed: int) -> Tens
     Returns
     -------
     Tensor (B, d_y)
-        The point of each problem.
+        The point of each problem; entries that the problem gives are √ᾱ_k times it.
 
     Raises
     ------
     InputError
         If the point does not exist.
     """
+    y = _measuring_point(snapshot, k, point, seed)
+    fixed = snapshot.module.fixed(snapshot.batch.x)
+    return y if fixed is None else fixed.hold(y, snapshot.module.schedule.signal[k])
+
+
+def _measuring_point(snapshot: Snapshot, k: int, point: Point, seed: int) -> Tensor:
     module, (x, y) = snapshot.module, snapshot.batch
     if point == "noised":
         eps = torch.randn(

@@ -1,6 +1,7 @@
 """How much each inner step of a landscape contracts, and what the curvature predicts."""
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,15 @@ _ROUNDING = 1000
 
 def gradients_along(energy: Energy, x: Tensor, points: Tensor, k: int) -> Tensor:
     """∇_y E at points (T, B, d_y) of the same problems, all at once."""
-    return torch.vmap(lambda y: energy.gradient(x, y, k))(points)
+    return _gradients(energy, _context(energy, x, k), points)
+
+
+def _context(energy: Energy, x: Tensor, k: int) -> Any:
+    return energy.condition(x, torch.full((len(x),), k, device=x.device))
+
+
+def _gradients(energy: Energy, context: Any, points: Tensor) -> Tensor:
+    return torch.vmap(lambda y: energy.evaluate_with_gradient(context, y)[1])(points)
 
 
 def contractions(
@@ -75,7 +84,8 @@ def contractions(
 
 def _curvature_along(energy: Energy, x: Tensor, points: Tensor, g: Tensor, k: int) -> Tensor:
     """gᵀHg (T, B), by one Hessian-vector product."""
-    product = torch.func.jvp(lambda y: gradients_along(energy, x, y, k), (points,), (g,))[1]
+    context = _context(energy, x, k)
+    product = torch.func.jvp(lambda y: _gradients(energy, context, y), (points,), (g,))[1]
     along: Tensor = (g * product).sum(2)
     return along
 

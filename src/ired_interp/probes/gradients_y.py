@@ -87,7 +87,8 @@ class GradientStatisticsY(Probe):
         Returns
         -------
         xarray.Dataset
-            As follows, with d = d_y and ε = (y − √ᾱ_k y*)/σ_k; `…_error` is a standard error.
+            As follows, with ε = (y − √ᾱ_k y*)/σ_k and d the entries of y that the problem does
+            not give, of which alone g and ε are; `…_error` is a standard error.
 
             =========================== ==================== =====================================
             variable                    dims                 meaning
@@ -145,7 +146,9 @@ class GradientStatisticsY(Probe):
     def _energy_gradient(self, snapshot: Snapshot, k: int) -> dict[str, np.ndarray]:
         module, (x, answer) = snapshot.module, snapshot.batch
         y = measuring_point(snapshot, k, self.point, self.seed)
-        g = module.energy.gradient(x, y, k).double()
+        g = module.free().gradient(x, y, k).double()
+        fixed = module.fixed(x)
+        entries = g.shape[1] if fixed is None else (~fixed.mask).sum(1)
         if not g.isfinite().all():
             raise RunError(
                 f"the energy gradient of landscape {k} is not finite; the weights or the point "
@@ -154,11 +157,13 @@ class GradientStatisticsY(Probe):
             )
         signal, noise = module.schedule.signal[k], module.schedule.noise[k]
         eps = (y.double() - (signal * answer).double()) / noise.double()
-        inner, size, d = (g * eps).sum(1), g.norm(dim=1), g.shape[1]
+        if fixed is not None:
+            eps = eps.masked_fill(fixed.mask, 0.0)
+        inner, size = (g * eps).sum(1), g.norm(dim=1)
         values = {
             "norm": size,
-            "norm_ratio": size.square() / d,
-            "alignment": inner / d,
+            "norm_ratio": size.square() / entries,
+            "alignment": inner / entries,
             "cosine": inner / (size * eps.norm(dim=1)),
         }
         spectrum = spectrum_statistics(lambda rows: _eigenvalues(g[rows]), np.arange(len(g)))

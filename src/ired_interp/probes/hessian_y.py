@@ -115,7 +115,8 @@ class HessianSpectrumY(Probe):
         -------
         xarray.Dataset
             As follows; d = d_y eigenvalues in ascending order. All but the theory and the
-            eigenvalues also as `…_error`, a standard error over problems.
+            eigenvalues also as `…_error`, a standard error over problems. Where problems give
+            entries of y, of the free ones alone; those that a problem has fewer are NaN at the end.
 
             ==================== ========================== ========================================
             variable             dims                       meaning
@@ -142,6 +143,7 @@ class HessianSpectrumY(Probe):
         landscapes = chosen_landscapes(snapshot.module, self.landscapes)
         energy = deepcopy(snapshot.module.energy).to(getattr(torch, self.dtype))
         energy.requires_grad_(False)
+        energy = snapshot.module.free(energy)
         found = np.stack(
             [
                 self._spectrum(energy, snapshot, k)
@@ -175,7 +177,14 @@ class HessianSpectrumY(Probe):
                 f"the Hessian in y of landscape {k} is not finite; the weights or the point have "
                 "diverged."
             )
-        return snapshot.ranks.gather(torch.linalg.eigvalsh(matrices.double()).cpu().numpy())
+        matrices = matrices.double()
+        fixed = snapshot.module.fixed(snapshot.batch.x)
+        found = (
+            torch.linalg.eigvalsh(matrices)
+            if fixed is None
+            else _free_eigenvalues(matrices, fixed.mask[mine])
+        )
+        return snapshot.ranks.gather(found.cpu().numpy())
 
     def summary(self, result: xr.Dataset) -> str:
         """One row a landscape; see `Probe.summary`."""
@@ -191,22 +200,34 @@ class HessianSpectrumY(Probe):
         return estimate_table(title, result["landscape"].values, columns)
 
 
+def _free_eigenvalues(matrices: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
+    """Eigenvalues (B, d) of the blocks of free entries, NaN after the last of them."""
+    matrices = matrices.masked_fill(fixed[:, :, None] | fixed[:, None, :], 0.0)
+    # Given entries are set apart above all others, of which no eigenvalue reaches the norm.
+    apart = 1 + 2 * torch.linalg.matrix_norm(matrices)
+    found: torch.Tensor = torch.linalg.eigvalsh(matrices + torch.diag_embed(apart[:, None] * fixed))
+    free = (~fixed).sum(1, keepdim=True)
+    rank = torch.arange(found.shape[1], device=found.device)
+    return found.masked_fill(rank >= free, torch.nan)
+
+
 def _derived(found: np.ndarray) -> dict[str, Any]:
     size = np.abs(found)
+    there = ~np.isnan(found)
     each = {
-        "lambda_min": found.min(2),
-        "lambda_max": found.max(2),
-        "negative_share": (found < 0).mean(2),
-        "effective_rank": effective_rank(found),
+        "lambda_min": np.nanmin(found, 2),
+        "lambda_max": np.nanmax(found, 2),
+        "negative_share": (found < 0).sum(2) / there.sum(2),
+        "effective_rank": effective_rank(np.nan_to_num(found)),
     }
     variables: dict[str, Any] = {}
     for name, values in each.items():
         variables[name] = ("landscape", values.mean(1))
         variables[f"{name}_error"] = ("landscape", mean_error(values))
-    condition = size.max(2) / np.maximum(size.min(2), np.finfo(float).tiny)
+    condition = np.nanmax(size, 2) / np.maximum(np.nanmin(size, 2), np.finfo(float).tiny)
     medians = {"lambda_median": found, "condition_number": condition[..., None]}
     for name, values in medians.items():
-        variables[name] = ("landscape", np.median(values, (1, 2)))
+        variables[name] = ("landscape", np.nanmedian(values, (1, 2)))
         variables[f"{name}_error"] = ("landscape", median_error(values))
     for name in ("lambda_min", "lambda_median", "lambda_max"):
         for part in (name, f"{name}_error"):
@@ -215,7 +236,7 @@ def _derived(found: np.ndarray) -> dict[str, Any]:
 
 
 def _beside_theory(found: np.ndarray, theory: np.ndarray) -> dict[str, Any]:
-    squares = ((found / theory[:, None, :] - 1) ** 2).mean(2)  # of each problem
+    squares = np.nanmean((found / theory[:, None, :] - 1) ** 2, 2)  # of each problem
     deviation = np.sqrt(squares.mean(1))
     with np.errstate(invalid="ignore", divide="ignore"):
         error = np.where(deviation > 0, mean_error(squares) / (2 * deviation), 0.0)

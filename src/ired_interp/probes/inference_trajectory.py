@@ -157,7 +157,7 @@ class InferenceTrajectory(Probe):
         found: dict[str, list[np.ndarray]] = {}
         visited = []
         with torch.no_grad():
-            steps = anneal(module.energy, module.schedule, x, start, settings)
+            steps = anneal(module.free(), module.schedule, x, start, settings)
             for place in track(list(steps), "inference"):
                 visited.append(place.k)
                 measured = self._along(snapshot, place, settings)
@@ -172,7 +172,7 @@ class InferenceTrajectory(Probe):
     def _inference(self, module: IREDModule) -> Inference:
         own = module.inference
         settings = own if self.steps is None else replace(own, steps=self.steps)
-        return settings.within(module.value_range)
+        return module.settled(settings)
 
     @staticmethod
     def _factors(settings: Inference) -> list[float]:
@@ -185,7 +185,8 @@ class InferenceTrajectory(Probe):
         module, (x, answer), k = snapshot.module, snapshot.batch, place.k
         signal, eta = module.schedule.signal[k], float(module.schedule.step[k])
         points = torch.stack([iterate.y for iterate in place.iterates])
-        gradients = gradients_along(module.energy, x, points, k)
+        energy, fixed = module.free(), module.fixed(x)
+        gradients = gradients_along(energy, x, points, k)
         energies = torch.stack([iterate.energy for iterate in place.iterates])
         if not energies.isfinite().all():
             raise RunError(
@@ -195,13 +196,15 @@ class InferenceTrajectory(Probe):
         posterior = snapshot.task.posterior(x) if snapshot.task else None
         centre = signal * (answer if posterior is None else posterior.mean)
         steps = [eta * factor for factor in self._factors(settings)]
-        values: dict[str, Any] = contractions(module.energy, x, centre, steps, place, gradients)
+        values: dict[str, Any] = contractions(energy, x, centre, steps, place, gradients)
         values["accepted"] = (
             torch.stack([iterate.accepted for iterate in place.iterates[1:]]).cpu().numpy()
         )
         values["energy"] = energies.double().cpu().numpy()
         values["gradient_norm"] = gradients.double().norm(dim=2).cpu().numpy()
-        values["error"] = (points / signal - answer).double().square().mean(2).cpu().numpy()
+        squares = (points / signal - answer).double().square()
+        entries = squares.shape[2] if fixed is None else (~fixed.mask).sum(1)
+        values["error"] = (squares.sum(2) / entries).cpu().numpy()
         if (matrices := as_matrices(points.double())) is not None:
             spectrum = torch.linalg.svdvals(matrices).square().cpu().numpy()
             values["effective_rank"] = effective_ranks(spectrum)["participation"]

@@ -46,7 +46,9 @@ class LossGradients(GradientRows):
         eps, contrast_eps = torch.randn(
             2, *y.shape, generator=generator, device=y.device, dtype=y.dtype
         )
-        self._data = [tensor.unflatten(0, (-1, microbatch)) for tensor in (x, y, eps, contrast_eps)]
+        wrong = module.wrong_answers(x, y, stream(y.device, seed, "wrong", k))
+        drawn = (eps, contrast_eps) if wrong is None else (eps, contrast_eps, wrong)
+        self._data = [tensor.unflatten(0, (-1, microbatch)) for tensor in (x, y, *drawn)]
         self._k = torch.full((microbatch,), k, device=y.device)
         self._loss = TrainingLoss(module)
         self._weights = {n: p.detach() for n, p in self._loss.named_parameters() if p.requires_grad}
@@ -58,10 +60,10 @@ class LossGradients(GradientRows):
         super().__init__(own, len(y) // microbatch)
 
     def _gradients(self, rows: slice) -> dict[str, Tensor]:
-        def loss(weights: dict[str, Tensor], x: Tensor, y: Tensor, *noise: Tensor) -> Tensor:
-            value: Tensor = torch.func.functional_call(
-                self._loss, weights, (x, y, Noise(self._k, *noise))
-            )
+        def loss(weights: dict[str, Tensor], x: Tensor, y: Tensor, *drawn: Tensor) -> Tensor:
+            eps, contrast_eps, *wrong = drawn
+            noise = Noise(self._k, eps, contrast_eps)
+            value: Tensor = torch.func.functional_call(self._loss, weights, (x, y, noise, *wrong))
             return value
 
         every = torch.func.vmap(torch.func.grad(loss), in_dims=(None, *([0] * len(self._data))))
@@ -75,17 +77,13 @@ class TrainingLoss(nn.Module):
     Parameters
     ----------
     module : IREDModule
-        Whose energy, schedule and objective.
+        Whose loss.
     """
 
     def __init__(self, module: IREDModule) -> None:
         super().__init__()
-        self.energy, self.schedule, self.objective = (
-            module.energy,
-            module.schedule,
-            module.objective,
-        )
+        self.energy, self._loss = module.energy, module.training_loss
 
-    def forward(self, x: Tensor, y: Tensor, noise: Noise) -> Tensor:
-        """Compute the scalar loss on problems x (B, d_x) with answers y (B, d_y)."""
-        return self.objective(self.energy, self.schedule, x, y, noise).total
+    def forward(self, x: Tensor, y: Tensor, noise: Noise, wrong: Tensor | None = None) -> Tensor:
+        """Compute the scalar loss on problems x (B, d_x), answers y and wrong ones (B, d_y)."""
+        return self._loss(x, y, noise, wrong).total

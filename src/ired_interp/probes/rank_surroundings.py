@@ -19,6 +19,7 @@ from ired_interp.probes.rank_families import (
 from ired_interp.probes.rank_manifold import normal_ratio
 from ired_interp.probes.spread import mean_error, ratio_of_means
 from ired_interp.random import stream
+from ired_interp.tasks.base import Posterior
 
 
 class RankSurroundings:
@@ -80,7 +81,7 @@ class RankSurroundings:
             "normal_ratio_answer": ratio(signal * self._y),
             "rise": rise.cpu().numpy(),
         }
-        if self._posterior is not None and self._curvature is not None:
+        if isinstance(self._posterior, Posterior) and self._curvature is not None:
             exact = theory_rises(
                 self._planes, self._y, self._posterior, self._curvature[k], signal, noise
             )

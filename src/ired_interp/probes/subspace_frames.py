@@ -135,16 +135,16 @@ class FrameEstimator:
         module, (x, y) = snapshot.module, snapshot.batch
         generator = stream(y.device, seed, "start")
         start = torch.randn(y.shape, generator=generator, device=y.device, dtype=y.dtype)
-        inference = module.inference.within(module.value_range)
+        inference = module.settled(module.inference)
         return [
             (place.k, inner, iterate.y)
-            for place in anneal(module.energy, module.schedule, x, start, inference)
+            for place in anneal(module.free(), module.schedule, x, start, inference)
             for inner, iterate in enumerate(place.iterates)
         ]
 
     def _at(self, snapshot: Snapshot, k: int, y: Tensor, other: Tensor | None) -> Frame:
         """At y (B, d_y), and again at another draw of it or with the other half of the problems."""
-        energy, x, p = snapshot.module.energy, snapshot.batch.x, self.p
+        energy, x, p = snapshot.module.free(), snapshot.batch.x, self.p
         if self.source == "hessian":
             points, same = (y, x) if other is None else (torch.cat([y, other]), torch.cat([x, x]))
             found = in_y.hessians(energy, same, points, k, self.memory)
@@ -152,7 +152,8 @@ class FrameEstimator:
         if self.source == "solution":
             repeat = None if other is None else in_y.column_grams(other)
             return frame_of_matrices(in_y.column_grams(y), repeat, p)
-        rows = self._rows(energy, x, y, k)
+        own = energy if self.source == "gradients" else snapshot.module.energy
+        rows = self._rows(own, x, y, k)
         what = "energy gradients" if self.source == "gradients" else f"activations of {self.layer}"
         return frame_of_vectors((rows[::2], rows[1::2]), p, what)
 

@@ -93,8 +93,12 @@ def theta_operator(
     x, y = (part.to(dtype) for part in snapshot.batch)
     drawn = Noise.draw(len(y), y.shape[1], module.landscapes, stream(y.device, seed, "theta"))
     rows = drawn.k if k == MIXED else torch.full_like(drawn.k, k)
+    wrong = module.wrong_answers(x, y, stream(y.device, seed, "wrong"))
     noise = Noise(rows, drawn.eps.to(dtype), drawn.contrast_eps.to(dtype))
-    function, data = _objective(objective, module.objective, energy, schedule, x, y, noise)
+    weights = module.weights_of_score(x, y)
+    weights = torch.ones_like(y[:, :1]) if weights is None else weights
+    free, training = module.free(energy), module.objective
+    function, data = _objective(objective, training, free, schedule, x, y, noise, weights, wrong)
     mine = snapshot.ranks.share(len(y))
     share = [tuple(part[mine] for part in data)] if mine.start < mine.stop else []
     group = snapshot.ranks.group(y.device)
@@ -109,29 +113,35 @@ def _objective(
     x: Tensor,
     y: Tensor,
     noise: Noise,
+    weights: Tensor,
+    wrong: Tensor | None,
 ) -> tuple[Callable[[Any], Tensor], tuple[Tensor, ...]]:
     noised = schedule.noised(y, noise.k, noise.eps)
     if name == "energy":
         return (lambda rows: energy(*rows).mean()), (x, noised, noise.k)
 
-    def score(x: Tensor, k: Tensor, noised: Tensor, eps: Tensor) -> Tensor:
+    def score(x: Tensor, k: Tensor, noised: Tensor, eps: Tensor, weights: Tensor) -> Tensor:
         gradient = energy.evaluate_with_gradient(energy.condition(x, k), noised)[1]
-        return (gradient - eps).square().mean()
+        return (weights * (gradient - eps).square()).mean()
 
     if name == "score":
-        return (lambda rows: score(*rows)), (x, noise.k, noised, noise.eps)
+        return (lambda rows: score(*rows)), (x, noise.k, noised, noise.eps, weights)
     positive = schedule.noised(y, noise.k, noise.contrast_eps)
-    negative = training.negative(energy, schedule, energy.condition(x, noise.k), y, noise).detach()
+    if wrong is None:
+        context = energy.condition(x, noise.k)
+        negative = training.negative(energy, schedule, context, y, noise).detach()
+    else:
+        negative = schedule.noised(wrong, noise.k, noise.contrast_eps)
 
     def loss(rows: tuple[Tensor, ...]) -> Tensor:
-        x, k, noised, eps, positive, negative = rows
+        x, k, noised, eps, weights, positive, negative = rows
         context = energy.condition(x, k)
         contrast = F.softplus(
             energy.evaluate(context, positive) - energy.evaluate(context, negative)
         ).mean()
-        return score(x, k, noised, eps) + training.contrast_weight * contrast
+        return score(x, k, noised, eps, weights) + training.contrast_weight * contrast
 
-    return loss, (x, noise.k, noised, noise.eps, positive, negative)
+    return loss, (x, noise.k, noised, noise.eps, weights, positive, negative)
 
 
 class Settings(Protocol):

@@ -41,9 +41,10 @@ def check_problems(
                     "return torch tensors from its sample()",
                 )
         problems = data.draw(FEW, "cpu", data.seed, variant, "rehearsal")
-        for name, values, width in zip(
-            ("x", "y"), problems, (module.condition_dim, module.solution_dim), strict=True
-        ):
+        widths = (module.condition_dim, module.solution_dim)
+        if isinstance(module, IREDModule) and module.energy.any_size:
+            widths = data.task.sizes(variant)
+        for name, values, width in zip(("x", "y"), problems, widths, strict=True):
             if values.shape[1] != width:
                 raise Fault(
                     f"{data.task.name} draws {name} of {values.shape[1]} entries, but the model "

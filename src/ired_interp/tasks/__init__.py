@@ -1,22 +1,28 @@
 """Tasks: seeded generators of problems with answers, their floors, and the LightningDataModule."""
 
 from ired_interp.tasks.addition import Addition
-from ired_interp.tasks.base import VARIANTS, Posterior, Problems, Task, Variant
+from ired_interp.tasks.base import Measure, Posterior, Problems, Task, Variant
 from ired_interp.tasks.completion import Completion
+from ired_interp.tasks.connectivity import Connectivity
 from ired_interp.tasks.data import TaskData
 from ired_interp.tasks.exact import ExactEnergy
 from ired_interp.tasks.inverse import Inverse
 from ired_interp.tasks.linear_gaussian import LinearGaussian
+from ired_interp.tasks.shortest_path import ShortestPath
+from ired_interp.tasks.sudoku import Sudoku
 
 __all__ = [
-    "VARIANTS",
     "Addition",
     "Completion",
+    "Connectivity",
     "ExactEnergy",
     "Inverse",
     "LinearGaussian",
+    "Measure",
     "Posterior",
     "Problems",
+    "ShortestPath",
+    "Sudoku",
     "Task",
     "TaskData",
     "Variant",

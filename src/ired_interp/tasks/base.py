@@ -1,17 +1,22 @@
 """The contract of every task: problems x with answers y*, drawn in batches on a device."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ired_interp.diffusion.rules import CONTINUOUS, Published
+from ired_interp.energy.held import FixedEntries
 from ired_interp.errors import InputError
 from ired_interp.registry import Registered
 from ired_interp.schedule import Schedule
+from ired_interp.tasks.path_posterior import PathPosterior
 
-Variant = Literal["same", "harder"]
-VARIANTS: tuple[Variant, ...] = ("same", "harder")
+Variant = str  # one of a task's `variants`
+Solve = Callable[[Tensor], Tensor]
+WrongAnswers = Literal["corrected", "published"]
 
 
 class Problems(NamedTuple):
@@ -27,6 +32,19 @@ class Problems(NamedTuple):
 
     x: Tensor
     y: Tensor
+
+
+class Measure(NamedTuple):
+    """A share or mean over problems: mean over C classes of Σ_problems part / Σ_problems whole.
+
+    Attributes
+    ----------
+    part, whole : Tensor (B,) or (B, C)
+        Of each problem (and class); a class that no problem has is left out.
+    """
+
+    part: Tensor
+    whole: Tensor
 
 
 class Posterior(NamedTuple):
@@ -63,20 +81,47 @@ class Posterior(NamedTuple):
         signal, noise = (s.double()[:, None] for s in (schedule.signal, schedule.noise))
         return noise / (signal.square() * self.variances.double() + noise.square())
 
+    def at(self, schedule: Schedule, k: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """Return minimum (B, d_y), directions (d_y, d_y) and curvature along them (B, d_y)."""
+        curvature = self.curvature(schedule).to(dtype)
+        return schedule.signal[k, None] * self.mean, self.basis, curvature[k]
+
+    def energy(self, context: tuple[Tensor, ...], y: Tensor) -> Tensor:
+        """Half the curvature-weighted squared distance from the minimum (B,)."""
+        minimum, basis, curvature = context
+        return (((y - minimum) @ basis).square() * curvature).sum(1) / 2
+
+
+AnyPosterior = Posterior | PathPosterior
+
 
 class Task(Registered, ABC):
     """A family of problems.
+
+    Dimensions, `sample` and `value_range` are all that a task must have.
 
     Attributes
     ----------
     name : str
         What it is called in messages and results.
     condition_dim, solution_dim : int
-        d_x and d_y, entries of a problem and of its solution.
+        d_x and d_y, entries of a problem and of its solution, of the variant "same".
+    variants : tuple of str
+        Its distributions, "same" first.
+    steps : int
+        T, inner steps per landscape with which its problems are solved unless told otherwise.
+    posterior_is_cheap : bool
+        Whether the exact energy is scored beside a model on a whole test set.
+    published : Published
+        The constants with which the authors' code solves them.
     """
 
     condition_dim: int
     solution_dim: int
+    variants: ClassVar[tuple[str, ...]] = ("same", "harder")
+    steps: ClassVar[int] = 5
+    posterior_is_cheap: ClassVar[bool] = True
+    published: ClassVar[Published] = CONTINUOUS
 
     @abstractmethod
     def sample(self, count: int, generator: torch.Generator, variant: Variant = "same") -> Problems:
@@ -89,7 +134,8 @@ class Task(Registered, ABC):
         generator : torch.Generator
             The only source of randomness; the problems lie on its device.
         variant : str
-            "same", or "harder": the shifted distribution on which generalisation is measured.
+            "same", or another of `variants`: a shifted distribution on which generalisation is
+            measured.
 
         Returns
         -------
@@ -97,17 +143,100 @@ class Task(Registered, ABC):
             x (B, d_x) and y (B, d_y).
         """
 
+    def sample_training(
+        self, count: int, generator: torch.Generator, variant: Variant = "same"
+    ) -> Problems:
+        """Draw problems to train on, as `sample`; others where some are set apart for tests."""
+        return self.sample(count, generator, variant)
+
     @abstractmethod
     def value_range(self, variant: Variant) -> float:
         """Return a bound on the entries of answers, or one exceeded less than once in a million."""
+
+    def sizes(self, variant: Variant) -> tuple[int, int]:
+        """Return d_x and d_y of a variant; those of "same" unless its problems differ in size."""
+        return self.condition_dim, self.solution_dim
+
+    def check_variant(self, variant: Variant) -> None:
+        """Refuse a variant that the task has not.
+
+        Parameters
+        ----------
+        variant : str
+            Its name.
+
+        Raises
+        ------
+        InputError
+            Unless it is one of `variants`.
+        """
+        if variant not in self.variants:
+            raise InputError(
+                f"data variant {variant!r} does not exist; task {self.name} has "
+                f"{', '.join(self.variants)}."
+            )
+
+    def fixed(self, x: Tensor) -> FixedEntries | None:
+        """Return the entries of solutions that problems x (B, d_x) give, None where none are."""
+        return None
+
+    def score_weights(self, x: Tensor, y: Tensor) -> Tensor | None:
+        """Return weights (B, d_y) of the score term's entries; None is 1 where nothing is given."""
+        fixed = self.fixed(x)
+        return None if fixed is None else (~fixed.mask).to(y.dtype)
+
+    def wrong_answers(self, problems: Problems, generator: torch.Generator) -> Tensor | None:
+        """Draw wrong answers (B, d_y) for the contrast; None lets inner steps find them."""
+        return None
+
+    def nearest_answer(self, x: Tensor, y: Tensor, solution: Tensor) -> Tensor:
+        """Return the right answer (B, d_y) nearest to solutions; y where each problem has one."""
+        return y
+
+    def measures(self, x: Tensor, y: Tensor, solution: Tensor) -> dict[str, Measure]:
+        """Say how good solutions (B, d_y) are besides their squared error, always by equal names.
+
+        Parameters
+        ----------
+        x, y : Tensor (B, d_x), Tensor (B, d_y)
+            Problems and answers.
+        solution : Tensor (B, d_y)
+            What was found.
+
+        Returns
+        -------
+        dict of str to Measure
+            By name; the first is logged at every validation.
+        """
+        return {}
+
+    def rollout_measures(self, x: Tensor, solve: Solve) -> dict[str, Measure]:
+        """Say how far a solver comes that acts on its solutions and solves again, in tests alone.
+
+        Parameters
+        ----------
+        x : Tensor (B, d_x)
+            Problems.
+        solve : callable
+            Problems (B, d_x) to solutions (B, d_y).
+
+        Returns
+        -------
+        dict of str to Measure
+            By name; here nothing.
+        """
+        return {}
 
     @property
     def exact_rank(self) -> int | None:
         """The rank of every answer as a square matrix where it is exactly known, else None."""
         return None
 
-    def posterior(self, x: Tensor) -> Posterior | None:
-        """Return the posterior of y given x (B, d_x) where it is Gaussian or a point, else None."""
+    def posterior(self, x: Tensor) -> AnyPosterior | None:
+        """Return the posterior of y given x (B, d_x) where it is known in closed form, else None.
+
+        Known are Gaussians, single points, and mixtures of paths.
+        """
         return None
 
     def trivial(self, x: Tensor) -> dict[str, Tensor]:
@@ -141,25 +270,6 @@ class MatrixTask(Task):
         self.n = n
         self.condition_dim = self.conditions * n * n
         self.solution_dim = n * n
-
-
-def check_variant(variant: str) -> None:
-    """Refuse a variant that does not exist.
-
-    Parameters
-    ----------
-    variant : str
-        Its name.
-
-    Raises
-    ------
-    InputError
-        Unless it is "same" or "harder".
-    """
-    if variant not in VARIANTS:
-        raise InputError(
-            f"data variant {variant!r} does not exist; choose from {', '.join(VARIANTS)}."
-        )
 
 
 def point(mean: Tensor) -> Posterior:

@@ -24,6 +24,8 @@ class Batch(NamedTuple):
         Rows of the batch, of which these are rows part, part + parts, …
     part, parts : int
         This rank, and how many there are.
+    wrong : Tensor (B, d_y), optional
+        Wrong answers that the task drew for training.
     """
 
     x: Tensor
@@ -34,6 +36,7 @@ class Batch(NamedTuple):
     whole: int
     part: int = 0
     parts: int = 1
+    wrong: Tensor | None = None
 
     def share(self, tensor: Tensor) -> Tensor:
         """Return this rank's rows of a tensor drawn for the whole batch."""

@@ -8,7 +8,7 @@ from torch import Tensor
 from ired_interp.errors import InputError
 from ired_interp.tasks.base import MatrixTask, Problems, Variant
 
-_SCALE: dict[Variant, float] = {"same": 20.0, "harder": 5.0}
+_SCALE: dict[str, float] = {"same": 20.0, "harder": 5.0}
 
 
 class Completion(MatrixTask):

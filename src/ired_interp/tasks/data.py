@@ -8,7 +8,7 @@ from lightning.pytorch import LightningDataModule
 
 from ired_interp.errors import InputError
 from ired_interp.random import stream
-from ired_interp.tasks.base import Problems, Task, Variant, check_variant
+from ired_interp.tasks.base import Problems, Task, Variant
 from ired_interp.tasks.batch import Batch
 
 _EVALUATION_BATCH = 2000
@@ -121,7 +121,7 @@ class TaskData(LightningDataModule):
     batch_size : int
         Problems per step, over all devices together.
     train : str
-        Distribution trained on, "same" or "harder".
+        Distribution trained on, one of the task's variants ("same", "harder", …).
     evaluate : list of str
         Distributions validated and tested on.
     validation_problems, test_problems : int
@@ -154,9 +154,11 @@ class TaskData(LightningDataModule):
             if value < 1:
                 raise InputError(f"data.{name} is {value}; it must be at least 1.")
         for variant in (train, *evaluate):
-            check_variant(variant)
+            task.check_variant(variant)
         if not evaluate:
-            raise InputError("data.evaluate is empty; name at least one of 'same', 'harder'.")
+            raise InputError(
+                f"data.evaluate is empty; name at least one of {', '.join(task.variants)}."
+            )
         self.task = task
         self.batch_size, self.seed = batch_size, seed
         self.train_variant, self.variants = train, list(evaluate)
@@ -170,6 +172,7 @@ class TaskData(LightningDataModule):
         variant: Variant,
         *names: int | str,
         finite: bool = True,
+        training: bool = False,
     ) -> Problems:
         """Draw problems, and check what was drawn.
 
@@ -187,6 +190,8 @@ class TaskData(LightningDataModule):
             What the draw is for; equal seed, variant and names give equal problems.
         finite : bool
             Also look for values that are no numbers, which waits for the device.
+        training : bool
+            Draw problems to train on, where the task sets some apart for tests.
 
         Returns
         -------
@@ -196,13 +201,13 @@ class TaskData(LightningDataModule):
         Raises
         ------
         InputError
-            If the task yields shapes or values that do not fit.
+            If the task has no such variant, or yields shapes or values that do not fit.
         """
-        problems = self.task.sample(count, stream(device, seed, *names, variant), variant)
-        for what, tensor, width in (
-            ("x", problems.x, self.task.condition_dim),
-            ("y", problems.y, self.task.solution_dim),
-        ):
+        self.task.check_variant(variant)
+        sample = self.task.sample_training if training else self.task.sample
+        problems = sample(count, stream(device, seed, *names, variant), variant)
+        widths = self.task.sizes(variant)
+        for what, tensor, width in zip(("x", "y"), problems, widths, strict=True):
             if tensor.shape != (count, width):
                 raise InputError(
                     f"task {self.task.name} drew {what} of shape {tuple(tensor.shape)} where "
@@ -221,12 +226,13 @@ class TaskData(LightningDataModule):
     ) -> Batch:
         """Draw batch `index` of the training stream, or this rank's share of it."""
         finite = index % _FINITE_EVERY == 0  # the look at the values waits for the device
-        x, y = self.draw(
-            self.batch_size, device, self.seed, self.train_variant, "train", index, finite=finite
-        )
-        return Batch(
-            x[part::parts], y[part::parts], "train", self.train_variant, index, len(x), part, parts
-        )
+        seed, variant = self.seed, self.train_variant
+        drawn = (self.batch_size, device, seed, variant, "train", index)
+        problems = self.draw(*drawn, finite=finite, training=True)
+        wrong = self.task.wrong_answers(problems, stream(device, seed, "wrong", index))
+        x, y = (tensor[part::parts] for tensor in problems)
+        where = ("train", self.train_variant, index, self.batch_size, part, parts)
+        return Batch(x, y, *where, None if wrong is None else wrong[part::parts])
 
     def evaluation_batch(
         self, split: str, variant: Variant, index: int, size: int, device: torch.device | str

@@ -6,20 +6,23 @@ from ired_interp.energy.base import Energy
 from ired_interp.errors import InputError
 from ired_interp.random import stream
 from ired_interp.schedule import Schedule
-from ired_interp.tasks.base import Task
+from ired_interp.tasks.base import AnyPosterior, Task
 
 
 class ExactEnergy(Energy):
-    """E = σ_k/2 · (y − √ᾱ_k m)ᵀ (ᾱ_k S + σ_k² I)⁻¹ (y − √ᾱ_k m) for a posterior N(m(x), S).
+    """E = −σ_k log p(y_k | x) + const, whose gradient is E[ε | y_k], the optimum of the score term.
 
-    S = 0 where x fixes y. Its gradient is E[ε | y_k], the optimum of the score term, so every probe
-    has a closed-form truth here: the Hessian in y is σ_k(ᾱ_k S + σ_k² I)⁻¹, and the minimum of
-    landscape k is √ᾱ_k m(x).
+    For a posterior N(m(x), S), S = 0 where x fixes y, this is σ_k/2 · (y − √ᾱ_k m)ᵀ
+    (ᾱ_k S + σ_k² I)⁻¹ (y − √ᾱ_k m): the Hessian in y is σ_k(ᾱ_k S + σ_k² I)⁻¹, and the minimum of
+    landscape k is √ᾱ_k m(x). For a mixture of answers y_p the gradient is (y − √ᾱ_k ȳ)/σ_k and the
+    Hessian I/σ_k − (ᾱ_k/σ_k³) Cov, with mean and covariance of the answers given y: not convex
+    where ᾱ_k λ_max(Cov) > σ_k². So every probe has a closed-form truth here.
 
     Parameters
     ----------
     task : Task
-        A task with a Gaussian or one-point posterior (addition, inverse, linear_gaussian).
+        A task with a known posterior (addition, inverse, linear_gaussian, connectivity,
+        shortest_path, sudoku).
     landscapes : int
         K.
 
@@ -46,19 +49,23 @@ class ExactEnergy(Energy):
         if task.posterior(task.sample(1, stream("cpu", 0)).x) is None:
             raise InputError(
                 f"the posterior of task {task.name} is not known in closed form; ExactEnergy takes "
-                "addition, inverse or linear_gaussian."
+                "addition, inverse, linear_gaussian, connectivity, shortest_path or sudoku."
             )
         self.task = task
+        self.sizes = dict(task.sizes(variant) for variant in task.variants)
         self.schedule = Schedule(landscapes)
 
-    def condition(self, x: Tensor, k: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Minimum (B, d_y), directions (d_y, d_y) and curvature along them (B, d_y)."""
+    def solution_size(self, x: Tensor) -> int:
+        """Return d_y of the solutions to problems x (B, d_x) of any variant."""
+        return self.sizes[x.shape[1]] if x.shape[-1] in self.sizes else super().solution_size(x)
+
+    def condition(self, x: Tensor, k: Tensor) -> tuple[AnyPosterior, tuple[Tensor, ...]]:
+        """Return the posterior, and what its energy depends on besides y."""
         posterior = self.task.posterior(x)
         assert posterior is not None
-        curvature = posterior.curvature(self.schedule).to(x.dtype)
-        return self.schedule.signal[k, None] * posterior.mean, posterior.basis, curvature[k]
+        return posterior, posterior.at(self.schedule, k, x.dtype)
 
-    def evaluate(self, context: tuple[Tensor, Tensor, Tensor], y: Tensor) -> Tensor:
-        """Half the curvature-weighted squared distance from the minimum (B,)."""
-        minimum, basis, curvature = context
-        return (((y - minimum) @ basis).square() * curvature).sum(1) / 2
+    def evaluate(self, context: tuple[AnyPosterior, tuple[Tensor, ...]], y: Tensor) -> Tensor:
+        """−σ_k log p(y_k | x) + const (B,)."""
+        posterior, at = context
+        return posterior.energy(at, y)

@@ -1,0 +1,165 @@
+"""The published energy of graph connectivity: a logic machine over nodes, pairs and triples."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ired_interp.energy.graph import GraphEnergy
+from ired_interp.energy.modulated_mlp import time_features, time_mlp
+
+_WIDTH, _EMBEDDING = 32, 512
+_CHANNELS = 2 + _WIDTH  # of a pair: x, y, and the features of the landscape
+
+
+class ConnectivityContext(NamedTuple):
+    """What E depends on besides y: adjacency (B, n, n) and landscape features (B, 32)."""
+
+    x: Tensor
+    time: Tensor
+
+
+class ConnectivityEnergy(GraphEnergy):
+    """E = Σ_ij o_ij², where o is made of relations among one, two and three nodes.
+
+    With z_ij = [x_ij; y_ij; τ_k], nodes see the extremes of z over their pairs, pairs see both
+    directions of z, triples (i, j, l) all six z among them, of which pairs take the extremes over
+    l. No triple is built: what a triple sees is a sum of a share of (i, j), one of (i, l) and one
+    of (j, l), and the sigmoid is monotonic, so the extremes over l are those of a sum of two
+    matrices, taken before the sigmoid.
+
+    Parameters
+    ----------
+    condition_dim, solution_dim : int
+        n² of the graphs that it is trained on; it takes graphs of any n.
+    landscapes : int
+        K, number of landscapes.
+
+    References
+    ----------
+    Du, Mao, Tenenbaum, "Learning Iterative Reasoning through Energy Diffusion", ICML 2024 (arXiv
+    2406.11179), whose parameter names it has. Dong et al., "Neural logic machines", ICLR 2019.
+
+    Examples
+    --------
+    >>> energy = ConnectivityEnergy()
+    >>> for n in (12, 18):
+    ...     x, y = torch.ones(5, n * n), torch.zeros(5, n * n)
+    ...     energy(x, y, 0).shape, energy.gradient(x, y, 0).shape
+    (torch.Size([5]), torch.Size([5, 144]))
+    (torch.Size([5]), torch.Size([5, 324]))
+    """
+
+    name = "connectivity"
+    unused = r"nlm\.layers\.1\.logic\.[013]\..+"  # of arities whose outputs nothing reads
+
+    def __init__(
+        self, condition_dim: int = 144, solution_dim: int = 144, landscapes: int = 10
+    ) -> None:
+        super().__init__(condition_dim, solution_dim, landscapes)
+        self.time_mlp = time_mlp(_EMBEDDING, _WIDTH)
+        first = {"1": 2 * _CHANNELS, "2": 2 * _CHANNELS, "3": 6 * _CHANNELS}
+        layers = (first, {"2": 8 * _WIDTH})
+        self.nlm = nn.ModuleDict({"layers": nn.ModuleList(_layer(inputs) for inputs in layers)})
+        self.fc_out = nn.Linear(_WIDTH, 1)
+
+    def entries(self, n: int) -> int:
+        """Return n²."""
+        return n * n
+
+    def condition(self, x: Tensor, k: Tensor) -> ConnectivityContext:
+        """Give x (B, n²) as matrices, with the features of landscapes k (B,)."""
+        n = round(x.shape[1] ** 0.5)
+        time = time_features(self.time_mlp, k, self.landscapes, x.dtype)
+        return ConnectivityContext(x.unflatten(1, (n, n)), time)
+
+    def evaluate(self, context: ConnectivityContext, y: Tensor) -> Tensor:
+        """Σ_ij o_ij² (B,)."""
+        x, time = context
+        y = y.view_as(x)
+        z = torch.stack([x, y, x.mT, y.mT], -1)  # (B, n, n, 4)
+        nodes = self._nodes(x, y, time)
+        pairs = torch.sigmoid(self._both_ways(self._logic(0, 2), z, time))
+        triples = self._triple_extremes(z, time)
+        output = self._output(nodes, torch.cat([pairs, triples], -1))
+        return output.square().sum((1, 2, 3))
+
+    def _logic(self, layer: int, arity: int) -> nn.Linear:
+        found = self.get_submodule(f"nlm.layers.{layer}.logic.{arity}.layer.0.mlp.0")
+        assert isinstance(found, nn.Linear)
+        return found
+
+    def _nodes(self, x: Tensor, y: Tensor, time: Tensor) -> Tensor:
+        """Compute what nodes (B, n, 32) see of their pairs; a node is no pair with itself."""
+        logic = self._logic(0, 1)
+        weight = logic.weight.unflatten(1, (_CHANNELS, 2))  # maximum, minimum
+        itself = torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
+        high, low = (
+            torch.stack([_extreme(entry.masked_fill(itself, own), largest) for entry in (x, y)], -1)
+            for own, largest in ((0, True), (1, False))
+        )
+        seen = high @ weight[:, :2, 0].mT + low @ weight[:, :2, 1].mT
+        by_time = time.clamp(min=0) @ weight[:, 2:, 0].mT + time.clamp(max=1) @ weight[:, 2:, 1].mT
+        return torch.sigmoid(seen + by_time[:, None] + logic.bias)
+
+    def _both_ways(self, logic: nn.Linear, z: Tensor, time: Tensor) -> Tensor:
+        """W [z_ij; z_ji] + b (B, n, n, 32)."""
+        weight = logic.weight.unflatten(1, (2, _CHANNELS))
+        seen = F.linear(z, weight[:, :, :2].flatten(1))
+        return seen + F.linear(time, weight[:, :, 2:].sum(1), logic.bias)[:, None, None]
+
+    def _triple_extremes(self, z: Tensor, time: Tensor) -> Tensor:
+        """Compute the extremes over l of what triples (i, j, l) see, (B, n, n, 64) interleaved."""
+        logic, n = self._logic(0, 3), z.shape[1]
+        weight = logic.weight.unflatten(1, (6, _CHANNELS))
+        # Blocks are z_ij, z_il, z_ji, z_li, z_jl, z_lj: two to each pair of (ij, il, jl).
+        order = weight[:, [0, 2, 1, 3, 4, 5]].unflatten(1, (3, 2))
+        per_pair = order[..., :2].transpose(0, 1).flatten(2).flatten(0, 1)  # (96, 4)
+        fixed, ahead, aside = F.linear(z, per_pair).chunk(3, dim=-1)
+        fixed = fixed + F.linear(time, weight[:, :, 2:].sum(1), logic.bias)[:, None, None]
+        itself = torch.eye(n, dtype=torch.bool, device=z.device)[..., None]
+        extremes = []
+        for largest in (True, False):
+            third = _third_node(ahead.detach(), aside.detach(), largest)
+            seen = ahead.gather(2, third) + aside.gather(2, third.transpose(1, 2)).transpose(1, 2)
+            # Three nodes of which two are one count as 0 for the maximum, as 1 for the minimum.
+            value = torch.sigmoid(fixed + seen).masked_fill(itself, 0.0 if largest else 1.0)
+            extremes.append(value if n > 2 else torch.full_like(value, 0.0 if largest else 1.0))
+        return torch.stack(extremes, -1).flatten(-2)
+
+    def _output(self, nodes: Tensor, pairs: Tensor) -> Tensor:
+        """Compute o (B, n, n, 1) of nodes (B, n, 32) and pairs (B, n, n, 96)."""
+        logic = self._logic(1, 2)
+        weight = logic.weight.unflatten(1, (2, 4 * _WIDTH))
+        of_node = F.linear(nodes, weight[:, :, :_WIDTH].transpose(0, 1).flatten(0, 1))
+        of_pair = F.linear(pairs, weight[:, :, _WIDTH:].transpose(0, 1).flatten(0, 1))
+        (here, there), (to, back) = of_node.chunk(2, -1), of_pair.chunk(2, -1)
+        seen = here[:, :, None] + there[:, None] + to + back.transpose(1, 2)
+        output: Tensor = self.fc_out(torch.sigmoid(seen + logic.bias))
+        return output
+
+
+def _layer(inputs: dict[str, int]) -> nn.ModuleDict:
+    """Make a layer's linear maps, by arity, under their published names."""
+
+    def logic(width: int) -> nn.ModuleDict:
+        mlp = nn.ModuleDict({"mlp": nn.ModuleList([nn.Linear(width, _WIDTH)])})
+        return nn.ModuleDict({"layer": nn.ModuleList([mlp])})
+
+    arities = {arity: logic(width) for arity, width in inputs.items()}
+    return nn.ModuleDict({"logic": nn.ModuleDict(arities)})
+
+
+def _extreme(entries: Tensor, largest: bool) -> Tensor:
+    """Largest or smallest entry of each row, whose gradient goes to the first of equal ones."""
+    return (entries.max(2) if largest else entries.min(2)).values
+
+
+def _third_node(ahead: Tensor, aside: Tensor, largest: bool) -> Tensor:
+    """Find l ∉ {i, j} (B, i, j, C) at which ahead_il + aside_jl is extreme; the first of equals."""
+    far = -torch.inf if largest else torch.inf
+    itself = torch.eye(ahead.shape[1], dtype=torch.bool, device=ahead.device)[..., None]
+    ahead, aside = ahead.masked_fill(itself, far), aside.masked_fill(itself, far)
+    seen = ahead[:, :, None] + aside[:, None]  # (B, i, j, l, C)
+    return (seen.max(3) if largest else seen.min(3)).indices

@@ -1,0 +1,218 @@
+"""The energies of connectivity, shortest path and Sudoku: numbers of the published code, the plain layers, and what they refuse.
+
+Tolerances as in test_reference.py: 1e-6 relative in float64, 1e-5 in float32.
+"""
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import DATA, reference_weights
+from discrete_energies import PlainConnectivity, PlainShortestPath
+from ired_interp.energy import ConnectivityEnergy, ShortestPathEnergy, SudokuEnergy
+from ired_interp.errors import InputError
+from ired_interp.schedule import Schedule
+
+DOUBLE, SINGLE = torch.float64, torch.float32
+TOLERANCE = {DOUBLE: 1e-6, SINGLE: 1e-5}
+PUBLISHED = {
+    "connectivity_12": (ConnectivityEnergy, 1),
+    "connectivity_12_gain": (ConnectivityEnergy, 4),
+    "connectivity_18": (ConnectivityEnergy, 1),
+    "shortest_path_15": (lambda: ShortestPathEnergy(time_shift="published"), 1),
+    "shortest_path_20": (lambda: ShortestPathEnergy(time_shift="published"), 1),
+    "sudoku_32": (lambda: SudokuEnergy(width=32), 1),
+}
+
+
+def reference(name):
+    numbers = np.load(DATA / "discrete" / f"{name}.npz")
+    return {key: torch.from_numpy(numbers[key]) for key in numbers.files}
+
+
+@pytest.fixture(scope="module", params=PUBLISHED)
+def stored(request):
+    make, gain = PUBLISHED[request.param]
+    energy = make()
+    reference_weights(energy, gain)
+    return energy, reference(request.param)
+
+
+def noised(n, answer, eps):
+    schedule, k = Schedule().double(), n["t"].long()
+    y = schedule.noised(n[answer].double(), k, n[eps])
+    return torch.where(n["mask"], schedule.signal[k, None] * n["y"], y) if "mask" in n else y
+
+
+def relative(found, expected):
+    found, expected = found.detach().double(), expected.double()
+    return float((found - expected).norm() / expected.norm())
+
+
+@pytest.mark.parametrize("dtype", [DOUBLE, SINGLE], ids=str)
+def test_energy_and_gradient_are_the_published_ones(stored, dtype):
+    energy, n = stored[0].to(dtype), stored[1]
+    x, y, k = n["x"].to(dtype), noised(n, "y", "eps").to(dtype), n["t"].long()
+    found, gradient = energy.energy_and_gradient(x, y, k)
+    assert relative(found, n["energy"]) < TOLERANCE[dtype]
+    assert relative(gradient, n["grad_y"]) < TOLERANCE[dtype]
+    for answer, name in (("y", "energy_positive"), ("wrong", "energy_negative")):
+        if name in n:
+            found = energy(x, noised(n, answer, "contrast_eps").to(dtype), k)
+            assert relative(found, n[name]) < TOLERANCE[dtype]
+
+
+@pytest.mark.process
+def test_so_is_the_energy_of_sudoku_at_its_full_size():
+    with torch.device("meta"):
+        energy = SudokuEnergy()
+    energy = energy.to_empty(device="cpu")
+    reference_weights(energy)
+    n = reference("sudoku_384")
+    found, gradient = energy.energy_and_gradient(
+        n["x"].float(), noised(n, "y", "eps").float(), n["t"].long()
+    )
+    assert relative(found, n["energy"]) < 1e-5
+    assert relative(gradient, n["grad_y"]) < 1e-5
+
+
+def graphs(n, channels=1, solution=None):
+    generator = torch.Generator().manual_seed(n)
+    size = solution or n * n
+    x = torch.randn(3, channels * n * n, generator=generator, dtype=DOUBLE).sign()
+    return x, torch.randn(3, size, generator=generator, dtype=DOUBLE), torch.tensor([0, 4, 9])
+
+
+@pytest.mark.parametrize("clamped", [False, True], ids=["no ties", "ties"])
+@pytest.mark.parametrize(
+    ("plain", "fast", "n"),
+    [
+        (PlainConnectivity, ConnectivityEnergy, 2),
+        (PlainConnectivity, ConnectivityEnergy, 5),
+        (lambda: PlainShortestPath("published"), lambda: ShortestPathEnergy("published"), 2),
+        (lambda: PlainShortestPath("published"), lambda: ShortestPathEnergy("published"), 7),
+        (lambda: PlainShortestPath("corrected"), ShortestPathEnergy, 5),
+    ],
+)
+def test_the_factorised_form_is_the_plain_one_in_value_and_every_derivative(
+    plain, fast, n, clamped
+):
+    plain, fast = plain(), fast()
+    path = isinstance(fast, ShortestPathEnergy)
+    x, y, k = graphs(n, 4, 8 * n) if path else graphs(n)
+    if clamped:
+        y = y.clamp(-0.5, 0.5)
+    found = []
+    for energy in (plain, fast):
+        reference_weights(energy, 2.0)
+        energy.double()
+        value, gradient = energy.energy_and_gradient(x, y, k)
+        loss = (gradient - x[:, : y.shape[1]].mean()).square().mean() + value.mean()
+        weights = [p for name, p in energy.named_parameters() if name != "fc.bias"]
+        of_weights = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
+        found.append((value, gradient, *of_weights))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("energy", "x", "solution"),
+    [
+        (ConnectivityEnergy(), torch.ones(2, 16), 16),
+        (ShortestPathEnergy(), torch.ones(2, 36), 24),
+        (SudokuEnergy(64, 64, width=4), -torch.ones(2, 64), 64),
+    ],
+)
+def test_the_hessian_is_the_slope_of_the_gradient(energy, x, solution):
+    reference_weights(energy, 2.0)
+    energy, x = energy.double(), x.double()
+    y = torch.randn(2, solution, generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
+    found, step = energy.hessian(x, y, 3), 1e-6 * torch.eye(solution, dtype=DOUBLE)
+    slopes = [energy.gradient(x, y + e, 3) - energy.gradient(x, y - e, 3) for e in step]
+    torch.testing.assert_close(
+        found, torch.stack(slopes, 1) / 2e-6, rtol=0, atol=1e-7 * float(found.abs().max())
+    )
+
+
+def test_the_published_plan_is_steps_that_never_meet_and_the_corrected_one_is_not():
+    x, y, _ = graphs(6, 4, 48)
+    for shift, meet in (("published", False), ("corrected", True)):
+        energy = ShortestPathEnergy(time_shift=shift)
+        reference_weights(energy)
+        hessian = energy.double().hessian(x[:1], y[:1], 2).view(8, 6, 8, 6)
+        assert bool(hessian[3, :, 4].abs().max() > 1e-8) is meet
+        assert hessian[0, :, 7].abs().max() == 0
+
+
+@pytest.mark.parametrize(
+    ("energy", "dead"),
+    [
+        (
+            ConnectivityEnergy(),
+            {
+                "nlm.layers.1.logic.0.layer.0.mlp.0.weight": (0, 64),
+                "nlm.layers.1.logic.0.layer.0.mlp.0.bias": (0,),
+                "nlm.layers.1.logic.1.layer.0.mlp.0.weight": (32, 96),
+                "nlm.layers.1.logic.3.layer.0.mlp.0.bias": (32,),
+            },
+        ),
+        (
+            SudokuEnergy(width=4),
+            {
+                "res1a.time_fc1.weight": (8, 64),
+                "attn2.norm.g": (1, 4, 1, 1),
+                "attn3.to_out.bias": (4,),
+            },
+        ),
+    ],
+)
+def test_published_parameters_load_and_those_without_effect_are_dropped(energy, dead):
+    state = {name: torch.full_like(value, 0.5) for name, value in energy.state_dict().items()}
+    energy.load_state_dict(state | {name: torch.zeros(shape) for name, shape in dead.items()})
+    assert all((p == 0.5).all() for p in energy.parameters())
+    with pytest.raises(RuntimeError, match="surplus"):
+        energy.load_state_dict(state | {"surplus": torch.zeros(1)})
+
+
+def test_sizes_are_the_published_ones():
+    parameters = [
+        sum(p.numel() for p in energy.parameters())
+        for energy in (ConnectivityEnergy(), ShortestPathEnergy())
+    ]
+    dead = 32 * 96 + 32 + 32 * 384 + 32
+    assert parameters == [52129 - dead, 55937]
+    blocks = 6 * (2 * (384 * 384 * 25 + 384) + 64 * 768 + 768)
+    rest = 384 * 18 * 9 + 384 + 9 * 384 + 9 + 128 * 64 + 64 + 64 * 64 + 64
+    attention = 3 * (384 + 1536 * 384 + 512 * 384 + 384)
+    assert blocks + rest + 6 * (64 * 768 + 768) + attention == 47280521
+    with torch.device("meta"):
+        assert sum(p.numel() for p in SudokuEnergy().parameters()) == blocks + rest
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (
+            lambda: ConnectivityEnergy()(torch.ones(2, 15), torch.ones(2, 15), 0),
+            r"x has shape \(2, 15\), but ConnectivityEnergy takes graphs of n nodes",
+        ),
+        (
+            lambda: ConnectivityEnergy()(torch.ones(2, 16), torch.ones(2, 25), 0),
+            r"y has shape \(2, 25\), but this ConnectivityEnergy takes \(batch, 16\)",
+        ),
+        (
+            lambda: ShortestPathEnergy()(torch.ones(2, 16), torch.ones(2, 15), 0),
+            r"y has shape \(2, 15\), but this ShortestPathEnergy takes \(batch, 16\)",
+        ),
+        (lambda: ShortestPathEnergy("fixed"), "time_shift='fixed'; choose one of published"),
+        (lambda: SudokuEnergy(730, 730), "condition_dim=730 and solution_dim=730; it takes boards"),
+        (lambda: SudokuEnergy(width=0), "width=0"),
+        (
+            lambda: SudokuEnergy(width=2)(torch.ones(1, 64), torch.ones(1, 64), 0),
+            r"x has shape \(1, 64\), but this SudokuEnergy takes \(batch, 729\)",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_a_sentence(call, words):
+    with pytest.raises(InputError, match=words):
+        call()
