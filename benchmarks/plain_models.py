@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/plain_models.py --out /tmp/plain-models
 
-A ResNet with GroupNorm (.27 M parameters, 64 images) and a small GPT (1.02 M, 32 × 24 tokens),
+A ResNet with GroupNorm (.27 M parameters, 64 images) and a small GPT (1.03 M, 32 × 24 tokens),
 each after 50 steps of Adam; ten eigenvalues largest in magnitude, to 1e-3, float32. Home-made is
 the double backward pass of the tutorials with scipy's eigsh. Truth is a float64 run to 1e-7; an
 eigenvalue is right when it is within 1e-3 of its value.

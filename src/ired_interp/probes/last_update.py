@@ -65,4 +65,6 @@ def _adam(moments: Mapping[str, Tensor], group: Mapping[str, Any]) -> Tensor:
     (first, second), count = group["betas"], float(moments["step"])
     square = moments["max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq"].double()
     mean = moments["exp_avg"].double() / (1 - float(first) ** count)
-    return mean / ((square / (1 - float(second) ** count)).sqrt() + group["eps"])
+    root = (square / (1 - float(second) ** count)).sqrt()
+    step: Tensor = mean / (root + float(group["eps"]))
+    return step

@@ -14,10 +14,14 @@ class DispatchMode(TorchDispatchMode):
     there is nothing to guard against.
     """
 
+    def __init__(self) -> None:
+        TorchDispatchMode.__init__(self)
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        bare = cls.__torch_dispatch__
-        super().__init_subclass__(**kwargs)
-        guarded = cls.__torch_dispatch__
+        parent: Any = super()
+        bare: Any = cls.__torch_dispatch__
+        parent.__init_subclass__(**kwargs)
+        guarded: Any = cls.__torch_dispatch__
 
         def dispatch(self: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             if "torch._dynamo" not in sys.modules:

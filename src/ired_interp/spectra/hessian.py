@@ -26,7 +26,8 @@ class HessianOperator(CurvatureOperator):
     """Hessian H = ∂²f/∂θ² of a scalar objective f.
 
     The gradient's graph is built once and kept; a product is one backward pass through it, which
-    costs 1.9 gradients where building the graph anew costs 3.
+    costs about two thirds of one that builds the graph anew (1.9 gradients in place of 3 where
+    second derivatives are as fast as first ones).
 
     Parameters
     ----------
