@@ -214,3 +214,19 @@ lanczos(H, 2, progress=False)
 assert not {"torch._dynamo", "sympy"} & set(sys.modules), set(sys.modules)
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True)
+
+
+def test_a_released_graph_is_built_again_at_the_next_product():
+    builds = []
+    w = torch.tensor([1.0, 2.0], requires_grad=True)
+
+    def objective():
+        builds.append(None)
+        return (w**3).sum()
+
+    operator = HessianOperator(objective, w)
+    first, again = operator @ torch.ones(2), operator @ torch.ones(2)
+    operator.release()
+    assert torch.equal(operator @ torch.ones(2), first)
+    assert torch.equal(again, first)
+    assert len(builds) == 2

@@ -240,6 +240,7 @@ class HessianSpectrumTheta(Probe):
         layers = xr.Dataset()
         if self.layers == "each":
             layers = measure_layers(whole, self, memory, folder("_layers"), steps)
+        whole.release()
         for draw in range(1, self.draws):
             other = operator(draw)
             found = eigenpairs(other, self, int(memory), folder(f"_draw{draw}"))

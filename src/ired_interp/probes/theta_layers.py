@@ -37,6 +37,7 @@ def measure_layers(
         ‖H_ab‖_F², unbiased, with its standard error `block_squares_error`.
     """
     norms = block_norms(operator, products=_PRODUCTS, seed=settings.seed)
+    operator.release()
     blocks, parts, layers = operator.layers(), [], list(norms.names)
     for layer in layers:
         block = blocks.pop(layer)  # whose graph is let go before the next one's is built
