@@ -5,7 +5,7 @@
 Every measurement runs in a process of its own and gives CPU seconds (user and system) and the peak of resident memory.
 The model is the MLP energy with 400 + 400 inputs (1.44 M parameters) on the inverse task, at its initialisation and
 after 1500 training steps on the score term. Truth is a float64 run with tolerance 1e-7. An
-eigenvalue is right when it is within 1e-3 of its value.
+eigenvalue is right when it is within 1e-3 of its value. Models that nobody tuned for: plain_models.py.
 
 Over 300 lines: one script, whose ratios must come from one run.
 """

@@ -73,6 +73,12 @@ class Checkpoint:
         """Updates done."""
         return int(self.content["step" if self.published else "global_step"])
 
+    @property
+    def optimizer(self) -> dict[str, Any] | None:
+        """State of the optimizer; None where the file holds none."""
+        states: list[dict[str, Any]] = self.content.get("optimizer_states") or [None]
+        return states[0]
+
     def state(self, weights: Weights) -> dict[str, Tensor]:
         """Return the weights asked for, under the module's names.
 

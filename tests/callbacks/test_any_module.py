@@ -112,6 +112,8 @@ def test_spectrum_is_that_of_the_dense_hessian(trained: Any) -> None:
     np.testing.assert_allclose(found["eigenvalues"], truth, atol=1e-4 * float(truth.max()))
     share = (vectors[:, [-1, -2, 1, 0]].T @ gradient).square() / gradient.square().sum()
     np.testing.assert_allclose(found["gradient_share"], share, atol=2e-3)
+    assert found.attrs["update"].startswith("last step of ")
+    assert 0 < float(found["update_share"].sum()) <= 1
     assert float(found["trace_low"]) <= float(matrix.trace()) <= float(found["trace_high"])
 
 

@@ -1,6 +1,9 @@
 """Operators against dense float64 matrices, held to 1e-10 of the norm: double rounding with
 room."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -196,3 +199,34 @@ def test_changing_data_are_found() -> None:
 def test_unusable_objectives_are_refused(objective: object, parameters: Tensor, words: str) -> None:
     with pytest.raises(InputError, match=words):
         HessianOperator(lambda: objective(parameters), parameters) @ torch.ones(3)
+
+
+@pytest.mark.process
+def test_a_first_spectrum_imports_neither_the_compiler_nor_a_computer_algebra_system():
+    """Each takes over a second, and PyTorch imports them at unlikely places."""
+    program = """
+import sys
+import torch
+from ired_interp.spectra import HessianOperator, lanczos
+w = torch.ones(5, requires_grad=True)
+H = HessianOperator(lambda rows: (rows @ w**4).mean(), w, batch=torch.rand(4, 5), memory="1MiB")
+lanczos(H, 2, progress=False)
+assert not {"torch._dynamo", "sympy"} & set(sys.modules), set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True)
+
+
+def test_a_released_graph_is_built_again_at_the_next_product():
+    builds = []
+    w = torch.tensor([1.0, 2.0], requires_grad=True)
+
+    def objective():
+        builds.append(None)
+        return (w**3).sum()
+
+    operator = HessianOperator(objective, w)
+    first, again = operator @ torch.ones(2), operator @ torch.ones(2)
+    operator.release()
+    assert torch.equal(operator @ torch.ones(2), first)
+    assert torch.equal(again, first)
+    assert len(builds) == 2

@@ -159,7 +159,8 @@ class LossMeasurement:
         """
         loss = StepLoss(module, trainer, self.loss)
         batches = [to_device(batch, module.device) for batch in self._fixed]
-        snapshot = LossSnapshot(loss, batches, trainer.global_step)
+        optimizer = trainer.optimizers[0].state_dict() if len(trainer.optimizers) == 1 else None
+        snapshot = LossSnapshot(loss, batches, trainer.global_step, optimizer=optimizer)
         folder = results_run(trainer).results
         path, result = measure(
             self.probe, snapshot, folder, self.origin, survive=trainer.global_step > 0, foreign=True

@@ -138,4 +138,11 @@ class ProbeCallback(MeasuringCallback):
         if measurement.weights == "average":
             module = next(c for c in trainer.callbacks if isinstance(c, WeightAveraging)).averaged  # type: ignore[attr-defined]
         assert isinstance(module, IREDModule)
-        return Snapshot(module, Problems(x, y), data.task, step, measurement.weights)
+        return Snapshot(
+            module,
+            Problems(x, y),
+            data.task,
+            step,
+            measurement.weights,
+            optimizer=trainer.optimizers[0].state_dict(),
+        )

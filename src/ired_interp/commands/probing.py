@@ -124,7 +124,15 @@ def snapshot(
         "probe", measurement.variant, 0, measurement.problems, module.device
     )
     digest, step = (checkpoint.digest, checkpoint.step) if checkpoint else (None, 0)
-    return Snapshot(module.eval(), Problems(x, y), data.task, step, measurement.weights, digest)
+    return Snapshot(
+        module.eval(),
+        Problems(x, y),
+        data.task,
+        step,
+        measurement.weights,
+        digest,
+        optimizer=checkpoint.optimizer if checkpoint else None,
+    )
 
 
 def chosen_measurements(

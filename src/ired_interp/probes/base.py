@@ -2,7 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +47,8 @@ class Snapshot:
     ranks : Ranks
         The processes that measure it together, each with the whole batch; `ranks.share(B)` are the
         problems of this one.
+    optimizer : mapping, optional
+        `state_dict()` of what trained the model, for its last step.
     """
 
     module: IREDModule
@@ -57,6 +59,7 @@ class Snapshot:
     checkpoint: str | None = None
     scratch: Path | None = None
     ranks: Ranks = ALONE
+    optimizer: Mapping[str, Any] | None = None
 
     def exact_curvature(self) -> Tensor | None:
         """Return eigenvalues (K, d_y) of a perfect model's Hessian in y, None if not known."""

@@ -1,21 +1,28 @@
 """The spectrum of the Hessian of a training objective in the weights θ."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 import torch
 import xarray as xr
-from rich.table import Table
+from torch import Tensor
 
 from ired_interp.errors import InputError, RunError
 from ired_interp.module import IREDModule
 from ired_interp.probes.base import Probe, Snapshot, chosen_landscapes
+from ired_interp.probes.last_update import last_update
 from ired_interp.probes.settings import (
     Landscapes,
     check_choice,
     check_landscapes,
+    check_setting,
     few_landscapes,
 )
 from ired_interp.probes.spectrum_settings import Which, check_room, check_spectrum
+from ired_interp.probes.theta_eigenpairs import eigenpairs
+from ired_interp.probes.theta_layers import measure_layers
+from ired_interp.probes.theta_shares import measure_shares, over_draws
 from ired_interp.probes.theta_spectrum import (
     MIXED,
     ThetaObjective,
@@ -23,31 +30,12 @@ from ired_interp.probes.theta_spectrum import (
     theta_operator,
     weight_count,
 )
+from ired_interp.probes.theta_tables import layers_table, spectrum_table
+from ired_interp.spectra import HessianOperator
 from ired_interp.terminal import render, track
 
 Backend = Literal["lanczos", "pyhessian"]
-_HEADINGS = {
-    "lambda_min": "λ_min",
-    "lambda_max": "λ_max",
-    "found": "converged",
-    "residual": "worst residual/|λ|",
-    "in_gradient": "share of gradient",
-    "negative_share": "negative",
-    "effective_rank": "eff. rank",
-    "trace": "trace",
-    "trace_low": "95 % from",
-    "trace_high": "to",
-}
-_FORMATS = {
-    "found": ".1%",
-    "in_gradient": ".1%",
-    "negative_share": ".1%",
-    "effective_rank": ".1f",
-    "residual": ".3g",
-    "trace": ".3g",
-    "trace_low": ".3g",
-    "trace_high": ".3g",
-}
+Layers = Literal["all", "each"]
 
 
 class HessianSpectrumTheta(Probe):
@@ -78,6 +66,12 @@ class HessianSpectrumTheta(Probe):
     backend : str
         "lanczos", or "pyhessian" for that library's eigenvalues, which are always those of largest
         magnitude (`which: LM`).
+    layers : str
+        "all" their weights together; "each" measures the diagonal block of each layer, too, and the
+        norms of the blocks between them, which costs as much again for every layer.
+    draws : int
+        Draws of the noise over which shares in the top eigenspace are averaged, with an error from
+        2 on; each costs the eigenpairs anew, and the spectrum is that of the first.
     dtype : str
         Arithmetic of the Hessian, "float32" or "float64".
     memory_gib : float
@@ -106,6 +100,8 @@ class HessianSpectrumTheta(Probe):
         density_steps: int = 40,
         trace_matvecs: int = 30,
         backend: Backend = "lanczos",
+        layers: Layers = "all",
+        draws: int = 1,
         dtype: Literal["float32", "float64"] = "float32",
         memory_gib: float = 1.0,
         seed: int = 0,
@@ -115,6 +111,7 @@ class HessianSpectrumTheta(Probe):
         for setting, value, known in (
             ("objective", objective, ThetaObjective),
             ("backend", backend, Backend),
+            ("layers", layers, Layers),
             ("dtype", dtype, Literal["float32", "float64"]),
         ):
             check_choice(self.name, setting, value, known)
@@ -129,6 +126,7 @@ class HessianSpectrumTheta(Probe):
             memory_gib=memory_gib,
             dtype=dtype,
         )
+        check_setting(self.name, "draws", draws, draws >= 1, "expected at least 1")
         if backend == "pyhessian" and which != "LM":
             raise InputError(
                 f"{self.name} has which={which}, but backend 'pyhessian' finds the eigenvalues of "
@@ -139,6 +137,7 @@ class HessianSpectrumTheta(Probe):
         self.eigenpairs, self.which, self.tol = eigenpairs, which, tol
         self.density_probes, self.density_steps = density_probes, density_steps
         self.trace_matvecs, self.backend, self.dtype = trace_matvecs, backend, dtype
+        self.layers, self.draws = layers, draws
         self.memory_gib, self.seed = memory_gib, seed
 
     def check(self, module: IREDModule) -> None:
@@ -163,6 +162,7 @@ class HessianSpectrumTheta(Probe):
             density_probes=min(self.density_probes, 2),
             density_steps=min(self.density_steps, 5),
             trace_matvecs=min(self.trace_matvecs, 8),
+            draws=min(self.draws, 2),
         )
 
     def __call__(self, snapshot: Snapshot) -> xr.Dataset:
@@ -176,7 +176,9 @@ class HessianSpectrumTheta(Probe):
         Returns
         -------
         xarray.Dataset
-            Over landscape (−1 for "mixed") and rank or bin what `measure_operator` names.
+            Over landscape (−1 for "mixed") and rank or bin what `measure_operator` names, of
+            several draws the means with `…_error`; what `measure_layers` names. The attribute
+            `update` says whose step the update is, or why there is none.
 
         Raises
         ------
@@ -190,18 +192,16 @@ class HessianSpectrumTheta(Probe):
                 f"{self.name} with backend 'pyhessian' runs in one process, but there are "
                 f"{snapshot.ranks.count} tasks; start one, or choose backend 'lanczos'."
             )
-        landscapes, parts = self._chosen(snapshot.module), []
-        dtype = getattr(torch, self.dtype)
-        for k in track(landscapes, f"Hessian spectrum in θ, {self.objective}"):
-            operator = theta_operator(
-                snapshot, self.objective, k, dtype, self._half_memory, self.seed
-            )
-            if not operator.gradient().isfinite().all():
-                raise RunError(
-                    f"the gradient in θ of landscape {k} is not finite; the weights have diverged."
-                )
-            scratch = snapshot.scratch / f"landscape{k}" if snapshot.scratch else None
-            parts.append(measure_operator(operator, self, self._half_memory, scratch))
+        landscapes = self._chosen(snapshot.module)
+        weights = snapshot.module.named_parameters()
+        trained = {name: w for name, w in weights if w.requires_grad}
+        steps, whose = last_update(snapshot.optimizer, trained)
+        if steps is not None:
+            steps = {name.removeprefix("energy."): step for name, step in steps.items()}
+        parts = [
+            self._measure(snapshot, k, steps)
+            for k in track(landscapes, f"Hessian spectrum in θ, {self.objective}")
+        ]
         result = xr.concat(
             parts,
             "landscape",
@@ -210,7 +210,42 @@ class HessianSpectrumTheta(Probe):
             join="override",
             data_vars="all",
         )
-        return result.assign_coords(landscape=landscapes).assign_attrs(objective=self.objective)
+        attributes = {"objective": self.objective, "update": whose}
+        return result.assign_coords(landscape=landscapes).assign_attrs(attributes)
+
+    def _measure(
+        self, snapshot: Snapshot, k: int, steps: Mapping[str, Tensor] | None
+    ) -> xr.Dataset:
+        """Measure one landscape.
+
+        Raises
+        ------
+        RunError
+            If the gradient is not finite.
+        """
+        memory, dtype = self._half_memory, getattr(torch, self.dtype)
+
+        def operator(draw: int) -> HessianOperator:
+            return theta_operator(snapshot, self.objective, k, dtype, memory, self.seed, draw)
+
+        def folder(name: str) -> Path | None:
+            return snapshot.scratch / f"landscape{k}{name}" if snapshot.scratch else None
+
+        whole = operator(0)
+        if not whole.gradient().isfinite().all():
+            raise RunError(
+                f"the gradient in θ of landscape {k} is not finite; the weights have diverged."
+            )
+        draws = [measure_operator(whole, self, memory, folder(""), steps)]
+        layers = xr.Dataset()
+        if self.layers == "each":
+            layers = measure_layers(whole, self, memory, folder("_layers"), steps)
+        whole.release()
+        for draw in range(1, self.draws):
+            other = operator(draw)
+            found = eigenpairs(other, self, int(memory), folder(f"_draw{draw}"))
+            draws.append(measure_shares(other, found, self, steps))
+        return over_draws(draws).merge(layers)
 
     def _chosen(self, module: IREDModule) -> list[int]:
         if self.landscapes == "mixed":
@@ -222,26 +257,6 @@ class HessianSpectrumTheta(Probe):
         return self.memory_gib * 2**29  # bytes
 
     def summary(self, result: xr.Dataset) -> str:
-        """One row a landscape; see `Probe.summary`."""
-        title = f"Hessian of the {self.objective} in θ, {int(result['parameters'][0])} parameters"
-        result = result.assign(
-            lambda_min=result["eigenvalues"].min("rank"),
-            lambda_max=result["eigenvalues"].max("rank"),
-            residual=(result["residuals"] / abs(result["eigenvalues"])).max("rank"),
-            found=result["converged"].mean("rank"),
-            in_gradient=result["gradient_share"].sum("rank"),
-        )
-        columns = {name: heading for name, heading in _HEADINGS.items() if name in result}
-        table = Table(title=title)
-        for heading in ("k", *columns.values()):
-            table.add_column(heading, justify="right")
-        for i, k in enumerate(result["landscape"].values):
-            cells = (f"{float(result[name][i]):{_FORMATS.get(name, '.3f')}}" for name in columns)
-            table.add_row("mixed" if k == MIXED else str(k), *cells)
-        said = [
-            f"{'mixed' if k == MIXED else f'k={k}'}: {notes}"
-            for k, notes in zip(result["landscape"].values, result["notes"].values, strict=True)
-            if notes
-        ]
-        table.caption = "\n".join(said) or None
-        return render(table)
+        """One row a landscape, and one a layer; see `Probe.summary`."""
+        text = render(spectrum_table(result, f"Hessian of the {self.objective} in θ"))
+        return text + render(layers_table(result)) if "layer" in result.dims else text

@@ -47,6 +47,8 @@ class LossSnapshot:
         Folder in which a long measurement may keep its state.
     ranks : Ranks
         The processes that measure it.
+    optimizer : mapping, optional
+        `state_dict()` of the one that trains the weights, for its last step.
     """
 
     loss: Loss
@@ -56,6 +58,7 @@ class LossSnapshot:
     checkpoint: str | None = None
     scratch: Path | None = None
     ranks: Ranks = ALONE
+    optimizer: Mapping[str, Any] | None = None
 
 
 class LossProbe(ABC):

@@ -7,6 +7,7 @@ import xarray as xr
 from torch import Tensor
 
 from ired_interp.errors import RunError
+from ired_interp.probes.last_update import last_update
 from ired_interp.probes.loss_probe import LossProbe, LossSnapshot
 from ired_interp.probes.spectrum_settings import Which, check_room, check_spectrum
 from ired_interp.probes.theta_spectrum import measure_operator
@@ -63,7 +64,8 @@ class LossSpectrum(LossProbe):
         Returns
         -------
         xarray.Dataset
-            Over rank and bin, what `measure_operator` names.
+            Over rank and bin, what `measure_operator` names. The attribute `update` says whose
+            step the update is, or why there is none.
 
         Raises
         ------
@@ -76,8 +78,10 @@ class LossSpectrum(LossProbe):
         )
         if not operator.gradient().isfinite().all():
             raise RunError("the gradient of the loss is not finite; the weights have diverged.")
-        result = measure_operator(operator, self, self._half_memory, snapshot.scratch)
-        return result.assign_attrs(objective="loss", batches=len(snapshot.batches))
+        steps, whose = last_update(snapshot.optimizer, loss.weights)
+        result = measure_operator(operator, self, self._half_memory, snapshot.scratch, steps)
+        attributes = {"objective": "loss", "batches": len(snapshot.batches), "update": whose}
+        return result.assign_attrs(attributes)
 
     @property
     def _half_memory(self) -> int:

@@ -1,9 +1,9 @@
 """Hessians of objectives in θ, and what Lanczos, quadrature and trace estimation say of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,15 +15,13 @@ from ired_interp.diffusion import Noise, Objective, Schedule
 from ired_interp.energy import Energy
 from ired_interp.errors import InputError
 from ired_interp.probes.base import Snapshot
+from ired_interp.probes.theta_eigenpairs import Settings, eigenpairs
+from ired_interp.probes.theta_shares import measure_shares
 from ired_interp.random import stream
 from ired_interp.spectra import (
     HessianOperator,
-    Spectrum,
-    alignment,
     density,
     effective_rank,
-    lanczos,
-    pyhessian_eigenvalues,
     trace,
 )
 
@@ -57,6 +55,7 @@ def theta_operator(
     dtype: torch.dtype,
     memory: float,
     seed: int,
+    draw: int = 0,
 ) -> HessianOperator:
     """Make the Hessian in θ of an objective, on the problems of a snapshot with noise drawn once.
 
@@ -76,6 +75,8 @@ def theta_operator(
         Bytes for kept graphs of each rank; its part of the batch is cut to fit.
     seed : int
         Of the noise.
+    draw : int
+        Which of the noises that the seed gives.
 
     Returns
     -------
@@ -91,7 +92,8 @@ def theta_operator(
     weight_count(module.energy)
     energy, schedule = deepcopy(module.energy).to(dtype), deepcopy(module.schedule).to(dtype)
     x, y = (part.to(dtype) for part in snapshot.batch)
-    drawn = Noise.draw(len(y), y.shape[1], module.landscapes, stream(y.device, seed, "theta"))
+    source = stream(y.device, seed, "theta", *([draw] if draw else []))
+    drawn = Noise.draw(len(y), y.shape[1], module.landscapes, source)
     rows = drawn.k if k == MIXED else torch.full_like(drawn.k, k)
     wrong = module.wrong_answers(x, y, stream(y.device, seed, "wrong"))
     noise = Noise(rows, drawn.eps.to(dtype), drawn.contrast_eps.to(dtype))
@@ -144,21 +146,12 @@ def _objective(
     return loss, (x, noise.k, noised, noise.eps, weights, positive, negative)
 
 
-class Settings(Protocol):
-    """What is computed of an operator; `HessianSpectrumTheta` documents each."""
-
-    eigenpairs: int
-    which: Literal["LA", "SA", "BE", "LM"]
-    tol: float
-    density_probes: int
-    density_steps: int
-    trace_matvecs: int
-    backend: Literal["lanczos", "pyhessian"]
-    seed: int
-
-
 def measure_operator(
-    operator: HessianOperator, settings: Settings, memory: float, scratch: Path | None
+    operator: HessianOperator,
+    settings: Settings,
+    memory: float,
+    scratch: Path | None,
+    steps: Mapping[str, Tensor] | None = None,
 ) -> xr.Dataset:
     """Eigenpairs, density and trace of a Hessian.
 
@@ -172,6 +165,8 @@ def measure_operator(
         Bytes for Lanczos vectors.
     scratch : Path, optional
         A folder from which an interrupted computation goes on.
+    steps : mapping of str to Tensor, optional
+        What the optimizer adds to each of the operator's parameters.
 
     Returns
     -------
@@ -184,7 +179,12 @@ def measure_operator(
         `eigenvalues`                  rank   λ, in objective/θ²
         `residuals`                    rank   ‖Hv − λv‖: an eigenvalue lies within it
         `converged`                    rank   whether the residual is at most tol·|λ|
-        `gradient_share`               rank   cos² of gradient and eigenvector
+        `gradient_share`,              rank   cos² of gradient and eigenvector; of the optimizer's
+        `update_share`                        step, where it is known
+        `gradient_in_top`,                    their sums over the `top` eigenpairs (of "BE" the
+        `update_in_top`                       upper half); with `…_chance`, what they would be were
+                                              the signs of all entries random
+        `top`, `chance_in_top`                p; p/N, the share of a random vector
         `density`, `density_low`,      bin    spectral density at `density_grid`, and its band over
         `density_high`                        random vectors
         `trace`, `trace_low`,                 Σλ and its interval
@@ -196,7 +196,7 @@ def measure_operator(
         ============================== ====== ====================================================
     """
     size = operator.shape[0]
-    found = _eigenpairs(operator, settings, int(memory), scratch)
+    found = eigenpairs(operator, settings, int(memory), scratch)
     result = xr.Dataset(
         {
             "eigenvalues": (
@@ -210,16 +210,12 @@ def measure_operator(
                 {"long_name": "‖Hv − λv‖: an eigenvalue lies within it", "units": "objective / θ²"},
             ),
             "converged": ("rank", found.converged.numpy()),
-            "gradient_share": (
-                "rank",
-                alignment(found, operator.gradient()).numpy(),
-                {"long_name": "cos² of gradient and eigenvector"},
-            ),
             "notes": "; ".join(found.notes),
             "parameters": size,
         },
         {"rank": np.arange(len(found.eigenvalues))},
     )
+    result.update(measure_shares(operator, found, settings, steps))
     if settings.density_probes:
         file = scratch / "density.npz" if scratch else None
         curve = density(
@@ -258,21 +254,3 @@ def measure_operator(
             result["trace" if part == "value" else f"trace_{part}"] = getattr(estimate, part)
     result["matvecs"] = operator.matvecs
     return result
-
-
-def _eigenpairs(
-    operator: HessianOperator, settings: Settings, memory: int, scratch: Path | None
-) -> Spectrum:
-    count = min(settings.eigenpairs, operator.shape[0])
-    if settings.backend == "pyhessian":
-        return pyhessian_eigenvalues(operator, count, settings.tol, seed=settings.seed)
-    folder = scratch / "lanczos" if scratch else None
-    return lanczos(
-        operator,
-        count,
-        settings.which,
-        settings.tol,
-        memory=memory,
-        seed=settings.seed,
-        checkpoint=folder,
-    )

@@ -1,5 +1,6 @@
 """Spectra of symmetric operators in PyTorch: Hessian products, Lanczos, quadrature, trace."""
 
+from ired_interp.spectra.blocks import BlockNorms, block_norms
 from ired_interp.spectra.dense import batched_hessian
 from ired_interp.spectra.density import Density, density
 from ired_interp.spectra.derived import alignment, condition_number, gaps, spectral_gap
@@ -14,10 +15,12 @@ from ired_interp.spectra.module_loss import ModuleLoss
 from ired_interp.spectra.operator import FunctionOperator, MatrixOperator, SymmetricOperator
 from ired_interp.spectra.plan import Plan, plan_lanczos
 from ired_interp.spectra.pyhessian import pyhessian_eigenvalues, pyhessian_trace
+from ired_interp.spectra.shares import sign_chance
 from ired_interp.spectra.spectrum import Spectrum, SpectrumWarning, residual_norms
 from ired_interp.spectra.trace import trace
 
 __all__ = [
+    "BlockNorms",
     "Density",
     "Diagonal",
     "Estimate",
@@ -33,6 +36,7 @@ __all__ = [
     "SymmetricOperator",
     "alignment",
     "batched_hessian",
+    "block_norms",
     "condition_number",
     "density",
     "diagonal",
@@ -45,6 +49,7 @@ __all__ = [
     "pyhessian_eigenvalues",
     "pyhessian_trace",
     "residual_norms",
+    "sign_chance",
     "spectral_gap",
     "trace",
 ]

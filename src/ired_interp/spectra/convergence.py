@@ -10,7 +10,7 @@ from ired_interp.spectra.verification import Outcome, Threshold, Verification, t
 
 _TINY = np.finfo(float).tiny
 _NEAR = 10.0  # residuals within this many times what is asked are looked at more often
-_LOSS = 0.3  # loss of orthogonality that is let be, as a share of the residual asked for
+_LOSS = 0.1  # loss of orthogonality that is let be, as a share of the residual asked for
 
 
 def ranked(values: np.ndarray, which: str) -> np.ndarray:

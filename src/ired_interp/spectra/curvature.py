@@ -255,6 +255,10 @@ class CurvatureOperator(RankedOperator):
         self.precision = coarsest({self.precision, *seen.dtypes})
         return self.flatten(product)
 
+    def release(self) -> None:
+        """Let the kept graphs go; the next product builds them anew."""
+        self._kept.clear()
+
     @property
     def plan(self) -> str:
         """How a product is computed and what it keeps in memory, in a sentence."""

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from ired_interp.spectra.dispatch import DispatchMode
 from ired_interp.spectra.vectors import dot, norm
 
 
-class Observer(TorchDispatchMode):
+class Observer(DispatchMode):
     """What the operations are that run while it is active.
 
     Attributes
@@ -24,7 +24,7 @@ class Observer(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        TorchDispatchMode.__init__(self)
+        DispatchMode.__init__(self)
         self.draws: set[str] = set()
         self.dtypes: set[torch.dtype] = set()
 

@@ -14,6 +14,7 @@ from ired_interp.random import stream
 from ired_interp.spectra.batches import Weights
 from ired_interp.spectra.curvature import CurvatureOperator, Graph
 from ired_interp.spectra.finite_difference import Differences, length, settled_step
+from ired_interp.spectra.layers import layers_of
 from ired_interp.spectra.parameters import Parameters
 from ired_interp.spectra.remedies import differentiable, first_derivatives, in_present_autocast
 from ired_interp.spectra.vectors import gaussian
@@ -25,7 +26,8 @@ class HessianOperator(CurvatureOperator):
     """Hessian H = ∂²f/∂θ² of a scalar objective f.
 
     The gradient's graph is built once and kept; a product is one backward pass through it, which
-    costs 1.9 gradients where building the graph anew costs 3.
+    costs about two thirds of one that builds the graph anew (1.9 gradients in place of 3 where
+    second derivatives are as fast as first ones).
 
     Parameters
     ----------
@@ -180,15 +182,12 @@ class HessianOperator(CurvatureOperator):
         curved = [(g, part) for g, part in zip(slopes, parts, strict=True) if g.requires_grad]
         if not curved:
             return [torch.zeros_like(p) for p in self.parameters]
-        gradients, directions = zip(*curved, strict=True)
+        # One scalar: PyTorch imports a computer algebra system for weighted outputs.
+        directions = (part.clone() if part.is_inference() else part for _, part in curved)
+        products = [g.flatten() @ v.flatten() for (g, _), v in zip(curved, directions, strict=True)]
+        along = torch.stack(products).sum()
         return list(
-            torch.autograd.grad(
-                gradients,
-                self.parameters,
-                grad_outputs=directions,
-                retain_graph=True,
-                materialize_grads=True,
-            )
+            torch.autograd.grad(along, self.parameters, retain_graph=True, materialize_grads=True)
         )
 
     def gradient(self) -> Tensor:
@@ -249,10 +248,7 @@ class HessianOperator(CurvatureOperator):
         dict
             Layer name → operator; parameters fc2.weight and fc2.bias make the layer fc2.
         """
-        layers: dict[str, list[str]] = {}
-        for name in self.named:
-            layers.setdefault(name.rpartition(".")[0] or name, []).append(name)
-        return {layer: self._of(names) for layer, names in layers.items()}
+        return {layer: self._of(names) for layer, names in layers_of(self.named).items()}
 
     def _of(self, names: list[str]) -> HessianOperator:
         chosen = {name: self.named[name] for name in names}

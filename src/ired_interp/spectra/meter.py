@@ -7,15 +7,16 @@ from typing import Any
 
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from ired_interp.spectra.dispatch import DispatchMode
 
 
 class OverLimitError(MemoryError):
     """What a computation takes is more than it may."""
 
 
-class MemoryMeter(TorchDispatchMode):
+class MemoryMeter(DispatchMode):
     """Bytes of the storages that operations make while it is active.
 
     Hooks on saved tensors would count a graph as well, but torch.func.grad, with which energies
@@ -35,7 +36,7 @@ class MemoryMeter(TorchDispatchMode):
     """
 
     def __init__(self, existing: Iterable[Tensor] = (), limit: int | None = None) -> None:
-        TorchDispatchMode.__init__(self)
+        DispatchMode.__init__(self)
         self._limit = limit
         self._own = {t.untyped_storage()._cdata for t in existing}
         self._made: dict[int, tuple[StorageWeakRef, int]] = {}

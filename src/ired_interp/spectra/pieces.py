@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
+
+from ired_interp.spectra.dispatch import DispatchMode
 
 # Backward operations whose slope jumps: which argument says where, and at what values it jumps.
 _KINKS: dict[str, tuple[int, Callable[..., list[float]]]] = {
@@ -25,7 +26,7 @@ _SIGNS = {"sgn", "sign"}
 _RELUS = {"relu", "relu_"}
 
 
-class Pieces(TorchDispatchMode):
+class Pieces(DispatchMode):
     """Records on which piece of its piecewise operations a computation is, and keeps it there.
 
     A network of ReLUs and maxima is smooth between kinks, and a Hessian is that of the piece at
@@ -42,7 +43,7 @@ class Pieces(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        TorchDispatchMode.__init__(self)
+        DispatchMode.__init__(self)
         self._record: list[Tensor] = []
         self._position: int | None = None
         self.kept = True
