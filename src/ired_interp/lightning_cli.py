@@ -10,11 +10,20 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 
 import ired_interp.callbacks  # noqa: F401  (its classes can be named in configurations)
-from ired_interp.callbacks import RunProgress, WeightAveraging
-from ired_interp.config import SentenceParser, check_order, configuration_file, link_model_to_data
+from ired_interp.callbacks import ProbeCallback, RunProgress, WeightAveraging
+from ired_interp.config import (
+    SentenceParser,
+    check_order,
+    configuration_file,
+    link_model_to_data,
+    refuse_nulls,
+    told_in_a_sentence,
+)
+from ired_interp.errors import InputError
 from ired_interp.lightning_private import HookedCLI
 from ired_interp.solver import SolverModule
 from ired_interp.tasks.data import TaskData
+from ired_interp.trainer_settings import check_places, check_processes, check_trainer
 
 _CONFIG = ("--config", "-c")
 _TRAINER_DEFAULTS: dict[str, Any] = {
@@ -109,6 +118,39 @@ class IREDCLI(HookedCLI):
         )
         parser.add_lightning_class_args(WeightAveraging, "weight_averaging")
         link_model_to_data(parser)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, and refuse what would fail or do nothing once training has begun."""
+        super().parse_arguments(parser, args)
+        settings = self.settings
+        refuse_nulls(settings)
+        check_places(settings)
+        check_trainer(settings)
+
+    def instantiate_classes(self) -> None:
+        """Build model, data and trainer; what they refuse is an InputError."""
+        with told_in_a_sentence():
+            super().instantiate_classes()
+
+    def after_instantiate_classes(self) -> None:
+        """Refuse processes that would wait for others in vain, and measurements made twice.
+
+        Raises
+        ------
+        InputError
+            If there are such.
+        """
+        check_processes(self.trainer)
+        measured: set[tuple[int, str]] = set()
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, ProbeCallback):
+                key = (callback.every_n_steps, callback.measurement.identity)
+                if key in measured:
+                    raise InputError(
+                        f"callback {type(callback).__name__} is configured twice with the same "
+                        "settings; leave one out."
+                    )
+                measured.add(key)
 
     def before_instantiate_classes(self) -> None:
         """Set how exact products of float32 matrices are."""

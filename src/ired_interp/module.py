@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ired_interp.diffusion import Inference, Loss, Noise, Objective, Schedule, Solution, solve
-from ired_interp.diffusion.rules import CONTINUOUS, Preset
+from ired_interp.diffusion.rules import CONTINUOUS, Preset, check_steps
 from ired_interp.energy import Energy
 from ired_interp.energy.base import LandscapeIndex
 from ired_interp.energy.held import FixedEntries, HeldEnergy
@@ -71,6 +71,8 @@ class IREDModule(SolverModule):
             compile,
             seed,
         )
+        for steps in test_steps:
+            check_steps("model.test_steps", steps)
         self.energy = energy
         self.schedule = Schedule(energy.landscapes)
         self.objective, self.inference, self.test_steps = objective, inference, list(test_steps)

@@ -142,6 +142,7 @@ class FitCLI(IREDCLI):
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, ProbeCallback):
                 callback.check(self.model)
+                self.datamodule.check_count(callback.measurement.problems, "problems of a probe")
         self.datamodule.draw(2, "cpu", self.datamodule.seed, self.datamodule.train_variant, "check")
         run, trainer = self.run, self.trainer
         if self.resumed is None:
@@ -209,19 +210,20 @@ def _claim(run: Run, config: str, folders: Sequence[Path]) -> None:
     Raises
     ------
     InputError
-        If the run exists.
-    OSError
-        If its folder cannot be made.
+        If the run exists, or its folder cannot be made.
     """
     made = Run(run.path.with_name(f".{run.path.name}.{os.getpid()}"))
-    made.write_config(config)
-    made.write_module_folders(folders)
     try:
+        made.write_config(config)
+        made.write_module_folders(folders)
         made.path.rename(run.path)
-    except OSError:
-        shutil.rmtree(made.path)
+    except OSError as error:
+        shutil.rmtree(made.path, ignore_errors=True)
         if not run.path.exists():
-            raise
+            raise InputError(
+                f"run {run.path} cannot be made ({error.strerror}); choose another folder by "
+                "--runs."
+            ) from None
         raise InputError(
             f"run {run.path} exists, and results are never overwritten; choose another --name, or "
             "go on with it: "

@@ -55,15 +55,8 @@ class Energy(Registered, nn.Module, ABC):
     def __init__(self, condition_dim: int, solution_dim: int, landscapes: int = 10) -> None:
         super().__init__()
         nn.Module.register_load_state_dict_pre_hook(self, _drop_unused)
-        for name, value in (
-            ("condition_dim", condition_dim),
-            ("solution_dim", solution_dim),
-            ("landscapes", landscapes),
-        ):
-            if value < 1:
-                raise InputError(
-                    f"{type(self).__name__} got {name}={value}; it must be at least 1."
-                )
+        sizes = {"condition_dim": condition_dim, "solution_dim": solution_dim}
+        check_sizes(type(self).__name__, **sizes, landscapes=landscapes)
         self.condition_dim, self.solution_dim = condition_dim, solution_dim
         self.landscapes = landscapes
 
@@ -280,6 +273,26 @@ class Energy(Registered, nn.Module, ABC):
                 f"{type(self).__name__} returned an energy of shape {tuple(energy.shape)} for "
                 f"{len(y)} rows; an energy is one scalar per row."
             )
+
+
+def check_sizes(owner: str, **sizes: int) -> None:
+    """Refuse sizes of a network that are not positive.
+
+    Parameters
+    ----------
+    owner : str
+        Whose they are.
+    sizes : int
+        Each under its name.
+
+    Raises
+    ------
+    InputError
+        If there is one.
+    """
+    for name, value in sizes.items():
+        if value < 1:
+            raise InputError(f"{owner} got {name}={value}; it must be at least 1.")
 
 
 def _normal(value: Any) -> Any:

@@ -7,11 +7,13 @@ import torch
 from lightning.pytorch import LightningDataModule
 
 from ired_interp.errors import InputError
+from ired_interp.memory import machine_memory
 from ired_interp.random import stream
 from ired_interp.tasks.base import Problems, Task, Variant
 from ired_interp.tasks.batch import Batch
 
 _EVALUATION_BATCH = 2000
+_MOST_EVALUATED = 10_000_000  # problems, which settle an error to 1/3000 of its spread
 _FINITE_EVERY = 100  # training batches
 
 
@@ -153,16 +155,52 @@ class TaskData(LightningDataModule):
         ):
             if value < 1:
                 raise InputError(f"data.{name} is {value}; it must be at least 1.")
+        for name, value in (
+            ("validation_problems", validation_problems),
+            ("test_problems", test_problems),
+        ):
+            if value > _MOST_EVALUATED:
+                raise InputError(
+                    f"data.{name} is {value}; {_MOST_EVALUATED} settle an error to 1/3000 of its "
+                    "spread, choose no more."
+                )
         for variant in (train, *evaluate):
             task.check_variant(variant)
-        if not evaluate:
+        if not evaluate or len(set(evaluate)) < len(evaluate):
             raise InputError(
-                f"data.evaluate is empty; name at least one of {', '.join(task.variants)}."
+                f"data.evaluate is {list(evaluate)}; name at least one of "
+                f"{', '.join(task.variants)}, each once."
             )
+        if not 0 <= seed < 2**63:
+            raise InputError(f"data.seed is {seed}; expected 0 to 2^63 − 1.")
         self.task = task
         self.batch_size, self.seed = batch_size, seed
         self.train_variant, self.variants = train, list(evaluate)
         self.validation_problems, self.test_problems = validation_problems, test_problems
+        self.check_count(batch_size, "data.batch_size")
+
+    def check_count(self, count: int, what: str) -> None:
+        """Refuse to draw more problems at once than memory holds.
+
+        Parameters
+        ----------
+        count : int
+            Problems drawn at once.
+        what : str
+            What they are, in the message.
+
+        Raises
+        ------
+        InputError
+            If they take more than the memory of this machine.
+        """
+        entries = self.task.condition_dim + self.task.solution_dim
+        needed, there = 4 * count * entries, machine_memory()
+        if needed > there:
+            raise InputError(
+                f"{what}: {count} problems of {entries} entries take {needed / 2**30:.3g} GiB, but "
+                f"this machine has {there / 2**30:.3g}; lower their number."
+            )
 
     def draw(
         self,
