@@ -161,7 +161,7 @@ BAD = [
     (["probe", "--config", "configs/linear_gaussian.yaml", "--probes", "colour"], "colour"),
     (
         ["probe", "--config", "configs/linear_gaussian.yaml", "--device", "cuda:99"],
-        "--device cuda:99",
+        "device cuda:99",
     ),
     (["runs", "nowhere"], "nowhere does not exist"),
     (["completion", "fish"], "bash, zsh"),

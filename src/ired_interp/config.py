@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from pkgutil import resolve_name
 from types import UnionType
-from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn, Union, get_args, get_origin
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -14,6 +14,7 @@ import ired_interp.baselines  # noqa: F401  (its classes can be named in configu
 from ired_interp.errors import InputError, RunError, one_line, underlying
 from ired_interp.files import read_yaml
 from ired_interp.parser_messages import SettingError, complaint, key_in
+from ired_interp.registry import signature_hints
 from ired_interp.shipped import find_configuration
 from ired_interp.solver import SolverModule
 from ired_interp.tasks.data import TaskData
@@ -154,19 +155,12 @@ def refuse_nulls(settings: Any, key: str = "", kind: Any = None) -> None:
     values = settings
     if isinstance(path := settings.get("class_path"), str):
         kind, values = resolve_name(path), settings.get("init_args") or Namespace()
-    hints = _hints(kind) if kind else {} if key else {"data": TaskData}
+    hints = signature_hints(kind) if kind else {} if key else {"data": TaskData}
     for name, value in vars(values).items():
         here, hint = f"{key}.{name}" if key else name, hints.get(name, Any)
         if value is None and key and name not in _FROM_DATA and not _takes_none(hint):
             raise SettingError(here, "is null; give it a value, or leave it out")
         refuse_nulls(value, here, hint if isinstance(hint, type) else None)
-
-
-def _hints(kind: Any) -> dict[str, Any]:
-    try:
-        return get_type_hints(kind.__init__)
-    except Exception:  # of any kind: hints that only a type checker resolves
-        return {}
 
 
 def _takes_none(hint: Any) -> bool:

@@ -23,6 +23,7 @@ from ired_interp.checkpoint import CONFIG_KEY, read_checkpoint
 from ired_interp.checkpoint_io import AtomicCheckpointIO
 from ired_interp.commands.options import take_option
 from ired_interp.errors import InputError, Interrupted, RunError
+from ired_interp.files import remove_leftovers
 from ired_interp.lightning_cli import IREDCLI, configuration_names, with_files
 from ired_interp.lightning_private import leave_signals_alone, never_skip_fit, validate_last_step
 from ired_interp.loggers import RunFolderLogger, RunMetrics, WandB
@@ -50,6 +51,7 @@ def main(command: str, arguments: list[str]) -> int:
         return 0
     run = open_run(resumed)
     arguments = resuming(run, arguments)
+    remove_leftovers(run.path)
     if run.begun:
         checkpoint = read_checkpoint(run.path, "last")
         if RUN_ID_KEY in checkpoint.content:

@@ -1,0 +1,83 @@
+"""The bytes of a checkpoint, read whole and checked before anything is made of them."""
+
+import hashlib
+import io
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ired_interp.errors import InputError
+from ired_interp.files import read_regular
+from ired_interp.memory import machine_memory
+
+
+def read_weights_only(path: Path) -> tuple[Any, str]:
+    """Read what `torch.save` wrote, as weights without code.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file.
+
+    Returns
+    -------
+    Any and str
+        Its content, and a digest of its bytes.
+
+    Raises
+    ------
+    InputError
+        If it is no regular file, larger than memory, truncated or damaged (every part of the file
+        has a checksum), or holds more than weights.
+    """
+    blob = read_regular(path, machine_memory() // 2, "checkpoint")
+    _check_archive(blob, path)
+    try:
+        content = torch.load(io.BytesIO(blob), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise InputError(
+            f"checkpoint {path} holds code beside its weights; only files that load weights-only "
+            "are read."
+        ) from None
+    except Exception:  # of any kind: what a damaged pickle leads to
+        raise _damaged(path) from None
+    return content, hashlib.sha256(blob).hexdigest()[:16]
+
+
+def _check_archive(blob: bytes, path: Path) -> None:
+    """Refuse an archive that is damaged, or would grow on reading.
+
+    Raises
+    ------
+    InputError
+        If it is.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(blob)) as archive:
+            parts = archive.infolist()
+            declared = sum(part.file_size for part in parts)
+            packed = any(part.compress_type != zipfile.ZIP_STORED for part in parts)
+            if packed or declared > len(blob):
+                raise InputError(
+                    f"checkpoint {path} has {len(blob)} bytes, but unpacks to {declared}; "
+                    "checkpoints are not packed: take another file."
+                )
+            broken = archive.testzip()
+    except zipfile.BadZipFile:
+        raise _damaged(path) from None
+    except (OSError, RuntimeError, EOFError, ValueError, NotImplementedError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise _damaged(path) from None
+    if broken is not None:
+        raise _damaged(path)
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(
+        f"checkpoint {path} is truncated or damaged, or no checkpoint; copy it again or take an "
+        "earlier one."
+    )
