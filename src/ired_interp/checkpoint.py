@@ -95,7 +95,7 @@ class Checkpoint:
             raise InputError(f"{name} holds no configuration of a model and its data.")
         trainer = found.get("trainer")
         kept = {part: found[part] for part in _KEPT if part in found}
-        check_class_paths(kept, self.named, name)
+        check_class_paths(kept, self.named, name, {"data": TaskData})
         callbacks = trainer.get("callbacks") if isinstance(trainer, dict) else None
         return kept | {"trainer": {"callbacks": callbacks if isinstance(callbacks, list) else []}}
 
@@ -196,6 +196,12 @@ class Checkpoint:
         own, state = module.state_dict(), self.state(weights)
         if isinstance(module, IREDModule):
             state = module.energy.without_unused(state, "energy.")
+        kinds = [n for n in own if n in state and not _alike(own[n], state[n])]
+        if kinds:
+            raise InputError(
+                f"{self.path} does not fit the model: {kinds[0]} holds {state[kinds[0]].dtype} in "
+                f"the checkpoint, where the model has {own[kinds[0]].dtype}; take another file."
+            )
         different = [n for n in own if n in state and own[n].shape != state[n].shape]
         if different:
             name = different[0]
@@ -271,6 +277,12 @@ def _is_published(content: Any) -> bool:
         and _are_weights(content.get("ema"))
         and getattr(content["model"].get("betas"), "ndim", None) == 1
     )
+
+
+def _alike(own: Tensor, other: Tensor) -> bool:
+    """Whether both are plain arrays of the same kind of number."""
+    kinds = [(t.layout, t.is_floating_point(), t.is_complex()) for t in (own, other)]
+    return kinds[0] == kinds[1] and not other.is_quantized and other.device.type != "meta"
 
 
 def _are_weights(state: Any) -> bool:

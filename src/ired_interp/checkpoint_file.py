@@ -13,6 +13,10 @@ from ired_interp.errors import InputError
 from ired_interp.files import read_regular
 from ired_interp.memory import machine_memory
 
+_DAMAGED = (
+    "checkpoint {} is truncated or damaged, or no checkpoint; copy it again or take an earlier one."
+)
+
 
 def read_weights_only(path: Path) -> tuple[Any, str]:
     """Read what `torch.save` wrote, as weights without code.
@@ -43,7 +47,7 @@ def read_weights_only(path: Path) -> tuple[Any, str]:
             "are read."
         ) from None
     except Exception:  # of any kind: what a damaged pickle leads to
-        raise _damaged(path) from None
+        raise InputError(_DAMAGED.format(path)) from None
     return content, hashlib.sha256(blob).hexdigest()[:16]
 
 
@@ -66,18 +70,9 @@ def _check_archive(blob: bytes, path: Path) -> None:
                     "checkpoints are not packed: take another file."
                 )
             broken = archive.testzip()
-    except zipfile.BadZipFile:
-        raise _damaged(path) from None
-    except (OSError, RuntimeError, EOFError, ValueError, NotImplementedError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise _damaged(path) from None
+    except InputError:
+        raise
+    except Exception:  # of any kind: what a damaged archive leads to
+        raise InputError(_DAMAGED.format(path)) from None
     if broken is not None:
-        raise _damaged(path)
-
-
-def _damaged(path: Path) -> InputError:
-    return InputError(
-        f"checkpoint {path} is truncated or damaged, or no checkpoint; copy it again or take an "
-        "earlier one."
-    )
+        raise InputError(_DAMAGED.format(path))

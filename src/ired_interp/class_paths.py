@@ -13,7 +13,7 @@ module runs it. So a class path of a checkpoint counts only where its class is r
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from types import UnionType
@@ -43,7 +43,11 @@ def modules_of(config: Any) -> set[str]:
     if isinstance(config, str):
         return {config.rpartition(".")[0]} if _DOTTED.fullmatch(config) else set()
     parts = config.values() if isinstance(config, dict) else config
-    return {m for part in parts for m in modules_of(part)} if isinstance(config, dict | list) else set()
+    return (
+        {m for part in parts for m in modules_of(part)}
+        if isinstance(config, dict | list)
+        else set()
+    )
 
 
 def modules_named(modules: Iterable[str], files: Iterable[str | Path]) -> list[str]:
@@ -86,7 +90,9 @@ def import_modules(names: Iterable[str]) -> None:
             ) from error
 
 
-def check_class_paths(config: Any, named: Iterable[str], name: str) -> None:
+def check_class_paths(
+    config: Any, named: Iterable[str], name: str, kinds: Mapping[str, type] | None = None
+) -> None:
     """Refuse a configuration from a file that names classes of modules nobody vouches for.
 
     Parameters
@@ -97,6 +103,8 @@ def check_class_paths(config: Any, named: Iterable[str], name: str) -> None:
         Modules that the user names.
     name : str
         What the file is called in the message.
+    kinds : mapping of str to type, optional
+        What parts of it describe without naming a class.
 
     Raises
     ------
@@ -112,6 +120,8 @@ def check_class_paths(config: Any, named: Iterable[str], name: str) -> None:
                 "never says which code is run: if you trust it, name the module yourself by "
                 f"--modules {one_line(module, 80)}."
             )
+    for part, kind in (kinds or {}).items():
+        _check_texts(config[part], kind, name)
     _check_texts(config, Any, name)
 
 

@@ -20,6 +20,7 @@ from ired_interp.solver import SolverModule
 from ired_interp.tasks.data import TaskData
 from ired_interp.terminal import log
 
+
 class SentenceParser(ArgumentParser):
     """A parser of whole names, whose complaints are InputErrors of one sentence."""
 
@@ -38,7 +39,8 @@ class SentenceParser(ArgumentParser):
         if ex is not None and isinstance(found := underlying(ex), InputError):
             raise found.below(key) if key and isinstance(found, SettingError) else found
         options = [name for action in self._actions for name in action.option_strings]
-        raise complaint(message, options)
+        error: InputError = complaint(message, options)
+        raise error
 
 
 _FROM_DATA: dict[str, Callable[[TaskData], Any]] = {
@@ -144,7 +146,7 @@ def refuse_nulls(settings: Any, key: str = "", kind: Any = None) -> None:
 
     Raises
     ------
-    InputError
+    SettingError
         If there is one.
     """
     if isinstance(settings, list):

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, are read only if they are regular, and settings in YAML."""
+"""Files that appear whole or not at all, that are read if they are regular; settings in YAML."""
 
 import errno
 import fcntl
@@ -25,9 +25,13 @@ def atomic(path: Path) -> Iterator[Path]:
 
     Raises
     ------
+    InputError
+        If there is a folder.
     RunError
         If the disk is full; what stood at `path` stands there still.
     """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, where a file would be written; name another place.")
     with full_disk_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -55,6 +59,8 @@ def full_disk_named(path: Path) -> Iterator[None]:
     ------
     RunError
         If it was.
+    OSError
+        As it was raised, if it says something else.
     """
     try:
         yield
@@ -125,14 +131,11 @@ def read_regular(path: Path, most: int, kind: str) -> bytes:
                     "check the path."
                 )
             return file.read(most)
-    except OSError as error:
-        raise InputError(
-            f"{kind} {path} cannot be read ({error.strerror}); check the path."
-        ) from None
-    except ValueError as error:  # a NUL in the path
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{kind} {str(path)!r} cannot be read ({error}); check the path.") from None
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:  # the second: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{kind} {path} cannot be read ({reason}); check the path.") from None
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -150,7 +153,5 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{name} is no valid YAML: {error}") from None
     content = load_yaml(text, name)
     if not isinstance(content, dict):
-        raise InputError(
-            f"{name} holds {type(content).__name__}; expected a mapping of settings."
-        )
+        raise InputError(f"{name} holds {type(content).__name__}; expected a mapping of settings.")
     return content

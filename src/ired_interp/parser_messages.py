@@ -95,7 +95,9 @@ def complaint(message: str, options: Iterable[str]) -> InputError:
         return SettingError(unknown[1], f"does not exist; {_near(unknown[1], sorted(names))}")
     if unknown := _UNRECOGNISED.search(message):
         name = unknown[1].partition("=")[0]
-        return InputError(f"option {name} does not exist; {_near(name.lstrip('-'), sorted(names))}.")
+        return InputError(
+            f"option {name} does not exist; {_near(name.lstrip('-'), sorted(names))}."
+        )
     key = key_in(message)
     if key is None:
         return InputError(f"the configuration is not valid: {one_line(message).rstrip('.')}.")
@@ -113,7 +115,9 @@ def complaint(message: str, options: Iterable[str]) -> InputError:
     expected = _expected(message)
     if value and expected:
         return SettingError(key, f"is {value}; expected {expected}")
-    return SettingError(key, f"is refused: {one_line(_KEY.sub('', message)).strip(': ').rstrip('.')}")
+    return SettingError(
+        key, f"is refused: {one_line(_KEY.sub('', message)).strip(': ').rstrip('.')}"
+    )
 
 
 def _near(name: str, names: list[str]) -> str:

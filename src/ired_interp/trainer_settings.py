@@ -1,4 +1,4 @@
-"""Settings of a run and its Trainer that would fail, hang or do nothing, refused before it begins."""
+"""Settings of a run and its Trainer that would fail, hang or do nothing: refused at the start."""
 
 import math
 import os
@@ -72,7 +72,9 @@ def check_trainer(settings: Any) -> None:
         _check("trainer.val_check_interval", interval, fits, expected)
     if (least_steps := trainer.get("min_steps")) is not None:
         fits = 0 <= least_steps <= trainer.max_steps
-        _check("trainer.min_steps", least_steps, fits, f"0 to trainer.max_steps {trainer.max_steps}")
+        _check(
+            "trainer.min_steps", least_steps, fits, f"0 to trainer.max_steps {trainer.max_steps}"
+        )
 
 
 def check_places(settings: Any) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 
 from ired_interp.class_paths import class_paths, is_own, is_registered
-from ired_interp.errors import InputError, one_line
+from ired_interp.errors import one_line
 from ired_interp.results import OpenedRun, Run
 
 _OURS = ("ired_interp", "lightning", "torch")  # whose classes bring no names of the user's own
@@ -88,9 +88,12 @@ def import_configured(run: OpenedRun) -> list[str]:
         module = class_path.rpartition(".")[0]
         if module.split(".")[0] in _OURS or is_registered(class_path):
             continue
+        if not own:
+            failed[module] = (
+                f"figures that {module} may bring, as the run lies outside of the current folder"
+            )
+            continue
         try:
-            if not own:
-                raise InputError("the run lies outside of the current folder")
             resolve_name(class_path)
         except Exception as error:  # of any kind: the code is not ours, and results need none of it
             reason = one_line(f"{type(error).__name__}: {error}")

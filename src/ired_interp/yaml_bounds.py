@@ -1,4 +1,4 @@
-"""YAML of a size that its text does not hide: aliases may stand for little, and never for themselves."""
+"""YAML whose text does not hide its size: aliases stand for little, and never for themselves."""
 
 from typing import Any
 
@@ -30,16 +30,22 @@ def load_yaml(text: str, name: str) -> Any:
         if node is not None:
             _count(node, {}, name)
         return yaml.safe_load(text)
+    except InputError:
+        raise
     except (yaml.YAMLError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"{name} is no valid YAML: {one_line(str(error), 250)}") from None
     except RecursionError:
         raise InputError(f"{name} nests too deep to be read; expected settings.") from None
 
 
 def _count(node: yaml.Node, known: dict[int, int | None], name: str) -> int:
-    """How many nodes there are below one, aliases written out; None marks those being counted."""
+    """Count the nodes below one, aliases written out; None marks those being counted.
+
+    Raises
+    ------
+    InputError
+        If there are too many.
+    """
     if id(node) in known:
         found = known[id(node)]
         if found is None:

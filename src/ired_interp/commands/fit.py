@@ -138,15 +138,17 @@ class FitCLI(IREDCLI):
         Interrupted
             If a signal asked the run to stop, after it saved its state.
         RunError
-            If the run was stopped because it collapsed, after it saved its state.
+            If the run was stopped because it collapsed, after it saved its state; if training is
+            done, but a measurement failed.
         """
         self.model.weights()
-        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, ProbeCallback):
-                callback.check(self.model)
-                self.datamodule.check_count(callback.measurement.problems, "problems of a probe")
+        for callback in _measuring(self.trainer):
+            callback.check(self.model)
+            label, problems = callback.probe.label, callback.measurement.problems
+            self.datamodule.check_count(problems, f"callback {label}")
         self.datamodule.draw(2, "cpu", self.datamodule.seed, self.datamodule.train_variant, "check")
         run, trainer = self.run, self.trainer
+        _check_space(run, sum(c.disk_bytes(self.model) for c in _measuring(trainer)))
         if self.resumed is None:
             _claim(run, self.dump(), imported_from(self._folders))
         checkpoint = run.last_checkpoint() if self.resumed and run.begun else None
@@ -174,6 +176,11 @@ class FitCLI(IREDCLI):
                     f"in {run.path}."
                 )
         log(f"done: {self.trainer.global_step} steps; results in {run.path}")
+        if failures := sum(callback.failures for callback in _measuring(trainer)):
+            raise RunError(
+                f"training is done, but {failures} measurements failed, as said above and in "
+                f"{run.path}; make them again with `ired probe`."
+            )
 
 
 class _Config(Callback):
@@ -197,6 +204,27 @@ def _device(trainer: Trainer) -> str:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
     threads = f", threads: {torch.get_num_threads()}" if device.type == "cpu" else ""
     return f"{f'{count} × ' if count > 1 else ''}{name}{threads}"
+
+
+def _measuring(trainer: Trainer) -> list[ProbeCallback]:
+    return [c for c in trainer.callbacks if isinstance(c, ProbeCallback)]  # type: ignore[attr-defined]
+
+
+def _check_space(run: Run, needed: int) -> None:
+    """Refuse what will not fit on the disk.
+
+    Raises
+    ------
+    InputError
+        If it does not.
+    """
+    place = next(folder for folder in run.path.parents if folder.is_dir())
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        raise InputError(
+            f"the gradients to collect take {needed / 2**30:.3g} GiB, but {place} has "
+            f"{free / 2**30:.3g} free; lower `collect`, or choose another folder by --runs."
+        )
 
 
 def _place(callback: Callback) -> int:

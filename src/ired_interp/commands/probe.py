@@ -109,6 +109,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         raise InputError(f"--problems is {options.problems}; it must be at least 1.")
     if not options.ckpt and not options.config:
         raise InputError("nothing to probe: give --ckpt with a checkpoint or a run folder.")
+    if options.output and Path(options.output).exists() and not Path(options.output).is_dir():
+        raise InputError(f"--output {options.output} is no folder; name a folder for results.")
     options.config = [configuration_file(name) for name in options.config]
     look_beside(options.config)
     options.modules = modules_named(options.modules, options.config)
@@ -129,6 +131,7 @@ def _measure(
         chosen = chosen_measurements(checkpoint, options)
         for measurement in chosen:
             measurement.check(module)
+            data.check_count(measurement.problems, f"{measurement.probe.label}, --problems")
     _check_devices(device, ranks)
     if checkpoint is not None:
         log(checkpoint.sentence)

@@ -234,6 +234,7 @@ class Energy(Registered, nn.Module, ABC):
         return {name: value for name, value in state.items() if not unused.fullmatch(name)}
 
     def _check_width(self, name: str, tensor: Tensor, width: int) -> None:
+        check_tensor(name, tensor, self)
         if tensor.ndim != 2 or tensor.shape[1] != width:
             raise InputError(
                 f"{name} has shape {tuple(tensor.shape)}, but this {type(self).__name__} takes "
@@ -272,6 +273,37 @@ class Energy(Registered, nn.Module, ABC):
             raise InputError(
                 f"{type(self).__name__} returned an energy of shape {tuple(energy.shape)} for "
                 f"{len(y)} rows; an energy is one scalar per row."
+            )
+
+
+def check_tensor(name: str, value: object, module: nn.Module) -> None:
+    """Refuse what is no tensor, or of another type or on another device than a module's weights.
+
+    Parameters
+    ----------
+    name : str
+        What the value is called.
+    value : object
+        To be given to the module.
+    module : nn.Module
+        Any.
+
+    Raises
+    ------
+    InputError
+        If it does not fit.
+    """
+    if not isinstance(value, Tensor):
+        raise InputError(
+            f"{name} is a {type(value).__module__}.{type(value).__name__}; expected a tensor, as "
+            "torch.as_tensor makes one."
+        )
+    weight = next(module.parameters(), value)
+    for found, needed in ((value.dtype, weight.dtype), (value.device, weight.device)):
+        if found != needed:
+            raise InputError(
+                f"{name} is {found}, but the model's weights are {needed}; convert {name} by its "
+                "method `to`."
             )
 
 

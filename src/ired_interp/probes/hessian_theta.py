@@ -13,6 +13,7 @@ from ired_interp.probes.settings import (
     Landscapes,
     check_choice,
     check_landscapes,
+    check_seed,
     few_landscapes,
 )
 from ired_interp.probes.spectrum_settings import Which, check_room, check_spectrum
@@ -129,6 +130,7 @@ class HessianSpectrumTheta(Probe):
             memory_gib=memory_gib,
             dtype=dtype,
         )
+        check_seed(self.name, seed)
         if backend == "pyhessian" and which != "LM":
             raise InputError(
                 f"{self.name} has which={which}, but backend 'pyhessian' finds the eigenvalues of "

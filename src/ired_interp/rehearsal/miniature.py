@@ -181,7 +181,7 @@ class MiniatureEvaluation(_Miniature, EvaluateCLI):
         return super().instantiate_trainer(**kwargs)
 
     def results(self) -> Path:
-        """A folder of the rehearsal's own."""
+        """Return a folder of the rehearsal's own."""
         return Run(self.folder).results
 
 

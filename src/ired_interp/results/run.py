@@ -57,7 +57,9 @@ class Run:
         """Return the folders kept, as far as they exist on this machine and outside of the run."""
         if not self.modules.is_file():
             return []
-        text = read_regular(self.modules, _MOST_TEXT, "list of modules' folders").decode("utf-8", "replace")
+        text = read_regular(self.modules, _MOST_TEXT, "list of modules' folders").decode(
+            "utf-8", "replace"
+        )
         folders = [Path(line) for line in text.splitlines() if "\0" not in line]
         return [
             folder
@@ -104,7 +106,7 @@ class Run:
         return sorted(file for file in self.results.glob("*/*.nc") if is_regular(file))
 
     def metrics_files(self) -> list[Path]:
-        """The files of logged metrics, one for each time that training was begun, in order."""
+        """List the files of logged metrics, one for each time that training was begun, in order."""
         found = {
             int(match[1]): file
             for file in self.path.glob("metrics/version_*/metrics.csv")
@@ -129,7 +131,9 @@ class Run:
                 values = {
                     key: number
                     for key, value in row.items()
-                    if key and key not in ("step", "epoch") and (number := _number(value)) is not None
+                    if key
+                    and key not in ("step", "epoch")
+                    and (number := _number(value)) is not None
                 }
                 merged.setdefault(int(row["step"]), {}).update(values)
         return merged

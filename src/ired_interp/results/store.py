@@ -80,6 +80,15 @@ def failed_result(reason: str) -> xr.Dataset:
     return xr.Dataset(attrs={"failed": reason})
 
 
+def is_failed(path: Path) -> bool:
+    """Whether a file keeps a measurement that failed, or is none that can be read."""
+    try:
+        with h5py.File(path) as file:
+            return "failed" in file.attrs
+    except OSError:
+        return True
+
+
 def read_result(path: Path, names: Sequence[str] | None = None) -> xr.Dataset:
     """Return a result in memory, or only those of the named variables that it has.
 

@@ -193,6 +193,8 @@ def write_validation(run: Run, validation: Validation) -> None:
 def read_validation(run: Run) -> Validation | None:
     """Return the record of a run; None if it has none that can be read."""
     try:
-        return Validation.from_dict(json.loads(read_regular(run.path / _FILE, _MOST_BYTES, "record")))
+        return Validation.from_dict(
+            json.loads(read_regular(run.path / _FILE, _MOST_BYTES, "record"))
+        )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
