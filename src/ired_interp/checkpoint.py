@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ired_interp.checkpoint_file import read_weights_only
+from ired_interp.checkpoint_file import CONFIG_KEY, is_ours, is_published, read_weights_only
 from ired_interp.class_paths import check_class_paths, import_modules, modules_of_run
 from ired_interp.config import build
 from ired_interp.device import usable_device
@@ -30,7 +30,6 @@ from ired_interp.tasks.data import TaskData
 from ired_interp.user_modules import look_in
 from ired_interp.yaml_bounds import load_yaml
 
-CONFIG_KEY = "ired_config"
 _KEPT = ("seed_everything", "model", "data")  # of the configuration: no trainer, no places
 _PUBLISHED = {"average": ("ema", "ema_model.model.ebm."), "raw": ("model", "model.ebm.")}
 
@@ -250,7 +249,7 @@ def read_checkpoint(
     choice = choose_checkpoint(path, which)
     content, digest = read_weights_only(choice.path)
     checkpoint = Checkpoint(choice, content, digest, tuple(modules))
-    if not (_is_ours(content) or _is_published(content)):
+    if not (is_ours(content) or is_published(content)):
         raise InputError(
             f"{choice.path} is no IRED checkpoint; expected one that `ired fit` wrote, or a "
             "published model-*.pt."
@@ -258,37 +257,10 @@ def read_checkpoint(
     return checkpoint
 
 
-def _is_ours(content: Any) -> bool:
-    return (
-        isinstance(content, dict)
-        and isinstance(content.get(CONFIG_KEY), str)
-        and isinstance(content.get("global_step"), int)
-        and content["global_step"] >= 0
-        and _are_weights(content.get("state_dict"))
-        and _are_weights(content.get("current_model_state", {}))
-    )
-
-
-def _is_published(content: Any) -> bool:
-    return (
-        isinstance(content, dict)
-        and isinstance(content.get("step"), int)
-        and _are_weights(content.get("model"))
-        and _are_weights(content.get("ema"))
-        and getattr(content["model"].get("betas"), "ndim", None) == 1
-    )
-
-
 def _alike(own: Tensor, other: Tensor) -> bool:
     """Whether both are plain arrays of the same kind of number."""
     kinds = [(t.layout, t.is_floating_point(), t.is_complex()) for t in (own, other)]
     return kinds[0] == kinds[1] and not other.is_quantized and other.device.type != "meta"
-
-
-def _are_weights(state: Any) -> bool:
-    return isinstance(state, dict) and all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
-    )
 
 
 def load(

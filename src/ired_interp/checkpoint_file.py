@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ired_interp.errors import InputError
 from ired_interp.files import read_regular
 from ired_interp.memory import machine_memory
 
+CONFIG_KEY = "ired_config"
 _DAMAGED = (
     "checkpoint {} is truncated or damaged, or no checkpoint; copy it again or take an earlier one."
 )
@@ -76,3 +78,32 @@ def _check_archive(blob: bytes, path: Path) -> None:
         raise InputError(_DAMAGED.format(path)) from None
     if broken is not None:
         raise InputError(_DAMAGED.format(path))
+
+
+def is_ours(content: Any) -> bool:
+    """Whether a file holds what `ired fit` writes."""
+    return (
+        isinstance(content, dict)
+        and isinstance(content.get(CONFIG_KEY), str)
+        and isinstance(content.get("global_step"), int)
+        and content["global_step"] >= 0
+        and _are_weights(content.get("state_dict"))
+        and _are_weights(content.get("current_model_state", {}))
+    )
+
+
+def is_published(content: Any) -> bool:
+    """Whether a file holds what the published implementation writes."""
+    return (
+        isinstance(content, dict)
+        and isinstance(content.get("step"), int)
+        and _are_weights(content.get("model"))
+        and _are_weights(content.get("ema"))
+        and getattr(content["model"].get("betas"), "ndim", None) == 1
+    )
+
+
+def _are_weights(state: Any) -> bool:
+    return isinstance(state, dict) and all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    )

@@ -158,7 +158,7 @@ class EvaluateCLI(IREDCLI):
         log(f"written to {write_result(self.results(), key, result, provenance())}")
 
     def results(self) -> Path:
-        """Return the folder of results: what --output says, else the run's, else beside the checkpoint."""
+        """Return the folder of results: --output, else the run's, else beside the checkpoint."""
         if self.output:
             return Path(self.output)
         if self.checkpoint is not None:

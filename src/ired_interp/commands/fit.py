@@ -19,7 +19,8 @@ from ired_interp.callbacks import (
     ProbeCallback,
     SaveLast,
 )
-from ired_interp.checkpoint import CONFIG_KEY, read_checkpoint
+from ired_interp.checkpoint import read_checkpoint
+from ired_interp.checkpoint_file import CONFIG_KEY
 from ired_interp.checkpoint_io import AtomicCheckpointIO
 from ired_interp.commands.options import take_option
 from ired_interp.errors import InputError, Interrupted, RunError
@@ -145,7 +146,7 @@ class FitCLI(IREDCLI):
         for callback in _measuring(self.trainer):
             callback.check(self.model)
             label, problems = callback.probe.label, callback.measurement.problems
-            self.datamodule.check_count(problems, f"callback {label}")
+            self.datamodule.task.check_count(problems, f"callback {label}")
         self.datamodule.draw(2, "cpu", self.datamodule.seed, self.datamodule.train_variant, "check")
         run, trainer = self.run, self.trainer
         _check_space(run, sum(c.disk_bytes(self.model) for c in _measuring(trainer)))
@@ -248,7 +249,6 @@ def _claim(run: Run, config: str, folders: Sequence[Path]) -> None:
         made.write_module_folders(folders)
         made.path.rename(run.path)
     except OSError as error:
-        shutil.rmtree(made.path, ignore_errors=True)
         if not run.path.exists():
             raise InputError(
                 f"run {run.path} cannot be made ({error.strerror}); choose another folder by "
@@ -259,3 +259,5 @@ def _claim(run: Run, config: str, folders: Sequence[Path]) -> None:
             "go on with it: "
             f"ired fit --resume {run.path}."
         ) from None
+    finally:
+        shutil.rmtree(made.path, ignore_errors=True)

@@ -131,7 +131,7 @@ def _measure(
         chosen = chosen_measurements(checkpoint, options)
         for measurement in chosen:
             measurement.check(module)
-            data.check_count(measurement.problems, f"{measurement.probe.label}, --problems")
+            data.task.check_count(measurement.problems, f"{measurement.probe.label}, --problems")
     _check_devices(device, ranks)
     if checkpoint is not None:
         log(checkpoint.sentence)

@@ -1,5 +1,6 @@
 """The LightningDataModule: a seeded, resumable stream of problems, and fixed sets to evaluate."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,7 +8,6 @@ import torch
 from lightning.pytorch import LightningDataModule
 
 from ired_interp.errors import InputError
-from ired_interp.memory import machine_memory
 from ired_interp.random import stream
 from ired_interp.tasks.base import Problems, Task, Variant
 from ired_interp.tasks.batch import Batch
@@ -148,21 +148,15 @@ class TaskData(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        for name, value in (
-            ("batch_size", batch_size),
-            ("validation_problems", validation_problems),
-            ("test_problems", test_problems),
+        for name, value, most in (
+            ("batch_size", batch_size, math.inf),
+            ("validation_problems", validation_problems, _MOST_EVALUATED),
+            ("test_problems", test_problems, _MOST_EVALUATED),
         ):
-            if value < 1:
-                raise InputError(f"data.{name} is {value}; it must be at least 1.")
-        for name, value in (
-            ("validation_problems", validation_problems),
-            ("test_problems", test_problems),
-        ):
-            if value > _MOST_EVALUATED:
+            if not 1 <= value <= most:
                 raise InputError(
-                    f"data.{name} is {value}; {_MOST_EVALUATED} settle an error to 1/3000 of its "
-                    "spread, choose no more."
+                    f"data.{name} is {value}; it must be at least 1"
+                    + (f", and at most {most}." if value > most else ".")
                 )
         for variant in (train, *evaluate):
             task.check_variant(variant)
@@ -177,30 +171,7 @@ class TaskData(LightningDataModule):
         self.batch_size, self.seed = batch_size, seed
         self.train_variant, self.variants = train, list(evaluate)
         self.validation_problems, self.test_problems = validation_problems, test_problems
-        self.check_count(batch_size, "data.batch_size")
-
-    def check_count(self, count: int, what: str) -> None:
-        """Refuse to draw more problems at once than memory holds.
-
-        Parameters
-        ----------
-        count : int
-            Problems drawn at once.
-        what : str
-            What they are, in the message.
-
-        Raises
-        ------
-        InputError
-            If they take more than the memory of this machine.
-        """
-        entries = self.task.condition_dim + self.task.solution_dim
-        needed, there = 4 * count * entries, machine_memory()
-        if needed > there:
-            raise InputError(
-                f"{what}: {count} problems of {entries} entries take {needed / 2**30:.3g} GiB, but "
-                f"this machine has {there / 2**30:.3g}; lower their number."
-            )
+        task.check_count(batch_size, "data.batch_size")
 
     def draw(
         self,
