@@ -156,9 +156,9 @@ def refuse_nulls(settings: Any, key: str = "", kind: Any = None) -> None:
         return
     values = settings
     if isinstance(path := settings.get("class_path"), str):
-        kind, values = resolve_name(path), settings.get("init_args") or Namespace()
+        kind, values = resolve_name(path), settings.get("init_args")
     hints = signature_hints(kind) if kind else {} if key else {"data": TaskData}
-    for name, value in vars(values).items():
+    for name, value in vars(values).items() if isinstance(values, Namespace) else ():
         here, hint = f"{key}.{name}" if key else name, hints.get(name, Any)
         if value is None and key and name not in _FROM_DATA and not _takes_none(hint):
             raise SettingError(here, "is null; give it a value, or leave it out")
@@ -196,12 +196,16 @@ def check_order(files: list[str]) -> None:
     Raises
     ------
     InputError
-        If a fragment stands before the configuration it adds to, or replaces callbacks that came
+        If the trainer of one is no mapping; if a fragment stands before the configuration it adds to, or replaces callbacks that came
         before it.
     """
     callbacks_seen = False
     for position, file in enumerate(files):
-        trainer = read_yaml(file).get("trainer") or {}
+        trainer = read_yaml(file).get("trainer", {})
+        if not isinstance(trainer, dict):
+            raise InputError(
+                f"{file} has trainer {one_line(str(trainer), 60)}; expected a mapping of settings."
+            )
         replaces, appends = "callbacks" in trainer, "callbacks+" in trainer
         if replaces and appends:
             raise InputError(

@@ -31,8 +31,10 @@ def test_a_failed_measurement_does_not_end_training(ired: Ired, tmp_path: Path, 
     monkeypatch.setattr(Probe, "__call__", fail)
     fragment = ["--config", "callbacks/hessian_spectrum.yaml"]
     code, _, err = ired("fit", *TINY, *fragment, "--name", "a")
-    assert code == 0, err
+    assert code == 1, err
+    assert err.splitlines()[-1].startswith("ired: training is done, but of its measurements 1 fail")
     assert f"hessian_spectrum_y at step 12 failed: {words}" in err or words in err
+    assert "hessian_spectrum_y (0, 1 failed)" in " ".join(ired("runs")[1].split())
     run = Run(tmp_path / "runs" / "quickstart" / "a")
     (file,) = run.result_files()
     assert words in read_result(file).attrs["failed"]

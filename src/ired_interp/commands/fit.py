@@ -179,7 +179,7 @@ class FitCLI(IREDCLI):
         log(f"done: {self.trainer.global_step} steps; results in {run.path}")
         if failures := sum(callback.failures for callback in _measuring(trainer)):
             raise RunError(
-                f"training is done, but {failures} measurements failed, as said above and in "
+                f"training is done, but of its measurements {failures} failed, as said above and in "
                 f"{run.path}; make them again with `ired probe`."
             )
 
