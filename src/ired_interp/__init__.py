@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ired_interp.results.opened import open_results as open
     from ired_interp.tasks import ExactEnergy, Task
 
-    __version__: str
+__version__: str  # looked up when it is asked for
 
 _PUBLIC = {
     "ConnectivityEnergy": "ired_interp.energy",

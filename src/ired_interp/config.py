@@ -196,8 +196,8 @@ def check_order(files: list[str]) -> None:
     Raises
     ------
     InputError
-        If the trainer of one is no mapping; if a fragment stands before the configuration it adds to, or replaces callbacks that came
-        before it.
+        If the trainer of one is no mapping; if a fragment stands before the configuration it adds
+        to, or replaces callbacks that came before it.
     """
     callbacks_seen = False
     for position, file in enumerate(files):

@@ -239,5 +239,6 @@ def quiet() -> None:
         ".*instantiate_classes.*was deprecated.*",
         ".*GPU available but not used.*",
         ".*Checkpoint directory .* exists and is not empty.*",
+        "(?s).*import path denylist.*",  # of a class that is refused in any case
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -23,7 +23,7 @@ _UNKNOWN = re.compile(r"Option '(.+)' is not accepted")
 _UNRECOGNISED = re.compile(r"unrecognized arguments: (\S+)")
 _SUBTYPES = re.compile(r"Subtypes: \[(.*)\]$", re.MULTILINE)
 _EXPECTED = re.compile(r"Expected (an? .+?)\. Got value: ", re.DOTALL)
-_VALUE = re.compile(r"(?:Given value|Got value): (.*)", re.DOTALL)
+_VALUE = re.compile(r"(?:.*Given|Got) value: (.*)", re.DOTALL)
 _NESTED = re.compile(r"NestedArg\(key='(.+?)', val=(.*)\)", re.DOTALL)
 _NO_CLASS = re.compile(r"Expected a dot import path string: (.*)")
 _TYPES = {

@@ -179,8 +179,8 @@ class FitCLI(IREDCLI):
         log(f"done: {self.trainer.global_step} steps; results in {run.path}")
         if failures := sum(callback.failures for callback in _measuring(trainer)):
             raise RunError(
-                f"training is done, but of its measurements {failures} failed, as said above and in "
-                f"{run.path}; make them again with `ired probe`."
+                f"training is done, but of its measurements {failures} failed, as said above and "
+                f"in {run.path}; make them again with `ired probe`."
             )
 
 
