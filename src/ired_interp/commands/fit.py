@@ -48,7 +48,7 @@ def main(command: str, arguments: list[str]) -> int:
             "otherwise:\n"
         )
     if resumed is None:
-        FitCLI(arguments)
+        FitCLI(arguments).check_measurements()
         return 0
     run = open_run(resumed)
     arguments = resuming(run, arguments)
@@ -57,7 +57,7 @@ def main(command: str, arguments: list[str]) -> int:
         checkpoint = read_checkpoint(run.path, "last")
         if RUN_ID_KEY in checkpoint.content:
             keep_run_id(run, checkpoint.content[RUN_ID_KEY])
-    FitCLI(arguments, run)
+    FitCLI(arguments, run).check_measurements()
     return 0
 
 
@@ -139,8 +139,7 @@ class FitCLI(IREDCLI):
         Interrupted
             If a signal asked the run to stop, after it saved its state.
         RunError
-            If the run was stopped because it collapsed, after it saved its state; if training is
-            done, but a measurement failed.
+            If the run was stopped because it collapsed, after it saved its state.
         """
         self.model.weights()
         for callback in _measuring(self.trainer):
@@ -177,10 +176,19 @@ class FitCLI(IREDCLI):
                     f"in {run.path}."
                 )
         log(f"done: {self.trainer.global_step} steps; results in {run.path}")
-        if failures := sum(callback.failures for callback in _measuring(trainer)):
+
+    def check_measurements(self) -> None:
+        """Say at the end, once more, that measurements failed.
+
+        Raises
+        ------
+        RunError
+            If one did.
+        """
+        if failures := sum(callback.failures for callback in _measuring(self.trainer)):
             raise RunError(
                 f"training is done, but of its measurements {failures} failed, as said above and "
-                f"in {run.path}; make them again with `ired probe`."
+                f"in {self.run.path}; make them again with `ired probe`."
             )
 
 
