@@ -19,6 +19,7 @@ from ired_interp.callbacks import (
     ProbeCallback,
     SaveLast,
 )
+from ired_interp.callbacks.measuring import MeasuringCallback
 from ired_interp.checkpoint import read_checkpoint
 from ired_interp.checkpoint_file import CONFIG_KEY
 from ired_interp.checkpoint_io import AtomicCheckpointIO
@@ -185,7 +186,7 @@ class FitCLI(IREDCLI):
         RunError
             If one did.
         """
-        if failures := sum(callback.failures for callback in _measuring(self.trainer)):
+        if failures := _failures(self.trainer):
             raise RunError(
                 f"training is done, but of its measurements {failures} failed, as said above and "
                 f"in {self.run.path}; make them again with `ired probe`."
@@ -217,6 +218,11 @@ def _device(trainer: Trainer) -> str:
 
 def _measuring(trainer: Trainer) -> list[ProbeCallback]:
     return [c for c in trainer.callbacks if isinstance(c, ProbeCallback)]  # type: ignore[attr-defined]
+
+
+def _failures(trainer: Trainer) -> int:
+    measuring = [c for c in trainer.callbacks if isinstance(c, MeasuringCallback)]  # type: ignore[attr-defined]
+    return sum(callback.failures for callback in measuring)
 
 
 def _check_space(run: Run, needed: int) -> None:

@@ -23,7 +23,7 @@ from ired_interp.probes.tables import estimate_table
 from ired_interp.random import stream
 from ired_interp.terminal import track
 
-_MOST_CANDIDATES = 10_000  # a family; far beyond what settles a share
+_MOST_CANDIDATES = 10_000
 
 
 class InferenceTrajectory(Probe):
@@ -58,9 +58,10 @@ class InferenceTrajectory(Probe):
             check_setting(self.name, "steps", steps, steps >= 1, least)
         if rank is not None:
             check_setting(self.name, "rank", rank, rank >= 1, least)
-        fits = 1 <= candidates <= _MOST_CANDIDATES
-        expected = f"expected 1 to {_MOST_CANDIDATES}"
-        check_setting(self.name, "candidates", candidates, fits, expected)
+        few = 1 <= candidates <= _MOST_CANDIDATES
+        check_setting(
+            self.name, "candidates", candidates, few, f"at most {_MOST_CANDIDATES}, {least}"
+        )
         self.steps, self.rank, self.candidates, self.seed = steps, rank, candidates, seed
 
     def check(self, module: IREDModule) -> None:
