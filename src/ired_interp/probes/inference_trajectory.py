@@ -23,8 +23,6 @@ from ired_interp.probes.tables import estimate_table
 from ired_interp.random import stream
 from ired_interp.terminal import track
 
-_MOST_CANDIDATES = 10_000
-
 
 class InferenceTrajectory(Probe):
     """Follow inference through all landscapes and inner steps.
@@ -58,10 +56,7 @@ class InferenceTrajectory(Probe):
             check_setting(self.name, "steps", steps, steps >= 1, least)
         if rank is not None:
             check_setting(self.name, "rank", rank, rank >= 1, least)
-        few = 1 <= candidates <= _MOST_CANDIDATES
-        check_setting(
-            self.name, "candidates", candidates, few, f"at most {_MOST_CANDIDATES}, {least}"
-        )
+        check_setting(self.name, "candidates", candidates, 1 <= candidates <= 10_000, "1 to 10000")
         self.steps, self.rank, self.candidates, self.seed = steps, rank, candidates, seed
 
     def check(self, module: IREDModule) -> None:
