@@ -19,7 +19,6 @@ from ired_interp.callbacks import (
     ProbeCallback,
     SaveLast,
 )
-from ired_interp.callbacks.measuring import MeasuringCallback
 from ired_interp.checkpoint import read_checkpoint
 from ired_interp.checkpoint_file import CONFIG_KEY
 from ired_interp.checkpoint_io import AtomicCheckpointIO
