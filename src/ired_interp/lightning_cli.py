@@ -133,24 +133,8 @@ class IREDCLI(HookedCLI):
             super().instantiate_classes()
 
     def after_instantiate_classes(self) -> None:
-        """Refuse processes that would wait for others in vain, and measurements made twice.
-
-        Raises
-        ------
-        InputError
-            If there are such.
-        """
+        """Refuse processes that would wait for others in vain."""
         check_processes(self.trainer)
-        measured: set[tuple[int, str]] = set()
-        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, ProbeCallback):
-                key = (callback.every_n_steps, callback.measurement.identity)
-                if key in measured:
-                    raise InputError(
-                        f"callback {type(callback).__name__} is configured twice with the same "
-                        "settings; leave one out."
-                    )
-                measured.add(key)
 
     def before_instantiate_classes(self) -> None:
         """Set how exact products of float32 matrices are."""
@@ -181,6 +165,7 @@ class IREDCLI(HookedCLI):
             progress,
             *self.own_callbacks(),
         ]
+        _refuse_twice(config["callbacks"])
         return Trainer(**{**config, **self.trainer_paths(config["logger"])})
 
     def own_callbacks(self) -> list[Any]:
@@ -220,6 +205,26 @@ def with_files(arguments: list[str]) -> list[str]:
         else:
             replaced.append(argument)
     return replaced
+
+
+def _refuse_twice(callbacks: list[Any]) -> None:
+    """Refuse callbacks that make the same measurement at the same steps.
+
+    Raises
+    ------
+    InputError
+        If there are such.
+    """
+    measured = set()
+    for callback in callbacks:
+        if isinstance(callback, ProbeCallback):
+            key = (callback.every_n_steps, callback.measurement.identity)
+            if key in measured:
+                raise InputError(
+                    f"callback {type(callback).__name__} is configured twice with the same "
+                    "settings; leave one out."
+                )
+            measured.add(key)
 
 
 def _as_list(value: Any) -> list[Any]:
