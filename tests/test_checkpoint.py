@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 import ired_interp as ii
 from conftest import Ired, reference_weights
@@ -218,3 +219,53 @@ def test_checkpoint_of_another_shape_is_refused(ired: Ired, tiny_run: Path):
     code, _, err = ired("probe", "--ckpt", tiny_run, "--config", "configs/addition.yaml")
     assert code == 2
     assert "was trained on inverse, but --config says addition" in err
+
+
+def test_a_file_brings_no_trainer_callbacks_loggers_or_paths(
+    ired: Ired, tiny_run: Path, tmp_path: Path
+):
+    """The configuration in a file is that of whoever wrote it."""
+    called = {"class_path": "lightning.pytorch.callbacks.LambdaCallback"}
+    called["init_args"] = {"setup": "harm.setup"}
+    (tmp_path / "harm.py").write_text(
+        "from pathlib import Path\nPath('ran').touch()\nsetup = print\n"
+    )
+    sent = tmp_path / "sent" / "model.ckpt"
+    sent.parent.mkdir()
+    content = torch.load(tiny_run / "checkpoints" / "last.ckpt", weights_only=True)
+    config = yaml.safe_load(content["ired_config"])
+    config |= {"runs": str(tmp_path / "elsewhere"), "name": "stolen"}
+    config["trainer"] |= {"callbacks": [called], "logger": {"class_path": "harm.Logger"}}
+    config["trainer"] |= {"profiler": {"class_path": "harm.Profiler"}, "max_steps": 0}
+    torch.save(content | {"ired_config": yaml.safe_dump(config)}, sent)
+    few = {"probe": ["--problems", 3], "test": ["--data.test_problems", 20], "validate": []}
+    for command, more in few.items():
+        code, _, err = ired(command, "--ckpt", sent, *more)
+        assert code == 0, err
+    ii.load(sent)
+    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "elsewhere").exists()
+    assert len(list((sent.parent / "results").rglob("*.nc"))) == 3
+
+
+@pytest.mark.parametrize("given", ["numpy", "float64", "list", "one part"])
+def test_a_batch_that_does_not_fit_is_one_sentence(small_module, given: str):
+    module = small_module[0]
+    x = torch.zeros(2, 9)
+    batches = {
+        "numpy": (x.numpy(), x.numpy()),
+        "float64": (x.double(), x.double()),
+        "list": (x.tolist(), x.tolist()),
+        "one part": (x,),
+    }
+    with pytest.raises(InputError, match=r"expected|convert x by its method"):
+        ii.probe(module, batches[given])
+    batches["one part"] = (x[0],)
+    with pytest.raises(InputError, match=r"expected|takes|convert x by its method"):
+        module.solve(batches[given][0])
+
+
+@pytest.mark.parametrize("device", ["cuda:77", "abacus", "meta"])
+def test_a_device_that_cannot_be_used_is_one_sentence(tiny_run: Path, device: str):
+    with pytest.raises(InputError, match=f"device {device} "):
+        ii.load(tiny_run, device=device)

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from conftest import Ired
+from ired_interp.checkpoint import load
+from ired_interp.errors import InputError
 from ired_interp.user_modules import imported_from, look_in
 from own_energy import CONFIG, ENERGY, SMALL
 
@@ -66,22 +68,50 @@ def test_a_run_of_shipped_classes_alone_remembers_no_folder(tiny_run: Path):
     assert not (tiny_run / "modules.txt").exists()
 
 
-def test_a_bare_checkpoint_finds_only_what_lies_in_the_current_folder_or_beside_a_configuration(
+def test_a_bare_checkpoint_names_only_classes_of_modules_that_the_user_names(
     ired: Ired, own: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     bare = tmp_path / "sent" / "bare.ckpt"
     bare.parent.mkdir()
     (run / "checkpoints" / "last.ckpt").rename(bare)
+    monkeypatch.chdir(own)  # where the module could be found
     for command in ("probe", "test", "validate"):
         code, _, err = ired(command, "--ckpt", bare)
         assert code == 2, command
-        assert "own_bowl" in err
-    code, _, err = ired("probe", "--ckpt", bare, "--config", "own/bowl.yaml", "--problems", 3)
+        assert "name the module yourself by --modules own_bowl" in err
+    with pytest.raises(InputError, match="--modules own_bowl"):
+        load(bare)
+    assert "own_bowl" not in sys.modules
+    code, _, err = ired("probe", "--ckpt", bare, "--config", "bowl.yaml", "--problems", 3)
     assert code == 0, err
+    assert (bare.parent / "results").is_dir(), "results go beside the file"
     monkeypatch.delitem(sys.modules, "own_bowl")
-    sys.path.remove(str(own))
-    monkeypatch.chdir(own)
-    code, _, err = ired("test", "--ckpt", bare, "--data.test_problems", 20)
+    elsewhere = ["--output", tmp_path / "elsewhere"]
+    few = ["--data.test_problems", 20, "--modules", "own_bowl"]
+    code, _, err = ired("test", "--ckpt", bare, *few, *elsewhere)
+    assert code == 0, err
+    assert list((tmp_path / "elsewhere").rglob("*.nc"))
+    monkeypatch.delitem(sys.modules, "own_bowl")
+    assert type(load(bare, modules=["own_bowl"]).energy).__name__ == "Bowl"
+    assert type(load(bare).energy).__name__ == "Bowl", "what is imported already needs no name"
+
+
+def test_a_run_outside_of_the_users_project_says_nothing_of_where_modules_are(
+    ired: Ired, own: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    project = tmp_path / "project"
+    project.mkdir()
+    monkeypatch.chdir(project)
+    for command in ("probe", "test", "validate"):
+        code, _, err = ired(command, "--ckpt", run)
+        assert code == 2, command
+        assert "own_bowl" in err
+    code, _, err = ired("report", run)
+    assert code == 0, err
+    assert "the run lies outside of the current folder" in err
+    assert "own_bowl" not in sys.modules
+    monkeypatch.setenv("IRED_PROJECT", str(tmp_path))
+    code, _, err = ired("probe", "--ckpt", run, "--problems", 3)
     assert code == 0, err
 
 

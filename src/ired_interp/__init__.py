@@ -4,7 +4,6 @@ Public names are imported on first use, so that `import ired_interp` costs nothi
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from ired_interp.results.opened import open_results as open
     from ired_interp.tasks import ExactEnergy, Task
 
-__version__ = version("ired-interp")
+__version__: str  # looked up when it is asked for
 
 _PUBLIC = {
     "ConnectivityEnergy": "ired_interp.energy",
@@ -97,6 +96,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("ired-interp")
     if name in _PUBLIC:
         module, _, attribute = _PUBLIC[name].partition(":")
         return getattr(import_module(module), attribute or name)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ired_interp.diffusion import Schedule
 from ired_interp.diffusion.ancestral import ancestral_sample
 from ired_interp.energy import MLPEnergy
+from ired_interp.energy.base import check_sizes
 from ired_interp.energy.matrix import MatrixNetwork, condition_features, matrix_size
 from ired_interp.energy.moments import Moments
 from ired_interp.errors import InputError
@@ -137,6 +138,7 @@ class FeedForwardModule(SolverModule):
             self.n, matrices = matrix_size(condition_dim, solution_dim, "the feed-forward network")
             self.network: nn.Module = MatrixNetwork(2 * matrices + 1, channels, hidden, blocks)
         elif network == "mlp":
+            check_sizes(type(self).__name__, width=width)
             self.network = nn.Sequential(
                 nn.Linear(condition_dim, width),
                 nn.SiLU(),

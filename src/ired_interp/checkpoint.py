@@ -1,17 +1,18 @@
 """Read our checkpoints and the published implementation's model-*.pt: weights only, never code."""
 
-import hashlib
-import pickle
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import yaml
 from torch import Tensor
 
+from ired_interp.checkpoint_file import CONFIG_KEY, is_ours, is_published, read_weights_only
+from ired_interp.class_paths import check_class_paths, import_modules, modules_of_run
 from ired_interp.config import build
+from ired_interp.device import usable_device
 from ired_interp.diffusion import Inference
 from ired_interp.energy import (
     ConnectivityEnergy,
@@ -27,8 +28,9 @@ from ired_interp.solver import SolverModule
 from ired_interp.tasks import Connectivity, ShortestPath, Sudoku, Task
 from ired_interp.tasks.data import TaskData
 from ired_interp.user_modules import look_in
+from ired_interp.yaml_bounds import load_yaml
 
-CONFIG_KEY = "ired_config"
+_KEPT = ("seed_everything", "model", "data")  # of the configuration: no trainer, no places
 _PUBLISHED = {"average": ("ema", "ema_model.model.ebm."), "raw": ("model", "model.ebm.")}
 
 Weights = Literal["average", "raw"]
@@ -36,11 +38,24 @@ Weights = Literal["average", "raw"]
 
 @dataclass
 class Checkpoint:
-    """A checkpoint file in memory."""
+    """A checkpoint file in memory.
+
+    Parameters
+    ----------
+    choice : Choice
+        Which file it is, and why.
+    content : dict
+        What it holds.
+    digest : str
+        Of its bytes.
+    modules : tuple of str
+        Modules that the user names, whose classes its configuration may name.
+    """
 
     choice: Choice
     content: dict[str, Any]
     digest: str
+    modules: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -59,8 +74,41 @@ class Checkpoint:
 
     @cached_property
     def config(self) -> dict[str, Any] | None:
-        """The resolved configuration of the run that wrote it; None in a published file."""
-        return None if self.published else yaml.safe_load(self.content[CONFIG_KEY])
+        """The configuration of the run that wrote it; None in a published file.
+
+        Of model, data and seed, whose classes are all vouched for; and its trainer's callbacks,
+        whose are not: `named` are the modules to compare them with. Nothing else is kept.
+
+        Raises
+        ------
+        InputError
+            If it is none, or names a class that nobody vouches for.
+        """
+        if self.published:
+            return None
+        name = f"checkpoint {self.path}"
+        found = load_yaml(self.content[CONFIG_KEY], f"the configuration in {name}")
+        if not isinstance(found, dict) or not all(
+            isinstance(found.get(part), dict) for part in ("model", "data")
+        ):
+            raise InputError(f"{name} holds no configuration of a model and its data.")
+        trainer = found.get("trainer")
+        kept = {part: found[part] for part in _KEPT if part in found}
+        check_class_paths(kept, self.named, name, {"data": TaskData})
+        callbacks = trainer.get("callbacks") if isinstance(trainer, dict) else None
+        return kept | {"trainer": {"callbacks": callbacks if isinstance(callbacks, list) else []}}
+
+    @cached_property
+    def named(self) -> set[str]:
+        """Modules whose classes its configuration may name, besides those of this package.
+
+        They are those of `modules`, and those that the configuration of the run names in whose
+        folder it lies, if that is the user's own; they can be imported from here on.
+        """
+        own = modules_of_run(self.run) if self.run is not None else set()
+        if own and self.run is not None:
+            look_in(self.run.module_folders())
+        return {*self.modules, *own}
 
     @property
     def run(self) -> Run | None:
@@ -99,20 +147,14 @@ class Checkpoint:
         }
         return {f"energy.{name}": value for name, value in state.items()}
 
-    def find_modules(self) -> None:
-        """Import modules from where the run imported them whose folder this file lies in, too."""
-        if self.run is not None:
-            look_in(self.run.module_folders())
-
     def build(self) -> tuple[SolverModule, TaskData | None]:
         """Build the module, its weights still to be loaded, and its data where they are known.
 
         Raises
         ------
         InputError
-            If it is a published checkpoint of another energy.
+            If it is a published checkpoint of another energy, or its configuration is refused.
         """
-        self.find_modules()
         if self.config is not None:
             return build(self.config)
         energy, task = self._published_energy(self.state("raw"))
@@ -159,6 +201,12 @@ class Checkpoint:
         own, state = module.state_dict(), self.state(weights)
         if isinstance(module, IREDModule):
             state = module.energy.without_unused(state, "energy.")
+        kinds = [n for n in own if n in state and not _alike(own[n], state[n])]
+        if kinds:
+            raise InputError(
+                f"{self.path} does not fit the model: {kinds[0]} holds {state[kinds[0]].dtype} in "
+                f"the checkpoint, where the model has {own[kinds[0]].dtype}; take another file."
+            )
         different = [n for n in own if n in state and own[n].shape != state[n].shape]
         if different:
             name = different[0]
@@ -175,10 +223,18 @@ class Checkpoint:
                 f"{self.path} does not fit the model: {where}: {name}; use the configuration of "
                 "its run."
             )
-        module.load_state_dict(state)
+        try:
+            module.load_state_dict(state)
+        except RuntimeError:
+            raise InputError(
+                f"{self.path} holds weights that are no plain tensors of numbers; take another "
+                "file."
+            ) from None
 
 
-def read_checkpoint(path: str | Path, which: Which | None = None) -> Checkpoint:
+def read_checkpoint(
+    path: str | Path, which: Which | None = None, modules: Iterable[str] = ()
+) -> Checkpoint:
     """Read a checkpoint without running any code that it may hold.
 
     Parameters
@@ -187,49 +243,30 @@ def read_checkpoint(path: str | Path, which: Which | None = None) -> Checkpoint:
         A checkpoint, or a run's folder.
     which : {"best", "last"} | None
         Of a run: the best by validation error (None: the same), or the last.
+    modules : iterable of str
+        Modules of the user's own whose classes it may name.
 
     Raises
     ------
     InputError
-        If it is missing, truncated, holds code, or is no IRED checkpoint; if `which` is given with
-        a file.
+        If it is missing, no regular file, damaged, larger than memory, holds code, or is no IRED
+        checkpoint; if `which` is given with a file.
     """
     choice = choose_checkpoint(path, which)
-    path = choice.path
-    try:
-        blob = path.read_bytes()
-    except OSError as error:
+    content, digest = read_weights_only(choice.path)
+    checkpoint = Checkpoint(choice, content, digest, tuple(modules))
+    if not (is_ours(content) or is_published(content)):
         raise InputError(
-            f"checkpoint {path} cannot be read ({error.strerror}); check the path."
-        ) from None
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise InputError(
-            f"checkpoint {path} is not a file of weights, or holds code beside them; only files "
-            "that load weights-only are read."
-        ) from None
-    except (
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        KeyError,
-        IndexError,
-        AttributeError,
-        TypeError,
-    ):
-        raise InputError(
-            f"checkpoint {path} is truncated or damaged; copy it again or take an earlier one."
-        ) from None
-    ours = isinstance(content, dict) and {CONFIG_KEY, "state_dict", "global_step"} <= content.keys()
-    published = isinstance(content, dict) and {"step", "model", "ema"} <= content.keys()
-    if not ours and not published:
-        raise InputError(
-            f"{path} is no IRED checkpoint; expected one that `ired fit` wrote, or a published "
-            "model-*.pt."
+            f"{choice.path} is no IRED checkpoint; expected one that `ired fit` wrote, or a "
+            "published model-*.pt."
         )
-    return Checkpoint(choice, content, hashlib.sha256(blob).hexdigest()[:16])
+    return checkpoint
+
+
+def _alike(own: Tensor, other: Tensor) -> bool:
+    """Whether both are plain arrays of the same kind of number."""
+    kinds = [(t.layout, t.is_floating_point(), t.is_complex()) for t in (own, other)]
+    return kinds[0] == kinds[1] and not other.is_quantized and other.device.type != "meta"
 
 
 def load(
@@ -237,6 +274,7 @@ def load(
     weights: Weights = "average",
     device: torch.device | str = "cpu",
     which: Which | None = None,
+    modules: Iterable[str] = (),
 ) -> SolverModule:
     """Load a trained model.
 
@@ -251,6 +289,9 @@ def load(
     which : {"best", "last"} | None
         Of a run folder: the checkpoint of the lowest validation error (None: the same), or the
         last. A run that has kept no best gives its last.
+    modules : iterable of str
+        Names of modules of your own whose classes the file may name, as ``["my_energy"]``. Those
+        that are imported already need no mention, nor do those of a run below the current folder.
 
     Returns
     -------
@@ -260,9 +301,12 @@ def load(
     Raises
     ------
     InputError
-        If the file is missing, truncated, foreign or holds code; if `which` is given with a file.
+        If the file is missing, damaged, foreign, holds code, or names classes that nobody vouches
+        for; if `which` is given with a file; if there is no such device.
     """
-    checkpoint = read_checkpoint(path, which)
+    place = usable_device(device)
+    checkpoint = read_checkpoint(path, which, modules)
+    import_modules(checkpoint.modules)
     module, _ = checkpoint.build()
     checkpoint.load_into(module, weights)
-    return module.eval().to(device)
+    return module.eval().to(place)

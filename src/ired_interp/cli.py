@@ -4,13 +4,27 @@ A command's code is imported only when it is chosen, and that of a heavy one onl
 that --help and completion are immediate.
 """
 
+import errno
 import os
 import sys
 from importlib import import_module
 from importlib.resources import files
 from typing import NamedTuple
 
-from ired_interp.errors import InputError, Interrupted, RunError, underlying
+from ired_interp.errors import InputError, Interrupted, RunError, one_line, underlying
+
+# What a path that does not fit leads to, and a disk that is full.
+_PLACES = {
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class Command(NamedTuple):
@@ -165,6 +179,22 @@ def _explain(error: BaseException) -> int:
         return 2
     if isinstance(error, RunError):
         print(f"ired: {error}", file=sys.stderr)
+        return 1
+    if isinstance(error, OSError) and error.errno in _PLACES and error.filename is not None:
+        name = one_line(str(error.filename), 200)
+        print(
+            f"ired: {name} cannot be used ({error.strerror}); name another place.", file=sys.stderr
+        )
+        return 2
+    if isinstance(error, OSError) and error.errno in _FULL:
+        place = f" while {error.filename} was written" if error.filename else ""
+        print(f"ired: the disk is full{place}; free space, and go on.", file=sys.stderr)
+        return 1
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        print(
+            "ired: memory ran out; make the batch, the problems or the model smaller.",
+            file=sys.stderr,
+        )
         return 1
     print(
         f"ired: {type(error).__name__}: {error} (run again with --debug for the traceback)",

@@ -1,33 +1,31 @@
 """What configuration files say: the model, the data, and how they fit together."""
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from pkgutil import resolve_name
+from types import UnionType
+from typing import Any, NoReturn, Union, get_args, get_origin
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 import ired_interp.baselines  # noqa: F401  (its classes can be named in configurations)
-from ired_interp.errors import InputError, one_line, underlying
+from ired_interp.errors import InputError, RunError, one_line, underlying
 from ired_interp.files import read_yaml
+from ired_interp.parser_messages import SettingError, complaint, key_in
+from ired_interp.registry import signature_hints
 from ired_interp.shipped import find_configuration
 from ired_interp.solver import SolverModule
 from ired_interp.tasks.data import TaskData
 from ired_interp.terminal import log
 
-# What the parser says of a class that it cannot import, and of an option that it does not know.
-_IMPORT = re.compile(
-    r"Problem with given class_path '([^']+)':\s*"
-    r"(No module named .+|cannot import name .+|module '.+' has no attribute .+)"
-)
-_UNKNOWN = re.compile(r"Option '.+' is not accepted")
-_WHERE = (
-    "modules are looked for among what is installed, beside each --config file and in the current "
-    "folder"
-)
-
 
 class SentenceParser(ArgumentParser):
-    """A parser whose complaints are InputErrors of one sentence."""
+    """A parser of whole names, whose complaints are InputErrors of one sentence."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise the complaint.
@@ -37,30 +35,26 @@ class SentenceParser(ArgumentParser):
         InputError
             Always; one that was raised on the way as it is.
         """
+        key = key_in(message)
         if ex is not None and isinstance(found := underlying(ex), InputError):
-            raise found
-        if refused := _IMPORT.search(message):
-            path, reason = refused.groups()
-            raise InputError(f"class {path} cannot be imported: {reason.rstrip('.')}; {_WHERE}.")
-        text = one_line(message)
-        if _UNKNOWN.fullmatch(text):
-            known = dict.fromkeys(
-                a.dest.partition(".")[0] for a in self._actions if a.dest != "help"
-            )
-            text += f"; choose from {', '.join(known)}"
-        raise InputError(f"the configuration is not valid: {text}")
+            raise found.below(key) if key and isinstance(found, SettingError) else found
+        options = [name for action in self._actions for name in action.option_strings]
+        error: InputError = complaint(message, options)
+        raise error
+
+
+_FROM_DATA: dict[str, Callable[[TaskData], Any]] = {
+    "condition_dim": lambda data: data.task.sizes(data.train_variant)[0],
+    "solution_dim": lambda data: data.task.sizes(data.train_variant)[1],
+    "task": lambda data: data.task,
+    "value_range": lambda data: data.task.value_range(data.train_variant),
+}
 
 
 def link_model_to_data(parser: ArgumentParser) -> None:
     """Give the model the dimensions and the task of the data, and both the run's seed."""
-    from_data = {
-        "condition_dim": lambda data: data.task.sizes(data.train_variant)[0],
-        "solution_dim": lambda data: data.task.sizes(data.train_variant)[1],
-        "task": lambda data: data.task,
-        "value_range": lambda data: data.task.value_range(data.train_variant),
-    }
     for target in ("model.init_args.energy.init_args", "model.init_args"):
-        for name, read in from_data.items():
+        for name, read in _FROM_DATA.items():
             parser.link_arguments(
                 "data", f"{target}.{name}", compute_fn=read, apply_on="instantiate"
             )
@@ -104,12 +98,77 @@ def build_data(config: dict[str, Any]) -> TaskData:
 
 
 def _instantiate(parser: ArgumentParser, config: dict[str, Any], *keys: str) -> Any:
+    with told_in_a_sentence():
+        parsed = parser.parse_object({key: config[key] for key in keys if key in config})
+        refuse_nulls(parsed)
+        return parser.instantiate(parsed)
+
+
+@contextmanager
+def told_in_a_sentence() -> Iterator[None]:
+    """Turn whatever the parts of a configuration raise as they are made into an InputError.
+
+    Raises
+    ------
+    InputError
+        If they raise.
+    """
     try:
-        return parser.instantiate(
-            parser.parse_object({key: config[key] for key in keys if key in config})
-        )
+        yield
     except Exception as error:
-        raise underlying(error) from None
+        found = underlying(error)
+        if isinstance(found, InputError | RunError):
+            raise found from None
+        raise InputError(f"what is configured cannot be made: {_reason(error)}.") from error
+
+
+def _reason(error: BaseException) -> str:
+    """Say what went wrong, without the values that a parser repeats with it."""
+    text = str(error)
+    if listed := re.search(r"^Errors:\n\s*- (.+?)\n", text, re.MULTILINE):
+        text = listed[1]
+    if "can't allocate memory" in text:
+        text = "it takes more memory than there is; make the task, the model or the batch smaller"
+    return one_line(text or type(error).__name__).rstrip(".!")
+
+
+def refuse_nulls(settings: Any, key: str = "", kind: Any = None) -> None:
+    """Refuse null where a class takes no None, which parsers let pass.
+
+    Parameters
+    ----------
+    settings : Namespace
+        Parsed, not instantiated.
+    key : str
+        Where it stands.
+    kind : type, optional
+        What it makes, where it does not say so itself.
+
+    Raises
+    ------
+    SettingError
+        If there is one.
+    """
+    if isinstance(settings, list):
+        for entry in settings:
+            refuse_nulls(entry, key)
+    if not isinstance(settings, Namespace):
+        return
+    values = settings
+    if isinstance(path := settings.get("class_path"), str):
+        kind, values = resolve_name(path), settings.get("init_args")
+    hints = signature_hints(kind) if kind else {} if key else {"data": TaskData}
+    for name, value in vars(values).items() if isinstance(values, Namespace) else ():
+        here, hint = f"{key}.{name}" if key else name, hints.get(name, Any)
+        if value is None and key and name not in _FROM_DATA and not _takes_none(hint):
+            raise SettingError(here, "is null; give it a value, or leave it out")
+        refuse_nulls(value, here, hint if isinstance(hint, type) else None)
+
+
+def _takes_none(hint: Any) -> bool:
+    return hint in (Any, None, type(None)) or (
+        get_origin(hint) in (Union, UnionType) and any(_takes_none(part) for part in get_args(hint))
+    )
 
 
 def configuration_file(name: str) -> str:
@@ -137,12 +196,16 @@ def check_order(files: list[str]) -> None:
     Raises
     ------
     InputError
-        If a fragment stands before the configuration it adds to, or replaces callbacks that came
-        before it.
+        If the trainer of one is no mapping; if a fragment stands before the configuration it adds
+        to, or replaces callbacks that came before it.
     """
     callbacks_seen = False
     for position, file in enumerate(files):
-        trainer = read_yaml(file).get("trainer") or {}
+        trainer = read_yaml(file).get("trainer", {})
+        if not isinstance(trainer, dict):
+            raise InputError(
+                f"{file} has trainer {one_line(str(trainer), 60)}; expected a mapping of settings."
+            )
         replaces, appends = "callbacks" in trainer, "callbacks+" in trainer
         if replaces and appends:
             raise InputError(

@@ -44,7 +44,7 @@ def underlying(error: BaseException) -> BaseException:
     return error
 
 
-def one_line(message: str) -> str:
-    """Return a message of several lines, as one of at most 600 characters."""
+def one_line(message: str, most: int = 300) -> str:
+    """Return a message of several lines as one, cut after so many characters."""
     text = re.sub(r"\s+", " ", message).strip()
-    return text if len(text) <= 600 else text[:597] + "…"
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -10,11 +10,20 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 
 import ired_interp.callbacks  # noqa: F401  (its classes can be named in configurations)
-from ired_interp.callbacks import RunProgress, WeightAveraging
-from ired_interp.config import SentenceParser, check_order, configuration_file, link_model_to_data
+from ired_interp.callbacks import ProbeCallback, RunProgress, WeightAveraging
+from ired_interp.config import (
+    SentenceParser,
+    check_order,
+    configuration_file,
+    link_model_to_data,
+    refuse_nulls,
+    told_in_a_sentence,
+)
+from ired_interp.errors import InputError
 from ired_interp.lightning_private import HookedCLI
 from ired_interp.solver import SolverModule
 from ired_interp.tasks.data import TaskData
+from ired_interp.trainer_settings import check_places, check_processes, check_trainer
 
 _CONFIG = ("--config", "-c")
 _TRAINER_DEFAULTS: dict[str, Any] = {
@@ -110,6 +119,23 @@ class IREDCLI(HookedCLI):
         parser.add_lightning_class_args(WeightAveraging, "weight_averaging")
         link_model_to_data(parser)
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, and refuse what would fail or do nothing once training has begun."""
+        super().parse_arguments(parser, args)
+        settings = self.settings
+        refuse_nulls(settings)
+        check_places(settings)
+        check_trainer(settings)
+
+    def instantiate_classes(self) -> None:
+        """Build model, data and trainer; what they refuse is an InputError."""
+        with told_in_a_sentence():
+            super().instantiate_classes()
+
+    def after_instantiate_classes(self) -> None:
+        """Refuse processes that would wait for others in vain."""
+        check_processes(self.trainer)
+
     def before_instantiate_classes(self) -> None:
         """Set how exact products of float32 matrices are."""
         torch.set_float32_matmul_precision(self.settings.matmul_precision)
@@ -139,6 +165,7 @@ class IREDCLI(HookedCLI):
             progress,
             *self.own_callbacks(),
         ]
+        _refuse_twice(config["callbacks"])
         return Trainer(**{**config, **self.trainer_paths(config["logger"])})
 
     def own_callbacks(self) -> list[Any]:
@@ -180,6 +207,26 @@ def with_files(arguments: list[str]) -> list[str]:
     return replaced
 
 
+def _refuse_twice(callbacks: list[Any]) -> None:
+    """Refuse callbacks that make the same measurement at the same steps.
+
+    Raises
+    ------
+    InputError
+        If there are such.
+    """
+    measured = set()
+    for callback in callbacks:
+        if isinstance(callback, ProbeCallback):
+            key = (callback.every_n_steps, callback.measurement.identity)
+            if key in measured:
+                raise InputError(
+                    f"callback {type(callback).__name__} is configured twice with the same "
+                    "settings; leave one out."
+                )
+            measured.add(key)
+
+
 def _as_list(value: Any) -> list[Any]:
     return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
 
@@ -197,5 +244,6 @@ def quiet() -> None:
         ".*instantiate_classes.*was deprecated.*",
         ".*GPU available but not used.*",
         ".*Checkpoint directory .* exists and is not empty.*",
+        "(?s).*import path denylist.*",  # of a class that is refused in any case
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from ired_interp.diffusion import Inference, Loss, Noise, Objective, Schedule, Solution, solve
-from ired_interp.diffusion.rules import CONTINUOUS, Preset
+from ired_interp.diffusion.rules import CONTINUOUS, Preset, check_steps
 from ired_interp.energy import Energy
-from ired_interp.energy.base import LandscapeIndex
+from ired_interp.energy.base import LandscapeIndex, check_tensor
 from ired_interp.energy.held import FixedEntries, HeldEnergy
 from ired_interp.errors import InputError
 from ired_interp.solver import LRSchedule, SolverModule
@@ -71,6 +71,8 @@ class IREDModule(SolverModule):
             compile,
             seed,
         )
+        for steps in test_steps:
+            check_steps("model.test_steps", steps)
         self.energy = energy
         self.schedule = Schedule(energy.landscapes)
         self.objective, self.inference, self.test_steps = objective, inference, list(test_steps)
@@ -182,6 +184,7 @@ class IREDModule(SolverModule):
         if steps is None:
             steps = 5 if self.task is None else self.task.steps
         settings = preset if isinstance(preset, Inference) else Inference(preset, steps)
+        check_tensor("x", x, self)
         shape = (len(x), self.energy.solution_size(x))
         if start is None:
             start = torch.randn(shape, generator=generator, device=x.device, dtype=x.dtype)

@@ -1,7 +1,7 @@
 """Classes that are known by a name once their module is imported."""
 
 import sys
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, get_type_hints
 
 from ired_interp.errors import InputError
 
@@ -76,3 +76,11 @@ def _origin(cls: type) -> tuple[str, str]:
     """Where a class is written; a program's file has two names, `__main__` and its own."""
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     return file or cls.__module__, cls.__qualname__
+
+
+def signature_hints(kind: Any) -> dict[str, Any]:
+    """Return the types of a class's arguments by name, as far as they can be told."""
+    try:
+        return get_type_hints(kind.__init__)
+    except Exception:  # of any kind: no class, or hints that only a type checker resolves
+        return {}

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from ired_interp.errors import InputError
 
+MOST_LANDSCAPES = 4000  # as Nichol & Dhariwal have at most
+
 
 class Schedule(nn.Module):
     """Cosine schedule over K landscapes, computed in float64 and kept in float32.
@@ -34,7 +36,7 @@ class Schedule(nn.Module):
     Raises
     ------
     InputError
-        If there is no landscape.
+        If there is no landscape, or there are more than MOST_LANDSCAPES.
 
     References
     ----------
@@ -56,9 +58,10 @@ class Schedule(nn.Module):
 
     def __init__(self, landscapes: int = 10) -> None:
         super().__init__()
-        if landscapes < 1:
+        if not 1 <= landscapes <= MOST_LANDSCAPES:
             raise InputError(
-                f"a schedule of {landscapes} landscapes was asked for; it needs at least 1."
+                f"a schedule of {landscapes} landscapes was asked for; choose 1 to "
+                f"{MOST_LANDSCAPES}, the longest of its reference."
             )
         self.landscapes = landscapes
         u = torch.linspace(0, 1, landscapes + 1, dtype=torch.float64)

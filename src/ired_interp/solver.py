@@ -60,8 +60,12 @@ class SolverModule(Registered, LightningModule, ABC):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if not lr > 0:
-            raise InputError(f"model.lr is {lr}; a learning rate must be positive.")
+        if not 0 < lr < math.inf:
+            raise InputError(f"model.lr is {lr}; a learning rate must be positive, and finite.")
+        if not all(0 <= beta < 1 for beta in betas):
+            raise InputError(
+                f"model.betas is {list(betas)}; expected two numbers from 0 to below 1."
+            )
         if lr_schedule not in get_args(LRSchedule):
             raise InputError(
                 f"model.lr_schedule is {lr_schedule!r}; choose one of "

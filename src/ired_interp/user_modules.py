@@ -8,16 +8,17 @@ on PYTHONPATH, which comes first, `my_energy` is looked for
    classes: the run keeps them in its file modules.txt. `ired report` looks there, too, and imports
    the classes of the user's own that the run's configuration names, so that figures are known.
 
-A checkpoint alone names classes, never folders. Of a run's folder that was handed over, only
-folders that exist on this machine count, and none inside of it: it brings no code along.
+The second holds for runs of the user's own alone (see `class_paths.is_own`): a run that was handed
+over could name a folder that was handed over with it. A checkpoint alone names classes, never
+folders, and `class_paths` says which of these count. No folder inside of a run counts.
 """
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any
 
+from ired_interp.class_paths import class_paths, is_own, is_registered
 from ired_interp.errors import one_line
 from ired_interp.results import OpenedRun, Run
 
@@ -71,18 +72,26 @@ def import_configured(run: OpenedRun) -> list[str]:
     Parameters
     ----------
     run : OpenedRun
-        The run. One of shipped classes alone imports nothing.
+        The run. One of shipped classes alone imports nothing, nor does one that lies elsewhere
+        than in the user's project.
 
     Returns
     -------
     list of str
-        A sentence for every module that cannot be imported.
+        A sentence for every module that is not imported.
     """
-    look_in(run.run.module_folders())
+    own = is_own(run.run)
+    if own:
+        look_in(run.run.module_folders())
     failed = {}
-    for class_path in _class_paths(run.config):
+    for class_path in class_paths(run.config):
         module = class_path.rpartition(".")[0]
-        if module.split(".")[0] in _OURS:
+        if module.split(".")[0] in _OURS or is_registered(class_path):
+            continue
+        if not own:
+            failed[module] = (
+                f"figures that {module} may bring, as the run lies outside of the current folder"
+            )
             continue
         try:
             resolve_name(class_path)
@@ -90,13 +99,3 @@ def import_configured(run: OpenedRun) -> list[str]:
             reason = one_line(f"{type(error).__name__}: {error}")
             failed[module] = f"figures that {module} may bring, as it was not imported ({reason})"
     return list(failed.values())
-
-
-def _class_paths(config: Any) -> Iterator[str]:
-    if isinstance(config, dict):
-        if isinstance(path := config.get("class_path"), str) and "." in path:
-            yield path
-        config = list(config.values())
-    if isinstance(config, list):
-        for value in config:
-            yield from _class_paths(value)

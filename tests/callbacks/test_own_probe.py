@@ -183,7 +183,7 @@ def test_unknown_settings_are_refused_with_the_known_ones(own: Path, ired: Ired)
     wrong = {"class_path": "their_probes.Bound", "init_args": {"colour": 3}}
     code, _, err = ired("fit", *SHORT, *callbacks(own, wrong))
     assert code == 2
-    assert "Option 'colour' is not accepted; choose from " in err
+    assert "trainer.callbacks.colour does not exist; choose from " in err
     assert all(name in err for name in ("every_n_steps", "weights", "problems", "factor"))
     assert not (own / "runs").exists()
 

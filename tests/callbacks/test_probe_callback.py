@@ -8,6 +8,7 @@ import torch
 from conftest import TINY, Ired
 from ired_interp import measure
 from ired_interp.callbacks import HessianSpectrum
+from ired_interp.commands.runs import _columns
 from ired_interp.errors import InputError, RunError
 from ired_interp.probes import HessianSpectrumY as Probe
 from ired_interp.results import ResultKey, Run, failed_result, read_result, write_result
@@ -31,9 +32,11 @@ def test_a_failed_measurement_does_not_end_training(ired: Ired, tmp_path: Path, 
     monkeypatch.setattr(Probe, "__call__", fail)
     fragment = ["--config", "callbacks/hessian_spectrum.yaml"]
     code, _, err = ired("fit", *TINY, *fragment, "--name", "a")
-    assert code == 0, err
+    assert code == 1, err
+    assert err.splitlines()[-1].startswith("ired: training is done, but of its measurements 1 fail")
     assert f"hessian_spectrum_y at step 12 failed: {words}" in err or words in err
     run = Run(tmp_path / "runs" / "quickstart" / "a")
+    assert "hessian_spectrum_y (0, 1 failed)" in _columns(run)
     (file,) = run.result_files()
     assert words in read_result(file).attrs["failed"]
     assert torch.load(run.last_checkpoint(), weights_only=True)["global_step"] == 12

@@ -5,6 +5,7 @@ import pickle
 from pathlib import Path
 
 import pytest
+import torch
 
 from conftest import TINY, Ired
 from ired_interp.results import choose_checkpoint
@@ -63,13 +64,14 @@ def test_checkpoints_that_cannot_be_used(
 ):
     good = (tiny_run / "checkpoints" / "last.ckpt").read_bytes()
     (tmp_path / "truncated.ckpt").write_bytes(good[: len(good) // 2])
-    (tmp_path / "code.ckpt").write_bytes(
-        pickle.dumps({"state_dict": os.getcwd, "global_step": 1, "ired_config": ""})
-    )
+    code = {"state_dict": os.getcwd, "global_step": 1, "ired_config": ""}
+    torch.save(code, tmp_path / "code.ckpt")
+    (tmp_path / "pickle.ckpt").write_bytes(pickle.dumps(code))
     for name, words in (
         ("missing.ckpt", "cannot be read (No such file or directory)"),
         ("truncated.ckpt", "is truncated or damaged"),
-        ("code.ckpt", "holds code beside them"),
+        ("code.ckpt", "holds code beside its weights"),
+        ("pickle.ckpt", "or no checkpoint"),
     ):
         check, message = failure(command, "--ckpt", name)
         assert check == "checkpoint"

@@ -8,11 +8,11 @@ from rehearsals import SMALL, checks, failure, passed, probes_file
 def test_an_unknown_keyword_of_a_probe(user_module, tmp_path: Path):
     added = probes_file(tmp_path, "ired_interp.callbacks.HessianSpectrum", colour=3)
     assert failure("fit", *SMALL, *added)[1].startswith(
-        "the configuration is not valid: Option 'colour' is not accepted"
+        "the configuration is not valid: trainer.callbacks.colour does not exist"
     )
     check, message = failure("probe", "--ckpt", "runs", *added)
     assert check == "arguments"
-    assert "'colour' is not accepted" in message
+    assert "colour does not exist; choose from" in message
 
 
 def test_a_setting_that_a_probe_refuses_is_found_whatever_is_made_smaller(

@@ -135,6 +135,10 @@ class GradientStatistics(ProbeCallback):
         refuse_idle(probe.label, module, self._energy_alone)
         return self._settings.measurement(probe)
 
+    def disk_bytes(self, module: LightningModule) -> int:
+        """Return the size of the gradients to collect."""
+        return 2 * self.collect * sum(p.numel() for p in module.parameters() if p.requires_grad)
+
     def due(self, step: int) -> bool:
         """Never in an IREDModule, whose gradients are read before the optimiser's step."""
         return self.loss is not None and super().due(step)
@@ -191,6 +195,7 @@ class GradientStatistics(ProbeCallback):
         result = self._statistics(batch)
         if "failed" in result.attrs:
             log(f"{_NAME} at step {step} failed: {result.attrs['failed']}")
+            self.failures += 1
         results = Run(Path(trainer.default_root_dir)).results
         key = ResultKey(_NAME, step, "raw", settings)
         path = write_result(results, key, result, provenance())

@@ -26,6 +26,11 @@ class MeasuringCallback(StepEnd):
     every_n_epochs : int, optional
         Epochs between them, in place of steps.
 
+    Attributes
+    ----------
+    failures : int
+        Measurements that failed in this process.
+
     Raises
     ------
     InputError
@@ -36,7 +41,7 @@ class MeasuringCallback(StepEnd):
         self, label: str, every_n_steps: int | None = None, every_n_epochs: int | None = None
     ) -> None:
         self._measured = self.started_at = self._last = -1  # steps
-        self._label = label
+        self._label, self.failures = label, 0
         self.schedule(every_n_steps, every_n_epochs)
 
     def schedule(self, every_n_steps: int | None, every_n_epochs: int | None) -> None:
@@ -124,6 +129,7 @@ class MeasuringCallback(StepEnd):
 
         def work() -> None:
             label, path, result = self.measure(trainer, pl_module)
+            self.failures += "failed" in result.attrs
             publish(trainer.loggers, label, result, step, path)
 
         on_first_rank(work)

@@ -101,6 +101,16 @@ class ProbeCallback(MeasuringCallback):
             "none; choose Spectrum, GradientStatistics or SubspaceDrift, which measure any module."
         )
 
+    def disk_bytes(self, module: LightningModule) -> int:
+        """Return what it will keep on disk besides results, where that can be much.
+
+        Parameters
+        ----------
+        module : LightningModule
+            The model that will be trained.
+        """
+        return 0
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check the model and the variant before the first step."""
         self.check(pl_module)

@@ -5,10 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import yaml
 from lightning.pytorch.utilities import rank_zero_only
 
-from ired_interp.checkpoint import CONFIG_KEY, Checkpoint, read_checkpoint
-from ired_interp.commands.options import take_option
+from ired_interp.checkpoint import Checkpoint, read_checkpoint
+from ired_interp.class_paths import modules_named
+from ired_interp.commands.options import take_option, take_options
 from ired_interp.errors import InputError, RunError
 from ired_interp.evaluation import error_table, evaluation_result
 from ired_interp.lightning_cli import IREDCLI, configuration_names, with_files
@@ -26,9 +28,12 @@ def main(command: str, arguments: list[str]) -> int:
     """Run the command."""
     if "--help" in arguments or "-h" in arguments:
         print(
-            f"ired {command} --ckpt FILE|RUN [--which best|last] [--weights average|raw] restores "
-            "model and data from a checkpoint (of a run the best by validation, unless told "
-            "otherwise); its configuration stands before every other option, which override it:\n"
+            f"ired {command} --ckpt FILE|RUN [--which best|last] [--weights average|raw] "
+            "[--modules NAME …] [--output FOLDER] restores model and data from a checkpoint (of a "
+            "run the best by validation, unless told otherwise), and nothing else of its "
+            "configuration; every other option overrides it. --modules names modules of your own "
+            "whose classes the file may name; results go to --output, else into the run's folder, "
+            "else beside the file:\n"
         )
     start(command, arguments, EvaluateCLI)
     return 0
@@ -45,34 +50,46 @@ def start(command: str, arguments: list[str], cli: Callable[..., CLI]) -> CLI:
     path, arguments = take_option(arguments, "--ckpt")
     which, arguments = take_option(arguments, "--which")
     weights, arguments = take_option(arguments, "--weights")
+    output, arguments = take_option(arguments, "--output")
+    modules, arguments = take_options(arguments, "--modules")
     if which and not path:
         raise InputError(
             f"--which {which} chooses among the checkpoints of a run, but no --ckpt names one."
         )
-    checkpoint = read_checkpoint(path, cast("Which | None", which)) if path else None
+    if weights not in (None, "average", "raw"):
+        raise InputError(f"weights {weights!r} do not exist; choose 'average' or 'raw'.")
     arguments = with_files(arguments)
-    look_beside(configuration_names(arguments))
+    files = configuration_names(arguments)
+    look_beside(files)
+    named = modules_named(modules, files)
+    checkpoint = read_checkpoint(path, cast("Which | None", which), named) if path else None
     if checkpoint is None or checkpoint.config is None:
-        if path and not configuration_names(arguments):
+        if path and not files:
             raise InputError(
                 f"{path} is a published checkpoint, which names no data; add --config with its "
                 "task."
             )
-        return cli(command, arguments, checkpoint, weights or "average")
-    checkpoint.find_modules()
+        return cli(command, arguments, checkpoint, weights or "average", output)
+    restored = {part: value for part, value in checkpoint.config.items() if part != "trainer"}
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "config.yaml"
-        config.write_text(checkpoint.content[CONFIG_KEY])
-        return cli(command, ["--config", str(config), *arguments], checkpoint, weights or "average")
+        config.write_text(yaml.safe_dump(restored))
+        arguments = ["--config", str(config), *arguments]
+        return cli(command, arguments, checkpoint, weights or "average", output)
 
 
 class EvaluateCLI(IREDCLI):
     """Evaluate a checkpoint on the validation or test set."""
 
     def __init__(
-        self, command: str, arguments: list[str], checkpoint: Checkpoint | None, weights: Any
+        self,
+        command: str,
+        arguments: list[str],
+        checkpoint: Checkpoint | None,
+        weights: Any,
+        output: str | None = None,
     ) -> None:
-        self.checkpoint, self.weights = checkpoint, weights
+        self.checkpoint, self.weights, self.output = checkpoint, weights, output
         super().__init__(command, arguments)
 
     def validate(self, **kwargs: Any) -> None:
@@ -138,11 +155,15 @@ class EvaluateCLI(IREDCLI):
         key = ResultKey(
             f"{split}_error", checkpoint.step if checkpoint else 0, self.weights, settings
         )
-        log(f"written to {write_result(self._result_run().results, key, result, provenance())}")
+        log(f"written to {write_result(self.results(), key, result, provenance())}")
 
-    def _result_run(self) -> Run:
-        if self.checkpoint is not None and self.checkpoint.run is not None:
-            return self.checkpoint.run
+    def results(self) -> Path:
+        """Return the folder of results: --output, else the run's, else beside the checkpoint."""
+        if self.output:
+            return Path(self.output)
+        if self.checkpoint is not None:
+            run = self.checkpoint.run
+            return run.results if run is not None else self.checkpoint.path.parent / "results"
         run = Run(
             Path(self.settings.runs).absolute()
             / self.settings.experiment
@@ -150,4 +171,4 @@ class EvaluateCLI(IREDCLI):
         )
         if not run.config.is_file():
             run.write_config(self.dump())
-        return run
+        return run.results

@@ -4,11 +4,18 @@ from pathlib import Path
 from typing import Literal
 
 from ired_interp.commands.options import CommandParser
+from ired_interp.errors import InputError
 from ired_interp.terminal import log, track
 
 
 def main(command: str, arguments: list[str]) -> int:
-    """Run the command."""
+    """Run the command.
+
+    Raises
+    ------
+    InputError
+        If the output is no folder, or the run is none.
+    """
     parser = CommandParser(
         prog="ired export",
         description=(
@@ -22,6 +29,8 @@ def main(command: str, arguments: list[str]) -> int:
         "--output", metavar="DIR", help="where to (default: tables/ in the run's folder)"
     )
     options = parser.parse_args(arguments)
+    if options.output and Path(options.output).exists() and not Path(options.output).is_dir():
+        raise InputError(f"--output {options.output} is no folder; name a folder for tables.")
     _export(options.run, options.format, options.output)
     return 0
 

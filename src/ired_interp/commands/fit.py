@@ -19,10 +19,12 @@ from ired_interp.callbacks import (
     ProbeCallback,
     SaveLast,
 )
-from ired_interp.checkpoint import CONFIG_KEY, read_checkpoint
+from ired_interp.checkpoint import read_checkpoint
+from ired_interp.checkpoint_file import CONFIG_KEY
 from ired_interp.checkpoint_io import AtomicCheckpointIO
 from ired_interp.commands.options import take_option
 from ired_interp.errors import InputError, Interrupted, RunError
+from ired_interp.files import remove_leftovers
 from ired_interp.lightning_cli import IREDCLI, configuration_names, with_files
 from ired_interp.lightning_private import leave_signals_alone, never_skip_fit, validate_last_step
 from ired_interp.loggers import RunFolderLogger, RunMetrics, WandB
@@ -46,15 +48,16 @@ def main(command: str, arguments: list[str]) -> int:
             "otherwise:\n"
         )
     if resumed is None:
-        FitCLI(arguments)
+        FitCLI(arguments).check_measurements()
         return 0
     run = open_run(resumed)
     arguments = resuming(run, arguments)
+    remove_leftovers(run.path)
     if run.begun:
         checkpoint = read_checkpoint(run.path, "last")
         if RUN_ID_KEY in checkpoint.content:
             keep_run_id(run, checkpoint.content[RUN_ID_KEY])
-    FitCLI(arguments, run)
+    FitCLI(arguments, run).check_measurements()
     return 0
 
 
@@ -139,11 +142,13 @@ class FitCLI(IREDCLI):
             If the run was stopped because it collapsed, after it saved its state.
         """
         self.model.weights()
-        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, ProbeCallback):
-                callback.check(self.model)
+        for callback in _measuring(self.trainer):
+            callback.check(self.model)
+            label, problems = callback.probe.label, callback.measurement.problems
+            self.datamodule.task.check_count(problems, f"callback {label}")
         self.datamodule.draw(2, "cpu", self.datamodule.seed, self.datamodule.train_variant, "check")
         run, trainer = self.run, self.trainer
+        _check_space(run, sum(c.disk_bytes(self.model) for c in _measuring(trainer)))
         if self.resumed is None:
             _claim(run, self.dump(), imported_from(self._folders))
         checkpoint = run.last_checkpoint() if self.resumed and run.begun else None
@@ -172,6 +177,20 @@ class FitCLI(IREDCLI):
                 )
         log(f"done: {self.trainer.global_step} steps; results in {run.path}")
 
+    def check_measurements(self) -> None:
+        """Say at the end, once more, that measurements failed.
+
+        Raises
+        ------
+        RunError
+            If one did.
+        """
+        if failures := _failures(self.trainer):
+            raise RunError(
+                f"training is done, but of its measurements {failures} failed, as said above and "
+                f"in {self.run.path}; make them again with `ired probe`."
+            )
+
 
 class _Config(Callback):
     """Put the resolved configuration into every checkpoint, which needs no other file then."""
@@ -196,6 +215,32 @@ def _device(trainer: Trainer) -> str:
     return f"{f'{count} × ' if count > 1 else ''}{name}{threads}"
 
 
+def _measuring(trainer: Trainer) -> list[ProbeCallback]:
+    return [c for c in trainer.callbacks if isinstance(c, ProbeCallback)]  # type: ignore[attr-defined]
+
+
+def _failures(trainer: Trainer) -> int:
+    measuring = [c for c in trainer.callbacks if isinstance(c, MeasuringCallback)]  # type: ignore[attr-defined]
+    return sum(callback.failures for callback in measuring)
+
+
+def _check_space(run: Run, needed: int) -> None:
+    """Refuse what will not fit on the disk.
+
+    Raises
+    ------
+    InputError
+        If it does not.
+    """
+    place = next(folder for folder in run.path.parents if folder.is_dir())
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        raise InputError(
+            f"the gradients to collect take {needed / 2**30:.3g} GiB, but {place} has "
+            f"{free / 2**30:.3g} free; lower `collect`, or choose another folder by --runs."
+        )
+
+
 def _place(callback: Callback) -> int:
     """Order: what changes the run's state, then what judges it, saves it, measures it."""
     order = (CollapseGuard, SaveLast, MeasuringCallback)
@@ -209,21 +254,23 @@ def _claim(run: Run, config: str, folders: Sequence[Path]) -> None:
     Raises
     ------
     InputError
-        If the run exists.
-    OSError
-        If its folder cannot be made.
+        If the run exists, or its folder cannot be made.
     """
     made = Run(run.path.with_name(f".{run.path.name}.{os.getpid()}"))
-    made.write_config(config)
-    made.write_module_folders(folders)
     try:
+        made.write_config(config)
+        made.write_module_folders(folders)
         made.path.rename(run.path)
-    except OSError:
-        shutil.rmtree(made.path)
+    except OSError as error:
         if not run.path.exists():
-            raise
+            raise InputError(
+                f"run {run.path} cannot be made ({error.strerror}); choose another folder by "
+                "--runs."
+            ) from None
         raise InputError(
             f"run {run.path} exists, and results are never overwritten; choose another --name, or "
             "go on with it: "
             f"ired fit --resume {run.path}."
         ) from None
+    finally:
+        shutil.rmtree(made.path, ignore_errors=True)

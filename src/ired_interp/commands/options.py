@@ -1,13 +1,16 @@
 """Options that a command takes out of its arguments before the configuration is parsed."""
 
 import argparse
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from ired_interp.errors import InputError
+from ired_interp.errors import InputError, one_line
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser whose complaints are InputErrors of one sentence."""
+    """A parser of whole names, whose complaints are InputErrors of one sentence."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
 
     def error(self, message: str) -> NoReturn:
         """Raise the complaint as an InputError.
@@ -17,7 +20,7 @@ class CommandParser(argparse.ArgumentParser):
         InputError
             Always.
         """
-        raise InputError(f"{message}; `{self.prog} --help` explains.")
+        raise InputError(f"{one_line(message)}; `{self.prog} --help` explains.")
 
 
 def take_option(arguments: list[str], name: str) -> tuple[str | None, list[str]]:

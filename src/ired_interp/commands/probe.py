@@ -8,10 +8,12 @@ from typing import Any, get_args
 import torch
 
 from ired_interp.checkpoint import Checkpoint, read_checkpoint
+from ired_interp.class_paths import modules_named
 from ired_interp.commands.options import CommandParser
 from ired_interp.commands.probing import chosen_measurements, restore, snapshot
 from ired_interp.config import check_order, configuration_file
-from ired_interp.errors import InputError, one_line
+from ired_interp.device import usable_device
+from ired_interp.errors import InputError
 from ired_interp.lightning_cli import quiet
 from ired_interp.measure import Measurement, measure
 from ired_interp.probes import Probe, Snapshot
@@ -45,7 +47,7 @@ def main(command: str, arguments: list[str]) -> int:
         failed = 0
         with ranks.raise_on_all():
             checkpoints: list[Checkpoint | None] = [
-                read_checkpoint(path, options.which) for path in options.ckpt
+                read_checkpoint(path, options.which, options.modules) for path in options.ckpt
             ]
         if len(set(ranks.all_gather_object(tuple(c.digest for c in checkpoints if c)))) > 1:
             raise InputError(
@@ -88,6 +90,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--probes", nargs="+", default=[], metavar="NAME", help="probes with their default settings"
     )
+    parser.add_argument(
+        "--modules",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="modules of your own whose classes a checkpoint may name",
+    )
     parser.add_argument("--weights", choices=["average", "raw"], help="default: average")
     parser.add_argument("--problems", type=int, help="how many to measure on (default: 32)")
     parser.add_argument("--variant", help="their distribution (default: same)")
@@ -100,8 +109,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         raise InputError(f"--problems is {options.problems}; it must be at least 1.")
     if not options.ckpt and not options.config:
         raise InputError("nothing to probe: give --ckpt with a checkpoint or a run folder.")
+    if options.output and Path(options.output).exists() and not Path(options.output).is_dir():
+        raise InputError(f"--output {options.output} is no folder; name a folder for results.")
     options.config = [configuration_file(name) for name in options.config]
     look_beside(options.config)
+    options.modules = modules_named(options.modules, options.config)
     return options
 
 
@@ -119,6 +131,7 @@ def _measure(
         chosen = chosen_measurements(checkpoint, options)
         for measurement in chosen:
             measurement.check(module)
+            data.task.check_count(measurement.problems, f"{measurement.probe.label}, --problems")
     _check_devices(device, ranks)
     if checkpoint is not None:
         log(checkpoint.sentence)
@@ -177,15 +190,9 @@ def _device(name: str, ranks: Ranks) -> torch.device:
     if chosen == "cuda" and ranks.count > 1 and torch.cuda.is_available():
         # SLURM may show each task one GPU, or all of them.
         chosen = f"cuda:{ranks.local % torch.cuda.device_count()}"
-    try:
-        device = torch.device(chosen)
-        torch.empty(0, device=device)
-        if device.type == "cuda" and device.index is not None:
-            torch.cuda.set_device(device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"--device {name} cannot be used ({one_line(str(error))}); choose auto, cpu or cuda."
-        ) from None
+    device = usable_device(chosen)
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
     return device
 
 

@@ -4,8 +4,9 @@ import argparse
 from dataclasses import replace
 from typing import Any
 
-from ired_interp.callbacks.configured import configured_measurements
+from ired_interp.callbacks.configured import configured_measurements, measuring
 from ired_interp.checkpoint import Checkpoint
+from ired_interp.class_paths import check_class_paths
 from ired_interp.config import build, build_data
 from ired_interp.errors import InputError
 from ired_interp.files import read_yaml
@@ -163,13 +164,11 @@ def chosen_measurements(
         if (value := getattr(options, name)) is not None
     }
     named = [m for file in options.config for m in configured_measurements(read_yaml(file))]
-    config = (checkpoint.config if checkpoint else None) or {}
+    own = checkpoint_measurements(checkpoint) if checkpoint else []
     if options.probes:
-        if any(name not in Probe.registry for name in options.probes):
-            configured_measurements(config)  # whose modules make their probes known
         several = len(options.ckpt) > 1
         return [Measurement(_default(name, several), **given) for name in options.probes]
-    chosen = named or configured_measurements(config)
+    chosen = named or own
     if not chosen:
         log(
             "no probe is named, and no callback measured in training: measuring the default, "
@@ -177,6 +176,31 @@ def chosen_measurements(
         )
         chosen = [Measurement(HessianSpectrumY())]
     return [replace(measurement, **given) for measurement in chosen]
+
+
+def checkpoint_measurements(checkpoint: Checkpoint) -> list[Measurement]:
+    """List what the callbacks of the run measured in training, as its checkpoint says.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        Whose callbacks count only if they measure, and their classes are vouched for.
+
+    Returns
+    -------
+    list of Measurement
+        In their order.
+
+    Raises
+    ------
+    InputError
+        If one of them names a class that nobody vouches for, or a setting is not accepted.
+    """
+    if checkpoint.config is None:
+        return []
+    kept = measuring(checkpoint.config["trainer"]["callbacks"], checkpoint.named)
+    check_class_paths(kept, checkpoint.named, f"checkpoint {checkpoint.path}")
+    return configured_measurements({"trainer": {"callbacks": kept}})
 
 
 def _default(name: str, several: bool) -> Probe:

@@ -3,11 +3,18 @@
 from pathlib import Path
 
 from ired_interp.commands.options import CommandParser
+from ired_interp.errors import InputError
 from ired_interp.terminal import log
 
 
 def main(command: str, arguments: list[str]) -> int:
-    """Run the command."""
+    """Run the command.
+
+    Raises
+    ------
+    InputError
+        If the page would be a folder, or a run is none.
+    """
     parser = CommandParser(
         prog="ired report",
         description="Write one self-contained HTML page about runs, and print its path.",
@@ -27,6 +34,8 @@ def main(command: str, arguments: list[str]) -> int:
         help="also write every figure as PNG, SVG and PDF, with captions and numbers",
     )
     options = parser.parse_args(arguments)
+    if options.output and Path(options.output).is_dir():
+        raise InputError(f"--output {options.output} is a folder; name a file for the page.")
     _write(options.runs, options.output, options.figures)
     return 0
 

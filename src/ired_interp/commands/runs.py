@@ -72,10 +72,9 @@ def _columns(run: Run) -> list[str]:
     errors = [
         f"{last[key]:.4g}" if (key := f"val/error/{v}") in last else "–" for v in ("same", "harder")
     ]
-    names = sorted({file.parent.name for file in run.result_files()})
-    counts = [
-        f"{name} ({sum(f.parent.name == name for f in run.result_files())})" for name in names
-    ]
+    files = run.result_files()
+    names = sorted({file.parent.name for file in files})
+    counts = [_count(name, [file for file in files if file.parent.name == name]) for name in names]
     step = str(max(metrics)) if metrics else "–"
     validation = read_validation(run)
     return [
@@ -85,6 +84,14 @@ def _columns(run: Run) -> list[str]:
         _checkpoint(run),
         ", ".join(counts) or "–",
     ]
+
+
+def _count(name: str, files: list[Path]) -> str:
+    from ired_interp.results.store import is_failed
+
+    failed = sum(map(is_failed, files))
+    done = len(files) - failed
+    return f"{name} ({done}, {failed} failed)" if failed else f"{name} ({done})"
 
 
 def _checkpoint(run: Run) -> str:

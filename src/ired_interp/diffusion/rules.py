@@ -12,6 +12,24 @@ from ired_interp.errors import InputError
 Preset = Literal["corrected", "published"]
 
 
+_MOST_STEPS = 10_000  # inner steps; a minimisation that needs more does not converge
+
+
+def check_steps(name: str, steps: int) -> None:
+    """Refuse a number of inner steps per landscape that is negative, or takes without end.
+
+    Raises
+    ------
+    InputError
+        If it is.
+    """
+    if not 0 <= steps <= _MOST_STEPS:
+        raise InputError(
+            f"{name} is {steps}; it must be 0 or more, and at most {_MOST_STEPS}: every landscape "
+            "of every problem takes as many."
+        )
+
+
 @dataclass(frozen=True)
 class Published:
     """Constants of the authors' code for one kind of problem, to which a preset refers.
@@ -81,8 +99,7 @@ class Inference:
                 f"inference preset {self.preset!r} does not exist; choose 'corrected' or "
                 "'published'."
             )
-        if self.steps < 0:
-            raise InputError(f"inference.steps is {self.steps}; it must be 0 or more.")
+        check_steps("inference.steps", self.steps)
         if self.later_factor is not None and not 0 < self.later_factor < math.inf:
             raise InputError(
                 f"inference.later_factor is {self.later_factor}; expected a positive number."

@@ -55,15 +55,8 @@ class Energy(Registered, nn.Module, ABC):
     def __init__(self, condition_dim: int, solution_dim: int, landscapes: int = 10) -> None:
         super().__init__()
         nn.Module.register_load_state_dict_pre_hook(self, _drop_unused)
-        for name, value in (
-            ("condition_dim", condition_dim),
-            ("solution_dim", solution_dim),
-            ("landscapes", landscapes),
-        ):
-            if value < 1:
-                raise InputError(
-                    f"{type(self).__name__} got {name}={value}; it must be at least 1."
-                )
+        sizes = {"condition_dim": condition_dim, "solution_dim": solution_dim}
+        check_sizes(type(self).__name__, **sizes, landscapes=landscapes)
         self.condition_dim, self.solution_dim = condition_dim, solution_dim
         self.landscapes = landscapes
 
@@ -241,6 +234,7 @@ class Energy(Registered, nn.Module, ABC):
         return {name: value for name, value in state.items() if not unused.fullmatch(name)}
 
     def _check_width(self, name: str, tensor: Tensor, width: int) -> None:
+        check_tensor(name, tensor, self)
         if tensor.ndim != 2 or tensor.shape[1] != width:
             raise InputError(
                 f"{name} has shape {tuple(tensor.shape)}, but this {type(self).__name__} takes "
@@ -280,6 +274,57 @@ class Energy(Registered, nn.Module, ABC):
                 f"{type(self).__name__} returned an energy of shape {tuple(energy.shape)} for "
                 f"{len(y)} rows; an energy is one scalar per row."
             )
+
+
+def check_tensor(name: str, value: object, module: nn.Module) -> None:
+    """Refuse what is no tensor, or of another type or on another device than a module's weights.
+
+    Parameters
+    ----------
+    name : str
+        What the value is called.
+    value : object
+        To be given to the module.
+    module : nn.Module
+        Any.
+
+    Raises
+    ------
+    InputError
+        If it does not fit.
+    """
+    if not isinstance(value, Tensor):
+        raise InputError(
+            f"{name} is a {type(value).__module__}.{type(value).__name__}; expected a tensor, as "
+            "torch.as_tensor makes one."
+        )
+    weight = next(module.parameters(), value)
+    for found, needed in ((value.dtype, weight.dtype), (value.device, weight.device)):
+        if found != needed:
+            raise InputError(
+                f"{name} is {found}, but the model's weights are {needed}; convert {name} by its "
+                "method `to`."
+            )
+
+
+def check_sizes(owner: str, **sizes: int) -> None:
+    """Refuse sizes of a network that are not positive.
+
+    Parameters
+    ----------
+    owner : str
+        Whose they are.
+    sizes : int
+        Each under its name.
+
+    Raises
+    ------
+    InputError
+        If there is one.
+    """
+    for name, value in sizes.items():
+        if value < 1:
+            raise InputError(f"{owner} got {name}={value}; it must be at least 1.")
 
 
 def _normal(value: Any) -> Any:

@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ired_interp.energy.base import Energy
+from ired_interp.energy.base import Energy, check_sizes
 from ired_interp.energy.modulated_mlp import TIME_DIM, time_mlp
 from ired_interp.energy.residual import Coordinates, ResidualEnergy
 from ired_interp.errors import InputError
 
+_MOST_BLOCKS = 1000  # one after the other; far fewer train
 _FLOOR = 1e-4  # under the mean square that a layer's input is divided by
 
 
@@ -66,6 +67,9 @@ class MatrixNetwork(nn.Module):
 
     def __init__(self, inputs: int, channels: int, hidden: int, blocks: int) -> None:
         super().__init__()
+        check_sizes(type(self).__name__, channels=channels, hidden=hidden, blocks=blocks)
+        if blocks > _MOST_BLOCKS:
+            raise InputError(f"blocks is {blocks}; expected at most {_MOST_BLOCKS}.")
         self.inlet = nn.Linear(inputs, channels)
         self.blocks = nn.ModuleList(MatrixBlock(channels, hidden) for _ in range(blocks))
         self.outlet = nn.Linear(channels, 1)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ired_interp.energy.base import Energy
+from ired_interp.energy.base import Energy, check_sizes
 from ired_interp.energy.mlp_hessian import Layers, mlp_hessian
 from ired_interp.energy.silu import silu_derivative
 
@@ -87,6 +87,7 @@ class ModulatedMLP(Energy):
         self, condition_dim: int, solution_dim: int, width: int = 512, landscapes: int = 10
     ) -> None:
         super().__init__(condition_dim, solution_dim, landscapes)
+        check_sizes(type(self).__name__, width=width)
         self.width = width
         self.time_mlp = time_mlp()
         self.fc1 = nn.Linear(condition_dim + solution_dim, width)

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import xarray as xr
 from torch import Tensor
 
+from ired_interp.energy.base import check_tensor
+from ired_interp.errors import InputError
 from ired_interp.module import IREDModule
 from ired_interp.probes.base import Probe, Snapshot
 from ired_interp.probes.gradients_theta import GradientStatisticsTheta
@@ -77,7 +79,11 @@ def probe(
     (['hessian_spectrum_y'], 0.0)
     """
     chosen = [Probe.named(p)() if isinstance(p, str) else p for p in probes]
+    if len(batch) != 2:
+        raise InputError(f"the batch has {len(batch)} parts; expected problems x and answers y.")
     problems = Problems(*batch)
+    for part, value in zip("xy", problems, strict=True):
+        check_tensor(part, value, module)
     module.energy(problems.x[:1], problems.y[:1], 0)  # shapes
     for one in chosen:
         one.check(module)

@@ -19,6 +19,8 @@ from ired_interp.probes.loss_gradients import LossGradients
 from ired_interp.probes.settings import (
     Landscapes,
     check_landscapes,
+    check_memory,
+    check_seed,
     check_setting,
     few_landscapes,
 )
@@ -63,9 +65,8 @@ class GradientStatisticsTheta(Probe):
     ) -> None:
         check_landscapes(self.name, landscapes)
         check_setting(self.name, "microbatch", microbatch, microbatch >= 1, "expected at least 1")
-        check_setting(
-            self.name, "memory_gib", memory_gib, memory_gib > 0, "expected a positive number"
-        )
+        check_memory(self.name, memory_gib)
+        check_seed(self.name, seed)
         self.landscapes, self.microbatch = landscapes, microbatch
         self.memory_gib, self.seed = memory_gib, seed
 

@@ -16,6 +16,7 @@ from ired_interp.probes.settings import (
     Landscapes,
     check_choice,
     check_landscapes,
+    check_seed,
     few_landscapes,
 )
 from ired_interp.probes.spread import mean_error
@@ -61,6 +62,7 @@ class GradientStatisticsY(Probe):
     ) -> None:
         check_landscapes(self.name, landscapes)
         check_choice(self.name, "point", point, Point)
+        check_seed(self.name, seed)
         self.landscapes, self.point, self.seed = landscapes, point, seed
 
     def check(self, module: IREDModule) -> None:

@@ -16,6 +16,7 @@ from ired_interp.probes.settings import (
     Landscapes,
     check_choice,
     check_landscapes,
+    check_seed,
     check_setting,
     few_landscapes,
 )
@@ -127,6 +128,7 @@ class HessianSpectrumTheta(Probe):
             dtype=dtype,
         )
         check_setting(self.name, "draws", draws, draws >= 1, "expected at least 1")
+        check_seed(self.name, seed)
         if backend == "pyhessian" and which != "LM":
             raise InputError(
                 f"{self.name} has which={which}, but backend 'pyhessian' finds the eigenvalues of "

@@ -15,7 +15,8 @@ from ired_interp.probes.settings import (
     Landscapes,
     check_choice,
     check_landscapes,
-    check_setting,
+    check_memory,
+    check_seed,
     few_landscapes,
 )
 from ired_interp.probes.spread import mean_error, median_error
@@ -89,9 +90,8 @@ class HessianSpectrumY(Probe):
         check_landscapes(self.name, landscapes)
         check_choice(self.name, "point", point, Point)
         check_choice(self.name, "dtype", dtype, Literal["float32", "float64"])
-        check_setting(
-            self.name, "memory_gib", memory_gib, memory_gib > 0, "expected a positive number"
-        )
+        check_memory(self.name, memory_gib)
+        check_seed(self.name, seed)
         self.landscapes, self.point, self.dtype = landscapes, point, dtype
         self.memory_gib, self.seed = memory_gib, seed
 

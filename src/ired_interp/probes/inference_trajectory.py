@@ -17,7 +17,7 @@ from ired_interp.probes.gram_statistics import effective_ranks
 from ired_interp.probes.rank_families import RANDOM
 from ired_interp.probes.rank_manifold import as_matrices, check_rank, known_rank
 from ired_interp.probes.rank_surroundings import RankSurroundings
-from ired_interp.probes.settings import check_setting
+from ired_interp.probes.settings import check_seed, check_setting
 from ired_interp.probes.spread import mean_error
 from ired_interp.probes.tables import estimate_table
 from ired_interp.random import stream
@@ -50,12 +50,13 @@ class InferenceTrajectory(Probe):
     def __init__(
         self, steps: int | None = None, rank: int | None = None, candidates: int = 2, seed: int = 0
     ) -> None:
+        check_seed(self.name, seed)
         least = "expected at least 1"
         if steps is not None:
             check_setting(self.name, "steps", steps, steps >= 1, least)
         if rank is not None:
             check_setting(self.name, "rank", rank, rank >= 1, least)
-        check_setting(self.name, "candidates", candidates, candidates >= 1, least)
+        check_setting(self.name, "candidates", candidates, 1 <= candidates <= 10_000, "1 to 10000")
         self.steps, self.rank, self.candidates, self.seed = steps, rank, candidates, seed
 
     def check(self, module: IREDModule) -> None:

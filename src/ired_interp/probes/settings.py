@@ -1,5 +1,6 @@
 """Checks of settings that need no model: each says what was found and what was expected."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
@@ -50,6 +51,17 @@ def check_landscapes(probe: str, landscapes: Literal["all"] | Sequence[int]) -> 
     )
     expected = "expected 'all' or a list of different indices from 0 on"
     check_setting(probe, "landscapes", landscapes, fits, expected)
+
+
+def check_seed(probe: str, seed: int) -> None:
+    """Refuse a seed that no generator takes, or that a file of results cannot hold."""
+    check_setting(probe, "seed", seed, 0 <= seed < 2**63, "expected 0 to 2^63 − 1")
+
+
+def check_memory(probe: str, memory_gib: float) -> None:
+    """Refuse a working memory that is no positive number."""
+    fits = 0 < memory_gib < math.inf
+    check_setting(probe, "memory_gib", memory_gib, fits, "expected a positive number")
 
 
 def few_landscapes(landscapes: Landscapes) -> Landscapes:

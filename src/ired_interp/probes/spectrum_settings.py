@@ -5,9 +5,12 @@ from typing import Literal
 import torch
 
 from ired_interp.errors import InputError
-from ired_interp.probes.settings import check_choice, check_setting
+from ired_interp.probes.settings import check_choice, check_memory, check_setting
 from ired_interp.spectra import plan_lanczos
 
+# Far beyond what settles an estimate; more would not end.
+_MOST_PROBES = _MOST_STEPS = 1000
+_MOST_MATVECS = 10_000
 Which = Literal["LA", "SA", "BE", "LM"]
 
 
@@ -40,19 +43,24 @@ def check_spectrum(
         (
             "density_probes",
             density_probes,
-            density_probes == 0 or density_probes >= 2,
-            "expected 0, or at least 2 for an error band",
+            density_probes == 0 or 2 <= density_probes <= _MOST_PROBES,
+            f"expected 0, or at least 2 for an error band and at most {_MOST_PROBES}",
         ),
-        ("density_steps", density_steps, density_steps >= 1, "expected at least 1"),
+        (
+            "density_steps",
+            density_steps,
+            1 <= density_steps <= _MOST_STEPS,
+            f"expected at least 1 and at most {_MOST_STEPS}",
+        ),
         (
             "trace_matvecs",
             trace_matvecs,
-            trace_matvecs == 0 or trace_matvecs >= 8,
-            "expected 0, or at least 8 products",
+            trace_matvecs == 0 or 8 <= trace_matvecs <= _MOST_MATVECS,
+            f"expected 0, or at least 8 products and at most {_MOST_MATVECS}",
         ),
-        ("memory_gib", memory_gib, memory_gib > 0, "expected a positive number"),
     ):
         check_setting(probe, setting, number, fits, expected)
+    check_memory(probe, memory_gib)
 
 
 def check_room(

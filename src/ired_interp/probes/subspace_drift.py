@@ -21,6 +21,8 @@ from ired_interp.probes.settings import (
     Landscapes,
     check_choice,
     check_landscapes,
+    check_memory,
+    check_seed,
     check_setting,
     few_landscapes,
 )
@@ -122,8 +124,8 @@ class SubspaceDrift(Probe):
                 "choose space 'y', or hessian or gradients."
             )
         check_setting(self.name, "p", self.p, self.p >= 1, "a subspace needs at least 1 dimension")
-        memory = self.memory_gib
-        check_setting(self.name, "memory_gib", memory, memory > 0, "expected a positive number")
+        check_memory(self.name, self.memory_gib)
+        check_seed(self.name, self.seed)
 
     def _check_use(self) -> None:
         """Refuse settings that would do nothing.

@@ -25,7 +25,8 @@ class Fault(Exception):
 def explain(error: BaseException) -> tuple[str, str]:
     """Return what was found and what to do, for any exception.
 
-    The sentence of an InputError or RunError says both. Any other error is named with the innermost
+    The sentence of an InputError or RunError says both, unless it stands for an error in the user's
+    own code. Any other error is named with the innermost
     line of the user's own code that it went through, in whichever of the errors behind it that line
     stands.
     """
@@ -37,9 +38,9 @@ def explain(error: BaseException) -> tuple[str, str]:
             "leave out --help and --print_config",
         )
     known = underlying(error)
-    if isinstance(known, InputError | RunError):
-        return str(known), ""
     own = [(cause, place) for cause in _chain(error) if (place := _own_line(cause))]
+    if isinstance(known, InputError | RunError) and not (known.__cause__ and own):
+        return str(known), ""
     cause, place = own[-1] if own else (error, _last_line(error))
     return (
         f"{type(cause).__name__}: {one_line(str(cause))}{place}",

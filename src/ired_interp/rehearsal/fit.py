@@ -9,10 +9,12 @@ import torch
 
 from ired_interp.callbacks import ProbeCallback
 from ired_interp.checkpoint import load, read_checkpoint
+from ired_interp.class_paths import modules_of
 from ired_interp.commands.fit import resuming
 from ired_interp.commands.options import take_option
 from ired_interp.commands.probe import parse
 from ired_interp.errors import InputError
+from ired_interp.files import read_yaml
 from ired_interp.module import IREDModule
 from ired_interp.rehearsal import gpu, memory
 from ired_interp.rehearsal.fault import Fault
@@ -160,7 +162,8 @@ class FitRehearsal(TaskRehearsal):
 
     def probe(self) -> str:
         """Measure the checkpoint by each probe of the callbacks."""
-        checkpoint = read_checkpoint(self.cli.run.path, "last")
+        run = self.cli.run
+        checkpoint = read_checkpoint(run.path, "last", modules_of(read_yaml(run.config)))
         options = parse(["--ckpt", str(checkpoint.path), "--device", "cpu"])
         return measured([checkpoint], options, self.folder / "probe")
 

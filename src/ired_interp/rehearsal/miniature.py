@@ -180,8 +180,9 @@ class MiniatureEvaluation(_Miniature, EvaluateCLI):
         self.datamodule.validation_problems = self.datamodule.test_problems = FEW
         return super().instantiate_trainer(**kwargs)
 
-    def _result_run(self) -> Run:
-        return Run(self.folder)
+    def results(self) -> Path:
+        """Return a folder of the rehearsal's own."""
+        return Run(self.folder).results
 
 
 def _check_known(name: str, value: Any, known: list[str]) -> None:

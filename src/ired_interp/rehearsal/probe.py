@@ -60,7 +60,7 @@ class ProbeRehearsal(TaskRehearsal):
         """Check that every checkpoint loads, and fits model and data."""
         options = self.options
         self.checkpoints: list[Checkpoint | None] = [
-            read_checkpoint(path, options.which) for path in options.ckpt
+            read_checkpoint(path, options.which, options.modules) for path in options.ckpt
         ]
         for checkpoint in self.checkpoints or [None]:
             self.module, self.data = restore(checkpoint, options)

@@ -97,8 +97,9 @@ def _rank(choice: Choice) -> tuple[float, int]:
 
 def validation_errors(run: Run) -> dict[int, float]:
     """Return the validation errors by which the best is chosen, by step (updates done)."""
-    data = read_yaml(run.config).get("data") or {}
-    name = f"val/error/{(data.get('evaluate') or ['same'])[0]}"
+    data = read_yaml(run.config).get("data")
+    variants = data.get("evaluate") if isinstance(data, dict) else None
+    name = f"val/error/{variants[0] if isinstance(variants, list) and variants else 'same'}"
     return {step: values[name] for step, values in run.metrics().items() if name in values}
 
 

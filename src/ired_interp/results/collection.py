@@ -1,13 +1,14 @@
 """A growing collection of long vectors on disk, in half precision, readable while it is written."""
 
 import json
+import os
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from ired_interp.errors import InputError
-from ired_interp.files import atomic
+from ired_interp.files import atomic, full_disk_named
 
 _EMPTY = -1
 
@@ -68,7 +69,9 @@ class Collection:
         }
         for name, (shape, dtype) in shapes.items():
             path = self.folder / f"{name}.npy"
-            np.lib.format.open_memmap(path, "w+", dtype, shape).flush()  # type: ignore[no-untyped-call]
+            with full_disk_named(path):
+                np.lib.format.open_memmap(path, "w+", dtype, shape).flush()  # type: ignore[no-untyped-call]
+                _reserve(path)
         np.save(self.folder / "steps.npy", np.full(capacity, _EMPTY, np.int64))
         with atomic(self.folder / "layout.json") as temporary:
             temporary.write_text(json.dumps(layout))
@@ -125,3 +128,10 @@ class Collection:
             raise InputError(f"the vectors have no part {name!r}; there are {', '.join(names)}.")
         start = sum(self.layout[n] for n in names[: names.index(name)])
         return slice(start, start + self.layout[name])
+
+
+def _reserve(path: Path) -> None:
+    """Take the space on disk now: a mapped page that finds none later ends the process."""
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)

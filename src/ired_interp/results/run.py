@@ -2,15 +2,18 @@
 
 import csv
 import os
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ired_interp.errors import InputError
-from ired_interp.files import atomic
+from ired_interp.files import atomic, is_regular, read_regular
 
 LAST = "last.ckpt"
+_VERSION = re.compile(r"version_(\d+)")
+_MOST_TEXT = 100_000  # bytes of modules.txt
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,10 @@ class Run:
         """Return the folders kept, as far as they exist on this machine and outside of the run."""
         if not self.modules.is_file():
             return []
-        folders = [Path(line) for line in self.modules.read_text().splitlines()]
+        text = read_regular(self.modules, _MOST_TEXT, "list of modules' folders").decode(
+            "utf-8", "replace"
+        )
+        folders = [Path(line) for line in text.splitlines() if "\0" not in line]
         return [
             folder
             for folder in folders
@@ -97,7 +103,17 @@ class Run:
 
     def result_files(self) -> list[Path]:
         """All results, by probe and step."""
-        return sorted(self.results.glob("*/*.nc"))
+        return sorted(file for file in self.results.glob("*/*.nc") if is_regular(file))
+
+    def metrics_files(self) -> list[Path]:
+        """List the files of logged metrics, one for each time that training was begun, in order."""
+        found = {
+            int(match[1]): file
+            for file in self.path.glob("metrics/version_*/metrics.csv")
+            if (match := _VERSION.fullmatch(file.parent.name)) and is_regular(file)
+        }
+        single = self.path / "metrics.csv"
+        return [found[version] for version in sorted(found)] + [single] * is_regular(single)
 
     def metrics(self) -> dict[int, dict[str, float]]:
         """Read the logged metrics by step (updates done).
@@ -105,25 +121,30 @@ class Run:
         Where a resumed run logged a step again, the later value holds.
         """
         merged: dict[int, dict[str, float]] = {}
-        versions = sorted(
-            self.path.glob("metrics/version_*/metrics.csv"),
-            key=lambda p: int(p.parent.name.split("_")[1]),
-        )
-        versions += [file for file in [self.path / "metrics.csv"] if file.is_file()]
-        for file in versions:
-            with file.open(newline="") as lines:
-                rows = [row for row in csv.DictReader(lines) if (row.get("step") or "").isdigit()]
+        for file in self.metrics_files():
+            with file.open(newline="", errors="replace") as lines:
+                rows = [row for row in csv.DictReader(lines) if (row.get("step") or "").isdecimal()]
             if rows:
                 first = int(rows[0]["step"])
                 merged = {step: values for step, values in merged.items() if step < first}
             for row in rows:
                 values = {
-                    key: float(value)
+                    key: number
                     for key, value in row.items()
-                    if key and key not in ("step", "epoch") and value
+                    if key
+                    and key not in ("step", "epoch")
+                    and (number := _number(value)) is not None
                 }
                 merged.setdefault(int(row["step"]), {}).update(values)
         return merged
+
+
+def _number(text: str | None) -> float | None:
+    """Read a number; None where there is none, as in a line that a full disk cut short."""
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None
 
 
 def default_name() -> str:
@@ -160,6 +181,8 @@ def open_run(path: str | Path) -> Run:
 def find_runs(root: Path) -> list[Run]:
     """Find the runs below a folder, oldest configuration first."""
     files = [
-        p for p in root.glob("**/config.yaml") if not p.parent.name.startswith(".")
+        file
+        for file in root.glob("**/config.yaml")
+        if not file.parent.name.startswith(".") and is_regular(file)
     ]  # hidden: still being made
     return [Run(p.parent) for p in sorted(files, key=lambda p: p.stat().st_mtime)]

@@ -5,15 +5,16 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ired_interp.errors import Interrupted
-from ired_interp.files import atomic
+from ired_interp.errors import InputError, Interrupted, RunError
+from ired_interp.files import atomic, read_regular
 from ired_interp.results.run import Run
 
 _FILE = "state.json"
+_MOST_BYTES = 100_000
 _SILENT_SECONDS = 900  # without a sign of life, where the process itself cannot be seen
 
 
@@ -40,13 +41,14 @@ def record_state(run: Run, device: str = "") -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, Interrupted):
-        _write(run, "stopped", **begun)
+        _end(run, "stopped", **begun)
         raise
     except BaseException as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        _write(run, "failed", reason, **begun)
+        told = isinstance(error, InputError | RunError)
+        reason = str(error) if told else f"{type(error).__name__}: {error}"
+        _end(run, "failed", reason.splitlines()[0] if reason else "", **begun)
         raise
-    _write(run, "done", **begun)
+    _end(run, "done", **begun)
 
 
 def state(run: Run) -> str:
@@ -55,12 +57,13 @@ def state(run: Run) -> str:
     It is running, done, stopped, failed (with the reason), killed, or how long it has been silent.
     """
     kept = _read(run)
-    if not kept:
+    word, reason = kept.get("state"), kept.get("reason")
+    if not isinstance(word, str):
         return "unknown"
-    if kept["state"] != "running":
-        return f"{kept['state']}: {kept['reason']}" if kept.get("reason") else str(kept["state"])
-    if kept["host"] == socket.gethostname():
-        return "running" if _alive(int(kept["pid"])) else "killed"
+    if word != "running":
+        return f"{word}: {reason}" if reason else word
+    if kept.get("host") == socket.gethostname():
+        return "running" if _alive(kept.get("pid")) else "killed"
     silent = time.time() - _last_sign(run)
     return "running" if silent < _SILENT_SECONDS else f"silent for {silent / 3600:.1f} h"
 
@@ -72,21 +75,39 @@ def trained(run: Run) -> tuple[float, str]:
     is known.
     """
     kept = _read(run)
-    if "began" not in kept:
+    times = [kept.get(name) for name in ("began", "before", "time")]
+    if not all(isinstance(value, int | float) for value in times):
         return 0.0, ""
-    end = _last_sign(run) if kept["state"] == "running" else kept["time"]
-    return kept["before"] + max(0.0, end - kept["began"]), kept["device"]
+    began, before, end = (float(value) for value in times if value is not None)
+    end = _last_sign(run) if kept.get("state") == "running" else end
+    return before + max(0.0, end - began), str(kept.get("device", ""))
 
 
 def _read(run: Run) -> dict[str, Any]:
     try:
-        kept: dict[str, Any] = json.loads((run.path / _FILE).read_text())
-    except (OSError, ValueError):
+        kept = json.loads(read_regular(run.path / _FILE, _MOST_BYTES, "state"))
+    except (InputError, ValueError):
         return {}
-    return kept
+    return kept if isinstance(kept, dict) else {}
 
 
-def _write(run: Run, word: str, reason: str = "", **begun: object) -> None:
+def _write(run: Run, word: str, reason: str = "", **begun: Any) -> None:
+    with atomic(run.path / _FILE) as temporary:
+        temporary.write_text(_content(word, reason, begun))
+
+
+def _end(run: Run, word: str, reason: str = "", **begun: Any) -> None:
+    """Keep how a run ended; on a full disk in the place of what stands there, cut to its size."""
+    try:
+        _write(run, word, reason, **begun)
+    except (OSError, RunError):
+        room = max(0, (run.path / _FILE).stat().st_size - len(_content(word, "", begun)))
+        with suppress(OSError), (run.path / _FILE).open("r+") as file:
+            file.write(_content(word, reason[:room], begun))
+            file.truncate()
+
+
+def _content(word: str, reason: str, begun: dict[str, Any]) -> str:
     content = {
         "state": word,
         "reason": reason,
@@ -95,11 +116,12 @@ def _write(run: Run, word: str, reason: str = "", **begun: object) -> None:
         "time": time.time(),
         **begun,
     }
-    with atomic(run.path / _FILE) as temporary:
-        temporary.write_text(json.dumps(content))
+    return json.dumps(content)
 
 
-def _alive(pid: int) -> bool:
+def _alive(pid: Any) -> bool:
+    if not isinstance(pid, int):
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -110,9 +132,5 @@ def _alive(pid: int) -> bool:
 
 
 def _last_sign(run: Run) -> float:
-    files: list[Path] = [
-        *run.path.glob("metrics/*/metrics.csv"),
-        *run.checkpoints.glob("*.ckpt"),
-        run.path / _FILE,
-    ]
+    files: list[Path] = [*run.metrics_files(), *run.checkpoints.glob("*.ckpt"), run.path / _FILE]
     return max(file.stat().st_mtime for file in files)

@@ -1,15 +1,18 @@
 """One result, one netCDF file, with what produced it."""
 
 import hashlib
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5netcdf
 import h5py
 import numpy as np
 import xarray as xr
+from xarray.backends import H5NetCDFStore
 
 from ired_interp.errors import InputError
 from ired_interp.files import atomic
@@ -45,6 +48,11 @@ def write_result(
     Path
         Its path, folder/<name>/step-<step>_<weights>_<digest of the settings>.nc. A finished result
         is never replaced by a failed one.
+
+    Raises
+    ------
+    RunError
+        If the disk is full.
     """
     path = key.path(folder)
     if "failed" in result.attrs and path.exists() and "failed" not in read_result(path).attrs:
@@ -55,13 +63,30 @@ def write_result(
         **attributes, **{name: json.dumps(value) for name, value in record.items()}
     )
     with atomic(path) as temporary:
-        result.to_netcdf(temporary, engine="h5netcdf")
+        temporary.write_bytes(_as_netcdf(result))
     return path
+
+
+def _as_netcdf(result: xr.Dataset) -> memoryview:
+    """Make the file in memory: where the disk is full, HDF5 ends the process that writes to it."""
+    buffer = io.BytesIO()
+    with h5netcdf.File(buffer, "w") as file:
+        result.dump_to_store(H5NetCDFStore(file))
+    return buffer.getbuffer()
 
 
 def failed_result(reason: str) -> xr.Dataset:
     """Make the result of a measurement that failed: no data, and the reason in `failed`."""
     return xr.Dataset(attrs={"failed": reason})
+
+
+def is_failed(path: Path) -> bool:
+    """Whether a file keeps a measurement that failed, or is none that can be read."""
+    try:
+        with h5py.File(path) as file:
+            return "failed" in file.attrs
+    except OSError:
+        return True
 
 
 def read_result(path: Path, names: Sequence[str] | None = None) -> xr.Dataset:

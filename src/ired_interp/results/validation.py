@@ -8,7 +8,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ired_interp.files import atomic
+from ired_interp.files import atomic, read_regular
 from ired_interp.results.run import Run
 
 WORSE = 1.5  # times the best error: from here on, a setback
@@ -16,6 +16,7 @@ CLOSE = 1.02  # times the best error: up to here, an error has not got worse
 RECOVERED = 1.25  # times the best error: up to here, a setback is over
 
 _FILE = "validation.json"
+_MOST_BYTES = 10_000_000
 
 
 @dataclass
@@ -192,6 +193,8 @@ def write_validation(run: Run, validation: Validation) -> None:
 def read_validation(run: Run) -> Validation | None:
     """Return the record of a run; None if it has none that can be read."""
     try:
-        return Validation.from_dict(json.loads((run.path / _FILE).read_text()))
-    except (OSError, ValueError, KeyError, TypeError):
+        return Validation.from_dict(
+            json.loads(read_regular(run.path / _FILE, _MOST_BYTES, "record"))
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None

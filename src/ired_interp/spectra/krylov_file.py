@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from ired_interp.errors import InputError
-from ired_interp.files import atomic
+from ired_interp.files import atomic, full_disk_named
 from ired_interp.spectra.krylov import Krylov, Pending
 from ired_interp.spectra.vectors import norm
 
@@ -32,14 +32,22 @@ def save_krylov(krylov: Krylov, folder: Path, extra: dict[str, Any]) -> None:
         Where; it is made.
     extra : dict
         JSON values that ``load_krylov`` returns.
+
+    Raises
+    ------
+    RunError
+        If the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows_file = folder / f"basis-{krylov.generation}.bin"
-    with open(rows_file, "r+b" if krylov.saved_rows else "wb") as file:
+    with (
+        full_disk_named(rows_file),
+        open(rows_file, "r+b" if krylov.saved_rows else "wb") as file,
+    ):
         file.truncate(krylov.saved_rows * krylov.size * krylov.sketch.element_size())
         file.seek(0, os.SEEK_END)
         for i in range(krylov.saved_rows, len(krylov.basis)):
-            krylov.basis[i].cpu().numpy().tofile(file)
+            file.write(krylov.basis[i].cpu().numpy().tobytes())
         file.flush()
         os.fsync(file.fileno())
     krylov.saved_rows = len(krylov.basis)

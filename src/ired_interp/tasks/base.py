@@ -10,6 +10,7 @@ from torch import Tensor
 from ired_interp.diffusion.rules import CONTINUOUS, Published
 from ired_interp.energy.held import FixedEntries
 from ired_interp.errors import InputError
+from ired_interp.memory import refuse_beyond_memory
 from ired_interp.registry import Registered
 from ired_interp.schedule import Schedule
 from ired_interp.tasks.path_posterior import PathPosterior
@@ -246,6 +247,24 @@ class Task(Registered, ABC):
     def known_floors(self, variant: Variant) -> dict[str, float]:
         """Mean squared errors known from elsewhere for exactly these parameters, by name."""
         return {}
+
+    def check_count(self, count: int, what: str) -> None:
+        """Refuse to draw more problems at once than memory holds.
+
+        Parameters
+        ----------
+        count : int
+            Problems drawn at once.
+        what : str
+            What they are, in the message.
+
+        Raises
+        ------
+        InputError
+            If they take more than the memory of this machine.
+        """
+        entries = self.condition_dim + self.solution_dim
+        refuse_beyond_memory(4 * count * entries, f"{what}: {count} problems of {entries} entries")
 
 
 class MatrixTask(Task):

@@ -1,5 +1,6 @@
 """The LightningDataModule: a seeded, resumable stream of problems, and fixed sets to evaluate."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from ired_interp.tasks.base import Problems, Task, Variant
 from ired_interp.tasks.batch import Batch
 
 _EVALUATION_BATCH = 2000
+_MOST_EVALUATED = 10_000_000  # problems, which settle an error to 1/3000 of its spread
 _FINITE_EVERY = 100  # training batches
 
 
@@ -146,23 +148,30 @@ class TaskData(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        for name, value in (
-            ("batch_size", batch_size),
-            ("validation_problems", validation_problems),
-            ("test_problems", test_problems),
+        for name, value, most in (
+            ("batch_size", batch_size, math.inf),
+            ("validation_problems", validation_problems, _MOST_EVALUATED),
+            ("test_problems", test_problems, _MOST_EVALUATED),
         ):
-            if value < 1:
-                raise InputError(f"data.{name} is {value}; it must be at least 1.")
+            if not 1 <= value <= most:
+                raise InputError(
+                    f"data.{name} is {value}; it must be at least 1"
+                    + (f", and at most {most}." if value > most else ".")
+                )
         for variant in (train, *evaluate):
             task.check_variant(variant)
-        if not evaluate:
+        if not evaluate or len(set(evaluate)) < len(evaluate):
             raise InputError(
-                f"data.evaluate is empty; name at least one of {', '.join(task.variants)}."
+                f"data.evaluate is {list(evaluate)}; name at least one of "
+                f"{', '.join(task.variants)}, each once."
             )
+        if not 0 <= seed < 2**63:
+            raise InputError(f"data.seed is {seed}; expected 0 to 2^63 − 1.")
         self.task = task
         self.batch_size, self.seed = batch_size, seed
         self.train_variant, self.variants = train, list(evaluate)
         self.validation_problems, self.test_problems = validation_problems, test_problems
+        task.check_count(batch_size, "data.batch_size")
 
     def draw(
         self,

@@ -126,7 +126,7 @@ def _rehearse(
         "thorough": thorough,
     }
     with tempfile.TemporaryFile("w+") as errors:
-        process = _start(source, source / site.repository.prefix, errors)
+        process = _start(source, source / site.repository.prefix, site.folder, errors)
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(json.dumps(request))
@@ -146,10 +146,11 @@ def _rehearse(
             yield Check("dry run", False, found, remedy)
 
 
-def _start(source: Path, folder: Path, errors: IO[str]) -> subprocess.Popen[str]:
+def _start(source: Path, folder: Path, project: str, errors: IO[str]) -> subprocess.Popen[str]:
     """Start the rehearsal with the modules of the clone before those installed here."""
     path = filter(None, (f"{source}/src", str(source), os.environ.get("PYTHONPATH")))
     outside = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    outside["IRED_PROJECT"] = project  # as in the job
     return subprocess.Popen(
         [sys.executable, "-m", REHEARSAL],
         cwd=folder,
