@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ired_interp.diffusion import Schedule
 from ired_interp.diffusion.ancestral import ancestral_sample
 from ired_interp.energy import MLPEnergy
-from ired_interp.energy.base import check_sizes
+from ired_interp.energy.checks import check_sizes
 from ired_interp.energy.matrix import MatrixNetwork, condition_features, matrix_size
 from ired_interp.energy.moments import Moments
 from ired_interp.errors import InputError

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ired_interp.checkpoint_file import CONFIG_KEY, is_ours, is_published, read_weights_only
+from ired_interp.checkpoint_file import CONFIG_KEY, alike, is_ours, is_published, read_weights_only
 from ired_interp.class_paths import check_class_paths, import_modules, modules_of_run
 from ired_interp.config import build
 from ired_interp.device import usable_device
@@ -201,7 +201,7 @@ class Checkpoint:
         own, state = module.state_dict(), self.state(weights)
         if isinstance(module, IREDModule):
             state = module.energy.without_unused(state, "energy.")
-        kinds = [n for n in own if n in state and not _alike(own[n], state[n])]
+        kinds = [n for n in own if n in state and not alike(own[n], state[n])]
         if kinds:
             raise InputError(
                 f"{self.path} does not fit the model: {kinds[0]} holds {state[kinds[0]].dtype} in "
@@ -261,12 +261,6 @@ def read_checkpoint(
             "published model-*.pt."
         )
     return checkpoint
-
-
-def _alike(own: Tensor, other: Tensor) -> bool:
-    """Whether both are plain arrays of the same kind of number."""
-    kinds = [(t.layout, t.is_floating_point(), t.is_complex()) for t in (own, other)]
-    return kinds[0] == kinds[1] and not other.is_quantized and other.device.type != "meta"
 
 
 def load(

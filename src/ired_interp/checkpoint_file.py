@@ -107,3 +107,9 @@ def _are_weights(state: Any) -> bool:
     return isinstance(state, dict) and all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
     )
+
+
+def alike(own: Tensor, other: Tensor) -> bool:
+    """Whether both are plain arrays of the same kind of number."""
+    kinds = [(t.layout, t.is_floating_point(), t.is_complex()) for t in (own, other)]
+    return kinds[0] == kinds[1] and not other.is_quantized and other.device.type != "meta"

@@ -8,7 +8,8 @@ from torch import Tensor
 from ired_interp.diffusion import Inference, Loss, Noise, Objective, Schedule, Solution, solve
 from ired_interp.diffusion.rules import CONTINUOUS, Preset, check_steps
 from ired_interp.energy import Energy
-from ired_interp.energy.base import LandscapeIndex, check_tensor
+from ired_interp.energy.base import LandscapeIndex
+from ired_interp.energy.checks import check_tensor
 from ired_interp.energy.held import FixedEntries, HeldEnergy
 from ired_interp.errors import InputError
 from ired_interp.solver import LRSchedule, SolverModule

@@ -144,8 +144,9 @@ class FitCLI(IREDCLI):
         self.model.weights()
         for callback in _measuring(self.trainer):
             callback.check(self.model)
-            label, problems = callback.probe.label, callback.measurement.problems
-            self.datamodule.task.check_count(problems, f"callback {label}")
+            measurement, task = callback.measurement, self.datamodule.task
+            task.check_variant(measurement.variant)
+            task.check_count(measurement.problems, f"callback {measurement.probe.label}")
         self.datamodule.draw(2, "cpu", self.datamodule.seed, self.datamodule.train_variant, "check")
         run, trainer = self.run, self.trainer
         _check_space(run, sum(c.disk_bytes(self.model) for c in _measuring(trainer)))

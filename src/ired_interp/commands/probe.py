@@ -128,9 +128,12 @@ def _measure(
         module, data = restore(checkpoint, options)
         device = _device(options.device, ranks)
         module.to(device)
+        if options.variant is not None:
+            data.task.check_variant(options.variant)
         chosen = chosen_measurements(checkpoint, options)
         for measurement in chosen:
             measurement.check(module)
+            data.task.check_variant(measurement.variant)
             data.task.check_count(measurement.problems, f"{measurement.probe.label}, --problems")
     _check_devices(device, ranks)
     if checkpoint is not None:

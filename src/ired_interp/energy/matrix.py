@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ired_interp.energy.base import Energy, check_sizes
+from ired_interp.energy.base import Energy
+from ired_interp.energy.checks import check_sizes
 from ired_interp.energy.modulated_mlp import TIME_DIM, time_mlp
 from ired_interp.energy.residual import Coordinates, ResidualEnergy
 from ired_interp.errors import InputError

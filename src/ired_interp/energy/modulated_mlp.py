@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ired_interp.energy.base import Energy, check_sizes
+from ired_interp.energy.base import Energy
+from ired_interp.energy.checks import check_sizes
 from ired_interp.energy.mlp_hessian import Layers, mlp_hessian
 from ired_interp.energy.silu import silu_derivative
 

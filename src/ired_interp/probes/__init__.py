@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import xarray as xr
 from torch import Tensor
 
-from ired_interp.energy.base import check_tensor
+from ired_interp.energy.checks import check_tensor
 from ired_interp.errors import InputError
 from ired_interp.module import IREDModule
 from ired_interp.probes.base import Probe, Snapshot
