@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
+import xarray as xr
 from lightning.pytorch import Callback
 
 from ired_interp.callbacks import HessianSpectrum
@@ -43,13 +44,13 @@ def fragment(folder: Path, *entries: str) -> list[str]:
 class SignalledProbe(HessianSpectrum):
     """A probe whose first measurement is asked to stop half way."""
 
-    def _measure_here(self, trainer: Any, pl_module: Any) -> None:
+    def measure(self, trainer: Any, pl_module: Any) -> tuple[str, Path, xr.Dataset]:
         sent = Path(trainer.default_root_dir) / "signalled"
         if not sent.exists():
             sent.touch()
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(100)  # ends at once
-        super()._measure_here(trainer, pl_module)
+        return super().measure(trainer, pl_module)
 
 
 def wait_for_the_first(rank: int, meeting: str) -> None:

@@ -91,7 +91,7 @@ def test_a_plain_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert opened.path.relative_to(tmp_path).as_posix() == "lightning_logs/version_0"
     steps = {series.probe: series.steps for series in opened.series}
     assert steps == {
-        "hessian_spectrum_loss": [8],
+        "hessian_spectrum_loss": [4, 8],
         "gradient_statistics_loss": [4, 8],
         "subspace_drift_hessian_theta_training": [0, 4, 8],
     }

@@ -68,9 +68,19 @@ def test_a_failure_never_replaces_a_result(tmp_path):
         ({"every_n_steps": 0}, "every_n_steps=0"),
         ({"problems": 0}, "problems=0"),
         ({"weights": "best"}, "weights='best'"),
-        ({"variant": "hard"}, "variant 'hard'"),
     ],
 )
 def test_bad_schedules_are_refused(settings, words):
     with pytest.raises(InputError, match=words):
         HessianSpectrum(**settings)
+
+
+def test_a_variant_that_the_task_has_not_is_refused_before_the_run_begins(ired: Ired, tmp_path):
+    (tmp_path / "hard.yaml").write_text(
+        "trainer: {callbacks+: [{class_path: ired_interp.callbacks.HessianSpectrum, "
+        "init_args: {variant: hard}}]}\n"
+    )
+    code, _, err = ired("fit", *TINY, "--config", "hard.yaml", "--name", "never")
+    assert code == 2
+    assert "variant 'hard'" in err
+    assert not (tmp_path / "runs").exists()

@@ -1,17 +1,17 @@
 """`ired probe` with several checkpoints compares their subspaces; a configuration file names probes and their settings."""
 
-from collections.abc import Callable
+import shutil
 from pathlib import Path
 
 import yaml
 
+from conftest import Ired, Trained
 from ired_interp.results import Run, read_result
 
-Ired = Callable[..., tuple[int, str, str]]
 
-
-def test_drift_over_checkpoints(ired: Ired, tiny_run: Path, tmp_path: Path) -> None:
-    best = next((tiny_run / "checkpoints").glob("best*"))
+def test_drift_over_checkpoints(ired: Ired, trained: Trained, tmp_path: Path) -> None:
+    tiny_run = Path(shutil.copytree(trained("--keep_best", "3"), tmp_path / "runs/quickstart/tiny"))
+    best = min((tiny_run / "checkpoints").glob("best*"), key=lambda file: file.name)
     ending = tiny_run / "checkpoints" / "last.ckpt"
     code, out, err = ired(
         "probe", "--ckpt", best, ending, "--probes", "subspace_drift", "--problems", 6

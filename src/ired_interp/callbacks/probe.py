@@ -114,7 +114,8 @@ class ProbeCallback(MeasuringCallback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check the model and the variant before the first step."""
         self.check(pl_module)
-        trainer.datamodule.task.check_variant(self.measurement.variant)  # type: ignore[attr-defined]
+        if self.loss is None:
+            trainer.datamodule.task.check_variant(self.measurement.variant)  # type: ignore[attr-defined]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose the batches of a model without energy, and measure what a run goes on from."""
