@@ -191,8 +191,9 @@ def _explain(error: BaseException) -> int:
         print(f"ired: the disk is full{place}; free space, and go on.", file=sys.stderr)
         return 1
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        detail = f" ({one_line(str(error), 200)})" if str(error) else ""
         print(
-            "ired: memory ran out; make the batch, the problems or the model smaller.",
+            f"ired: memory ran out{detail}; make the batch, the problems or the model smaller.",
             file=sys.stderr,
         )
         return 1
