@@ -146,7 +146,7 @@ BAD = [
     (["fit", *TINY, "--model.energy.landscapes", "0"], "landscapes=0"),
     (["fit", *TINY, "--model.lr", "-1"], "model.lr is -1"),
     (["fit", *TINY, "--model.lr", "fast"], "lr"),
-    (["fit", *TINY, "--data.task", "Sudoku"], "Sudoku"),
+    (["fit", *TINY, "--data.task", "Chess"], "Chess"),
     (["fit", *TINY, "--data.batch_size", "0"], "batch_size is 0"),
     (["fit", *TINY, "--model.inference.steps", "-2"], "inference.steps is -2"),
     (["fit", *TINY, "--model.inference.preset", "best"], "preset"),

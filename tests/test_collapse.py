@@ -135,7 +135,7 @@ def test_asked_to_a_collapse_ends_the_run_which_can_go_on(fit, ired: Ired):
     assert "stopped there, as stop_on_collapse asks" in said
     assert "done:" not in err
     assert torch.load(f"{RUN}/checkpoints/last.ckpt", weights_only=True)["global_step"] == 70
-    assert state(Run(Path(RUN))).startswith("failed: RunError: collapse at step 70")
+    assert state(Run(Path(RUN))).startswith("failed: collapse at step 70")
     code, _, err = ired("fit", "--resume", RUN)
     assert code == 0, err
     assert "resumed from last.ckpt" in err

@@ -14,6 +14,7 @@ import torch
 import ired_interp as ii
 from conftest import ROOT
 from ired_interp.checkpoint import read_checkpoint
+from ired_interp.errors import InputError
 from ired_interp.random import stream
 
 pytestmark = pytest.mark.process
@@ -25,11 +26,12 @@ SMALL = "--trainer.max_steps 4 --data.validation_problems 40 --data.test_problem
 PROGRAM = "import sys; from ired_interp.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
-def ired(folder: Path, arguments: str) -> str:
+def ired(folder: Path, arguments: str, **variables: str) -> str:
     """Run the program in a process of its own."""
     command = [sys.executable, "-c", PROGRAM, *shlex.split(arguments)]
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "IRED_"))}
     environment |= {"OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}  # as for the installed program
+    environment |= variables
     environment.pop("PYTHONPATH", None)
     done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, env=environment, timeout=600
@@ -68,8 +70,12 @@ def test_the_probe_measured_in_training_when_the_callback_said_and_afterwards_by
 def test_what_it_measured_is_what_the_energy_says(outsider: Path, monkeypatch: pytest.MonkeyPatch):
     run = outsider / "runs" / "sorting" / "first"
     found = ii.open(run).find("energy_gap", **{"probe.distance": 0.25}).at(4)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    checkpoint = read_checkpoint(run)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(outsider)])
+    with pytest.raises(
+        InputError, match=r"--modules sorting\.energy"
+    ):  # from here, it is a stranger's
+        read_checkpoint(run).build()
+    checkpoint = read_checkpoint(run, modules=["sorting.energy", "sorting.task"])
     module, data = checkpoint.build()
     assert data is not None
     checkpoint.load_into(module, "average")
@@ -89,17 +95,20 @@ def test_the_figure_is_drawn_for_its_probe_on_the_page_and_for_a_paper(outsider:
     assert 'aria-label="gap"' in page
 
 
-def test_the_report_finds_the_figure_from_anywhere_and_says_so_where_the_package_is_gone(
+def test_the_report_finds_the_figures_of_a_project_and_says_so_where_they_are_left_out(
     outsider: Path, tmp_path: Path
 ):
     run = outsider / "runs" / "sorting" / "first"
-    out = ired(tmp_path, f"report {run} --output here.html --figures drawn")
+    out = ired(tmp_path, f"report {run} --output strange.html")
+    assert "as the run lies outside of the current folder" in out
+    project = {"IRED_PROJECT": str(outsider)}
+    out = ired(tmp_path, f"report {run} --output here.html --figures drawn", **project)
     assert "left out" not in out
     assert (tmp_path / "drawn" / "energy_gap.pdf").is_file()
     package = outsider / "sorting"
     package.rename(outsider / "gone")
     try:
-        out = ired(tmp_path, f"report {run} --output there.html --figures bare")
+        out = ired(tmp_path, f"report {run} --output there.html --figures bare", **project)
     finally:
         (outsider / "gone").rename(package)
     assert "left out: figures that sorting.callback may bring" in out
