@@ -4,6 +4,7 @@ Each is one sentence: what was found, what was expected and what to do.
 """
 
 import re
+from collections.abc import Iterator
 
 
 class InputError(ValueError):
@@ -34,14 +35,23 @@ class Interrupted(BaseException):
         self.number = number
 
 
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error, and those that it was raised from or while handling, each once.
+
+    An error that is raised anew while its own wrapper is handled stands behind itself.
+    """
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
+
+
 def underlying(error: BaseException) -> BaseException:
     """Return the InputError or RunError that a library wrapped; else the error itself."""
-    link: BaseException | None = error
-    while link is not None:
-        if isinstance(link, InputError | RunError):
-            return link
-        link = link.__cause__ or link.__context__
-    return error
+    found = (link for link in chain(error) if isinstance(link, InputError | RunError))
+    return next(found, error)
 
 
 def one_line(message: str, most: int = 300) -> str:

@@ -2,12 +2,11 @@
 
 import linecache
 import sysconfig
-from collections.abc import Iterator
 from pathlib import Path
 from traceback import walk_tb
 
 import ired_interp
-from ired_interp.errors import InputError, RunError, one_line, underlying
+from ired_interp.errors import InputError, RunError, chain, one_line, underlying
 
 _LIBRARIES = {"site-packages", "dist-packages"}
 _STANDARD = sysconfig.get_path("stdlib")
@@ -38,7 +37,7 @@ def explain(error: BaseException) -> tuple[str, str]:
             "leave out --help and --print_config",
         )
     known = underlying(error)
-    own = [(cause, place) for cause in _chain(error) if (place := _own_line(cause))]
+    own = [(cause, place) for cause in chain(error) if (place := _own_line(cause))]
     if isinstance(known, InputError | RunError) and not (known.__cause__ and own):
         return str(known), ""
     cause, place = own[-1] if own else (error, _last_line(error))
@@ -46,14 +45,6 @@ def explain(error: BaseException) -> tuple[str, str]:
         f"{type(cause).__name__}: {one_line(str(cause))}{place}",
         "correct this line, or what it was given",
     )
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Return the error, and those that it was raised from or while handling."""
-    link: BaseException | None = error
-    while link is not None:
-        yield link
-        link = link.__cause__ or link.__context__
 
 
 def _own_line(error: BaseException) -> str:
