@@ -13,6 +13,8 @@ from torch import nn
 import ired_interp as ii
 from conftest import ROOT
 
+pytestmark = pytest.mark.process  # trainings of many seconds in all
+
 PAGE = (ROOT / "docs" / "any_model.md").read_text()
 PLAIN, HUGGING_FACE, RESNET = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 

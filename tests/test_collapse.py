@@ -89,6 +89,7 @@ def test_a_collapse_is_said_recorded_and_shown_and_the_best_is_tested(fit, ired:
     assert f"Same: error {best:.3g}" in page, "the page shows the test of the best"
 
 
+@pytest.mark.process
 def test_commands_say_which_checkpoint_they_take(fit, ired: Ired):
     assert fit("--trainer.max_steps", 75)[0] == 0
     best = "checkpoint: best of validation, step 60 (val error "

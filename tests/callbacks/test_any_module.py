@@ -22,6 +22,9 @@ from ired_interp.results import read_result
 from lit_modules import Lit, Plain, cross_entropy, data, last, same, train
 
 
+pytestmark = pytest.mark.process  # trainings of many seconds in all
+
+
 class Spy(L.Callback):
     """Keeps all that a measurement might have touched, after every batch."""
 

@@ -20,6 +20,9 @@ from ired_interp.results import read_result
 from lit_modules import Plain, cross_entropy, data, last, same, train
 
 
+pytestmark = pytest.mark.process  # trainings of many seconds in all
+
+
 class Manual(Plain):
     """Two optimizers, used by hand."""
 

@@ -81,6 +81,7 @@ def test_parameter_gradients_of_a_loss_on_the_gradient(energy, points):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10 * max(scale, 1.0), msg=name)
 
 
+@pytest.mark.process  # a compilation takes seconds
 def test_compiles_without_graph_breaks(energy, points):
     compiled = torch.compile(energy.energy_and_gradient, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(*points), energy.energy_and_gradient(*points))

@@ -272,6 +272,7 @@ def test_the_same_probe_with_two_settings_is_two_figures(runs: list[Run]) -> Non
     assert len(names) == len(set(names))
 
 
+@pytest.mark.process
 def test_figures_for_a_paper(runs: list[Run], tmp_path: Path) -> None:
     paths = save_figures(report_of(runs[:1]), tmp_path / "figures")
     names = {path.name for path in paths}
