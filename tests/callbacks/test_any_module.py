@@ -21,7 +21,6 @@ from ired_interp.probes.gram_statistics import gram_statistics
 from ired_interp.results import read_result
 from lit_modules import Lit, Plain, cross_entropy, data, last, same, train
 
-
 pytestmark = pytest.mark.process  # trainings of many seconds in all
 
 

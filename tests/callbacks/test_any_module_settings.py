@@ -19,7 +19,6 @@ from ired_interp.errors import InputError
 from ired_interp.results import read_result
 from lit_modules import Plain, cross_entropy, data, last, same, train
 
-
 pytestmark = pytest.mark.process  # trainings of many seconds in all
 
 
