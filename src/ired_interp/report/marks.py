@@ -61,8 +61,14 @@ def _intervals(container: ErrorbarContainer | None, axis: int, count: int) -> li
     if container is None or not has:
         return [""] * count
     segments = container.lines[2][-axis if container.has_xerr else 0].get_segments()
-    ends = [np.asarray(s)[:, axis] for s in segments]
-    return ["" if low == high else f" ({low:.4g} to {high:.4g})" for low, high in ends]
+    return [_reach(np.reshape(segment, (-1, 2))[:, axis]) for segment in segments]
+
+
+def _reach(ends: np.ndarray) -> str:
+    """Name an interval; "" where it has no length, or no finite end."""
+    if len(ends) < 2 or ends[0] == ends[-1]:
+        return ""
+    return f" ({ends[0]:.4g} to {ends[-1]:.4g})"
 
 
 def _segments(axes: Axes) -> Iterator[Mark]:
