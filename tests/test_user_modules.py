@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Ired
+from conftest import TINY, Ired
 from ired_interp.checkpoint import load
 from ired_interp.errors import InputError
 from ired_interp.user_modules import imported_from, look_in
@@ -143,3 +143,11 @@ def test_a_package_counts_for_the_folder_it_lies_in(own: Path, monkeypatch: pyte
     assert imported_from([own, package]) == [own]
     for name in ("own_package", "own_package.part"):
         monkeypatch.delitem(sys.modules, name)
+
+
+def test_a_module_that_fails_as_it_is_imported_says_why(ired: Ired, tmp_path: Path) -> None:
+    (tmp_path / "full.py").write_text("raise OSError(28, 'No space left on device')\n")
+    code, _, err = ired("fit", *TINY, "--model.energy", "full.Mine", "--name", "never")
+    assert code == 2
+    assert "cannot be imported: OSError" in err
+    assert "No space left on device" in err

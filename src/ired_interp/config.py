@@ -1,6 +1,7 @@
 """What configuration files say: the model, the data, and how they fit together."""
 
 import re
+from argparse import ArgumentError
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, NoReturn, Union, get_args, get_origin
 from jsonargparse import ArgumentParser, Namespace
 
 import ired_interp.baselines  # noqa: F401  (its classes can be named in configurations)
-from ired_interp.errors import InputError, RunError, one_line, underlying
+from ired_interp.errors import InputError, RunError, chain, one_line, underlying
 from ired_interp.files import read_yaml
 from ired_interp.parser_messages import SettingError, complaint, key_in
 from ired_interp.registry import signature_hints
@@ -19,6 +20,9 @@ from ired_interp.shipped import find_configuration
 from ired_interp.solver import SolverModule
 from ired_interp.tasks.data import TaskData
 from ired_interp.terminal import log
+
+# What parsers raise themselves of a value; anything else comes from the code that it names.
+_OF_PARSERS = (ValueError, TypeError, LookupError, ImportError, AttributeError, ArgumentError)
 
 
 class SentenceParser(ArgumentParser):
@@ -38,6 +42,12 @@ class SentenceParser(ArgumentParser):
         key = key_in(message)
         if ex is not None and isinstance(found := underlying(ex), InputError):
             raise found.below(key) if key and isinstance(found, SettingError) else found
+        root = list(chain(ex))[-1] if ex is not None else None
+        if root is not None and key and not isinstance(root, _OF_PARSERS):
+            raise InputError(
+                f"what {key} names cannot be imported: {type(root).__name__}: "
+                f"{one_line(str(root))}."
+            )
         options = [name for action in self._actions for name in action.option_strings]
         error: InputError = complaint(message, options)
         raise error
