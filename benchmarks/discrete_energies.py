@@ -29,8 +29,8 @@ class PlainConnectivity(ConnectivityEnergy):
 
     released = False
 
-    def evaluate(self, context: Any, y: Tensor) -> Tensor:
-        x, time = context
+    def output(self, context: Any, y: Tensor) -> Tensor:
+        x, time = context.x, context.time
         n = x.shape[1]
         z = torch.cat(
             [
@@ -46,8 +46,7 @@ class PlainConnectivity(ConnectivityEnergy):
         if self.released:
             wide = torch.cat([b[:, :, :, None].expand(-1, -1, -1, n, -1), c], -1)
             torch.sigmoid(F.linear(permuted(wide), wide.new_ones(32, 384)))
-        o = self.fc_out(torch.sigmoid(self._logic(1, 2)(permuted(f))))
-        return o.square().sum((1, 2, 3))
+        return self.fc_out(torch.sigmoid(self._logic(1, 2)(permuted(f)))).flatten(1)
 
 
 class ReleasedConnectivity(PlainConnectivity):
@@ -79,10 +78,10 @@ class PlainShortestPath(ShortestPathEnergy):
 
     def condition(self, x: Tensor, k: Tensor) -> Any:
         n = round((x.shape[1] / 4) ** 0.5)
-        return super().condition(x, k).time, x.unflatten(1, (n, n, 4))
+        return super().condition(x, k)._replace(edges=x.unflatten(1, (n, n, 4)))
 
-    def evaluate(self, context: Any, y: Tensor) -> Tensor:
-        time, x = context
+    def output(self, context: Any, y: Tensor) -> Tensor:
+        time, x = context.time, context.edges
         h = y.unflatten(1, (8, -1))[..., None]
         h = torch.cat([h, time[:, None, None].expand(*h.shape[:3], -1)], -1)
         for block in (self.block1, self.block2):
@@ -91,7 +90,7 @@ class PlainShortestPath(ShortestPathEnergy):
             rows, columns = (around.unsqueeze(axis).expand(-1, -1, n, n, -1) for axis in (3, 2))
             edges = torch.cat([x, x.transpose(1, 2)], -1)[:, None].expand(-1, 8, -1, -1, -1)
             h = F.silu(block.linear(torch.cat([rows, columns, edges], -1))).amax(3)
-        return self.fc(h).sum((1, 2, 3))
+        return self.fc(h).flatten(1)
 
 
 class Traffic(TorchDispatchMode):

@@ -155,7 +155,10 @@ def test_principal_angles_are_the_cpus():
 
 def test_every_probe_and_callback_runs_there(ired: Ired, tmp_path):
     fragments = [
-        part for path in sorted(Path("callbacks").glob("*.yaml")) for part in ("--config", path)
+        part
+        for path in sorted(Path("callbacks").glob("*.yaml"))
+        if path.stem != "demo"  # which names again what others name
+        for part in ("--config", path)
     ]
     code, _, err = ired("fit", *TINY, *fragments, "--trainer.accelerator", "gpu", "--name", "a")
     assert code == 0, err

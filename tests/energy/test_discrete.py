@@ -92,6 +92,8 @@ def graphs(n, channels=1, solution=None):
         (lambda: PlainShortestPath("published"), lambda: ShortestPathEnergy("published"), 2),
         (lambda: PlainShortestPath("published"), lambda: ShortestPathEnergy("published"), 7),
         (lambda: PlainShortestPath("corrected"), ShortestPathEnergy, 5),
+        (lambda: PlainConnectivity(residual=True), lambda: ConnectivityEnergy(residual=True), 4),
+        (lambda: PlainShortestPath(residual=True), lambda: ShortestPathEnergy(residual=True), 4),
     ],
 )
 def test_the_factorised_form_is_the_plain_one_in_value_and_every_derivative(
@@ -216,3 +218,52 @@ def test_sizes_are_the_published_ones():
 def test_what_does_not_fit_is_refused_in_a_sentence(call, words):
     with pytest.raises(InputError, match=words):
         call()
+
+
+@pytest.mark.parametrize(
+    "energy",
+    [
+        ConnectivityEnergy(16, 16, residual=True),
+        ShortestPathEnergy(condition_dim=64, solution_dim=32, residual=True),
+        SudokuEnergy(64, 64, width=6, residual=True),
+    ],
+    ids=lambda energy: energy.name,
+)
+def test_the_residual_form_is_the_distance_from_an_answer_that_its_outputs_are_logits_of(energy):
+    """Outputs sure of an answer make the bowl around it, exactly: E, gradient and Hessian."""
+    energy.double()
+    choices = {"connectivity": 1, "shortest_path": 4, "sudoku": 4}[energy.name]
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, energy.condition_dim, generator=generator, dtype=DOUBLE).sign()
+    y = torch.randn(2, energy.solution_dim, generator=generator, dtype=DOUBLE)
+    if choices == 1:
+        answer = torch.randn(y.shape, generator=generator, dtype=DOUBLE).sign()
+    else:
+        chosen = torch.randint(choices, (2, y.shape[1] // choices), generator=generator)
+        answer = (2 * torch.nn.functional.one_hot(chosen, choices) - 1).flatten(1).double()
+    energy.output = lambda context, y: 40 * answer[: len(y)] + 0 * y  # ±40: sure to rounding
+    schedule, k = Schedule().double(), 3
+    signal, noise = schedule.signal[k], schedule.noise[k]
+    residual = y - signal * answer
+    found, gradient = energy.energy_and_gradient(x, y, k)
+    torch.testing.assert_close(found, residual.square().sum(1) / (2 * noise))
+    torch.testing.assert_close(gradient, residual / noise)
+    hessian = energy.hessian(x[:1], y[:1], k)[0]
+    torch.testing.assert_close(hessian, torch.eye(y.shape[1], dtype=DOUBLE) / noise)
+
+
+def made(make, residual):
+    return (
+        make(64, 64, width=6, residual=residual)
+        if make is SudokuEnergy
+        else make(residual=residual)
+    )
+
+
+@pytest.mark.parametrize("make", [ConnectivityEnergy, ShortestPathEnergy, SudokuEnergy])
+def test_both_forms_have_the_published_parameters(make):
+    names = [
+        {name: p.shape for name, p in made(make, residual).state_dict().items()}
+        for residual in (False, True)
+    ]
+    assert names[0] == names[1]

@@ -1,4 +1,4 @@
-"""The published energy of graph connectivity: a logic machine over nodes, pairs and triples."""
+"""The energy of graph connectivity: a logic machine over nodes, pairs and triples."""
 
 from typing import NamedTuple
 
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ired_interp.energy.graph import GraphEnergy
 from ired_interp.energy.modulated_mlp import time_features, time_mlp
+from ired_interp.energy.proposal import Level, ProposingEnergy
 
 _WIDTH, _EMBEDDING = 32, 512
 _CHANNELS = 2 + _WIDTH  # of a pair: x, y, and the features of the landscape
@@ -18,10 +19,13 @@ class ConnectivityContext(NamedTuple):
 
     x: Tensor
     time: Tensor
+    level: Level
 
 
-class ConnectivityEnergy(GraphEnergy):
-    """E = Σ_ij o_ij², where o is made of relations among one, two and three nodes.
+class ConnectivityEnergy(GraphEnergy, ProposingEnergy):
+    """E = Σ_ij o_ij², or the distance from tanh o.
+
+    The outputs o are made of relations among one, two and three nodes.
 
     With z_ij = [x_ij; y_ij; τ_k], nodes see the extremes of z over their pairs, pairs see both
     directions of z, triples (i, j, l) all six z among them, of which pairs take the extremes over
@@ -35,6 +39,9 @@ class ConnectivityEnergy(GraphEnergy):
         n² of the graphs that it is trained on; it takes graphs of any n.
     landscapes : int
         K, number of landscapes.
+    residual : bool
+        Take the outputs as the logits of an answer, whose distance from y is the
+        energy, in place of the published form; see `ProposingEnergy`.
 
     References
     ----------
@@ -55,9 +62,13 @@ class ConnectivityEnergy(GraphEnergy):
     unused = r"nlm\.layers\.1\.logic\.[013]\..+"  # of arities whose outputs nothing reads
 
     def __init__(
-        self, condition_dim: int = 144, solution_dim: int = 144, landscapes: int = 10
+        self,
+        condition_dim: int = 144,
+        solution_dim: int = 144,
+        landscapes: int = 10,
+        residual: bool = False,
     ) -> None:
-        super().__init__(condition_dim, solution_dim, landscapes)
+        super().__init__(condition_dim, solution_dim, landscapes, residual)
         self.time_mlp = time_mlp(_EMBEDDING, _WIDTH)
         first = {"1": 2 * _CHANNELS, "2": 2 * _CHANNELS, "3": 6 * _CHANNELS}
         layers = (first, {"2": 8 * _WIDTH})
@@ -72,18 +83,25 @@ class ConnectivityEnergy(GraphEnergy):
         """Give x (B, n²) as matrices, with the features of landscapes k (B,)."""
         n = round(x.shape[1] ** 0.5)
         time = time_features(self.time_mlp, k, self.landscapes, x.dtype)
-        return ConnectivityContext(x.unflatten(1, (n, n)), time)
+        return ConnectivityContext(x.unflatten(1, (n, n)), time, self.level(x, k))
 
-    def evaluate(self, context: ConnectivityContext, y: Tensor) -> Tensor:
-        """Σ_ij o_ij² (B,)."""
-        x, time = context
+    def output(self, context: ConnectivityContext, y: Tensor) -> Tensor:
+        """Compute outputs o (B, n²)."""
+        x, time = context.x, context.time
         y = y.view_as(x)
         z = torch.stack([x, y, x.mT, y.mT], -1)  # (B, n, n, 4)
         nodes = self._nodes(x, y, time)
         pairs = torch.sigmoid(self._both_ways(self._logic(0, 2), z, time))
         triples = self._triple_extremes(z, time)
-        output = self._output(nodes, torch.cat([pairs, triples], -1))
-        return output.square().sum((1, 2, 3))
+        return self._output(nodes, torch.cat([pairs, triples], -1)).flatten(1)
+
+    def published(self, output: Tensor) -> Tensor:
+        """Σ_ij o_ij² (B,)."""
+        return output.square().sum(1)
+
+    def answer(self, output: Tensor) -> Tensor:
+        """Tanh o (B, n²)."""
+        return output.tanh()
 
     def _logic(self, layer: int, arity: int) -> nn.Linear:
         found = self.get_submodule(f"nlm.layers.{layer}.logic.{arity}.layer.0.mlp.0")

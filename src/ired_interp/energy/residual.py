@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ired_interp.energy.base import Energy
 from ired_interp.energy.moments import Moments
+from ired_interp.energy.proposal import Level, distance
 from ired_interp.schedule import Schedule
 
 
@@ -89,5 +90,4 @@ class ResidualEnergy(Energy):
     def evaluate(self, context: Any, y: Tensor) -> Tensor:
         """‖y − √ᾱ_k h‖²/(2σ_k) (B,)."""
         at = self.coordinates_of(context)
-        residual = y - at.signal * self.propose(context, y)
-        return residual.square().sum(1) / (2 * at.noise[:, 0])
+        return distance(y, self.propose(context, y), Level(at.signal, at.noise))

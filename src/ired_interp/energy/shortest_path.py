@@ -1,4 +1,4 @@
-"""The published energy of shortest paths: a plan's steps passed over the edges of its graph."""
+"""The energy of shortest paths: a plan's steps passed over the edges of its graph."""
 
 from typing import Literal, NamedTuple, get_args
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ired_interp.energy.edge_extremes import chosen_sum
 from ired_interp.energy.graph import GraphEnergy, node_count
 from ired_interp.energy.modulated_mlp import time_features, time_mlp
+from ired_interp.energy.proposal import Level, ProposingEnergy, one_of
 from ired_interp.errors import InputError
 
 STEPS = 8  # of a plan
@@ -23,6 +24,7 @@ class ShortestPathContext(NamedTuple):
 
     time: Tensor
     edges: tuple[Tensor, Tensor]  # (B, n, n, 64)
+    level: Level
 
 
 class EdgeBlock(nn.Module):
@@ -67,8 +69,10 @@ class EdgeBlock(nn.Module):
         return torch.cat([before, h, after], -1)
 
 
-class ShortestPathEnergy(GraphEnergy):
-    """E = Σ_ti o_ti over the steps t and nodes i of a plan, through two blocks over the edges.
+class ShortestPathEnergy(GraphEnergy, ProposingEnergy):
+    """E = Σ_ti o_ti over the steps t and nodes i of a plan, or the distance from softmax_i o_ti.
+
+    Features of steps and nodes pass through two blocks over the edges.
 
     x is (B, 4n²), [row, column, channel] flattened; y is (B, 8n), [step, node].
 
@@ -82,6 +86,9 @@ class ShortestPathEnergy(GraphEnergy):
         4n² and 8n of the graphs that it is trained on; it takes graphs of any n.
     landscapes : int
         K, number of landscapes.
+    residual : bool
+        Take the outputs as logits of each step's node, whose distance from y is the
+        energy, in place of the published form; see `ProposingEnergy`.
 
     Raises
     ------
@@ -110,13 +117,14 @@ class ShortestPathEnergy(GraphEnergy):
         condition_dim: int = 1600,
         solution_dim: int = 160,
         landscapes: int = 10,
+        residual: bool = False,
     ) -> None:
         if time_shift not in get_args(TimeShift):
             raise InputError(
                 f"ShortestPathEnergy got time_shift={time_shift!r}; choose one of "
                 f"{', '.join(get_args(TimeShift))}."
             )
-        super().__init__(condition_dim, solution_dim, landscapes)
+        super().__init__(condition_dim, solution_dim, landscapes, residual)
         self.time_shift = time_shift
         self.time_mlp = time_mlp(_EMBEDDING, _TIME)
         self.block1 = EdgeBlock(1 + _TIME, time_shift)
@@ -132,14 +140,23 @@ class ShortestPathEnergy(GraphEnergy):
         n = node_count(x.shape[1], EDGE_CHANNELS)
         graph = x.unflatten(1, (n, n, EDGE_CHANNELS))
         time = time_features(self.time_mlp, k, self.landscapes, x.dtype)
-        return ShortestPathContext(time, (self.block1.edges(graph), self.block2.edges(graph)))
+        edges = (self.block1.edges(graph), self.block2.edges(graph))
+        return ShortestPathContext(time, edges, self.level(x, k))
 
-    def evaluate(self, context: ShortestPathContext, y: Tensor) -> Tensor:
-        """Σ_ti o_ti (B,)."""
+    def output(self, context: ShortestPathContext, y: Tensor) -> Tensor:
+        """Compute outputs o (B, 8n)."""
         plan = y.unflatten(1, (STEPS, -1))[..., None]
         time = context.time[:, None, None].expand(*plan.shape[:3], -1)
         h = torch.cat([plan, time], -1)
         for block, edges in zip((self.block1, self.block2), context.edges, strict=True):
             h = block(h, edges)
         output: Tensor = self.fc(h)
-        return output.sum((1, 2, 3))
+        return output.flatten(1)
+
+    def published(self, output: Tensor) -> Tensor:
+        """Σ_ti o_ti (B,)."""
+        return output.sum(1)
+
+    def answer(self, output: Tensor) -> Tensor:
+        """One node of each step (B, 8n), softly."""
+        return one_of(output.unflatten(1, (STEPS, -1))).flatten(1)

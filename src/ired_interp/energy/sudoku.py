@@ -1,12 +1,12 @@
-"""The published energy of Sudoku: ‖o‖² of a residual convolutional network over the board."""
+"""The energy of Sudoku: of the outputs of a residual convolutional network over the board."""
 
 from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ired_interp.energy.base import Energy
 from ired_interp.energy.modulated_mlp import time_features, time_mlp
+from ired_interp.energy.proposal import Level, ProposingEnergy, one_of
 from ired_interp.errors import InputError
 
 _TIME, _EMBEDDING = 64, 128
@@ -18,6 +18,7 @@ class SudokuContext(NamedTuple):
 
     first: Tensor  # (B, h, side, side)
     time: Tensor  # (B, 64)
+    level: Level
 
 
 class ConvolutionBlock(nn.Module):
@@ -43,8 +44,10 @@ class ConvolutionBlock(nn.Module):
         return v + F.silu((1 + gain) * u + shift)
 
 
-class SudokuEnergy(Energy):
-    """E = ‖o‖², where o (9 × 9 × 9) comes of convolutions over the board's cells.
+class SudokuEnergy(ProposingEnergy):
+    """E = ‖o‖², or the distance from softmax o.
+
+    The outputs o (9 × 9 × 9) come of convolutions over the board's cells.
 
     x and y are (B, 729): one-hot digits cell by cell, ±1; an empty cell of x is −1 throughout.
 
@@ -56,6 +59,9 @@ class SudokuEnergy(Energy):
         h, channels of each layer.
     landscapes : int
         K, number of landscapes.
+    residual : bool
+        Take the outputs as logits of each cell's digit, whose distance from y is the
+        energy, in place of the published form; see `ProposingEnergy`.
 
     Raises
     ------
@@ -85,8 +91,9 @@ class SudokuEnergy(Energy):
         solution_dim: int = 729,
         width: int = 384,
         landscapes: int = 10,
+        residual: bool = False,
     ) -> None:
-        super().__init__(condition_dim, solution_dim, landscapes)
+        super().__init__(condition_dim, solution_dim, landscapes, residual)
         self.digits = round(solution_dim ** (1 / 3))
         if condition_dim != solution_dim or self.digits**3 != solution_dim:
             raise InputError(
@@ -107,18 +114,25 @@ class SudokuEnergy(Energy):
         """Compute the share of x (B, 729) in the first layer, and features of landscapes k (B,)."""
         weight = self.conv1.weight[:, : self.digits]
         first = F.conv2d(self._planes(x), weight, self.conv1.bias, padding=1)
-        return SudokuContext(first, time_features(self.time_mlp, k, self.landscapes, x.dtype))
+        time = time_features(self.time_mlp, k, self.landscapes, x.dtype)
+        return SudokuContext(first, time, self.level(x, k))
 
-    def evaluate(self, context: SudokuContext, y: Tensor) -> Tensor:
-        """‖o‖² (B,)."""
+    def output(self, context: SudokuContext, y: Tensor) -> Tensor:
+        """Compute outputs o (B, 729), cell by cell as y."""
         own = F.conv2d(self._planes(y), self.conv1.weight[:, self.digits :], padding=1)
         v = F.silu(context.first + own)
         for block in (self.res1a, self.res1b, self.res2a, self.res2b, self.res3a, self.res3b):
             v = block(v, context.time)
         output: Tensor = self.conv5(v)
-        # Under autocast, energies near each other must still be told apart.
-        squares: Tensor = output.to(y.dtype).square()
-        return squares.sum((1, 2, 3))
+        return output.permute(0, 2, 3, 1).flatten(1)
+
+    def published(self, output: Tensor) -> Tensor:
+        """‖o‖² (B,)."""
+        return output.square().sum(1)
+
+    def answer(self, output: Tensor) -> Tensor:
+        """One digit of each cell (B, 729), softly."""
+        return one_of(output.unflatten(1, (-1, self.digits))).flatten(1)
 
     def _planes(self, board: Tensor) -> Tensor:
         """Give a board (B, 729) as one plane a digit (B, 9, 9, 9)."""
