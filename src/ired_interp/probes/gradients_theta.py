@@ -23,6 +23,7 @@ from ired_interp.probes.settings import (
     check_seed,
     check_setting,
     few_landscapes,
+    working_memory,
 )
 from ired_interp.probes.tables import estimate_table, estimates
 from ired_interp.probes.theta_spectrum import weight_count
@@ -42,9 +43,10 @@ class GradientStatisticsTheta(Probe):
         Which k.
     microbatch : int
         Problems behind each gradient; 1 takes the gradient of every problem.
-    memory_gib : float
-        Working memory in GiB. Where gradients do not fit at once, their inner products are taken
-        chunk by chunk and gradients are computed again, (c + 1)/2 times for c chunks.
+    memory_gib : float, optional
+        Working memory in GiB, half of what is free where not given. Where gradients do not fit at
+        once, their inner products are taken chunk by chunk and gradients are computed again,
+        (c + 1)/2 times for c chunks.
     seed : int
         Of the noise of the loss.
 
@@ -60,7 +62,7 @@ class GradientStatisticsTheta(Probe):
         self,
         landscapes: Landscapes = "all",
         microbatch: int = 1,
-        memory_gib: float = 1.0,
+        memory_gib: float | None = None,
         seed: int = 0,
     ) -> None:
         check_landscapes(self.name, landscapes)
@@ -137,14 +139,15 @@ class GradientStatisticsTheta(Probe):
             )
         landscapes = chosen_landscapes(snapshot.module, self.landscapes)
         size = weight_count(snapshot.module.energy) * len(landscapes)
-        fit = int(self.memory_gib * 2**30 / (4 * size))
+        memory = working_memory(self.memory_gib, snapshot.batch.y.device)
+        fit = int(memory / (4 * size))
         groups = min(count, _MOST_GROUPS, max(fit, _LEAST_GROUPS))
         grams, means = [], []
         for k in track(landscapes, "gradients in theta"):
             gradients = LossGradients(
                 snapshot.module, snapshot.batch, k, self.seed, self.microbatch
             )
-            gram, group_means = layer_grams(gradients, self.memory_gib * 2**30, groups)
+            gram, group_means = layer_grams(gradients, memory, groups)
             grams.append(gram)
             means.append(group_means)
         variables = theta_variables(np.stack(grams), self.microbatch, ("landscape", "layer"))

@@ -19,6 +19,7 @@ from ired_interp.probes.settings import (
     check_seed,
     check_setting,
     few_landscapes,
+    working_memory,
 )
 from ired_interp.probes.spectrum_settings import Which, check_room, check_spectrum
 from ired_interp.probes.theta_eigenpairs import eigenpairs
@@ -75,9 +76,9 @@ class HessianSpectrumTheta(Probe):
         2 on; each costs the eigenpairs anew, and the spectrum is that of the first.
     dtype : str
         Arithmetic of the Hessian, "float32" or "float64".
-    memory_gib : float
-        Working memory in GiB, half of it for the graphs, half for the Lanczos basis; the batch is
-        cut and Lanczos restarted to fit.
+    memory_gib : float, optional
+        Working memory in GiB, half of what is free where not given; half of it for the graphs, half
+        for the Lanczos basis: the batch is cut and Lanczos restarted to fit.
     seed : int
         Of the noise of the objective and of random vectors.
 
@@ -95,7 +96,7 @@ class HessianSpectrumTheta(Probe):
         landscapes: Literal["mixed"] | Landscapes = "all",
         objective: ThetaObjective = "score",
         eigenpairs: int = 10,
-        which: Which = "BE",
+        which: Which = "LA",
         tol: float = 1e-3,
         density_probes: int = 4,
         density_steps: int = 40,
@@ -104,7 +105,7 @@ class HessianSpectrumTheta(Probe):
         layers: Layers = "all",
         draws: int = 1,
         dtype: Literal["float32", "float64"] = "float32",
-        memory_gib: float = 1.0,
+        memory_gib: float | None = None,
         seed: int = 0,
     ) -> None:
         if landscapes != "mixed":
@@ -152,8 +153,8 @@ class HessianSpectrumTheta(Probe):
         """
         self._chosen(module)
         weights = weight_count(module.energy)
-        memory = int(self._half_memory) if self.backend == "lanczos" else None
-        check_room(self.name, self.eigenpairs, weights, getattr(torch, self.dtype), memory)
+        memory_gib = self.memory_gib if self.backend == "lanczos" else None
+        check_room(self.name, self.eigenpairs, weights, getattr(torch, self.dtype), memory_gib)
 
     def small(self) -> "HessianSpectrumTheta":
         """At most two landscapes and eigenpairs, the least density and trace; see `Probe.small`."""
@@ -225,7 +226,8 @@ class HessianSpectrumTheta(Probe):
         RunError
             If the gradient is not finite.
         """
-        memory, dtype = self._half_memory, getattr(torch, self.dtype)
+        device, dtype = snapshot.batch.y.device, getattr(torch, self.dtype)
+        memory = working_memory(self.memory_gib, device, snapshot.ranks.count) // 2
 
         def operator(draw: int) -> HessianOperator:
             return theta_operator(snapshot, self.objective, k, dtype, memory, self.seed, draw)
@@ -245,7 +247,7 @@ class HessianSpectrumTheta(Probe):
         whole.release()
         for draw in range(1, self.draws):
             other = operator(draw)
-            found = eigenpairs(other, self, int(memory), folder(f"_draw{draw}"))
+            found = eigenpairs(other, self, memory, folder(f"_draw{draw}"))
             draws.append(measure_shares(other, found, self, steps))
         return over_draws(draws).merge(layers)
 
@@ -253,10 +255,6 @@ class HessianSpectrumTheta(Probe):
         if self.landscapes == "mixed":
             return [MIXED]
         return chosen_landscapes(module, self.landscapes)
-
-    @property
-    def _half_memory(self) -> float:
-        return self.memory_gib * 2**29  # bytes
 
     def summary(self, result: xr.Dataset) -> str:
         """One row a landscape, and one a layer; see `Probe.summary`."""

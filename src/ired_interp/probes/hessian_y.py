@@ -18,10 +18,11 @@ from ired_interp.probes.settings import (
     check_memory,
     check_seed,
     few_landscapes,
+    working_memory,
 )
 from ired_interp.probes.spread import mean_error, median_error
 from ired_interp.probes.tables import Column, estimate_table
-from ired_interp.spectra import effective_rank
+from ired_interp.spectra import effective_rank, many_eigenvalues
 from ired_interp.terminal import track
 
 _HEADINGS = {
@@ -53,8 +54,8 @@ class HessianSpectrumY(Probe):
         inference finds, or the end of each landscape of its "trajectory".
     dtype : str
         Arithmetic of the Hessian, "float32" or "float64"; eigenvalues are always found in float64.
-    memory_gib : float
-        Working memory in GiB; the batch is cut to fit.
+    memory_gib : float, optional
+        Working memory in GiB, half of what is free where not given; the batch is cut to fit.
     seed : int
         Of the noise of the measuring point.
 
@@ -84,7 +85,7 @@ class HessianSpectrumY(Probe):
         landscapes: Landscapes = "all",
         point: Point = "noised",
         dtype: Literal["float32", "float64"] = "float32",
-        memory_gib: float = 1.0,
+        memory_gib: float | None = None,
         seed: int = 0,
     ) -> None:
         check_landscapes(self.name, landscapes)
@@ -171,20 +172,20 @@ class HessianSpectrumY(Probe):
         mine = snapshot.ranks.share(len(y))
         matrices = y.new_zeros(0, y.shape[1], y.shape[1])
         if mine.start < mine.stop:
-            matrices = energy.hessian(x[mine], y[mine], k, self.memory_gib * 2**30)
+            memory = working_memory(self.memory_gib, y.device, snapshot.ranks.count)
+            matrices = energy.hessian(x[mine], y[mine], k, memory)
         if not all(snapshot.ranks.all_gather_object(bool(matrices.isfinite().all()))):
             raise RunError(
                 f"the Hessian in y of landscape {k} is not finite; the weights or the point have "
                 "diverged."
             )
-        matrices = matrices.double()
         fixed = snapshot.module.fixed(snapshot.batch.x)
         found = (
-            torch.linalg.eigvalsh(matrices)
+            many_eigenvalues(matrices)
             if fixed is None
-            else _free_eigenvalues(matrices, fixed.mask[mine])
+            else _free_eigenvalues(matrices.double(), fixed.mask[mine])
         )
-        return snapshot.ranks.gather(found.cpu().numpy())
+        return snapshot.ranks.gather(found.numpy())
 
     def summary(self, result: xr.Dataset) -> str:
         """One row a landscape; see `Probe.summary`."""
@@ -205,9 +206,9 @@ def _free_eigenvalues(matrices: torch.Tensor, fixed: torch.Tensor) -> torch.Tens
     matrices = matrices.masked_fill(fixed[:, :, None] | fixed[:, None, :], 0.0)
     # Given entries are set apart above all others, of which no eigenvalue reaches the norm.
     apart = 1 + 2 * torch.linalg.matrix_norm(matrices)
-    found: torch.Tensor = torch.linalg.eigvalsh(matrices + torch.diag_embed(apart[:, None] * fixed))
-    free = (~fixed).sum(1, keepdim=True)
-    rank = torch.arange(found.shape[1], device=found.device)
+    found = many_eigenvalues(matrices + torch.diag_embed(apart[:, None] * fixed))
+    free = (~fixed).sum(1, keepdim=True).cpu()
+    rank = torch.arange(found.shape[1])
     return found.masked_fill(rank >= free, torch.nan)
 
 

@@ -12,7 +12,12 @@ from ired_interp.geometry import DriftHistory, drift_variables
 from ired_interp.probes.batch_gradients import BatchGradients
 from ired_interp.probes.gradient_rows import layer_of
 from ired_interp.probes.loss_probe import LossProbe, LossSnapshot
-from ired_interp.probes.settings import check_choice, check_setting
+from ired_interp.probes.settings import (
+    check_choice,
+    check_memory,
+    check_setting,
+    working_memory,
+)
 from ired_interp.probes.subspace_frames import append_frame
 from ired_interp.probes.subspace_pairs import Frame, frame_of_vectors
 from ired_interp.probes.subspace_sources_theta import frame_of_hessians
@@ -42,8 +47,8 @@ class LossDrift(LossProbe):
         Weights of this layer alone.
     gradients : int
         How many gradients to take of each half of the batches at most.
-    memory_gib : float
-        Working memory in GiB.
+    memory_gib : float, optional
+        Working memory in GiB, half of what is free where not given.
     seed : int
         Of Lanczos.
 
@@ -66,7 +71,7 @@ class LossDrift(LossProbe):
         p: int = 2,
         layer: str | None = None,
         gradients: int = 64,
-        memory_gib: float = 1.0,
+        memory_gib: float | None = None,
         seed: int = 0,
     ) -> None:
         self.source, self.p, self.layer = source, p, layer
@@ -75,9 +80,9 @@ class LossDrift(LossProbe):
         for name, value, fits, expected in (
             ("p", p, p >= 1, "a subspace needs at least 1 dimension"),
             ("gradients", gradients, gradients >= p, f"{p} dimensions need as many"),
-            ("memory_gib", memory_gib, memory_gib > 0, "expected a positive number"),
         ):
             check_setting("subspace_drift", name, value, fits, expected)
+        check_memory("subspace_drift", memory_gib)
         self.label = f"subspace_drift_{source}_theta_training"
         self.folder: Path | None = None
         self._history: DriftHistory | None = None
@@ -176,7 +181,8 @@ class LossDrift(LossProbe):
         return {n: w for n, w in weights.items() if self.layer in (None, layer_of(n))}
 
     def _frame(self, snapshot: LossSnapshot) -> Frame:
-        loss, memory = snapshot.loss, self.memory_gib * 2**30
+        loss = snapshot.loss
+        memory = working_memory(self.memory_gib, next(iter(loss.weights.values())).device)
         halves = [snapshot.batches[half::2] for half in (0, 1)]
         if self.source == "hessian":
             chosen = self._chosen(loss.weights)

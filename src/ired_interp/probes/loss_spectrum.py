@@ -9,6 +9,7 @@ from torch import Tensor
 from ired_interp.errors import RunError
 from ired_interp.probes.last_update import last_update
 from ired_interp.probes.loss_probe import LossProbe, LossSnapshot
+from ired_interp.probes.settings import working_memory
 from ired_interp.probes.spectrum_settings import Which, check_room, check_spectrum
 from ired_interp.probes.theta_spectrum import measure_operator
 from ired_interp.spectra import HessianOperator
@@ -34,12 +35,12 @@ class LossSpectrum(LossProbe):
     def __init__(
         self,
         eigenpairs: int = 10,
-        which: Which = "BE",
+        which: Which = "LA",
         tol: float = 1e-3,
         density_probes: int = 4,
         density_steps: int = 40,
         trace_matvecs: int = 30,
-        memory_gib: float = 1.0,
+        memory_gib: float | None = None,
         seed: int = 0,
     ) -> None:
         self.eigenpairs, self.which, self.tol = eigenpairs, which, tol
@@ -51,7 +52,7 @@ class LossSpectrum(LossProbe):
         """Refuse fewer weights than eigenpairs, or more than the memory has room for."""
         count = sum(w.numel() for w in weights.values())
         dtype = next(iter(weights.values())).dtype
-        check_room(self.label, self.eigenpairs, count, dtype, self._half_memory)
+        check_room(self.label, self.eigenpairs, count, dtype, self.memory_gib)
 
     def __call__(self, snapshot: LossSnapshot) -> xr.Dataset:
         """Measure.
@@ -73,16 +74,14 @@ class LossSpectrum(LossProbe):
             If the gradient is not finite.
         """
         loss = snapshot.loss
+        device = next(iter(loss.weights.values())).device
+        half = working_memory(self.memory_gib, device) // 2
         operator = HessianOperator(
-            loss, loss.weights, batches=snapshot.batches, weights="equal", memory=self._half_memory
+            loss, loss.weights, batches=snapshot.batches, weights="equal", memory=half
         )
         if not operator.gradient().isfinite().all():
             raise RunError("the gradient of the loss is not finite; the weights have diverged.")
         steps, whose = last_update(snapshot.optimizer, loss.weights)
-        result = measure_operator(operator, self, self._half_memory, snapshot.scratch, steps)
+        result = measure_operator(operator, self, half, snapshot.scratch, steps)
         attributes = {"objective": "loss", "batches": len(snapshot.batches), "update": whose}
         return result.assign_attrs(attributes)
-
-    @property
-    def _half_memory(self) -> int:
-        return int(self.memory_gib * 2**29)  # bytes

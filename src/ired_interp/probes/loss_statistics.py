@@ -8,7 +8,7 @@ from ired_interp.probes.batch_gradients import BatchGradients
 from ired_interp.probes.gradient_variables import ALL, QUANTILES, layer_grams, theta_variables
 from ired_interp.probes.gram_statistics import isotropic_participation
 from ired_interp.probes.loss_probe import LossProbe, LossSnapshot
-from ired_interp.probes.settings import check_setting
+from ired_interp.probes.settings import check_memory, check_setting, working_memory
 
 _LEAST = 3  # gradients whose spread means anything
 
@@ -21,7 +21,7 @@ class LossGradientStatistics(LossProbe):
     gradients : int
         How many to compare at most: of samples, microbatches or whole batches, as fine as that
         and the loss allow; see `BatchGradients`.
-    memory_gib : float
+    memory_gib : float, optional
         Working memory in GiB; see `GradientStatisticsTheta`.
 
     Raises
@@ -32,14 +32,12 @@ class LossGradientStatistics(LossProbe):
 
     label = "gradient_statistics_loss"
 
-    def __init__(self, gradients: int = 64, memory_gib: float = 1.0) -> None:
+    def __init__(self, gradients: int = 64, memory_gib: float | None = None) -> None:
         self.gradients, self.memory_gib = gradients, memory_gib
         check_setting(
             self.label, "gradients", gradients, gradients >= _LEAST, f"expected at least {_LEAST}"
         )
-        check_setting(
-            self.label, "memory_gib", memory_gib, memory_gib > 0, "expected a positive number"
-        )
+        check_memory(self.label, memory_gib)
 
     def __call__(self, snapshot: LossSnapshot) -> xr.Dataset:
         """Measure.
@@ -67,7 +65,8 @@ class LossGradientStatistics(LossProbe):
                 f"{self.label} has {rows.count} gradients to compare ({rows.how}); expected at "
                 f"least {_LEAST}, raise batches."
             )
-        grams, _ = layer_grams(rows, self.memory_gib * 2**30, groups=1)
+        device = next(iter(snapshot.loss.weights.values())).device
+        grams, _ = layer_grams(rows, working_memory(self.memory_gib, device), groups=1)
         variables = theta_variables(grams, rows.samples, ("layer",), "gradient")
         sizes = [rows.size, *rows.layers.values()]
         variables |= {

@@ -4,9 +4,13 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
+import torch
+
 from ired_interp.errors import InputError
+from ired_interp.spectra.plan import available_memory
 
 Landscapes = Literal["all"] | list[int]
+_SHARE = 0.5  # of the memory that is free, where no limit is given
 
 
 def check_choice(probe: str, setting: str, value: str, known: Any) -> None:
@@ -58,10 +62,33 @@ def check_seed(probe: str, seed: int) -> None:
     check_setting(probe, "seed", seed, 0 <= seed < 2**63, "expected 0 to 2^63 − 1")
 
 
-def check_memory(probe: str, memory_gib: float) -> None:
-    """Refuse a working memory that is no positive number."""
-    fits = 0 < memory_gib < math.inf
+def check_memory(probe: str, memory_gib: float | None) -> None:
+    """Refuse a working memory that is neither None nor a positive number."""
+    fits = memory_gib is None or 0 < memory_gib < math.inf
     check_setting(probe, "memory_gib", memory_gib, fits, "expected a positive number")
+
+
+def working_memory(memory_gib: float | None, device: torch.device, processes: int = 1) -> int:
+    """Return the bytes that a probe may work in.
+
+    Parameters
+    ----------
+    memory_gib : float, optional
+        The setting, in GiB; half of what is free on the device where it is None.
+    device : torch.device
+        Where.
+    processes : int
+        How many work at the same time, which may share a CPU's memory.
+
+    Returns
+    -------
+    int
+        Of each process.
+    """
+    if memory_gib is not None:
+        return int(memory_gib * 2**30)
+    sharers = processes if device.type == "cpu" else 1
+    return int(_SHARE * available_memory(device) / sharers)
 
 
 def few_landscapes(landscapes: Landscapes) -> Landscapes:

@@ -23,7 +23,7 @@ def check_spectrum(
     density_probes: int,
     density_steps: int,
     trace_matvecs: int,
-    memory_gib: float,
+    memory_gib: float | None,
     dtype: str = "float32",
 ) -> None:
     """Refuse settings of eigenpairs, density and trace that no model can make sense of.
@@ -64,7 +64,7 @@ def check_spectrum(
 
 
 def check_room(
-    probe: str, eigenpairs: int, weights: int, dtype: torch.dtype, memory: int | None
+    probe: str, eigenpairs: int, weights: int, dtype: torch.dtype, memory_gib: float | None
 ) -> None:
     """Refuse more eigenpairs than there are weights, or than the memory has room for.
 
@@ -78,8 +78,8 @@ def check_room(
         N.
     dtype : torch.dtype
         Of the Lanczos vectors.
-    memory : int, optional
-        Bytes for them; without it, as many as they take.
+    memory_gib : float, optional
+        As in `HessianSpectrumTheta`; without it, what is free is found when it is measured.
 
     Raises
     ------
@@ -91,5 +91,5 @@ def check_room(
             f"{probe} has eigenpairs={eigenpairs}, but the model has {weights} weights; lower "
             "eigenpairs."
         )
-    if memory is not None:
-        plan_lanczos(weights, dtype, torch.device("cpu"), eigenpairs, memory)
+    if memory_gib is not None:
+        plan_lanczos(weights, dtype, torch.device("cpu"), eigenpairs, int(memory_gib * 2**29))

@@ -38,7 +38,6 @@ from ired_interp.probes.subspace_table import drift_table
 from ired_interp.terminal import track
 
 Axis = Literal["landscapes", "training", "inference"]
-_MEMORY = 1.0
 
 
 class SubspaceDrift(Probe):
@@ -69,8 +68,8 @@ class SubspaceDrift(Probe):
     point : {"noised", "answer", "solution", "trajectory"}
         Where y is (space y); the solution is always taken from the end of each landscape of
         `solve`, and along inference y is the iterate.
-    memory_gib : float
-        Working memory of Hessians, and of gradients in theta.
+    memory_gib : float, optional
+        Working memory of Hessians, and of gradients in theta, half of what is free where not given.
     seed : int
         Of all noise.
 
@@ -91,7 +90,7 @@ class SubspaceDrift(Probe):
         landscapes: Landscapes = "all",
         layer: str | None = None,
         point: Point = "noised",
-        memory_gib: float = _MEMORY,
+        memory_gib: float | None = None,
         seed: int = 0,
     ) -> None:
         self.source, self.space, self.axis, self.p = source, space, axis, p
@@ -146,7 +145,7 @@ class SubspaceDrift(Probe):
         light = self.source in ("solution", "activations") or (
             self.source == "gradients" and self.space == "y"
         )
-        if light and self.memory_gib != _MEMORY:
+        if light and self.memory_gib is not None:
             idle["memory_gib"] = self.memory_gib
         for name, value in idle.items():
             raise InputError(
@@ -177,7 +176,7 @@ class SubspaceDrift(Probe):
 
     @property
     def _estimator(self) -> FrameEstimator:
-        memory = self.memory_gib * 2**30
+        memory = self.memory_gib
         return FrameEstimator(
             self.source, self.space, self.p, self.layer, self.point, memory, self.seed
         )

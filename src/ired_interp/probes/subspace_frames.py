@@ -16,6 +16,7 @@ from ired_interp.errors import InputError
 from ired_interp.geometry import DriftHistory
 from ired_interp.module import IREDModule
 from ired_interp.probes.base import Point, Snapshot, measuring_point
+from ired_interp.probes.settings import working_memory
 from ired_interp.probes.subspace_pairs import Frame, frame_of_matrices, frame_of_vectors
 from ired_interp.random import stream
 from ired_interp.tasks.base import Problems
@@ -33,10 +34,8 @@ class FrameEstimator:
 
     Parameters
     ----------
-    source, space, p, layer, point, seed
+    source, space, p, layer, point, memory_gib, seed
         As in `SubspaceDrift`.
-    memory : float
-        Bytes that Hessians and gradients may take.
     """
 
     source: Source
@@ -44,7 +43,7 @@ class FrameEstimator:
     p: int
     layer: str | None
     point: Point
-    memory: float
+    memory_gib: float | None
     seed: int
 
     def check(self, module: IREDModule) -> None:
@@ -147,7 +146,8 @@ class FrameEstimator:
         energy, x, p = snapshot.module.free(), snapshot.batch.x, self.p
         if self.source == "hessian":
             points, same = (y, x) if other is None else (torch.cat([y, other]), torch.cat([x, x]))
-            found = in_y.hessians(energy, same, points, k, self.memory)
+            memory = working_memory(self.memory_gib, y.device)
+            found = in_y.hessians(energy, same, points, k, memory)
             return frame_of_matrices(found[: len(y)], None if other is None else found[len(y) :], p)
         if self.source == "solution":
             repeat = None if other is None else in_y.column_grams(other)
@@ -169,11 +169,11 @@ class FrameEstimator:
         """From every other problem, with noise of its own."""
         module, (x, y), p, layer = snapshot.module, snapshot.batch, self.p, self.layer
         halves = Problems(x[::2], y[::2]), Problems(x[1::2], y[1::2])
-        seeds = self.seed, self.seed + 1
+        seeds, memory = (self.seed, self.seed + 1), working_memory(self.memory_gib, y.device)
         if self.source == "hessian":
-            return in_theta.loss_hessian_frame(module, halves, k, p, layer, seeds, self.memory)
+            return in_theta.loss_hessian_frame(module, halves, k, p, layer, seeds, memory)
         first, second = (
-            in_theta.loss_gradient_rows(module, half, k, layer, seed, self.memory / 2)
+            in_theta.loss_gradient_rows(module, half, k, layer, seed, memory / 2)
             for half, seed in zip(halves, seeds, strict=True)
         )
         return frame_of_vectors((first, second), p, "loss gradients")

@@ -22,8 +22,9 @@ from ired_interp.spectra.determinism import Observer
 from ired_interp.spectra.fingerprint import Fingerprint
 from ired_interp.spectra.finite_difference import Differences
 from ired_interp.spectra.meter import MemoryMeter
-from ired_interp.spectra.parameters import Parameters, named_tensors, vector_dtype
-from ired_interp.spectra.ranked import RankedOperator
+from ired_interp.spectra.parameter_operator import ParameterOperator
+from ired_interp.spectra.parameters import Parameters, named_tensors
+from ired_interp.spectra.replay import Replay
 from ired_interp.spectra.spectrum import SpectrumWarning
 from ired_interp.spectra.vectors import coarsest, gaussian, parse_bytes
 
@@ -33,7 +34,7 @@ Graph = tuple[list[Tensor], ...] | Differences
 _ALLOCATOR = 1.4
 
 
-class CurvatureOperator(RankedOperator):
+class CurvatureOperator(ParameterOperator):
     """Weighted mean over chunks of a matrix of second-order derivatives, through kept graphs.
 
     Subclasses say how a graph is built (``_build``) and how a product goes through it (``_apply``).
@@ -61,16 +62,12 @@ class CurvatureOperator(RankedOperator):
         group: dist.ProcessGroup | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        self.named = named_tensors(parameters, sharded=self.by_differences)
-        self.parameters = list(self.named.values())
+        super().__init__(named_tensors(parameters, sharded=self.by_differences), group, dtype)
         self.module = parameters if isinstance(parameters, nn.Module) else None
-        size = sum(p.numel() for p in self.parameters)
-        kind = vector_dtype(self.parameters, dtype)
-        super().__init__(size, kind, self.parameters[0].device, group)
-        self.precision = coarsest([kind, *(p.dtype for p in self.parameters)])
         self.memory = None if memory is None else parse_bytes(memory)
         self.without_data = batch is None and batches is None
         self._kept: dict[int, Graph] = {}
+        self._replay = Replay(self.device)
         self._fingerprint: Fingerprint | None = None
         self.product_error = 0.0
         self._checked = False
@@ -140,7 +137,8 @@ class CurvatureOperator(RankedOperator):
     def _graph(self, index: int, chunk: Any) -> Graph:
         if index in self._kept:
             return self._kept[index]
-        graph = self._build(chunk)
+        with self._replay.beside():
+            graph = self._build(chunk)
         if index < self._keep:
             self._kept[index] = graph
         return graph
@@ -148,64 +146,45 @@ class CurvatureOperator(RankedOperator):
     def _weighted_sum(self, function: Callable[[Graph], list[Tensor]]) -> Tensor:
         """Sum over chunks and ranks of what a function gives for their graphs, one at a time."""
         self._expect_same_parameters()
+        return self._sum(self._local_sum(function))
+
+    def _local_sum(self, function: Callable[[Graph], list[Tensor]]) -> Tensor:
         total: Tensor | None = None
-        all_kept = len(self._kept) == len(self.weights)
-        data = repeat(None, len(self.weights)) if all_kept else self.chunks()
+        data = repeat(None, len(self.weights)) if self._all_kept else self.chunks()
         for index, weight in enumerate(self.weights):
             part = self.flatten(function(self._graph(index, next(data))))
             part = part.mul_(weight) if weight != 1 else part
             total = part if total is None else total.add_(part)
         deque(data, 0)  # past the end, where another batch would be refused
-        zeros = torch.zeros(self.shape[0], dtype=self.dtype, device=self.device)
-        return self._sum(zeros if total is None else total)
+        if total is None:
+            total = torch.zeros(self.shape[0], dtype=self.dtype, device=self.device)
+        return total
 
-    def _expect_same_parameters(self) -> None:
+    @property
+    def _all_kept(self) -> bool:
+        return len(self._kept) == len(self.weights)
+
+    def _expect_same_parameters(self, bits: bool = True) -> Fingerprint:
         if self._fingerprint is None:
             self._fingerprint = Fingerprint(self.named)
-        elif changed := self._fingerprint.changed():
-            raise InputError(
-                f"the parameters changed after the first product ({', '.join(changed)}); make a "
-                "new operator for the new values"
-            )
+        else:
+            self._fingerprint.expect_same(bits)
+        return self._fingerprint
 
     def _product(self, v: Tensor) -> Tensor:
         v = v.clone() if v.is_inference() else v
-        parts = list(self.unflatten(v.contiguous()).values())
-        return self._weighted_sum(lambda graph: self._apply(graph, parts))
+        self._expect_same_parameters(bits=False)
+        replayable = self._all_kept and not self.by_differences
+        product, same = self._replay(self._local_product, v.contiguous(), replayable)
+        if not same:
+            self._expect_same_parameters()
+        return self._sum(product)
 
-    def flatten(self, parts: Iterable[Tensor]) -> Tensor:
-        """Join tensors shaped like the parameters (their gradients, say) to one vector.
-
-        Parameters
-        ----------
-        parts : iterable of Tensor
-            One for each parameter.
-
-        Returns
-        -------
-        Tensor
-            (N,).
-        """
-        return torch.cat([part.detach().reshape(-1).to(self.dtype) for part in parts])
-
-    def unflatten(self, v: Tensor) -> dict[str, Tensor]:
-        """Cut a vector into pieces shaped like the parameters.
-
-        Parameters
-        ----------
-        v : Tensor
-            (N,).
-
-        Returns
-        -------
-        dict
-            Parameter name → its piece, a view where the parameter has the vector's dtype.
-        """
-        sizes = [p.numel() for p in self.parameters]
-        return {
-            n: part.view(p.shape).to(p.dtype)
-            for (n, p), part in zip(self.named.items(), v.split(sizes), strict=True)
-        }
+    def _local_product(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Multiply by this rank's share, and tell whether the parameters' bits are the same."""
+        parts = list(self.unflatten(v).values())
+        product = self._local_sum(lambda graph: self._apply(graph, parts))
+        return product, self._expect_same_parameters(bits=False).same_bits()
 
     # ---- memory
 
@@ -258,13 +237,15 @@ class CurvatureOperator(RankedOperator):
     def release(self) -> None:
         """Let the kept graphs go; the next product builds them anew."""
         self._kept.clear()
+        self._replay = Replay(self.device)
 
     @property
     def plan(self) -> str:
         """How a product is computed and what it keeps in memory, in a sentence."""
-        return (
+        kept = (
             "one graph, kept" if self.without_data else self._plan.sentence(self.memory, self._keep)
         )
+        return kept + self._replay.note
 
     # ---- check
 
@@ -285,7 +266,7 @@ class CurvatureOperator(RankedOperator):
         if self._checked:
             return
         self._expect_same_parameters()
-        self._kept.clear()
+        self.release()
         try:
             fault = curvature_fault(self) if self.weights else None
         except (InputError, RunError) as error:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
+from ired_interp.errors import InputError
 from ired_interp.spectra.sharding import local
 
 _WORD = torch.int64.itemsize
@@ -41,14 +42,46 @@ class Fingerprint:
         list of str
             Their names.
         """
-        places = self._where()
-        moved = [name for name, place in self._places.items() if places[name] != place]
-        if moved:
+        if moved := self._moved():
             return moved
-        sums = self._checksums()
-        if torch.equal(torch.cat(list(sums.values())), torch.cat(list(self._sums.values()))):
+        if self.same_bits():
             return []
+        sums = self._checksums()
         return [name for name, s in self._sums.items() if not torch.equal(sums[name], s)]
+
+    def same_bits(self) -> Tensor:
+        """Compare the sums of bits alone.
+
+        Returns
+        -------
+        Tensor
+            Whether all are as they were, on the tensors' device, which is not waited for.
+        """
+        now, then = (torch.cat(list(s.values())) for s in (self._checksums(), self._sums))
+        return (now == then).all()
+
+    def expect_same(self, bits: bool = True) -> None:
+        """Refuse tensors that were written to since.
+
+        Parameters
+        ----------
+        bits : bool
+            Whether to look at sums of bits, too.
+
+        Raises
+        ------
+        InputError
+            If there are any, with their names.
+        """
+        if changed := self.changed() if bits else self._moved():
+            raise InputError(
+                f"the parameters changed after the first product ({', '.join(changed)}); make a "
+                "new operator for the new values"
+            )
+
+    def _moved(self) -> list[str]:
+        places = self._where()
+        return [name for name, place in self._places.items() if places[name] != place]
 
     def _where(self) -> dict[str, tuple[int, int]]:
         return {name: (t.data_ptr(), t._version) for name, t in self._local()}

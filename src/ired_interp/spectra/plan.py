@@ -40,6 +40,8 @@ class Plan:
 def available_memory(device: torch.device) -> int:
     """Memory that is free on a device; for the CPU what the system and its cgroups leave.
 
+    On a GPU that counts what PyTorch's allocator holds in reserve.
+
     Parameters
     ----------
     device : torch.device
@@ -51,7 +53,8 @@ def available_memory(device: torch.device) -> int:
         Bytes.
     """
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + reserve
     return free_host_memory()
 
 
