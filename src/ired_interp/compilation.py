@@ -1,4 +1,4 @@
-"""A training loss compiled by torch.compile; on a GPU a step of it is captured as a CUDA graph."""
+"""A training loss compiled by torch.compile; on a GPU also captured as a CUDA graph."""
 
 from collections.abc import Callable
 
@@ -8,9 +8,24 @@ from torch import Tensor
 Loss = Callable[..., tuple[Tensor, dict[str, Tensor]]]  # the scalar to minimise, and its parts
 
 
-def compiled(loss: Loss, device: torch.device) -> Loss:
-    """Compile a loss of tensors of constant shapes for a device."""
-    if device.type != "cuda":
+def compiled(loss: Loss, device: torch.device, within: bool = False) -> Loss:
+    """Compile a loss of tensors of constant shapes for a device.
+
+    Parameters
+    ----------
+    loss : callable
+        The loss.
+    device : torch.device
+        Where.
+    within : bool
+        Whether it is to be part of a CUDA graph, and so not one itself.
+
+    Returns
+    -------
+    callable
+        The same, compiled at its first call.
+    """
+    if device.type != "cuda" or within:
         return torch.compile(loss, dynamic=False)
     captured = torch.compile(loss, dynamic=False, mode="reduce-overhead")
 

@@ -4,7 +4,8 @@ A private part may change with any version: pyproject.toml admits those that the
 module were run with, and no other module names an underscored part of a Lightning object.
 """
 
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
@@ -47,7 +48,63 @@ def validate_last_step(trainer: Trainer) -> None:
     trainer.fit_loop.epoch_loop.__class__ = _EpochLoopThatEndsValidated
 
 
+class Replay(Protocol):
+    """Makes updates between those of the loop."""
+
+    def covers(self, step: int) -> bool:
+        """Whether it makes the update of this number, counted from 1."""
+
+    def beside(self) -> AbstractContextManager[None]:
+        """Surround the drawing of a batch."""
+
+    def inputs(self, batch: Any) -> Any:
+        """Make of a batch what a step takes."""
+
+    def step(self, inputs: Any) -> None:
+        """Make an update."""
+
+    def stepped(self) -> None:
+        """Do what follows an update that has been counted."""
+
+
+def replay_between(trainer: Trainer, replay: Replay | None) -> None:
+    """Let updates be made between those of the training loop, which counts them as its own.
+
+    Parameters
+    ----------
+    trainer : Trainer
+        Whose epoch loop is that of `validate_last_step`.
+    replay : Replay, optional
+        What makes them; none where not given.
+    """
+    loop = trainer.fit_loop.epoch_loop
+    if isinstance(loop, _EpochLoopThatEndsValidated):
+        loop.replay = replay
+
+
 class _EpochLoopThatEndsValidated(_TrainingEpochLoop):
+    replay: Replay | None = None
+
+    def advance(self, data_fetcher: Any) -> None:
+        # A run that goes on from a step with a validation first sees to that.
+        if self.replay and not (self.restarting and self._should_check_val_fx(data_fetcher)):
+            while self.replay.covers(self.global_step + 1):
+                self._replay(self.replay, data_fetcher)
+        super().advance(data_fetcher)
+
+    def _replay(self, replay: Replay, data_fetcher: Any) -> None:
+        with replay.beside():
+            batch, _, _ = next(data_fetcher)
+            inputs = replay.inputs(move_batch(self.trainer, batch))
+        replay.step(inputs)
+        self.batch_progress.increment_by(1, is_last_batch=data_fetcher.done)
+        optimizer = self.automatic_optimization.optim_progress.optimizer
+        optimizer.step.increment_by(1)
+        optimizer.zero_grad.increment_by(1)
+        self.update_lr_schedulers("step", update_plateau_schedulers=False)
+        self._batches_that_stepped += 1
+        replay.stepped()
+
     def _should_check_val_fx(self, data_fetcher: Any) -> bool:
         ends = self.global_step == self.max_steps and self._should_check_val_epoch()
         return ends or super()._should_check_val_fx(data_fetcher)

@@ -42,8 +42,9 @@ class SolverModule(Registered, LightningModule, ABC):
     warmup_steps : int
         Steps over which the learning rate rises to its full value.
     compile : bool
-        Compile the loss with torch.compile (20 to 60 s at the start; on a GPU the step is captured
-        as a CUDA graph).
+        Compile the loss with torch.compile (20 to 60 s at the start). On one GPU `ired fit` then
+        replays whole steps as a CUDA graph, between those at which something is logged, saved,
+        measured or validated.
     seed : int
         Of the noise drawn in training; the noise of batch i depends on (seed, i) alone.
     """
@@ -79,6 +80,7 @@ class SolverModule(Registered, LightningModule, ABC):
         self.errors: dict[tuple[str, int], ProblemError] = {}
         self.measures: dict[tuple[str, int, str], Ratio] = {}
         self._loss: Loss | None = None
+        self.replayed = False  # whether steps are recorded whole, as `ReplayedSteps` does
 
     @abstractmethod
     def noise(self, count: int, generator: torch.Generator) -> tuple[Tensor, ...]:
@@ -124,9 +126,7 @@ class SolverModule(Registered, LightningModule, ABC):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch; its parts are logged where a step's logs are due."""
-        if self._loss is None:
-            self._loss = compiled(self.loss, self.device) if self.compile_loss else self.loss
-        total, parts = self._loss(*self.loss_inputs(batch))
+        total, parts = self.step_loss(*self.loss_inputs(batch))
         updates = self.trainer.global_step + 1
         if updates % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             # Not by self.log, which reaches the loggers after the step's end, where the run is
@@ -139,6 +139,13 @@ class SolverModule(Registered, LightningModule, ABC):
                 logger.log_metrics({name: float(value) for name, value in values.items()}, updates)
                 logger.save()
         return total
+
+    def step_loss(self, *inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return what `loss` does, as it is trained: compiled, where that is asked for."""
+        if self._loss is None:
+            plain, device = self.loss, self.device
+            self._loss = compiled(plain, device, self.replayed) if self.compile_loss else plain
+        return self._loss(*inputs)
 
     def weights(self) -> Sequence[Tensor]:
         """Return the parameters to train.

@@ -57,7 +57,8 @@ def test_replayed_products_are_the_called_ones(recorded, monkeypatch, settings):
     model = network()
     replayed = hessian(model, **settings)
     found = [replayed @ v for v in vectors(replayed)]
-    assert len(recorded) == 1 and "replayed" in replayed.plan
+    assert len(recorded) == 1
+    assert "replayed" in replayed.plan
     monkeypatch.undo()
     called = hessian(model, **settings)
     for mine, truth in zip(found, [called @ v for v in vectors(called)], strict=True):
@@ -158,7 +159,7 @@ def test_a_recording_that_raises_leaves_nothing_behind():
         raise RuntimeError("called a synchronizing operation\nand more")
 
     capture = Capture(torch.device("cpu"))
-    with pytest.raises(NotCapturedError, match="synchronizing operation$"):
+    with pytest.raises(NotCapturedError, match=r"synchronizing operation$"):
         capture.record(waits, [torch.ones(2)])
     assert not capture.recorded
     capture.record(lambda x: (x + 1,), [torch.ones(2)])

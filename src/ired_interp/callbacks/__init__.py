@@ -15,6 +15,7 @@ from ired_interp.callbacks.probes import (
     InferenceTrajectory,
 )
 from ired_interp.callbacks.progress import RunProgress
+from ired_interp.callbacks.replayed_steps import ReplayedSteps
 from ired_interp.callbacks.spectrum import Spectrum
 from ired_interp.callbacks.subspace_drift import SubspaceDrift
 
@@ -29,6 +30,7 @@ __all__ = [
     "KeepBest",
     "MeasuringCallback",
     "ProbeCallback",
+    "ReplayedSteps",
     "RunProgress",
     "SaveLast",
     "Spectrum",

@@ -34,6 +34,10 @@ class KeepBest(ModelCheckpoint):
             enable_version_counter=False,  # a step that is made again replaces its checkpoint
         )
 
+    def needs(self, step: int) -> bool:
+        """Never: it saves at validations."""
+        return False
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with what was kept; the files are looked for where the run lies now."""
         kept = {

@@ -143,6 +143,13 @@ class GradientStatistics(ProbeCallback):
         """Never in an IREDModule, whose gradients are read before the optimiser's step."""
         return self.loss is not None and super().due(step)
 
+    def needs(self, step: int) -> bool:
+        """Whether this step's gradient belongs to a window, or is measured."""
+        if self.loss is not None:
+            return super().needs(step)
+        assert self.every_n_steps is not None  # see `check`
+        return -step % self.every_n_steps < self.window
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make room for a window, and go on with one that was begun."""
         super().on_train_start(trainer, pl_module)
@@ -174,10 +181,10 @@ class GradientStatistics(ProbeCallback):
         """Read a gradient of the window."""
         if self.loss is not None:
             return
-        assert self.every_n_steps is not None  # see `check`
         update = trainer.global_step + 1
-        if not trainer.is_global_zero or -update % self.every_n_steps >= self.window:
+        if not trainer.is_global_zero or not self.needs(update):
             return
+        assert self.every_n_steps is not None  # see `check`
         row = self._gradients[len(self._updates)]
         torch.cat(
             [_flat_gradient(p) for parameters in self._layers.values() for p in parameters], out=row

@@ -19,6 +19,10 @@ class FiniteLoss(Callback):
     def __init__(self, every_n_steps: int = 20) -> None:
         self.every_n_steps = every_n_steps
 
+    def needs(self, step: int) -> bool:
+        """Whether it looks after this step."""
+        return step % self.every_n_steps == 0
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:

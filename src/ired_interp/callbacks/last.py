@@ -31,6 +31,10 @@ class SaveLast(StepEnd):
         self.run, self.every_n_steps = run, every_n_steps
         self._saved = -1
 
+    def needs(self, step: int) -> bool:
+        """Whether it saves after this step whatever else happens."""
+        return step % self.every_n_steps == 0
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save a run that begins."""
         super().on_train_start(trainer, pl_module)

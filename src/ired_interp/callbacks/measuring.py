@@ -96,6 +96,11 @@ class MeasuringCallback(StepEnd):
         every, before = self.every_n_steps, step - 1 if self._last < 0 else self._last
         return every is not None and step > 0 and step // every > before // every
 
+    def needs(self, step: int) -> bool:
+        """Whether it reads or measures something at this step."""
+        every = self.every_n_steps
+        return every is not None and step % every == 0
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure at the step gone on from: its checkpoint was written before that."""
         super().on_train_start(trainer, pl_module)

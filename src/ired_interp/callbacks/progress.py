@@ -38,7 +38,11 @@ class RunProgress(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         self._start("step")
-        self._first = trainer.global_step
+        self._first, self._shown = trainer.global_step, False
+
+    def needs(self, step: int) -> bool:
+        """Whether it shows this step, however little time has passed."""
+        return step == 1
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -46,9 +50,10 @@ class RunProgress(Callback):
         """Show the state, where that is due."""
         assert self._bar is not None
         now, step, last = time.monotonic(), trainer.global_step, trainer.max_steps
-        ends = step in (self._first + 1, last)
+        ends = step == last or not self._shown
         if not self._bar.due(now) and not ends:
             return
+        self._shown = True
         rate = (step - self._first) / (now - self._begin)
         left = (last - step) / max(rate, 1e-9)
         shown = "  ".join([f"loss {float(outputs['loss']):.4g}", *_errors(trainer)])

@@ -17,6 +17,7 @@ from ired_interp.callbacks import (
     KeepBest,
     MeasuringCallback,
     ProbeCallback,
+    ReplayedSteps,
     SaveLast,
 )
 from ired_interp.checkpoint import read_checkpoint
@@ -102,7 +103,8 @@ class FitCLI(IREDCLI):
         best = KeepBest(run, self.datamodule.variants[0], settings.keep_best)
         self.guard = CollapseGuard(run, best, settings.stop_on_collapse)
         last = SaveLast(run, settings.save_every)
-        return [FiniteLoss(), _Config(self.dump()), best, self.guard, last]
+        own = [FiniteLoss(), _Config(self.dump()), best, self.guard, last]
+        return [*own, ReplayedSteps()]
 
     def trainer_paths(self, logger: Any) -> dict[str, Any]:
         """Place checkpoints, metrics and loggers in the run's folder."""

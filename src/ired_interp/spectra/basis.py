@@ -76,9 +76,13 @@ class Basis:
         Tensor
             (m,) float64, on the CPU.
         """
+        return self._components(vector).double().cpu()
+
+    def _components(self, vector: Tensor) -> Tensor:
         local = vector.to(self.storage)
-        parts = [torch.mv(block, local) for block in self._filled()]
-        return torch.cat(parts).double().cpu() if parts else torch.zeros(0, dtype=torch.float64)
+        return torch.cat(
+            [local.new_zeros(0), *(torch.mv(block, local) for block in self._filled())]
+        )
 
     def combine(self, coefficients: Tensor) -> Tensor:
         """Sum the rows, Σ_i c_i q_i.
@@ -112,16 +116,13 @@ class Basis:
         Tensor
             (m,) the components, float64 on the CPU.
         """
-        c = self.coefficients(vector)
+        c = self._components(vector)
         if self.storage == self.device:
-            local = c.to(self.storage, self.dtype)
             for i, block in enumerate(self._filled()):
-                vector.addmv_(
-                    block.T, local[i * self._block : i * self._block + len(block)], alpha=-1
-                )
+                vector.addmv_(block.T, c[i * self._block : i * self._block + len(block)], alpha=-1)
         else:
             vector.sub_(self.combine(c))
-        return c
+        return c.double().cpu()
 
     def rotate(self, weights: Tensor) -> None:
         """Replace the m rows Q by the r rows WᵀQ, in place.

@@ -12,7 +12,7 @@ from ired_interp.errors import InputError
 from ired_interp.random import stream
 from ired_interp.spectra.basis import Basis
 from ired_interp.spectra.operator import SymmetricOperator
-from ired_interp.spectra.vectors import dot, gaussian, norm
+from ired_interp.spectra.vectors import dot, gaussian, inner, norm, subtract
 
 # Up to this many known coefficients are subtracted one by one, more by one pass over the basis.
 _FEW = 3
@@ -162,30 +162,31 @@ class Krylov:
         chosen = self.pending.pop(which)
         q, known, rows = chosen.vector, chosen.coupling, len(self.basis)
         w = self.operator @ q
-        image = norm(w)
-        if not np.isfinite(image):
-            raise InputError(
-                "a product is not finite; check the objective for NaN or exploding values"
-            )
+        square = inner(w, w)
         nonzero = np.flatnonzero(known)
         if len(nonzero) <= _FEW:
             for i in nonzero:
                 w.sub_(self.basis[i], alpha=float(known[i]))
         else:
             w.sub_(self.basis.combine(torch.from_numpy(known)))
-        diagonal = dot(q, w)
-        w.sub_(q, alpha=diagonal)
-        for p in self.pending:
-            c = dot(p.vector, w)
-            w.sub_(p.vector, alpha=c)
+        along = []
+        for vector in (q, *(p.vector for p in self.pending), q):
+            along.append(inner(vector, w))
+            subtract(w, vector, along[-1])
+        # Read at once: each reading waits for the device.
+        numbers = torch.stack([square, inner(w, w), inner(self.sketch, w), *along]).tolist()
+        image, length = (np.sqrt(number) for number in numbers[:2])
+        if not np.isfinite(image):
+            raise InputError(
+                "a product is not finite; check the objective for NaN or exploding values"
+            )
+        diagonal, *couplings, correction = numbers[3:]
+        for p, c in zip(self.pending, couplings, strict=True):
             p.coupling = np.append(p.coupling, c)
-        correction = dot(q, w)
-        w.sub_(q, alpha=correction)
-        length = norm(w)
-        loss = abs(dot(self.sketch, w)) / length if length else 0.0
+        loss = abs(numbers[2]) / length if length else 0.0
         clean = rows > 0 and (loss > self.tolerance or len(nonzero) > _FEW or length < 1e-3 * image)
         drift = self._sweep(chosen, w) if clean else loss * length
-        length = norm(w)
+        length = norm(w) if clean else float(length)
         self.drift = np.append(self.drift, drift)
         self.basis.append(q)
         self.sketch.add_(q, alpha=self._sign())

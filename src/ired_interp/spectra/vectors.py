@@ -10,6 +10,7 @@ from ired_interp.errors import InputError
 
 # Short float32 sums, added in float64, need no temporary.
 _BLOCK = 1 << 15
+_PIECE = 1 << 22  # entries of which a GPU forms products in float64 at a time
 # Beyond these, products of float32 numbers may have left its range, and are formed in float64.
 _SMALL, _LARGE = 1e-25, 1e35
 _UNITS = {
@@ -24,7 +25,7 @@ _UNITS = {
 }
 
 
-def dot(a: Tensor, b: Tensor) -> float:
+def inner(a: Tensor, b: Tensor) -> Tensor:
     """Scalar product, summed in float64: ``torch.dot`` errs by 2e-5 at a million float32.
 
     Whatever the numbers' size: a product of two that float32 cannot hold is formed in float64.
@@ -36,19 +37,51 @@ def dot(a: Tensor, b: Tensor) -> float:
 
     Returns
     -------
+    Tensor
+        Σ a_i b_i, float64 on their device, which is not waited for.
+    """
+    if a.dtype == torch.float64:
+        return (a * b).sum()
+    if a.device.type == "cpu":
+        blocks = list(zip(a.split(_BLOCK), b.split(_BLOCK), strict=True))
+        total = torch.stack([torch.dot(*pair) for pair in blocks]).sum(dtype=torch.float64)
+        if not _SMALL < abs(float(total)) < _LARGE:
+            total = torch.stack([torch.dot(x.double(), y.double()) for x, y in blocks]).sum()
+        return total
+    pieces = zip(a.split(_PIECE), b.split(_PIECE), strict=True)
+    return torch.stack([(x.double() * y).sum() for x, y in pieces]).sum()
+
+
+def dot(a: Tensor, b: Tensor) -> float:
+    """Scalar product as a number; see ``inner``.
+
+    Parameters
+    ----------
+    a, b : Tensor
+        (N,) of one dtype on one device.
+
+    Returns
+    -------
     float
         Σ a_i b_i.
     """
-    if a.dtype == torch.float64:
-        return float((a * b).sum())
+    return float(inner(a, b))
+
+
+def subtract(a: Tensor, b: Tensor, share: Tensor) -> None:
+    """Take a share of one vector from another, without waiting for their device.
+
+    Parameters
+    ----------
+    a, b : Tensor
+        (N,) of one dtype on one device; a becomes a − share·b.
+    share : Tensor
+        A scalar on their device.
+    """
     if a.device.type == "cpu":
-        blocks = list(zip(a.split(_BLOCK), b.split(_BLOCK), strict=True))
-        total = float(torch.stack([torch.dot(*pair) for pair in blocks]).sum(dtype=torch.float64))
-        if not _SMALL < abs(total) < _LARGE:
-            total = sum(float(torch.dot(x.double(), y.double())) for x, y in blocks)
-        return total
-    total = float((a * b).sum(dtype=torch.float64))
-    return total if _SMALL < abs(total) < _LARGE else float((a.double() * b.double()).sum())
+        a.sub_(b, alpha=float(share))
+    else:
+        a.addcmul_(b, share.to(a.dtype), value=-1)
 
 
 def norm(a: Tensor) -> float:

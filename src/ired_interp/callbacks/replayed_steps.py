@@ -1,0 +1,193 @@
+"""Whole training steps replayed as a CUDA graph, where nothing else happens between them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ired_interp.callbacks.averaging import WeightAveraging
+from ired_interp.capture import Capture, NotCapturedError, capturable
+from ired_interp.lightning_private import replay_between
+from ired_interp.solver import SolverModule
+from ired_interp.tasks.batch import Batch
+from ired_interp.terminal import log
+
+_HOOKS = (
+    "on_train_batch_start",
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+    "on_train_batch_end",
+)
+_STEPS = ("backward", "optimizer_step", "optimizer_zero_grad", "lr_scheduler_step")  # of a module
+
+
+class ReplayedSteps(Callback):
+    """Replay the steps at which nothing is logged, saved, measured or validated.
+
+    Of a compiled model that one GPU trains, such a step (loss, backward pass, clipping, update) is
+    one CUDA graph, without Lightning's loop around it; the next batch is drawn beside it, and
+    weights are averaged after it. All other steps are Lightning's own, with the same sums. Which
+    those are depends on the step's number alone: a callback tells by a method ``needs(step)``
+    whether it acts at or after a step, and one that acts on batches and has no such method needs
+    every step.
+    """
+
+    def __init__(self) -> None:
+        self._active = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find out whether steps can be replayed, and which are needed."""
+        self._active = False
+        replay_between(trainer, None)
+        wanted = isinstance(pl_module, SolverModule) and pl_module.compile_loss
+        if not wanted or not capturable(pl_module.device) or trainer.world_size > 1:
+            return
+        if obstacle := _obstacle(trainer, pl_module):
+            log(f"training steps are not replayed as a CUDA graph: {obstacle}")
+            return
+        assert isinstance(pl_module, SolverModule)
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        self._needs: list[Callable[[int], bool]] = [c.needs for c in callbacks if _tells(c)]
+        self._averaging = next((c for c in callbacks if isinstance(c, WeightAveraging)), None)
+        self._trainer, self._module = trainer, pl_module
+        self._capture = Capture(pl_module.device)
+        cuda = pl_module.device.type == "cuda"
+        self._drawing = torch.cuda.Stream(pl_module.device) if cuda else None
+        _settle(trainer.optimizers[0], pl_module.device)
+        self._active = pl_module.replayed = True
+        replay_between(trainer, self)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let the recording and its memory go."""
+        if self._active:
+            self._active = False
+            replay_between(trainer, None)
+            del self._capture
+
+    def covers(self, step: int) -> bool:
+        """Whether the update of this number, counted from 1, is to be replayed.
+
+        Parameters
+        ----------
+        step : int
+            Its number.
+        """
+        trainer = self._trainer
+        return (
+            self._active
+            and bool(trainer.optimizers[0].state)  # which the first update makes
+            and step != trainer.max_steps
+            and step % trainer.log_every_n_steps != 0  # type: ignore[attr-defined]
+            and step % trainer.val_check_batch != 0
+            and not any(needs(step) for needs in self._needs)
+        )
+
+    @contextmanager
+    def beside(self) -> Iterator[None]:
+        """Run a block that draws a batch on a stream of its own, beside the steps before."""
+        if self._drawing is None:
+            yield
+            return
+        with torch.cuda.stream(self._drawing):
+            yield
+
+    def inputs(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Return the arguments of the loss for a batch, to be called in ``beside``.
+
+        Parameters
+        ----------
+        batch : Batch
+            Where training is.
+        """
+        return self._module.loss_inputs(batch)
+
+    def step(self, inputs: tuple[Tensor, ...]) -> None:
+        """Make an update.
+
+        Parameters
+        ----------
+        inputs : tuple of Tensor
+            What ``inputs`` gave.
+        """
+        if self._drawing is not None:
+            now = torch.cuda.current_stream(self._module.device)
+            now.wait_stream(self._drawing)
+            for tensor in inputs:
+                tensor.record_stream(now)
+        if not self._capture.recorded and not self._record(inputs):
+            self._update(*inputs)
+        else:
+            self._capture(*inputs)
+
+    def stepped(self) -> None:
+        """Average the weights where that is due, once the step is counted."""
+        if self._averaging is not None:
+            self._averaging.on_train_batch_end(self._trainer, self._module, None, None, 0)
+
+    def _record(self, inputs: tuple[Tensor, ...]) -> bool:
+        """Record the update, and undo what that did to the state of training."""
+        optimizer = self._trainer.optimizers[0]
+        state = [v for s in optimizer.state.values() for v in s.values() if isinstance(v, Tensor)]
+        changed = [*self._module.parameters(), *self._module.buffers(), *state]
+        before = [tensor.detach().clone() for tensor in changed]
+        try:
+            self._capture.record(self._update, inputs)
+        except NotCapturedError as error:
+            log(f"training steps are not replayed as a CUDA graph: {error}")
+            self._active = False
+        with torch.no_grad():
+            for tensor, value in zip(changed, before, strict=True):
+                tensor.copy_(value)
+        return self._active
+
+    def _update(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        trainer, module = self._trainer, self._module
+        optimizer = trainer.optimizers[0]
+        optimizer.zero_grad()
+        with torch.enable_grad(), trainer.precision_plugin.train_step_context():
+            loss, _ = module.step_loss(*inputs)
+        loss.backward()
+        module.configure_gradient_clipping(
+            optimizer, trainer.gradient_clip_val, trainer.gradient_clip_algorithm
+        )
+        optimizer.step()
+        optimizer.zero_grad()
+        return (loss,)
+
+
+def _tells(callback: Callback) -> bool:
+    return callable(getattr(callback, "needs", None))
+
+
+def _obstacle(trainer: Trainer, module: LightningModule) -> str | None:
+    """Say what stands against steps without Lightning's loop, if anything does."""
+    if type(module).training_step is not SolverModule.training_step:
+        return f"{type(module).__name__} has a training_step of its own"
+    if any(is_overridden(hook, module, LightningModule) for hook in (*_HOOKS, *_STEPS)):
+        return f"{type(module).__name__} acts on every batch"
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        own = any(is_overridden(hook, callback, Callback) for hook in _HOOKS)
+        if own and not _tells(callback) and not isinstance(callback, WeightAveraging):
+            return f"{type(callback).__name__} acts on every batch"
+    if trainer.accumulate_grad_batches > 1:
+        return "gradients are accumulated"
+    if getattr(trainer.precision_plugin, "scaler", None) is not None:
+        return "losses are scaled for float16"
+    if not isinstance(trainer.val_check_batch, int | float):
+        return "validations come by the clock"
+    return None
+
+
+def _settle(optimizer: Optimizer, device: torch.device) -> None:
+    """Let an optimiser keep on the device all that changes from step to step."""
+    for group in optimizer.param_groups:
+        rate = torch.tensor(float(group["lr"]), device=device)
+        group |= {"fused": True, "capturable": True, "lr": rate}
+    for state in optimizer.state.values():
+        state["step"] = torch.as_tensor(state["step"], dtype=torch.float32, device=device)
