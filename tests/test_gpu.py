@@ -9,8 +9,10 @@ import torch.utils.checkpoint
 
 from conftest import TINY, Ired, reference_weights
 from ired_interp import geometry, spectra
+from ired_interp.callbacks import ReplayedSteps
 from ired_interp.diffusion import Noise, Objective, Schedule
 from ired_interp.energy import MLPEnergy
+from ired_interp.errors import InputError
 from ired_interp.module import IREDModule
 from ired_interp.probes import HessianSpectrumY, Probe, Snapshot
 from ired_interp.random import stream
@@ -144,6 +146,97 @@ def test_products_of_recurrent_nets_and_checkpointed_attention_are_the_cpus(trai
     expected = product("cpu")
     torch.testing.assert_close(product("cuda"), expected, rtol=1e-8, atol=1e-10)
     assert torch.backends.cudnn.enabled
+
+
+@pytest.mark.parametrize("batch", [8, 64])
+def test_replayed_products_are_the_called_ones(problem, batch):
+    """Bit for bit: a recording holds the very kernels of a call."""
+    energy, (x, y), noise = problem
+    model, schedule = deepcopy(energy).cuda(), Schedule().cuda()
+    data = [t[:batch].cuda() for t in (x, y, noise.k, noise.eps)]
+
+    def score(rows):
+        x, y, k, eps = rows
+        gradient = model.evaluate_with_gradient(model.condition(x, k), schedule.noised(y, k, eps))[
+            1
+        ]
+        return (gradient - eps).square().mean()
+
+    operator = spectra.HessianOperator(score, model, batch=tuple(data))
+    v = torch.randn(operator.shape[0], device="cuda")
+    called = [operator @ (i * v) for i in range(1, 5)]
+    replayed = [operator @ (i * v) for i in range(1, 5)]
+    assert operator.plan.endswith("replayed as a CUDA graph")
+    assert all(torch.equal(a, b) for a, b in zip(called, replayed, strict=True))
+    with torch.no_grad():
+        model.fc1.weight.data.add_(1.0)
+    with pytest.raises(InputError, match="parameters changed"):
+        operator @ v
+
+
+def test_products_that_wait_for_the_device_are_called():
+    w = torch.ones(3, device="cuda", requires_grad=True)
+
+    class Waiting(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x**3
+
+        @staticmethod
+        def backward(ctx, grad):
+            (x,) = ctx.saved_tensors
+            return Waits.apply(grad, x)
+
+    class Waits(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, grad, x):
+            ctx.save_for_backward(grad, x)
+            return 3 * x**2 * grad
+
+        @staticmethod
+        def backward(ctx, other):
+            grad, x = ctx.saved_tensors
+            assert bool((x == x).all())  # looks at values
+            return 3 * x**2 * other, 6 * x * grad * other
+
+    operator = spectra.HessianOperator(lambda: Waiting.apply(w).sum(), w)
+    for _ in range(8):
+        found = operator @ torch.ones(3, device="cuda")
+    assert "not replayed as a CUDA graph" in operator.plan
+    torch.testing.assert_close(found, torch.full((3,), 6.0, device="cuda"))
+    assert torch.cuda.current_stream() == torch.cuda.default_stream()
+
+
+def test_replayed_steps_are_lightnings(ired: Ired, tmp_path, monkeypatch):
+    """Bit for bit, and nearly all of them."""
+    ends, replayed = [], []
+    stepped = ReplayedSteps.stepped
+    monkeypatch.setattr(
+        ReplayedSteps, "stepped", lambda self: (replayed.append(1), stepped(self))[1]
+    )
+    options = [*TINY, "--trainer.accelerator", "gpu", "--model.compile", "true"]
+    options += ["--trainer.max_steps", "59", "--trainer.log_every_n_steps", "50"]
+    options += ["--trainer.val_check_interval", "30", "--save_every", "40"]
+    for name in ("replayed", "stepped"):
+        torch.compiler.reset()
+        code, _, err = ired("fit", *options, "--name", name)
+        assert code == 0, err
+        assert "not replayed" not in err
+        assert len(replayed) == 53  # all but 1, 20, 30, 40, 50, 59
+        monkeypatch.setattr(ReplayedSteps, "covers", lambda self, step: False)
+        last = tmp_path / "runs" / "quickstart" / name / "checkpoints" / "last.ckpt"
+        ends.append(torch.load(last, weights_only=True))
+    for key in ("state_dict", "current_model_state"):
+        for weight, value in ends[0][key].items():
+            assert torch.equal(value, ends[1][key][weight]), weight
+
+
+def test_eigenvalues_of_many_matrices_are_exact():
+    random = torch.randn(40, 30, 30, generator=stream("cpu", 0), dtype=torch.float64)
+    matrices = random + random.mT
+    found = spectra.many_eigenvalues(matrices.cuda())
+    torch.testing.assert_close(found, torch.linalg.eigvalsh(matrices), rtol=0, atol=1e-12)
 
 
 def test_principal_angles_are_the_cpus():
