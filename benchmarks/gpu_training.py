@@ -112,7 +112,7 @@ def callbacks(figures: Figures, out: Path) -> None:
     spent: dict[str, list[float]] = {"without": [], "with": []}
     for turn, which in enumerate(("without", "with", "with", "without")):
         more = with_all if which == "with" else []
-        fit(out, f"callbacks_{turn}", *options, *more, steps=(1050, 6050))
+        fit(out, f"callbacks_{turn}", *options, *more, steps=(1050, 11_050))
         spent[which].append(1 / rate(out, f"callbacks_{turn}"))
     ratio = sum(spent["with"]) / sum(spent["without"])
     figures.add("fit with all four callbacks over without", ratio, "", "≤ 1.05")

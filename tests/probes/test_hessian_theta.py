@@ -1,6 +1,9 @@
 """Spectra in θ against dense float64 Hessians of the same objectives, written with torch.func."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from ired_interp.errors import InputError, RunError
 from ired_interp.module import IREDModule
 from ired_interp.probes import HessianSpectrumTheta, HessianSpectrumY, Snapshot
 from ired_interp.random import stream
+from ired_interp.ranks import Ranks
 from ired_interp.tasks import ExactEnergy, LinearGaussian
 from ired_interp.tasks.base import Problems
 
@@ -153,3 +157,40 @@ def test_energy_without_weights_and_diverged_weights():
     for probe in (HessianSpectrumY(), HessianSpectrumTheta()):
         with pytest.raises(RunError, match="not finite"):
             probe(broken)
+
+
+class Together(Ranks):
+    """One of two threads that gather as processes do."""
+
+    meeting = threading.Barrier(2)
+    given: ClassVar[list[object]] = [None, None]
+
+    def all_gather_object(self, value):
+        self.given[self.rank] = value
+        self.meeting.wait(60)
+        found = list(self.given)
+        self.meeting.wait(60)
+        return found
+
+
+@pytest.mark.parametrize("landscapes", [[7, 2, 5], [4]])
+def test_processes_that_share_out_landscapes_find_what_one_does(snapshot, monkeypatch, landscapes):
+    """As on several GPUs; one is left without work where there are too few."""
+    probe = HessianSpectrumTheta(landscapes=landscapes, eigenpairs=2, density_probes=0)
+    measured = []
+    measure = HessianSpectrumTheta._measure
+
+    def noted(self, snapshot, k, steps):
+        measured.append(k)
+        assert snapshot.ranks.count == 1
+        return measure(self, snapshot, k, steps)
+
+    expected = probe(snapshot)
+    monkeypatch.setattr(HessianSpectrumTheta, "_by_landscape", staticmethod(lambda snapshot: True))
+    monkeypatch.setattr(HessianSpectrumTheta, "_measure", noted)
+    with ThreadPoolExecutor(2) as pool:
+        ranks = [replace(snapshot, ranks=Together(rank=rank, count=2)) for rank in (0, 1)]
+        found = list(pool.map(probe, ranks))
+    assert sorted(measured) == sorted(landscapes)
+    assert found[0].identical(expected)
+    assert found[1].identical(expected)

@@ -12,5 +12,5 @@ class HessianSpectrumTheta(BoundProbeCallback, of=probes.HessianSpectrumTheta):
     """`probes.HessianSpectrumTheta` at chosen steps."""
 
 
-class InferenceTrajectory(BoundProbeCallback, of=probes.InferenceTrajectory, every_n_steps=2000):
+class InferenceTrajectory(BoundProbeCallback, of=probes.InferenceTrajectory, every_n_steps=10_000):
     """`probes.InferenceTrajectory` at chosen steps."""

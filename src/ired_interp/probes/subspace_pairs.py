@@ -10,6 +10,7 @@ from ired_interp.geometry import Eigengap
 from ired_interp.geometry.eigengap import matrix_gaps, vector_gaps
 from ired_interp.geometry.leading import leading_directions
 from ired_interp.geometry.resolution import resolution
+from ired_interp.spectra import many_eigenpairs
 
 
 class Frame(NamedTuple):
@@ -48,9 +49,9 @@ def frame_of_matrices(matrices: Tensor, others: Tensor | None, p: int) -> Frame:
         Of (B, N, p) float64 bases, descending.
     """
     rounding = resolution(matrices.shape[-1], matrices.dtype)
-    found = [torch.linalg.eigh(part.double()) for part in (matrices, others) if part is not None]
-    vectors = [pair.eigenvectors.flip(-1) for pair in found]
-    largest = [pair.eigenvalues.abs().amax(-1) for pair in found]
+    found = [many_eigenpairs(part) for part in (matrices, others) if part is not None]
+    largest = [values.abs().amax(-1).to(matrices.device) for values, _ in found]
+    vectors = [columns.flip(-1).to(matrices.device) for _, columns in found]
     if others is None:
         gaps = matrix_gaps(vectors[0], matrices.double(), largest[0], p)
         return Frame(vectors[0][..., :p], None, Eigengap.of(gaps, rounding))

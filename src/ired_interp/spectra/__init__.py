@@ -10,7 +10,7 @@ from ired_interp.spectra.estimate import Estimate
 from ired_interp.spectra.gauss_newton import GaussNewtonOperator, empirical_fisher
 from ired_interp.spectra.hessian import HessianOperator
 from ired_interp.spectra.lanczos import lanczos
-from ired_interp.spectra.many_eigenvalues import many_eigenvalues
+from ired_interp.spectra.many_matrices import many_eigenpairs, many_eigenvalues
 from ired_interp.spectra.module_hessian import ModuleHessian, hessian
 from ired_interp.spectra.module_loss import ModuleLoss
 from ired_interp.spectra.operator import FunctionOperator, MatrixOperator, SymmetricOperator
@@ -46,6 +46,7 @@ __all__ = [
     "gaps",
     "hessian",
     "lanczos",
+    "many_eigenpairs",
     "many_eigenvalues",
     "plan_lanczos",
     "pyhessian_eigenvalues",

@@ -1,5 +1,6 @@
-"""All eigenvalues of many symmetric matrices, one matrix a CPU thread."""
+"""Decompositions of many symmetric matrices, one matrix a CPU thread."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -29,17 +30,37 @@ def many_eigenvalues(matrices: Tensor) -> Tensor:
     >>> many_eigenvalues(torch.tensor([[[2.0, 1.0], [1.0, 2.0]]]))
     tensor([[1., 3.]], dtype=torch.float64)
     """
+    (found,) = _by_threads(lambda part: (torch.linalg.eigvalsh(part),), matrices)
+    return found
+
+
+def many_eigenpairs(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """Find eigenvalues and eigenvectors likewise; see ``many_eigenvalues``.
+
+    Parameters
+    ----------
+    matrices : Tensor
+        (B, d, d) symmetric, on any device.
+
+    Returns
+    -------
+    Tensor, Tensor
+        (B, d) ascending and (B, d, d) in columns, float64, on the CPU.
+    """
+    values, vectors = _by_threads(lambda part: tuple(torch.linalg.eigh(part)), matrices)
+    return values, vectors
+
+
+def _by_threads(
+    decompose: Callable[[Tensor], tuple[Tensor, ...]], matrices: Tensor
+) -> tuple[Tensor, ...]:
     host, threads = matrices.detach().cpu(), torch.get_num_threads()
     if min(threads, len(host)) < 2:
-        return _eigenvalues(host)
+        return decompose(host.double())
     size = -(-len(host) // (_PARTS * threads))
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return torch.cat(list(pool.map(_eigenvalues, host.split(size))))
+            parts = list(pool.map(lambda part: decompose(part.double()), host.split(size)))
     finally:
         torch.set_num_threads(threads)
-
-
-def _eigenvalues(matrices: Tensor) -> Tensor:
-    found: Tensor = torch.linalg.eigvalsh(matrices.double())
-    return found
+    return tuple(torch.cat(found) for found in zip(*parts, strict=True))
