@@ -1,6 +1,6 @@
-"""What the callbacks cost: a training with all three at their default intervals beside the same training without.
+"""What the callbacks cost: a training with all four at their default intervals beside the same training without.
 
-python benchmarks/callbacks.py ratio     CPU time of 2000 steps with and without, in turns
+python benchmarks/callbacks.py ratio     CPU time of 10 000 steps with and without, in turns
 python benchmarks/callbacks.py cost      CPU time of each callback when it runs, beside a training step, up to the paper's size
 python benchmarks/callbacks.py memory    resident memory over 1000 steps with a measurement every 25
 """
@@ -16,6 +16,7 @@ from lightning.pytorch import Callback, Trainer
 
 from ired_interp.callbacks import (
     GradientStatistics,
+    HessianSpectrum,
     InferenceTrajectory,
     ProbeCallback,
     SubspaceDrift,
@@ -26,7 +27,12 @@ from ired_interp.lightning_cli import quiet
 from ired_interp.module import IREDModule
 from ired_interp.tasks import Inverse, TaskData
 
-KINDS: list[type[ProbeCallback]] = [GradientStatistics, SubspaceDrift, InferenceTrajectory]
+KINDS: list[type[ProbeCallback]] = [
+    GradientStatistics,
+    HessianSpectrum,
+    SubspaceDrift,
+    InferenceTrajectory,
+]
 
 
 def fit(callbacks: list[Callback], n: int, width: int, batch: int, steps: int) -> float:
@@ -78,9 +84,11 @@ def ratio() -> None:
     warm_up()
     spent = {"without": 0.0, "with": 0.0}
     for turn in ("without", "with", "with", "without"):
-        spent[turn] += fit([kind() for kind in KINDS] if turn == "with" else [], 4, 128, 256, 2000)
+        spent[turn] += fit(
+            [kind() for kind in KINDS] if turn == "with" else [], 4, 128, 256, 10_000
+        )
     print(
-        f"inverse n = 4, width 128, batch 256, 2000 steps: with/without = {spent['with'] / spent['without']:.3f}"
+        f"inverse n = 4, width 128, batch 256, 10 000 steps: with/without = {spent['with'] / spent['without']:.3f}"
     )
 
 

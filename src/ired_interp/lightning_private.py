@@ -58,7 +58,7 @@ class Replay(Protocol):
         """Surround the drawing of a batch."""
 
     def inputs(self, batch: Any) -> Any:
-        """Make of a batch what a step takes."""
+        """Make of a batch, which is not moved, what a step takes."""
 
     def step(self, inputs: Any) -> None:
         """Make an update."""
@@ -95,7 +95,7 @@ class _EpochLoopThatEndsValidated(_TrainingEpochLoop):
     def _replay(self, replay: Replay, data_fetcher: Any) -> None:
         with replay.beside():
             batch, _, _ = next(data_fetcher)
-            inputs = replay.inputs(move_batch(self.trainer, batch))
+            inputs = replay.inputs(batch)
         replay.step(inputs)
         self.batch_progress.increment_by(1, is_last_batch=data_fetcher.done)
         optimizer = self.automatic_optimization.optim_progress.optimizer
@@ -156,6 +156,18 @@ def averaged_module(averaging: WeightAveraging) -> LightningModule | None:
     module = averaging._average_model.module
     assert isinstance(module, LightningModule)
     return module
+
+
+def count_average(averaging: WeightAveraging, step: int) -> None:
+    """Note that the average was updated after a step; reaches for what the callback saves."""
+    assert averaging._average_model is not None
+    averaging._average_model.n_averaged += 1
+    averaging._latest_update_step = step
+
+
+def averaged_until(averaging: WeightAveraging) -> int:
+    """Return the step after which the average was updated last."""
+    return averaging._latest_update_step
 
 
 def averages_taken(averaging: WeightAveraging) -> int:

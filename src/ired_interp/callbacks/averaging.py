@@ -6,10 +6,14 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging as WeightAveragingBase
-from torch import Tensor
 
 from ired_interp.errors import InputError
-from ired_interp.lightning_private import averaged_module, averages_taken
+from ired_interp.lightning_private import (
+    averaged_module,
+    averaged_until,
+    averages_taken,
+    count_average,
+)
 
 _COPIES = 100  # steps
 _POWER = 2 / 3
@@ -50,16 +54,12 @@ class WeightAveraging(WeightAveragingBase):
                 "0 <= decay < 1 and at least 1 step."
             )
         # Buffers are constants here (schedules): averaging them would only round them.
-        super().__init__(use_buffers=False, multi_avg_fn=self._update)
+        super().__init__(use_buffers=False)
         self.decay, self.every_n_steps = decay, every_n_steps
-        self._step = 0  # after which the update that is being made stands
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         """Whether an update is due after the step of this number, counted from 0."""
-        if step_idx is None:
-            return False
-        self._step = step_idx
-        return step_idx % self.every_n_steps == 0
+        return step_idx is not None and step_idx % self.every_n_steps == 0
 
     def decay_at(self, step: int) -> float:
         """Share d of the old average that the update after the step of this number keeps."""
@@ -69,13 +69,25 @@ class WeightAveraging(WeightAveragingBase):
         return min(self.decay, 1 - math.pow(1 + updates, -_POWER))
 
     @torch.no_grad()
-    def _update(self, average: list[Tensor], weights: list[Tensor], number: Tensor) -> None:
-        torch._foreach_lerp_(average, weights, 1 - self.decay_at(self._step))
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Update the average where that is due, without waiting for the device."""
+        done = trainer.global_step
+        if done <= averaged_until(self) or not self.should_update(step_idx=done - 1):
+            return
+        average, weights = (tuple(m.parameters()) for m in (self.averaged, pl_module))
+        torch._foreach_lerp_(average, weights, 1 - self.decay_at(done - 1))
+        self._copy_buffers(pl_module)
+        count_average(self, done)
+
+    def _copy_buffers(self, module: LightningModule) -> None:
+        for mine, current in zip(self.averaged.buffers(), module.buffers(), strict=True):
+            mine.copy_(current)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Copy the buffers: the average was made before the module saw its problems."""
-        for mine, current in zip(self.averaged.buffers(), pl_module.buffers(), strict=True):
-            mine.copy_(current)
+        self._copy_buffers(pl_module)
 
     @property
     def averaged(self) -> LightningModule:

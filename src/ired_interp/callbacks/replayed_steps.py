@@ -14,6 +14,7 @@ from ired_interp.capture import Capture, NotCapturedError, capturable
 from ired_interp.lightning_private import replay_between
 from ired_interp.solver import SolverModule
 from ired_interp.tasks.batch import Batch
+from ired_interp.tasks.data import TaskData
 from ired_interp.terminal import log
 
 _HOOKS = (
@@ -78,13 +79,14 @@ class ReplayedSteps(Callback):
         step : int
             Its number.
         """
-        trainer = self._trainer
+        trainer, validated = self._trainer, self._trainer.val_check_batch
+        assert validated is not None  # see `_obstacle`
         return (
             self._active
             and bool(trainer.optimizers[0].state)  # which the first update makes
             and step != trainer.max_steps
             and step % trainer.log_every_n_steps != 0  # type: ignore[attr-defined]
-            and step % trainer.val_check_batch != 0
+            and step % validated != 0
             and not any(needs(step) for needs in self._needs)
         )
 
@@ -177,8 +179,10 @@ def _obstacle(trainer: Trainer, module: LightningModule) -> str | None:
             return f"{type(callback).__name__} acts on every batch"
     if trainer.accumulate_grad_batches > 1:
         return "gradients are accumulated"
-    if getattr(trainer.precision_plugin, "scaler", None) is not None:
-        return "losses are scaled for float16"
+    if trainer.precision not in ("32-true", "bf16-mixed"):
+        return f"trainer.precision is {trainer.precision}"
+    if type(data := trainer.datamodule) is not TaskData:  # type: ignore[attr-defined]
+        return f"batches come from {type(data).__name__}"
     if not isinstance(trainer.val_check_batch, int | float):
         return "validations come by the clock"
     return None

@@ -238,7 +238,9 @@ class TaskData(LightningDataModule):
         seed, variant = self.seed, self.train_variant
         drawn = (self.batch_size, device, seed, variant, "train", index)
         problems = self.draw(*drawn, finite=finite, training=True)
-        wrong = self.task.wrong_answers(problems, stream(device, seed, "wrong", index))
+        wrong = None
+        if type(self.task).wrong_answers is not Task.wrong_answers:
+            wrong = self.task.wrong_answers(problems, stream(device, seed, "wrong", index))
         x, y = (tensor[part::parts] for tensor in problems)
         where = ("train", self.train_variant, index, self.batch_size, part, parts)
         return Batch(x, y, *where, None if wrong is None else wrong[part::parts])
