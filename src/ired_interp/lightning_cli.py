@@ -243,6 +243,7 @@ def quiet() -> None:
         ".*`torch.jit.script` is deprecated.*",
         ".*instantiate_classes.*was deprecated.*",
         ".*GPU available but not used.*",
+        ".*running without CUDA graph capture.*",  # as steps do that are not replayed
         ".*Checkpoint directory .* exists and is not empty.*",
         "(?s).*import path denylist.*",  # of a class that is refused in any case
     ):

@@ -20,7 +20,7 @@ from ired_interp.spectra.drawing import draw_density
 from ired_interp.spectra.estimate import Estimate, from_samples
 from ired_interp.spectra.operator import SymmetricOperator
 from ired_interp.spectra.progress import SolverProgress
-from ired_interp.spectra.vectors import dot, gaussian, norm
+from ired_interp.spectra.vectors import gaussian, inner, norm, subtract
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -141,9 +141,11 @@ def _quadrature(
         w = operator @ q
         if off:
             w.sub_(before, alpha=off[-1])
-        diagonal.append(dot(q, w))
-        w.sub_(q, alpha=diagonal[-1])
-        length = norm(w)
+        along = inner(q, w)
+        subtract(w, q, along)
+        number, square = torch.stack([along, inner(w, w)]).tolist()  # each reading waits for all
+        diagonal.append(number)
+        length = square**0.5
         if not np.isfinite(length):
             raise InputError(
                 "a product is not finite; check the objective for NaN or exploding values"
