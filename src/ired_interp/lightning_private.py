@@ -4,7 +4,6 @@ A private part may change with any version: pyproject.toml admits those that the
 module were run with, and no other module names an underscored part of a Lightning object.
 """
 
-from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from lightning.pytorch import LightningModule, Trainer
@@ -43,9 +42,10 @@ class _FitLoopWithHooks(_FitLoop):
 def validate_last_step(trainer: Trainer) -> None:
     """Let `fit` validate after its last step, too, where the interval does not end there.
 
-    Replaces the class of the epoch loop, whose own test knows the interval alone.
+    Replaces the class of the epoch loop, whose own test knows the interval alone, by one that
+    `replay_between` can use, too, and in which ranks do not wait for each other's signals.
     """
-    trainer.fit_loop.epoch_loop.__class__ = _EpochLoopThatEndsValidated
+    trainer.fit_loop.epoch_loop.__class__ = _EpochLoop
 
 
 class Replay(Protocol):
@@ -54,14 +54,8 @@ class Replay(Protocol):
     def covers(self, step: int) -> bool:
         """Whether it makes the update of this number, counted from 1."""
 
-    def beside(self) -> AbstractContextManager[None]:
-        """Surround the drawing of a batch."""
-
-    def inputs(self, batch: Any) -> Any:
-        """Make of a batch, which is not moved, what a step takes."""
-
-    def step(self, inputs: Any) -> None:
-        """Make an update."""
+    def step(self, batch: Any) -> None:
+        """Make an update with a batch, which is not moved."""
 
     def stepped(self) -> None:
         """Do what follows an update that has been counted."""
@@ -78,11 +72,11 @@ def replay_between(trainer: Trainer, replay: Replay | None) -> None:
         What makes them; none where not given.
     """
     loop = trainer.fit_loop.epoch_loop
-    if isinstance(loop, _EpochLoopThatEndsValidated):
+    if isinstance(loop, _EpochLoop):
         loop.replay = replay
 
 
-class _EpochLoopThatEndsValidated(_TrainingEpochLoop):
+class _EpochLoop(_TrainingEpochLoop):
     replay: Replay | None = None
 
     def advance(self, data_fetcher: Any) -> None:
@@ -92,11 +86,12 @@ class _EpochLoopThatEndsValidated(_TrainingEpochLoop):
                 self._replay(self.replay, data_fetcher)
         super().advance(data_fetcher)
 
+    def _broadcast_sigterm_tensor(self) -> None:
+        """Nothing: signals are `ired_interp.stopping`'s, and this would wait at every step."""
+
     def _replay(self, replay: Replay, data_fetcher: Any) -> None:
-        with replay.beside():
-            batch, _, _ = next(data_fetcher)
-            inputs = replay.inputs(batch)
-        replay.step(inputs)
+        batch, _, _ = next(data_fetcher)
+        replay.step(batch)
         self.batch_progress.increment_by(1, is_last_batch=data_fetcher.done)
         optimizer = self.automatic_optimization.optim_progress.optimizer
         optimizer.step.increment_by(1)

@@ -3,19 +3,22 @@
 import pytest
 import torch
 
-from ired_interp.tasks import Inverse, TaskData
-from ired_interp.tasks.data import EvaluationSet, TrainingStream
+from ired_interp.tasks import Inverse, TaskData, training_stream
+from ired_interp.tasks.data import EvaluationSet
+from ired_interp.tasks.training_stream import TrainingStream
 
 CPU = torch.device("cpu")
 
 
-@pytest.fixture
-def data():
+@pytest.fixture(params=[False, True], ids=["drawn when due", "begun at the one before"])
+def data(request, monkeypatch):
+    """Where a GPU is, the next batch is begun while one is trained on."""
+    monkeypatch.setattr(training_stream, "capturable", lambda device: request.param)
     return TaskData(Inverse(3), batch_size=12, seed=4)
 
 
 def stream_of(data, length=6, part=0, parts=1):
-    return TrainingStream(data, CPU, length, part, parts)
+    return TrainingStream(lambda i: data.training_batch(i, CPU, part, parts), CPU, length)
 
 
 def test_ranks_share_the_batch_of_one_process(data):

@@ -17,7 +17,7 @@ from ired_interp.callbacks.apart import copier
 from ired_interp.errors import InputError
 from ired_interp.lightning_private import training_loaders
 from ired_interp.random import isolated
-from ired_interp.tasks.data import TrainingStream
+from ired_interp.tasks.training_stream import TrainingStream
 
 Loader = Literal["train", "val"]
 _SHARED = (Tensor, np.ndarray, LightningDataModule, LightningModule, Trainer)

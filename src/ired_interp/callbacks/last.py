@@ -11,13 +11,16 @@ from ired_interp.results import Run
 from ired_interp.results.run import LAST
 from ired_interp.stopping import requested
 
+_AGREED = 10  # steps between which several GPUs agree whether to stop
+
 
 class SaveLast(StepEnd):
     """Save last.ckpt whenever the run could end.
 
     That is before the first step, every n steps, before each measurement, after the last step, and
     when a signal asks the run to end. It has to stand before the probes' callbacks and after all
-    others. All ranks agree at a step's end whether to stop, so that none waits for another.
+    others. All ranks agree at a step's end whether to stop, so that none waits for another; several
+    GPUs do so at every tenth step, as they wait for each other there.
 
     Parameters
     ----------
@@ -50,7 +53,8 @@ class SaveLast(StepEnd):
         measured = any(c.due(step) for c in trainer.callbacks if isinstance(c, ProbeCallback))  # type: ignore[attr-defined]
         if finished or measured or step % self.every_n_steps == 0:
             self._save(trainer)
-        if not finished:
+        together = trainer.world_size > 1 and pl_module.device.type == "cuda"
+        if not finished and (not together or step % _AGREED == 0):
             self._heed(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

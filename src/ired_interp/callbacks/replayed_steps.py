@@ -1,7 +1,6 @@
 """Whole training steps replayed as a CUDA graph, where nothing else happens between them."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -32,11 +31,10 @@ class ReplayedSteps(Callback):
     """Replay the steps at which nothing is logged, saved, measured or validated.
 
     Of a compiled model that one GPU trains, such a step (loss, backward pass, clipping, update) is
-    one CUDA graph, without Lightning's loop around it; the next batch is drawn beside it, and
-    weights are averaged after it. All other steps are Lightning's own, with the same sums. Which
-    those are depends on the step's number alone: a callback tells by a method ``needs(step)``
-    whether it acts at or after a step, and one that acts on batches and has no such method needs
-    every step.
+    one CUDA graph, without Lightning's loop around it; weights are averaged after it. All other
+    steps are Lightning's own, with the same sums. Which those are depends on the step's number
+    alone: a callback tells by a method ``needs(step)`` whether it acts at or after a step, and one
+    that acts on batches and has no such method needs every step.
     """
 
     def __init__(self) -> None:
@@ -58,8 +56,6 @@ class ReplayedSteps(Callback):
         self._averaging = next((c for c in callbacks if isinstance(c, WeightAveraging)), None)
         self._trainer, self._module = trainer, pl_module
         self._capture = Capture(pl_module.device)
-        cuda = pl_module.device.type == "cuda"
-        self._drawing = torch.cuda.Stream(pl_module.device) if cuda else None
         _settle(trainer.optimizers[0], pl_module.device)
         self._active = pl_module.replayed = True
         replay_between(trainer, self)
@@ -90,42 +86,19 @@ class ReplayedSteps(Callback):
             and not any(needs(step) for needs in self._needs)
         )
 
-    @contextmanager
-    def beside(self) -> Iterator[None]:
-        """Run a block that draws a batch on a stream of its own, beside the steps before."""
-        if self._drawing is None:
-            yield
-            return
-        with torch.cuda.stream(self._drawing):
-            yield
-
-    def inputs(self, batch: Batch) -> tuple[Tensor, ...]:
-        """Return the arguments of the loss for a batch, to be called in ``beside``.
+    def step(self, batch: Batch) -> None:
+        """Make an update.
 
         Parameters
         ----------
         batch : Batch
             Where training is.
         """
-        return self._module.loss_inputs(batch)
-
-    def step(self, inputs: tuple[Tensor, ...]) -> None:
-        """Make an update.
-
-        Parameters
-        ----------
-        inputs : tuple of Tensor
-            What ``inputs`` gave.
-        """
-        if self._drawing is not None:
-            now = torch.cuda.current_stream(self._module.device)
-            now.wait_stream(self._drawing)
-            for tensor in inputs:
-                tensor.record_stream(now)
-        if not self._capture.recorded and not self._record(inputs):
-            self._update(*inputs)
-        else:
+        inputs = self._module.loss_inputs(batch)
+        if self._capture.recorded or self._record(inputs):
             self._capture(*inputs)
+        else:
+            self._update(*inputs)
 
     def stepped(self) -> None:
         """Average the weights where that is due, once the step is counted."""

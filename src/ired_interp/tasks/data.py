@@ -11,58 +11,11 @@ from ired_interp.errors import InputError
 from ired_interp.random import stream
 from ired_interp.tasks.base import Problems, Task, Variant
 from ired_interp.tasks.batch import Batch
+from ired_interp.tasks.training_stream import TrainingStream
 
 _EVALUATION_BATCH = 2000
 _MOST_EVALUATED = 10_000_000  # problems, which settle an error to 1/3000 of its spread
 _FINITE_EVERY = 100  # training batches
-
-
-class TrainingStream:
-    """Batches 0, 1, 2, … of one training run, each drawn from its own number.
-
-    Its position is saved with the run. Its length is the run's number of steps, so that one epoch
-    is one run.
-
-    Parameters
-    ----------
-    data : TaskData
-        Draws the batches.
-    device : torch.device
-        Where.
-    length : int
-        How many.
-    part, parts : int
-        This rank, and how many there are.
-    """
-
-    def __init__(
-        self, data: "TaskData", device: torch.device, length: int, part: int, parts: int
-    ) -> None:
-        self._data, self._device, self._length, self._part, self._parts = (
-            data,
-            device,
-            length,
-            part,
-            parts,
-        )
-        self.position = 0
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __iter__(self) -> Iterator[Batch]:
-        while self.position < self._length:
-            index = self.position
-            self.position += 1
-            yield self._data.training_batch(index, self._device, self._part, self._parts)
-
-    def state_dict(self) -> dict[str, int]:
-        """Return the number of the next batch, for a checkpoint."""
-        return {"position": self.position}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from the batch of a checkpoint."""
-        self.position = state["position"]
 
 
 class EvaluationSet:
@@ -271,9 +224,12 @@ class TaskData(LightningDataModule):
         length = trainer.max_steps * trainer.accumulate_grad_batches
         if length < 0:
             raise InputError("trainer.max_steps is not set; give the number of training steps.")
-        return TrainingStream(
-            self, trainer.strategy.root_device, length, trainer.global_rank, parts
-        )
+        device, part = trainer.strategy.root_device, trainer.global_rank
+
+        def draw(index: int) -> Batch:
+            return self.training_batch(index, device, part, parts)
+
+        return TrainingStream(draw, device, length)
 
     def val_dataloader(self) -> list[EvaluationSet]:
         """Return one set a variant to validate on."""
