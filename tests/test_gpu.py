@@ -1,5 +1,8 @@
 """What the CPU tests cannot see: the same numbers on a GPU, captured steps, and a run that goes on there. Skipped where there is no GPU."""
 
+import shutil
+import subprocess
+import sys
 from copy import deepcopy
 from pathlib import Path
 
@@ -271,3 +274,37 @@ def test_every_probe_and_callback_runs_there(ired: Ired, tmp_path):
         8,
     )
     assert code == 0, err
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_two_gpus_train_and_measure_as_one(tmp_path):
+    """By NCCL: landscapes shared out, and the problems of one shared out where there are enough."""
+    module, both = [sys.executable, "-m", "ired_interp"], ["-m", "torch.distributed.run"]
+    runs = ["--runs", tmp_path, "--trainer.accelerator", "gpu"]
+    for devices in (1, 2):
+        place = ["--trainer.devices", devices, "--name", f"on{devices}"]
+        subprocess.run([*map(str, [*module, "fit", *TINY, *runs, *place])], check=True)
+    ends = [
+        torch.load(tmp_path / f"quickstart/on{n}/checkpoints/last.ckpt", weights_only=True)
+        for n in (1, 2)
+    ]
+    for weight, value in ends[0]["current_model_state"].items():
+        found = ends[1]["current_model_state"][weight]
+        torch.testing.assert_close(found, value, rtol=1e-3, atol=1e-5)
+    few = "{landscapes: [0, 5], dtype: float64, eigenpairs: 4, trace_matvecs: 8}"
+    many = "{landscapes: mixed, dtype: float64, eigenpairs: 4, density_probes: 0}"
+    for problems, settings in ((16, few), (4096, many)):
+        entry = f"probes:\n  - class_path: HessianSpectrumTheta\n    init_args: {settings}\n"
+        (tmp_path / "probes.yaml").write_text(entry)
+        asked = ["probe", "--ckpt", tmp_path / "quickstart/on1", "--config"]
+        asked += [tmp_path / "probes.yaml", "--problems", problems, "--output"]
+        launch = [sys.executable, *both, "--nproc-per-node", "2", "-m", "ired_interp"]
+        for name, start in (("one", module), ("two", launch)):
+            subprocess.run([*map(str, [*start, *asked, tmp_path / name])], check=True)
+        one, two = (
+            read_result(next((tmp_path / name).rglob("*.nc")))["eigenvalues"]
+            for name in ("one", "two")
+        )
+        assert float(abs(one - two).max()) <= 1e-8 * float(abs(one).max())
+        for name in ("one", "two"):
+            shutil.rmtree(tmp_path / name)
