@@ -35,6 +35,7 @@ from ired_interp.results.run import default_name
 from ired_interp.results.state import record_state
 from ired_interp.stopping import defer_signals
 from ired_interp.terminal import log
+from ired_interp.trainer_settings import sharing_advice
 from ired_interp.user_modules import imported_from, look_beside
 
 _NAME_VARIABLE = "IRED_RUN_NAME"  # tells further processes of the same run its name
@@ -161,6 +162,9 @@ class FitCLI(IREDCLI):
             else ", whose training never began: from step 0"
         )
         log(f"run {run.path}" + (how if self.resumed else ""))
+        device = trainer.strategy.root_device.type
+        if advice := sharing_advice(device, trainer.world_size, self.datamodule.batch_size):
+            log(advice)
         with (
             defer_signals(),
             record_state(run, _device(trainer)) if trainer.is_global_zero else nullcontext(),
