@@ -212,7 +212,7 @@ def test_products_that_wait_for_the_device_are_called():
 
 
 def test_replayed_steps_are_lightnings(ired: Ired, tmp_path, monkeypatch):
-    """Bit for bit, and nearly all of them."""
+    """Nearly all of them, and the run ends where one without recordings does."""
     ends, replayed = [], []
     stepped = ReplayedSteps.stepped
     monkeypatch.setattr(
@@ -232,7 +232,7 @@ def test_replayed_steps_are_lightnings(ired: Ired, tmp_path, monkeypatch):
         ends.append(torch.load(last, weights_only=True))
     for key in ("state_dict", "current_model_state"):
         for weight, value in ends[0][key].items():
-            assert torch.equal(value, ends[1][key][weight]), weight
+            torch.testing.assert_close(value, ends[1][key][weight], rtol=1e-5, atol=1e-7)
 
 
 def test_eigenvalues_of_many_matrices_are_exact():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from itertools import repeat
 from typing import Any
 
@@ -137,11 +138,11 @@ class CurvatureOperator(ParameterOperator):
     def _graph(self, index: int, chunk: Any) -> Graph:
         if index in self._kept:
             return self._kept[index]
-        with self._replay.beside():
-            graph = self._build(chunk)
-        if index < self._keep:
-            self._kept[index] = graph
-        return graph
+        if index >= self._keep:
+            return self._build(chunk)
+        with nullcontext() if self.by_differences else self._replay.beside():
+            self._kept[index] = self._build(chunk)
+        return self._kept[index]
 
     def _weighted_sum(self, function: Callable[[Graph], list[Tensor]]) -> Tensor:
         """Sum over chunks and ranks of what a function gives for their graphs, one at a time."""
