@@ -54,7 +54,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Lit, Spy, S
     train(folder / "plain", spies[0], logger=CSVLogger(folder / "plain"), **settings)
     few = {"loader": "val", "batches": 3}
     measures = [
-        Spectrum(every_n_steps=4, eigenpairs=4, density_probes=2, density_steps=20, **few),
+        Spectrum(
+            every_n_steps=4, eigenpairs=4, which="BE", density_probes=2, density_steps=20, **few
+        ),
         GradientStatistics(every_n_epochs=2, **few),
         SubspaceDrift(every_n_steps=8, p=1, **few),
         SubspaceDrift(every_n_steps=8, p=1, source="gradients", layer="net.4"),

@@ -44,7 +44,7 @@ _CROWDED = 4096  # problems: 32 take a GPU 1.3 ms a product, 2048 take it 2.9
 
 
 class HessianSpectrumTheta(Probe):
-    """Outer eigenvalues, density and trace of the Hessian of an objective in θ.
+    """Largest eigenvalues, density and trace of the Hessian of an objective in θ.
 
     The objective is a mean over the problems. Eigenvalues come with residuals from Lanczos, the
     density from stochastic Lanczos quadrature, the trace from Hutch++.
