@@ -115,7 +115,7 @@ def test_a_run_outside_of_the_users_project_says_nothing_of_where_modules_are(
     assert code == 0, err
     assert "the run lies outside of the current folder" in err
     assert "own_bowl" not in sys.modules
-    monkeypatch.setenv("IRED_PROJECT", str(tmp_path))
+    monkeypatch.setenv("IRED_PROJECT", f"/elsewhere:{tmp_path}")
     code, _, err = ired("probe", "--ckpt", run, "--problems", 3)
     assert code == 0, err
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from ired_interp.diffusion import Inference
 from ired_interp.energy import Energy
@@ -238,7 +239,8 @@ def test_errors_of_contraction_are_the_jackknife() -> None:
         step = snapshot.module.schedule.step[k]
         moved = start - step * snapshot.module.energy.gradient(snapshot.batch.x, start, k)
         without.append(float((moved - centre)[rows].norm() / (start - centre)[rows].norm()))
-    error = np.sqrt(7 * np.var(without))
+    few = stats.t.ppf(0.975, 7) / stats.norm.ppf(0.975)
+    error = few * np.sqrt(7 * np.var(without))
     assert float(found["contraction_error"][0, 0]) == pytest.approx(error, rel=0.1)  # first order
 
 
