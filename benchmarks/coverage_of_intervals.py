@@ -1,6 +1,6 @@
 """Coverage of every interval that tables and the page print, on perfect energies and planted data.
 
-python benchmarks/coverage_of_intervals.py                 # all, a few minutes on one core; prints a table
+python benchmarks/coverage_of_intervals.py                 # all, five minutes on one core; prints a table
 python benchmarks/coverage_of_intervals.py --only noise    # cases whose name holds a word
 python benchmarks/coverage_of_intervals.py --draws 50      # fewer repetitions
 
