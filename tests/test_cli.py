@@ -179,7 +179,7 @@ BAD = [
         ["probe", "--config", "configs/linear_gaussian.yaml", "--device", "cuda:99"],
         "device cuda:99",
     ),
-    (["runs", "nowhere"], "nowhere does not exist"),
+    (["runs", "nowhere"], "nowhere is no folder"),
     (["completion", "fish"], "bash, zsh"),
     (
         [

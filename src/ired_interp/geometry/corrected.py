@@ -94,7 +94,8 @@ def jackknife(without: Tensor) -> Tensor:
 
     That of 1.96 standard errors is a 95 % interval, of few subspaces too (Student's).
     """
-    return deviations(without).norm(dim=-1)
+    error: Tensor = deviations(without).norm(dim=-1)
+    return error
 
 
 def deviations(without: Tensor) -> Tensor:
@@ -104,4 +105,5 @@ def deviations(without: Tensor) -> Tensor:
     """
     count = without.shape[-1]
     factor = ((count - 1) / count) ** 0.5 * student_factor(count)
-    return (without - without.mean(-1, keepdim=True)) * factor
+    shares: Tensor = (without - without.mean(-1, keepdim=True)) * factor
+    return shares

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -238,8 +239,8 @@ def _one_run(axes: Axes, group: Group, result: xr.Dataset, name: str) -> list[np
         low = above[f"{name}_low"].values
         nothing = np.stack([0 * low, np.full_like(low, np.inf)])
         known = np.isfinite(low) & (low > 0)
-        style = {"color": colour, "linestyle": "", "marker": ""}
-        with_bars(axes, above["step"].values[known], low[known], nothing[:, known], **style)
+        where, shown = above["step"].values[known], (low[known], nothing[:, known])
+        with_bars(axes, where, *shown, color=colour, linestyle="", marker="")
         ends.append(low[known])
     return ends
 
@@ -255,8 +256,8 @@ def _layers(axes: Axes, over: Data) -> None:
         else:
             bars = error_bars(results[0].isel(step=-1), "snr")
         colour, marker = series_colour(group.index), MARKERS[group.index % len(MARKERS)]
-        style = {"color": colour, "marker": marker, "linestyle": "", "label": group.name}
-        with_bars(axes, mean, y, bars, across=True, **style)
+        style: dict[str, Any] = {"color": colour, "marker": marker, "label": group.name}
+        with_bars(axes, mean, y, bars, across=True, linestyle="", **style)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_xlim(left=0)

@@ -157,7 +157,7 @@ def matrix(
         interpolation="nearest",
     )
     most = 12 if max(len(str(name)) for name in names) < 3 else 6
-    places = np.arange(0, len(names), -(-len(names) // most))
+    places = range(0, len(names), -(-len(names) // most))
     axes.set_xticks(places, [str(names[i]) for i in places])
     axes.set_yticks(places, [str(names[i]) for i in places])
     axes.grid(visible=False)
