@@ -10,6 +10,10 @@ from ired_interp.spectra.verification import Outcome, Threshold, Verification, t
 
 _TINY = np.finfo(float).tiny
 _NEAR = 10.0  # residuals within this many times what is asked are looked at more often
+# A pair at the edge can have a residual within tol and stand for its neighbour while a wanted one,
+# further off than tol, has yet to emerge. At this share of tol that is rarer than with eigsh, which
+# looks at residuals only after a restart and has gone further by then.
+_SHARE = 0.25
 _LOSS = 0.1  # loss of orthogonality that is let be, as a share of the residual asked for
 
 
@@ -89,7 +93,8 @@ class LanczosRun:
     rounding : float
         What rounding may leave of a product.
     finished : numpy.ndarray
-        (k,) bool: wanted pairs whose residuals are as small as asked, or as the dtype allows.
+        (k,) bool: wanted pairs whose residuals are within a quarter of tol·|λ|, or as small as the
+        dtype allows.
     verification : Verification, optional
         The test for hidden eigenvalues that is under way.
     used : int
@@ -147,7 +152,7 @@ class LanczosRun:
         self.rounding = 20 * self.eps * scale
         self.limits = self.tol * np.abs(self.values)
         # Smaller residuals than eps·‖A‖ say nothing of the operator.
-        demanded = np.maximum(self.limits, self.eps * scale)[: self.k]
+        demanded = np.maximum(_SHARE * self.limits, self.eps * scale)[: self.k]
         self.finished = self.residuals[: self.k] <= demanded
         self.excess = float((self.residuals[: self.k] / np.maximum(demanded, _TINY)).max())
         loss = _LOSS * float(demanded.min()) / scale if scale else 0.0
