@@ -12,6 +12,7 @@ from ired_interp.spectra import plan_lanczos
 _MOST_PROBES = _MOST_STEPS = 1000
 _MOST_MATVECS = 10_000
 Which = Literal["LA", "SA", "BE", "LM"]
+Layers = Literal["all", "each"]
 
 
 def check_spectrum(
