@@ -10,10 +10,17 @@ from ired_interp.errors import RunError
 from ired_interp.probes.last_update import last_update
 from ired_interp.probes.loss_probe import LossProbe, LossSnapshot
 from ired_interp.probes.settings import check_choice
-from ired_interp.probes.spectrum_settings import Layers, Which, check_room, check_spectrum
+from ired_interp.probes.spectrum_settings import (
+    Layers,
+    Which,
+    check_room,
+    check_spectrum,
+    check_tol,
+)
 from ired_interp.probes.theta_layers import measure_layers
 from ired_interp.probes.theta_spectrum import measure_operator
 from ired_interp.spectra import HessianOperator
+from ired_interp.spectra.parameters import vector_dtype
 
 
 class LossSpectrum(LossProbe):
@@ -50,13 +57,14 @@ class LossSpectrum(LossProbe):
         self.trace_matvecs, self.layers = trace_matvecs, layers
         self.memory_gib, self.seed = memory_gib, seed
         check_choice(self.label, "layers", layers, Layers)
-        others = ("layers", "seed")
-        check_spectrum(self.label, **{n: v for n, v in self.settings().items() if n not in others})
+        settings = {n: v for n, v in self.settings().items() if n not in ("layers", "seed")}
+        check_spectrum(self.label, **settings, dtype="float64")  # `check` knows that of the weights
 
     def check(self, weights: Mapping[str, Tensor]) -> None:
-        """Refuse fewer weights than eigenpairs, or more than the memory has room for."""
+        """Refuse weights too few, too many for the memory, or too coarse for `tol`."""
         count = sum(w.numel() for w in weights.values())
-        dtype = next(iter(weights.values())).dtype
+        dtype = vector_dtype(list(weights.values()), None)
+        check_tol(self.label, self.tol, dtype)
         check_room(self.label, self.eigenpairs, count, dtype, self._half_memory)
 
     def __call__(self, snapshot: LossSnapshot) -> xr.Dataset:

@@ -39,7 +39,8 @@ def figure(section: Section, data: Data) -> Figure:
     objective = str(first.attrs.get("objective", "objective"))
     shown = first.isel(landscape=0)
     where = f", k = {int(shown['landscape'])}" if first.sizes["landscape"] > 1 else ""
-    whose = f", {data[0][0].name}" if len(data) > 1 or len(data[0][1]) > 1 else ""
+    several = len(data) > 1 or len(data[0][1]) > 1
+    whose = f", {data[0][0].runs[0].path.name}" if several else ""
     panels = [
         Panel("eigenvalues of single layers", _eigenvalues(data)),
         Panel("share of the gradient in a layer's top", _shares(data, "gradient")),

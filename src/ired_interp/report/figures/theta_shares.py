@@ -14,8 +14,8 @@ from ired_interp.report.style import DASHES, MARKERS, series_colour
 
 CAPTION = (
     " Share in the top eigenvectors: of the gradient and of the step of the optimizer that led to "
-    "these weights, where its state tells it; dotted: what it would be were the signs of all their "
-    "entries random."
+    "these weights, where its state tells it, a mean over landscapes where there are several; "
+    "dotted: were the signs of all their entries random."
 )
 _NAMES = {"gradient": "gradient", "update": "optimizer's step"}
 VARIABLES = ("top", *(f"{n}_in_top{s}" for n in _NAMES for s in ("", "_chance", "_error")))
