@@ -29,7 +29,7 @@ PROBES = """
 probes:
   - {class_path: ired_interp.probes.HessianSpectrumY}
   - class_path: ired_interp.probes.HessianSpectrumTheta
-    init_args: {landscapes: mixed, eigenpairs: 4, tol: 0.1, density_steps: 10, trace_matvecs: 12}
+    init_args: {landscapes: mixed, eigenpairs: 4, tol: 0.1, density_steps: 10, trace_matvecs: 12, layers: each}
   - class_path: ired_interp.probes.HessianSpectrumTheta
     init_args: {landscapes: [0, 9], eigenpairs: 4, tol: 0.1, density_steps: 10, trace_matvecs: 12}
   - {class_path: ired_interp.probes.GradientStatisticsY}
@@ -124,6 +124,20 @@ def test_eigenvalues_of_both_ends_are_ranked_from_their_own_end(figures: dict[st
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2", "2", "1"]
     for line in (container.lines[0] for container in axes.containers):
         assert (np.diff(line.get_ydata()) <= 0).all(), "from the largest to the smallest"
+
+
+def test_blocks_between_layers_are_drawn_as_they_were_measured(figures: dict[str, Figure]) -> None:
+    figure = figures["hessian_spectrum_theta_layers"]
+    (panel,) = (panel for panel in figure.panels if "norms of blocks" in panel.title)
+    axes = Canvas().add_subplot()
+    panel.draw(axes)
+    norms, table = axes.images[0].get_array(), figure.table
+    assert table is not None
+    layers = table["layer"].unique()
+    assert norms.shape == (len(layers), len(layers))
+    np.testing.assert_allclose(np.diag(norms), table["‖H_aa‖_F"][: len(layers)])
+    besides = np.sqrt((norms**2).sum(1) - np.diag(norms) ** 2)
+    np.testing.assert_allclose(besides, table["beside it"][: len(layers)], rtol=0.05)
 
 
 def test_every_panel_shows_something_and_says_what(figures: dict[str, Figure]) -> None:

@@ -20,7 +20,7 @@ from ired_interp.probes.settings import (
     check_setting,
     few_landscapes,
 )
-from ired_interp.probes.spectrum_settings import Which, check_room, check_spectrum
+from ired_interp.probes.spectrum_settings import Layers, Which, check_room, check_spectrum
 from ired_interp.probes.theta_eigenpairs import eigenpairs
 from ired_interp.probes.theta_layers import measure_layers
 from ired_interp.probes.theta_shares import measure_shares, over_draws
@@ -36,7 +36,6 @@ from ired_interp.spectra import HessianOperator
 from ired_interp.terminal import render, track
 
 Backend = Literal["lanczos", "pyhessian"]
-Layers = Literal["all", "each"]
 
 
 class HessianSpectrumTheta(Probe):

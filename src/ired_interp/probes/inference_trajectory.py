@@ -12,7 +12,7 @@ from ired_interp.diffusion.inference import LandscapeMinimisation
 from ired_interp.errors import InputError, RunError
 from ired_interp.module import IREDModule
 from ired_interp.probes.base import Probe, Snapshot
-from ired_interp.probes.contraction import contractions, gradients_along
+from ired_interp.probes.contraction import contractions, gradients_along, perfect_contractions
 from ired_interp.probes.gram_statistics import effective_ranks
 from ired_interp.probes.rank_families import RANDOM
 from ired_interp.probes.rank_manifold import as_matrices, check_rank, known_rank
@@ -246,16 +246,11 @@ class InferenceTrajectory(Probe):
             attributes["rank"] = around.rank
         curvature = snapshot.exact_curvature()
         if curvature is not None:
-            factors = torch.tensor(self._factors(self._inference(snapshot.module)))
-            step = (
-                factors.double()[:, None]
-                * snapshot.module.schedule.step.double().cpu()[:, None, None]
-            )
-            ends = (1 - step * curvature.cpu()[:, None])[visited]
-            theory = torch.stack([ends.min(2).values, ends.max(2).values], dim=2).numpy()
+            factors = self._factors(self._inference(snapshot.module))
+            theory = perfect_contractions(curvature, snapshot.module.schedule.step, factors)
             variables["theory_contraction"] = (
                 ("landscape", "move", "bound"),
-                theory,
+                theory[visited],
                 {"units": "1", "long_name": "smallest and largest 1 − η λ"},
             )
         return xr.Dataset(variables, coordinates, attributes)

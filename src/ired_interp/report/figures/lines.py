@@ -1,14 +1,14 @@
 """Curves of groups of runs, with the spread of their seeds."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
 from ired_interp.report.collect import Group
-from ired_interp.report.style import INK, MARKERS, series_colour
+from ired_interp.report.style import INK, MARKERS, plain_log_ticks, series_colour
 
 _MOST_POINTS = 400
 
@@ -147,15 +147,16 @@ def matrix(
     low: float,
     high: float,
     label: str,
+    scale: Literal["linear", "log"] = "linear",
 ) -> None:
-    """Return a square matrix with its scale: cividis from 0, or blue to red around 0."""
+    """Draw a square matrix with its scale: cividis from 0 or by decades, blue to red around 0."""
     image = axes.imshow(
         values,
-        vmin=low,
-        vmax=high,
-        cmap="cividis" if low == 0 else "RdBu_r",
+        norm=scale,
+        cmap="cividis" if low == 0 or scale == "log" else "RdBu_r",
         interpolation="nearest",
     )
+    image.set_clim(low, high)
     most = 12 if max(len(str(name)) for name in names) < 3 else 6
     places = range(0, len(names), -(-len(names) // most))
     axes.set_xticks(places, [str(names[i]) for i in places])
@@ -164,6 +165,9 @@ def matrix(
     axes.set_xlabel(label)
     axes.set_ylabel(label)
     bar = axes.figure.colorbar(image, ax=axes, shrink=0.85)
+    if scale == "log":
+        bar.ax.set_ylim(low, high)
+        plain_log_ticks(bar.ax, "y")
     bar.outline.set_visible(False)
 
 
