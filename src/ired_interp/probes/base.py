@@ -66,6 +66,16 @@ class Snapshot:
         posterior = self.task.posterior(self.batch.x[:1]) if self.task else None
         return None if posterior is None else posterior.curvature(self.module.schedule)
 
+    def visible(self) -> Tensor | None:
+        """Return which entries (B, d_y) of solutions the problems show, None without such a task.
+
+        Tasks of which every problem shows all entries, or none, have no such split either.
+        """
+        visible = self.task.visible(self.batch.x) if self.task else None
+        if visible is None or visible.all() or not visible.any():
+            return None
+        return visible
+
 
 class Probe(Registered, ABC):
     """Settings of a measurement; calling it with a snapshot returns an xarray.Dataset.

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ired_interp.energy import Energy
 from ired_interp.probes.rank_manifold import check_rank, square_matrices
-from ired_interp.tasks.base import Posterior
+from ired_interp.tasks.posterior import Posterior
 
 LENGTHS = (0.1, 0.25, 0.5, 1.0, 2.0)  # of displacements, in Frobenius norms of the answer
 RANDOM = "random"

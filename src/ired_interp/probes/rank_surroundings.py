@@ -19,7 +19,7 @@ from ired_interp.probes.rank_families import (
 from ired_interp.probes.rank_manifold import normal_ratio
 from ired_interp.probes.spread import mean_error, ratio_of_means
 from ired_interp.random import stream
-from ired_interp.tasks.base import Posterior
+from ired_interp.tasks.posterior import Posterior
 
 
 class RankSurroundings:
