@@ -10,6 +10,7 @@ from ired_interp.energy import MLPEnergy
 from ired_interp.errors import InputError
 from ired_interp.module import IREDModule
 from ired_interp.probes import (
+    Curvature,
     GradientStatisticsTheta,
     GradientStatisticsY,
     HessianSpectrumTheta,
@@ -46,6 +47,11 @@ BAD = [
     (InferenceTrajectory, {"steps": 0}, "steps=0"),
     (InferenceTrajectory, {"rank": 0}, "rank=0"),
     (InferenceTrajectory, {"candidates": 0}, "candidates=0"),
+    (Curvature, {"point": "saddle"}, "no point 'saddle'"),
+    (Curvature, {"rank": 0}, "rank=0"),
+    (Curvature, {"candidates": 0}, "candidates=0"),
+    (Curvature, {"dtype": "float16"}, "no dtype 'float16'"),
+    (Curvature, {"memory_gib": 0}, "memory_gib=0"),
 ]
 
 
@@ -69,6 +75,7 @@ def network(landscapes: int = 3, width: int = 4, **settings: Any) -> IREDModule:
         *(
             (kind(landscapes=[0, 3]), network(), "this model has 0 to 2")
             for kind in (
+                Curvature,
                 HessianSpectrumY,
                 HessianSpectrumTheta,
                 GradientStatisticsY,

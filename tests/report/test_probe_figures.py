@@ -37,6 +37,7 @@ probes:
   - {class_path: ired_interp.probes.SubspaceDrift, init_args: {axis: landscapes}}
   - {class_path: ired_interp.probes.SubspaceDrift, init_args: {source: solution, axis: inference}}
   - {class_path: ired_interp.probes.InferenceTrajectory}
+  - {class_path: ired_interp.probes.Curvature, init_args: {rank: 1}}
 """
 
 

@@ -10,6 +10,7 @@ from ired_interp.callbacks.last import SaveLast
 from ired_interp.callbacks.measuring import MeasuringCallback
 from ired_interp.callbacks.probe import ProbeCallback
 from ired_interp.callbacks.probes import (
+    Curvature,
     HessianSpectrum,
     HessianSpectrumTheta,
     InferenceTrajectory,
@@ -21,6 +22,7 @@ from ired_interp.callbacks.subspace_drift import SubspaceDrift
 __all__ = [
     "BoundProbeCallback",
     "CollapseGuard",
+    "Curvature",
     "FiniteLoss",
     "GradientStatistics",
     "HessianSpectrum",

@@ -4,6 +4,10 @@ from ired_interp import probes
 from ired_interp.callbacks.bound import BoundProbeCallback
 
 
+class Curvature(BoundProbeCallback, of=probes.Curvature, every_n_steps=2000):
+    """`probes.Curvature` at chosen steps."""
+
+
 class HessianSpectrum(BoundProbeCallback, of=probes.HessianSpectrumY):
     """`probes.HessianSpectrumY` at chosen steps."""
 

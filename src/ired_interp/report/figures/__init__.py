@@ -8,6 +8,7 @@ from ired_interp.report.collect import Group, Section
 from ired_interp.report.drawing import Drawing
 from ired_interp.report.figure import Figure
 from ired_interp.report.figures import (
+    curvature,
     errors,
     generic,
     gradients_theta,
@@ -31,6 +32,7 @@ FIGURES: dict[str, Callable[[Section], list[Figure]]] = {
     "gradient_statistics_theta": gradients_theta.by_problem,
     "gradient_statistics_training": gradients_theta.over_training,
     "gradient_statistics_loss": gradients_theta.of_batches,
+    "curvature": curvature.figures,
     "subspace_drift": subspace_drift.figures,
     "inference_trajectory": trajectory.figures,
 }
