@@ -16,6 +16,7 @@ from ired_interp.probes import (
     HessianSpectrumTheta,
     HessianSpectrumY,
     InferenceTrajectory,
+    Minimum,
     Probe,
     SubspaceDrift,
 )
@@ -47,6 +48,9 @@ BAD = [
     (InferenceTrajectory, {"steps": 0}, "steps=0"),
     (InferenceTrajectory, {"rank": 0}, "rank=0"),
     (InferenceTrajectory, {"candidates": 0}, "candidates=0"),
+    (Minimum, {"starts": 1}, "starts=1"),
+    (Minimum, {"steps": 0}, "steps=0"),
+    (Minimum, {"landscapes": []}, "landscapes=[]"),
     (Curvature, {"point": "saddle"}, "no point 'saddle'"),
     (Curvature, {"rank": 0}, "rank=0"),
     (Curvature, {"candidates": 0}, "candidates=0"),
@@ -76,6 +80,7 @@ def network(landscapes: int = 3, width: int = 4, **settings: Any) -> IREDModule:
             (kind(landscapes=[0, 3]), network(), "this model has 0 to 2")
             for kind in (
                 Curvature,
+                Minimum,
                 HessianSpectrumY,
                 HessianSpectrumTheta,
                 GradientStatisticsY,

@@ -14,6 +14,7 @@ from ired_interp.callbacks.probes import (
     HessianSpectrum,
     HessianSpectrumTheta,
     InferenceTrajectory,
+    Minimum,
 )
 from ired_interp.callbacks.progress import RunProgress
 from ired_interp.callbacks.spectrum import Spectrum
@@ -30,6 +31,7 @@ __all__ = [
     "InferenceTrajectory",
     "KeepBest",
     "MeasuringCallback",
+    "Minimum",
     "ProbeCallback",
     "RunProgress",
     "SaveLast",

@@ -18,3 +18,7 @@ class HessianSpectrumTheta(BoundProbeCallback, of=probes.HessianSpectrumTheta):
 
 class InferenceTrajectory(BoundProbeCallback, of=probes.InferenceTrajectory, every_n_steps=2000):
     """`probes.InferenceTrajectory` at chosen steps."""
+
+
+class Minimum(BoundProbeCallback, of=probes.Minimum, every_n_steps=2000):
+    """`probes.Minimum` at chosen steps."""

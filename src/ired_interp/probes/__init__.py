@@ -19,6 +19,7 @@ from ired_interp.probes.loss_drift import LossDrift
 from ired_interp.probes.loss_probe import Loss, LossProbe, LossSnapshot
 from ired_interp.probes.loss_spectrum import LossSpectrum
 from ired_interp.probes.loss_statistics import LossGradientStatistics
+from ired_interp.probes.minimum import Minimum
 from ired_interp.probes.subspace_drift import SubspaceDrift
 from ired_interp.tasks.base import Problems, Task
 
@@ -35,6 +36,7 @@ __all__ = [
     "LossProbe",
     "LossSnapshot",
     "LossSpectrum",
+    "Minimum",
     "Probe",
     "Snapshot",
     "SubspaceDrift",

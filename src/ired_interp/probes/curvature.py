@@ -32,7 +32,6 @@ from ired_interp.probes.settings import (
 )
 from ired_interp.probes.tables import estimate_table, estimates
 from ired_interp.random import stream
-from ired_interp.tasks import ExactEnergy
 from ired_interp.terminal import track
 
 _SHOWN = (
@@ -88,7 +87,7 @@ class Curvature(Probe):
 
     Examples
     --------
-    >>> from ired_interp.tasks import LinearGaussian
+    >>> from ired_interp.tasks import ExactEnergy, LinearGaussian
     >>> task = LinearGaussian(8, 1.0, 1.0, rank=3)
     >>> problems = task.sample(4, torch.Generator().manual_seed(0))
     >>> found = Curvature([0])(Snapshot(IREDModule(ExactEnergy(task)), problems, task))
@@ -196,7 +195,7 @@ class Curvature(Probe):
         every = frames(snapshot, self.rank)
         dtype = getattr(torch, self.dtype)
         energy = deepcopy(module.energy).to(dtype).requires_grad_(False)
-        free, exact = module.free(energy), self._exact(snapshot)
+        free, exact = module.free(energy), snapshot.exact_energy()
         drawn = directions(
             every, y.shape, self.candidates, stream(y.device, self.seed, "candidates")
         )
@@ -213,16 +212,6 @@ class Curvature(Probe):
                 found.setdefault(name, []).append(values.cpu().numpy())
         stacked = {name: np.stack(values) for name, values in found.items()}
         return self._dataset(stacked, landscapes, snapshot, every)
-
-    @staticmethod
-    def _exact(snapshot: Snapshot) -> Energy | None:
-        """Return the energy of a perfect model, where there is one."""
-        task, x = snapshot.task, snapshot.batch.x
-        if task is None or task.posterior(x[:1]) is None:
-            return None
-        return snapshot.module.free(
-            ExactEnergy(task, snapshot.module.landscapes).to(x.device).double()
-        )
 
     def _at(
         self, energy: Energy, snapshot: Snapshot, at: Tensor, every: list[Frame], k: int

@@ -12,7 +12,6 @@ from ired_interp.probes.planes import directions, families, frames, plane_curvat
 from ired_interp.probes.rank_manifold import normal_ratio
 from ired_interp.probes.rises import LENGTHS, rise_variables, rises, theory_rises
 from ired_interp.random import stream
-from ired_interp.tasks import ExactEnergy
 
 
 class RankSurroundings:
@@ -43,10 +42,8 @@ class RankSurroundings:
         self._frames = frames(snapshot, rank)
         generator = stream(self._y.device, seed, "candidates")
         self._drawn = directions(self._frames, self._y.shape, candidates, generator)
-        self._exact = None
-        if snapshot.task is not None and snapshot.exact_curvature() is not None:
-            exact = ExactEnergy(snapshot.task, self._module.landscapes)
-            self._exact = exact.to(self._x.device).double()
+        gaussian = snapshot.exact_curvature() is not None
+        self._exact = snapshot.exact_energy() if gaussian else None
         self.chance_ratio = normal_ratio(torch.ones_like(self._y), self._y, rank)[1]
         self._names = list(families(self._frames))
         self.coordinates = {"family": self._names, "length": list(LENGTHS)}

@@ -15,6 +15,7 @@ from ired_interp.report.figures import (
     gradients_y,
     hessian_theta,
     hessian_y,
+    minimum,
     subspace_drift,
     trajectory,
 )
@@ -33,6 +34,7 @@ FIGURES: dict[str, Callable[[Section], list[Figure]]] = {
     "gradient_statistics_training": gradients_theta.over_training,
     "gradient_statistics_loss": gradients_theta.of_batches,
     "curvature": curvature.figures,
+    "minimum": minimum.figures,
     "subspace_drift": subspace_drift.figures,
     "inference_trajectory": trajectory.figures,
 }

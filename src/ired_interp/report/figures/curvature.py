@@ -62,8 +62,7 @@ def figures(section: Section) -> list[Figure]:
         "(tangent), raise the rank (normal), or change entries that x shows or hides; rise of E "
         "half the answer's norm away, of that in random directions: 1, no preference. Short bars: "
         "exact for a perfect model. Bars: two standard errors over problems, of several runs the "
-        "range."
-        + left_out(data, _MOST_GROUPS, "directions")
+        "range." + left_out(data, _MOST_GROUPS, "directions")
     )
     return [Figure(section.probe, "Curvature by direction", caption, panels, _table(data))]
 
