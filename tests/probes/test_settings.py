@@ -18,6 +18,7 @@ from ired_interp.probes import (
     InferenceTrajectory,
     Minimum,
     Probe,
+    Slice,
     SubspaceDrift,
 )
 from ired_interp.tasks import ExactEnergy, Inverse
@@ -48,6 +49,11 @@ BAD = [
     (InferenceTrajectory, {"steps": 0}, "steps=0"),
     (InferenceTrajectory, {"rank": 0}, "rank=0"),
     (InferenceTrajectory, {"candidates": 0}, "candidates=0"),
+    (Slice, {"grid": 4}, "grid=4"),
+    (Slice, {"reach": 0.0}, "reach=0.0"),
+    (Slice, {"draws": 0}, "draws=0"),
+    (Slice, {"point": "here"}, "no point 'here'"),
+    (Slice, {"rank": 0}, "rank=0"),
     (Minimum, {"starts": 1}, "starts=1"),
     (Minimum, {"steps": 0}, "steps=0"),
     (Minimum, {"landscapes": []}, "landscapes=[]"),
@@ -81,6 +87,7 @@ def network(landscapes: int = 3, width: int = 4, **settings: Any) -> IREDModule:
             for kind in (
                 Curvature,
                 Minimum,
+                Slice,
                 HessianSpectrumY,
                 HessianSpectrumTheta,
                 GradientStatisticsY,

@@ -39,6 +39,7 @@ probes:
   - {class_path: ired_interp.probes.InferenceTrajectory}
   - {class_path: ired_interp.probes.Curvature, init_args: {rank: 1}}
   - {class_path: ired_interp.probes.Minimum, init_args: {starts: 4, steps: 20}}
+  - {class_path: ired_interp.probes.Slice, init_args: {grid: 5}}
 """
 
 

@@ -15,6 +15,7 @@ from ired_interp.callbacks.probes import (
     HessianSpectrumTheta,
     InferenceTrajectory,
     Minimum,
+    Slice,
 )
 from ired_interp.callbacks.progress import RunProgress
 from ired_interp.callbacks.spectrum import Spectrum
@@ -35,6 +36,7 @@ __all__ = [
     "ProbeCallback",
     "RunProgress",
     "SaveLast",
+    "Slice",
     "Spectrum",
     "SubspaceDrift",
     "WeightAveraging",

@@ -22,3 +22,7 @@ class InferenceTrajectory(BoundProbeCallback, of=probes.InferenceTrajectory, eve
 
 class Minimum(BoundProbeCallback, of=probes.Minimum, every_n_steps=2000):
     """`probes.Minimum` at chosen steps."""
+
+
+class Slice(BoundProbeCallback, of=probes.Slice, every_n_steps=2000):
+    """`probes.Slice` at chosen steps."""

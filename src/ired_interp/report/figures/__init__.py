@@ -16,6 +16,7 @@ from ired_interp.report.figures import (
     hessian_theta,
     hessian_y,
     minimum,
+    slice,
     subspace_drift,
     trajectory,
 )
@@ -35,6 +36,7 @@ FIGURES: dict[str, Callable[[Section], list[Figure]]] = {
     "gradient_statistics_loss": gradients_theta.of_batches,
     "curvature": curvature.figures,
     "minimum": minimum.figures,
+    "slice": slice.figures,
     "subspace_drift": subspace_drift.figures,
     "inference_trajectory": trajectory.figures,
 }
