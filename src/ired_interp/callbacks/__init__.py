@@ -15,6 +15,7 @@ from ired_interp.callbacks.probes import (
     HessianSpectrumTheta,
     InferenceTrajectory,
     Minimum,
+    Path,
     Slice,
 )
 from ired_interp.callbacks.progress import RunProgress
@@ -33,6 +34,7 @@ __all__ = [
     "KeepBest",
     "MeasuringCallback",
     "Minimum",
+    "Path",
     "ProbeCallback",
     "RunProgress",
     "SaveLast",

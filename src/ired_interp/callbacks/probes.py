@@ -24,5 +24,9 @@ class Minimum(BoundProbeCallback, of=probes.Minimum, every_n_steps=2000):
     """`probes.Minimum` at chosen steps."""
 
 
+class Path(BoundProbeCallback, of=probes.Path, every_n_steps=2000):
+    """`probes.Path` at chosen steps."""
+
+
 class Slice(BoundProbeCallback, of=probes.Slice, every_n_steps=2000):
     """`probes.Slice` at chosen steps."""

@@ -20,6 +20,7 @@ from ired_interp.probes.loss_probe import Loss, LossProbe, LossSnapshot
 from ired_interp.probes.loss_spectrum import LossSpectrum
 from ired_interp.probes.loss_statistics import LossGradientStatistics
 from ired_interp.probes.minimum import Minimum
+from ired_interp.probes.path import Path
 from ired_interp.probes.slice import Slice
 from ired_interp.probes.subspace_drift import SubspaceDrift
 from ired_interp.tasks.base import Problems, Task
@@ -38,6 +39,7 @@ __all__ = [
     "LossSnapshot",
     "LossSpectrum",
     "Minimum",
+    "Path",
     "Probe",
     "Slice",
     "Snapshot",

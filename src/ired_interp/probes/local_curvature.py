@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
+from ired_interp.diffusion import Schedule
 from ired_interp.energy import Energy
 from ired_interp.errors import RunError
 from ired_interp.probes.planes import RANDOM, Frame, families, plane_curvature
-from ired_interp.schedule import Schedule
 
 
 @torch.no_grad()

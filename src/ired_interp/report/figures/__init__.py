@@ -20,6 +20,7 @@ from ired_interp.report.figures import (
     subspace_drift,
     trajectory,
 )
+from ired_interp.report.figures import path as path_between
 from ired_interp.results import OpenedRun, Run, Series, read_result
 from ired_interp.results.series import flatten
 
@@ -37,6 +38,7 @@ FIGURES: dict[str, Callable[[Section], list[Figure]]] = {
     "curvature": curvature.figures,
     "minimum": minimum.figures,
     "slice": slice.figures,
+    "path": path_between.figures,
     "subspace_drift": subspace_drift.figures,
     "inference_trajectory": trajectory.figures,
 }
