@@ -21,6 +21,7 @@ from ired_interp.probes import (
     Probe,
     Slice,
     SubspaceDrift,
+    ThetaSlice,
 )
 from ired_interp.tasks import ExactEnergy, Inverse
 
@@ -50,6 +51,11 @@ BAD = [
     (InferenceTrajectory, {"steps": 0}, "steps=0"),
     (InferenceTrajectory, {"rank": 0}, "rank=0"),
     (InferenceTrajectory, {"candidates": 0}, "candidates=0"),
+    (ThetaSlice, {"normalisation": "batch"}, "no normalisation 'batch'"),
+    (ThetaSlice, {"directions": "up"}, "no directions 'up'"),
+    (ThetaSlice, {"objective": "accuracy"}, "no objective 'accuracy'"),
+    (ThetaSlice, {"grid": 2}, "grid=2"),
+    (ThetaSlice, {"reach": -1.0}, "reach=-1.0"),
     (Path, {"between": "friends"}, "no between 'friends'"),
     (Path, {"intervals": 5}, "intervals=5"),
     (Path, {"bands": 0}, "bands=0"),
@@ -103,7 +109,7 @@ def network(landscapes: int = 3, width: int = 4, **settings: Any) -> IREDModule:
         ),
         *(
             (kind(), IREDModule(ExactEnergy(Inverse(2))), "ExactEnergy has none")
-            for kind in (HessianSpectrumTheta, GradientStatisticsTheta)
+            for kind in (HessianSpectrumTheta, GradientStatisticsTheta, ThetaSlice)
         ),
         (HessianSpectrumTheta(eigenpairs=10**6), network(), "weights; lower eigenpairs"),
         (HessianSpectrumTheta(memory_gib=1e-6), network(), "memory"),

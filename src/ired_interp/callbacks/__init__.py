@@ -17,6 +17,7 @@ from ired_interp.callbacks.probes import (
     Minimum,
     Path,
     Slice,
+    ThetaSlice,
 )
 from ired_interp.callbacks.progress import RunProgress
 from ired_interp.callbacks.spectrum import Spectrum
@@ -41,5 +42,6 @@ __all__ = [
     "Slice",
     "Spectrum",
     "SubspaceDrift",
+    "ThetaSlice",
     "WeightAveraging",
 ]

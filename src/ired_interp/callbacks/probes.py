@@ -30,3 +30,7 @@ class Path(BoundProbeCallback, of=probes.Path, every_n_steps=2000):
 
 class Slice(BoundProbeCallback, of=probes.Slice, every_n_steps=2000):
     """`probes.Slice` at chosen steps."""
+
+
+class ThetaSlice(BoundProbeCallback, of=probes.ThetaSlice, every_n_steps=2000):
+    """`probes.ThetaSlice` at chosen steps."""

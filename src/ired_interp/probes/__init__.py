@@ -23,6 +23,7 @@ from ired_interp.probes.minimum import Minimum
 from ired_interp.probes.path import Path
 from ired_interp.probes.slice import Slice
 from ired_interp.probes.subspace_drift import SubspaceDrift
+from ired_interp.probes.theta_slice import ThetaSlice
 from ired_interp.tasks.base import Problems, Task
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Slice",
     "Snapshot",
     "SubspaceDrift",
+    "ThetaSlice",
     "probe",
 ]
 

@@ -18,6 +18,7 @@ from ired_interp.report.figures import (
     minimum,
     slice,
     subspace_drift,
+    theta_slice,
     trajectory,
 )
 from ired_interp.report.figures import path as path_between
@@ -39,6 +40,7 @@ FIGURES: dict[str, Callable[[Section], list[Figure]]] = {
     "minimum": minimum.figures,
     "slice": slice.figures,
     "path": path_between.figures,
+    "theta_slice": theta_slice.figures,
     "subspace_drift": subspace_drift.figures,
     "inference_trajectory": trajectory.figures,
 }
