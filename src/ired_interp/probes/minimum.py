@@ -68,12 +68,12 @@ class Minimum(Probe):
 
     Examples
     --------
-    >>> from ired_interp.tasks import ExactEnergy, TwoAnswers
-    >>> task = TwoAnswers(8)
-    >>> problems = task.sample(4, torch.Generator().manual_seed(0))
-    >>> found = Minimum([0], starts=8)(Snapshot(IREDModule(ExactEnergy(task)), problems, task))
-    >>> found["ends"].values
-    array([2, 2, 2, 2])
+    >>> from ired_interp.tasks import ExactEnergy, Inverse
+    >>> task = Inverse(2)
+    >>> problems = task.sample(3, torch.Generator().manual_seed(0))
+    >>> found = Minimum([4], starts=2)(Snapshot(IREDModule(ExactEnergy(task)), problems, task))
+    >>> found["displacement"].values.round(4), found["ends"].values
+    (array([0.]), array([1, 1, 1]))
     """
 
     name = "minimum"

@@ -72,7 +72,7 @@ class Path(Probe):
     >>> snapshot = Snapshot(IREDModule(ExactEnergy(task)), problems, task)
     >>> found = Path([2], between="answers")(snapshot)
     >>> found["barrier"].sel(landscape=2).values.round(3)  # straight, band
-    array([9.138, 9.138])
+    array([7.475, 7.475])
     """
 
     name = "path"
