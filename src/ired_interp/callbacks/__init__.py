@@ -10,9 +10,14 @@ from ired_interp.callbacks.last import SaveLast
 from ired_interp.callbacks.measuring import MeasuringCallback
 from ired_interp.callbacks.probe import ProbeCallback
 from ired_interp.callbacks.probes import (
+    Curvature,
     HessianSpectrum,
     HessianSpectrumTheta,
     InferenceTrajectory,
+    Minimum,
+    Path,
+    Slice,
+    ThetaSlice,
 )
 from ired_interp.callbacks.progress import RunProgress
 from ired_interp.callbacks.spectrum import Spectrum
@@ -21,6 +26,7 @@ from ired_interp.callbacks.subspace_drift import SubspaceDrift
 __all__ = [
     "BoundProbeCallback",
     "CollapseGuard",
+    "Curvature",
     "FiniteLoss",
     "GradientStatistics",
     "HessianSpectrum",
@@ -28,10 +34,14 @@ __all__ = [
     "InferenceTrajectory",
     "KeepBest",
     "MeasuringCallback",
+    "Minimum",
+    "Path",
     "ProbeCallback",
     "RunProgress",
     "SaveLast",
+    "Slice",
     "Spectrum",
     "SubspaceDrift",
+    "ThetaSlice",
     "WeightAveraging",
 ]

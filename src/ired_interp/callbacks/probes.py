@@ -4,6 +4,10 @@ from ired_interp import probes
 from ired_interp.callbacks.bound import BoundProbeCallback
 
 
+class Curvature(BoundProbeCallback, of=probes.Curvature, every_n_steps=2000):
+    """`probes.Curvature` at chosen steps."""
+
+
 class HessianSpectrum(BoundProbeCallback, of=probes.HessianSpectrumY):
     """`probes.HessianSpectrumY` at chosen steps."""
 
@@ -14,3 +18,19 @@ class HessianSpectrumTheta(BoundProbeCallback, of=probes.HessianSpectrumTheta):
 
 class InferenceTrajectory(BoundProbeCallback, of=probes.InferenceTrajectory, every_n_steps=2000):
     """`probes.InferenceTrajectory` at chosen steps."""
+
+
+class Minimum(BoundProbeCallback, of=probes.Minimum, every_n_steps=2000):
+    """`probes.Minimum` at chosen steps."""
+
+
+class Path(BoundProbeCallback, of=probes.Path, every_n_steps=2000):
+    """`probes.Path` at chosen steps."""
+
+
+class Slice(BoundProbeCallback, of=probes.Slice, every_n_steps=2000):
+    """`probes.Slice` at chosen steps."""
+
+
+class ThetaSlice(BoundProbeCallback, of=probes.ThetaSlice, every_n_steps=2000):
+    """`probes.ThetaSlice` at chosen steps."""

@@ -12,12 +12,14 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from ired_interp.energy import Energy
 from ired_interp.errors import InputError
 from ired_interp.module import IREDModule
 from ired_interp.random import stream
 from ired_interp.ranks import ALONE, Ranks
 from ired_interp.registry import Registered
 from ired_interp.tasks.base import Problems, Task
+from ired_interp.tasks.exact import ExactEnergy
 
 Weights = Literal["average", "raw"]
 Point = Literal["noised", "answer", "solution", "trajectory"]
@@ -65,6 +67,23 @@ class Snapshot:
         """Return eigenvalues (K, d_y) of a perfect model's Hessian in y, None if not known."""
         posterior = self.task.posterior(self.batch.x[:1]) if self.task else None
         return None if posterior is None else posterior.curvature(self.module.schedule)
+
+    def exact_energy(self) -> Energy | None:
+        """Return a perfect model's energy of the free entries, in float64, None if not known."""
+        if self.task is None or self.task.posterior(self.batch.x[:1]) is None:
+            return None
+        exact = ExactEnergy(self.task, self.module.landscapes)
+        return self.module.free(exact.to(self.batch.x.device).double())
+
+    def visible(self) -> Tensor | None:
+        """Return which entries (B, d_y) of solutions the problems show, None without such a task.
+
+        Tasks of which every problem shows all entries, or none, have no such split either.
+        """
+        visible = self.task.visible(self.batch.x) if self.task else None
+        if visible is None or visible.all() or not visible.any():
+            return None
+        return visible
 
 
 class Probe(Registered, ABC):

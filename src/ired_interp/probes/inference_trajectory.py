@@ -14,7 +14,7 @@ from ired_interp.module import IREDModule
 from ired_interp.probes.base import Probe, Snapshot
 from ired_interp.probes.contraction import contractions, gradients_along, perfect_contractions
 from ired_interp.probes.gram_statistics import effective_ranks
-from ired_interp.probes.rank_families import RANDOM
+from ired_interp.probes.planes import RANDOM
 from ired_interp.probes.rank_manifold import as_matrices, check_rank, known_rank
 from ired_interp.probes.rank_surroundings import RankSurroundings
 from ired_interp.probes.settings import check_seed, check_setting
@@ -136,7 +136,7 @@ class InferenceTrajectory(Probe):
             ============================== ====================== ==================================
 
             NaN where what is divided by is rounding, or cannot be told from 0. What needs a rank r
-            is there where answers have one; `rank_families.families` names the families.
+            is there where answers have one; `planes.frames` names the families.
 
         Raises
         ------

@@ -13,7 +13,7 @@ from ired_interp.errors import InputError
 from ired_interp.memory import refuse_beyond_memory
 from ired_interp.registry import Registered
 from ired_interp.schedule import Schedule
-from ired_interp.tasks.path_posterior import PathPosterior
+from ired_interp.tasks.posterior import ExactPosterior, Posterior
 
 Variant = str  # one of a task's `variants`
 Solve = Callable[[Tensor], Tensor]
@@ -46,54 +46,6 @@ class Measure(NamedTuple):
 
     part: Tensor
     whole: Tensor
-
-
-class Posterior(NamedTuple):
-    """What x says of y: p(y | x) = N(mean, basis · diag(variances) · basisᵀ).
-
-    Attributes
-    ----------
-    mean : Tensor (B, d_y)
-        The most probable solution of each problem.
-    basis : Tensor (d_y, d_y)
-        Orthonormal directions, as columns.
-    variances : Tensor (d_y,)
-        Along them; zero where x fixes y.
-    """
-
-    mean: Tensor
-    basis: Tensor
-    variances: Tensor
-
-    def curvature(self, schedule: Schedule) -> Tensor:
-        """Eigenvalues of the Hessian in y of a perfectly trained energy, along `basis`.
-
-        Parameters
-        ----------
-        schedule : Schedule
-            Of K landscapes.
-
-        Returns
-        -------
-        Tensor (K, d_y)
-            σ_k/(ᾱ_k s + σ_k²) for each variance s, in float64; the energy's unit is that whose
-            gradient is E[ε | y_k].
-        """
-        signal, noise = (s.double()[:, None] for s in (schedule.signal, schedule.noise))
-        return noise / (signal.square() * self.variances.double() + noise.square())
-
-    def at(self, schedule: Schedule, k: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
-        """Return minimum (B, d_y), directions (d_y, d_y) and curvature along them (B, d_y)."""
-        curvature = self.curvature(schedule).to(dtype)
-        return schedule.signal[k, None] * self.mean, self.basis, curvature[k]
-
-    def energy(self, context: tuple[Tensor, ...], y: Tensor) -> Tensor:
-        """Half the curvature-weighted squared distance from the minimum (B,)."""
-        minimum, basis, curvature = context
-        return (((y - minimum) @ basis).square() * curvature).sum(1) / 2
-
-
-AnyPosterior = Posterior | PathPosterior
 
 
 class Task(Registered, ABC):
@@ -233,12 +185,51 @@ class Task(Registered, ABC):
         """The rank of every answer as a square matrix where it is exactly known, else None."""
         return None
 
-    def posterior(self, x: Tensor) -> AnyPosterior | None:
-        """Return the posterior of y given x (B, d_x) where it is known in closed form, else None.
+    def visible(self, x: Tensor) -> Tensor | None:
+        """Return which entries of solutions problems x (B, d_x) show, None where they show none.
 
-        Known are Gaussians, single points, and mixtures of paths.
+        Unlike `fixed` ones they are not held: a model must find for itself that they are certain,
+        and the Hessian of a perfect one is diag(1/σ_k) in their rows and columns.
         """
         return None
+
+    def posterior(self, x: Tensor) -> ExactPosterior | None:
+        """Return the posterior of y given x (B, d_x) where it is known in closed form, else None.
+
+        A Gaussian or a single point (`Posterior`), finitely many answers (`FinitePosterior`), or
+        anything else that has the methods of `ExactPosterior`.
+        """
+        return None
+
+    def log_posterior(self, x: Tensor, y: Tensor, k: Tensor, schedule: Schedule) -> Tensor:
+        """Compute log p(y_k | x) + const, the constant being that of each problem and landscape.
+
+        Parameters
+        ----------
+        x : Tensor (B, d_x)
+            Problems.
+        y : Tensor (B, d_y)
+            Noised answers y_k = √ᾱ_k y* + σ_k ε.
+        k : Tensor (B,)
+            Landscapes.
+        schedule : Schedule
+            Of them.
+
+        Returns
+        -------
+        Tensor (B,)
+            −E/σ_k of the energy E of a perfect model.
+
+        Raises
+        ------
+        InputError
+            If the posterior is not known.
+        """
+        posterior = self.posterior(x)
+        if posterior is None:
+            raise InputError(f"the posterior of task {self.name} is not known in closed form.")
+        energy = posterior.energy(posterior.at(schedule, k, y.dtype), y)
+        return -energy / schedule.noise[k].to(y.dtype)
 
     def trivial(self, x: Tensor) -> dict[str, Tensor]:
         """Solutions (B, d_y) that need no learning, by name, to read an error against."""

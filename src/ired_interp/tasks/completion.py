@@ -64,6 +64,10 @@ class Completion(MatrixTask):
         """Eight standard deviations of an entry."""
         return 8 * math.sqrt(self.rank / _SCALE[variant] ** 2 + self.noise**2)
 
+    def visible(self, x: Tensor) -> Tensor:
+        """Return the entries that are not blank."""
+        return x != 0
+
     def trivial(self, x: Tensor) -> dict[str, Tensor]:
         """Return the visible entries, and 0 elsewhere."""
         return {"copy visible, 0 elsewhere": x}

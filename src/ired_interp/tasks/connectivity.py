@@ -10,7 +10,6 @@ from ired_interp.energy.graph import node_count
 from ired_interp.errors import InputError
 from ired_interp.tasks.base import (
     Measure,
-    Posterior,
     Problems,
     Task,
     Variant,
@@ -25,6 +24,7 @@ from ired_interp.tasks.graphs import (
     neighbour_graphs,
     signs,
 )
+from ired_interp.tasks.posterior import Posterior
 
 _WRONG = 0.05  # share of entries that are wrong in wrong answers
 _FAR = 6  # distances from here on are counted together

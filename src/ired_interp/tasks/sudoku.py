@@ -15,13 +15,13 @@ from ired_interp.random import stream
 from ired_interp.tasks import sudoku_boards
 from ired_interp.tasks.base import (
     Measure,
-    Posterior,
     Problems,
     Task,
     Variant,
     WrongAnswers,
     point,
 )
+from ired_interp.tasks.posterior import Posterior
 from ired_interp.tasks.sudoku_boards import Boards
 from ired_interp.tasks.sudoku_singles import singles
 from ired_interp.terminal import log

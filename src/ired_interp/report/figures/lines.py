@@ -140,6 +140,14 @@ def error_bars(result: xr.Dataset, name: str) -> np.ndarray:
     return np.where(np.isnan(bars), 0, bars)
 
 
+def spread_bars(results: Sequence[xr.Dataset], name: str) -> np.ndarray:
+    """Take two standard errors of one run, or the range of several about their mean, as bars."""
+    if len(results) == 1:
+        return error_bars(results[0], name)
+    stacked = np.stack([r[name].values for r in results])
+    return np.stack([stacked.mean(0) - stacked.min(0), stacked.max(0) - stacked.mean(0)])
+
+
 def matrix(
     axes: Axes,
     values: np.ndarray,
