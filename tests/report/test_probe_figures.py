@@ -24,6 +24,7 @@ trainer:
     - {class_path: ired_interp.callbacks.HessianSpectrum, init_args: {every_n_steps: 6, problems: 6}}
     - {class_path: ired_interp.callbacks.GradientStatistics, init_args: {every_n_steps: 6, window: 3}}
     - {class_path: ired_interp.callbacks.SubspaceDrift, init_args: {every_n_steps: 6, problems: 6}}
+    - {class_path: ired_interp.callbacks.EffectiveRank, init_args: {every_n_steps: 6, problems: 6}}
 """
 PROBES = """
 probes:

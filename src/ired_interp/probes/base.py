@@ -49,6 +49,8 @@ class Snapshot:
         problems of this one.
     optimizer : mapping, optional
         `state_dict()` of what trained the model, for its last step.
+    initial : mapping of str to Tensor, optional
+        The energy's parameters as training began, by name, where they are known.
     """
 
     module: IREDModule
@@ -60,6 +62,7 @@ class Snapshot:
     scratch: Path | None = None
     ranks: Ranks = ALONE
     optimizer: Mapping[str, Any] | None = None
+    initial: Mapping[str, Tensor] | None = None
 
     def exact_curvature(self) -> Tensor | None:
         """Return eigenvalues (K, d_y) of a perfect model's Hessian in y, None if not known."""

@@ -8,6 +8,7 @@ from ired_interp.report.collect import Group, Section
 from ired_interp.report.drawing import Drawing
 from ired_interp.report.figure import Figure
 from ired_interp.report.figures import (
+    effective_rank,
     errors,
     generic,
     gradients_theta,
@@ -33,6 +34,7 @@ FIGURES: dict[str, Callable[[Section], list[Figure]]] = {
     "gradient_statistics_loss": gradients_theta.of_batches,
     "subspace_drift": subspace_drift.figures,
     "inference_trajectory": trajectory.figures,
+    "effective_rank": effective_rank.figures,
 }
 
 
