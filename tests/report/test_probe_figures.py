@@ -25,6 +25,7 @@ trainer:
     - {class_path: ired_interp.callbacks.GradientStatistics, init_args: {every_n_steps: 6, window: 3}}
     - {class_path: ired_interp.callbacks.SubspaceDrift, init_args: {every_n_steps: 6, problems: 6}}
     - {class_path: ired_interp.callbacks.EffectiveRank, init_args: {every_n_steps: 6, problems: 6}}
+    - {class_path: ired_interp.callbacks.TangentKernel, init_args: {every_n_steps: 6, problems: 6, landscapes: [0, 5]}}
 """
 PROBES = """
 probes:

@@ -53,3 +53,7 @@ class FromStartCallback(BoundProbeCallback):
 
 class EffectiveRank(FromStartCallback, of=probes.EffectiveRank, every_n_steps=500):
     """`probes.EffectiveRank` at the start and at chosen steps."""
+
+
+class TangentKernel(FromStartCallback, of=probes.TangentKernel, every_n_steps=2000, problems=16):
+    """`probes.TangentKernel` at the start and at chosen steps."""

@@ -20,6 +20,7 @@ from ired_interp.probes.loss_probe import Loss, LossProbe, LossSnapshot
 from ired_interp.probes.loss_spectrum import LossSpectrum
 from ired_interp.probes.loss_statistics import LossGradientStatistics
 from ired_interp.probes.subspace_drift import SubspaceDrift
+from ired_interp.probes.tangent_kernel import TangentKernel
 from ired_interp.tasks.base import Problems, Task
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "Probe",
     "Snapshot",
     "SubspaceDrift",
+    "TangentKernel",
     "probe",
 ]
 

@@ -16,6 +16,7 @@ from ired_interp.report.figures import (
     hessian_theta,
     hessian_y,
     subspace_drift,
+    tangent_kernel,
     trajectory,
 )
 from ired_interp.results import OpenedRun, Run, Series, read_result
@@ -35,6 +36,7 @@ FIGURES: dict[str, Callable[[Section], list[Figure]]] = {
     "subspace_drift": subspace_drift.figures,
     "inference_trajectory": trajectory.figures,
     "effective_rank": effective_rank.figures,
+    "tangent_kernel": tangent_kernel.figures,
 }
 
 
