@@ -39,6 +39,7 @@ probes:
   - {class_path: ired_interp.probes.SubspaceDrift, init_args: {axis: landscapes}}
   - {class_path: ired_interp.probes.SubspaceDrift, init_args: {source: solution, axis: inference}}
   - {class_path: ired_interp.probes.InferenceTrajectory}
+  - {class_path: ired_interp.probes.GradientField}
 """
 
 

@@ -11,6 +11,7 @@ from ired_interp.callbacks.last import SaveLast
 from ired_interp.callbacks.measuring import MeasuringCallback
 from ired_interp.callbacks.probe import ProbeCallback
 from ired_interp.callbacks.probes import (
+    GradientField,
     HessianSpectrum,
     HessianSpectrumTheta,
     InferenceTrajectory,
@@ -24,6 +25,7 @@ __all__ = [
     "CollapseGuard",
     "EffectiveRank",
     "FiniteLoss",
+    "GradientField",
     "GradientStatistics",
     "HessianSpectrum",
     "HessianSpectrumTheta",

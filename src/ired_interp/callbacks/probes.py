@@ -14,3 +14,7 @@ class HessianSpectrumTheta(BoundProbeCallback, of=probes.HessianSpectrumTheta):
 
 class InferenceTrajectory(BoundProbeCallback, of=probes.InferenceTrajectory, every_n_steps=2000):
     """`probes.InferenceTrajectory` at chosen steps."""
+
+
+class GradientField(BoundProbeCallback, of=probes.GradientField, every_n_steps=2000, problems=128):
+    """`probes.GradientField` at chosen steps."""

@@ -10,6 +10,7 @@ from ired_interp.errors import InputError
 from ired_interp.module import IREDModule
 from ired_interp.probes.base import Probe, Snapshot
 from ired_interp.probes.effective_rank import EffectiveRank
+from ired_interp.probes.gradient_field import GradientField
 from ired_interp.probes.gradients_theta import GradientStatisticsTheta
 from ired_interp.probes.gradients_y import GradientStatisticsY
 from ired_interp.probes.hessian_theta import HessianSpectrumTheta
@@ -25,6 +26,7 @@ from ired_interp.tasks.base import Problems, Task
 
 __all__ = [
     "EffectiveRank",
+    "GradientField",
     "GradientStatisticsTheta",
     "GradientStatisticsY",
     "HessianSpectrumTheta",

@@ -212,7 +212,7 @@ def measuring_point(snapshot: Snapshot, k: int, point: Point, seed: int) -> Tens
 
 
 def _measuring_point(snapshot: Snapshot, k: int, point: Point, seed: int) -> Tensor:
-    module, (x, y) = snapshot.module, snapshot.batch
+    module, y = snapshot.module, snapshot.batch.y
     if point == "noised":
         eps = torch.randn(
             y.shape, generator=stream(y.device, seed, "point", k), device=y.device, dtype=y.dtype
@@ -221,11 +221,31 @@ def _measuring_point(snapshot: Snapshot, k: int, point: Point, seed: int) -> Ten
     if point == "answer":
         return module.schedule.signal[k] * y
     if point in ("solution", "trajectory"):
-        generator = stream(y.device, seed, "start")
-        start = torch.randn(y.shape, generator=generator, device=y.device, dtype=y.dtype)
-        solutions = module.solve(x, preset=module.inference, start=start).trajectory  # K − 1 first
+        solutions = solutions_along(snapshot, seed)
         place = -1 if point == "solution" else module.landscapes - 1 - k
         return module.schedule.signal[k] * solutions[place]
     raise InputError(
         f"point {point!r} does not exist; choose 'noised', 'answer', 'solution' or 'trajectory'."
     )
+
+
+def solutions_along(snapshot: Snapshot, seed: int) -> Tensor:
+    """Solve as the model does, from a start of the seed.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+        Model and B problems.
+    seed : int
+        Of the start.
+
+    Returns
+    -------
+    Tensor (K, B, d_y)
+        The solutions as of each landscape, K − 1 first.
+    """
+    module, (x, y) = snapshot.module, snapshot.batch
+    start, inner = stream(y.device, seed, "start"), stream(y.device, seed, "inference")
+    begin = torch.randn(y.shape, generator=start, device=y.device, dtype=y.dtype)
+    found = module.solve(x, preset=module.inference, start=begin, generator=inner)
+    return found.trajectory

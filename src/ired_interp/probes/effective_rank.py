@@ -9,9 +9,15 @@ from torch import Tensor
 
 from ired_interp.errors import RunError
 from ired_interp.module import IREDModule
-from ired_interp.probes.base import Probe, Snapshot, chosen_landscapes, measuring_point
+from ired_interp.probes.base import (
+    Probe,
+    Snapshot,
+    chosen_landscapes,
+    measuring_point,
+    solutions_along,
+)
 from ired_interp.probes.rank_manifold import check_rank, known_rank, square_matrices
-from ired_interp.probes.rank_measures import MEASURES, rank_measures
+from ired_interp.probes.rank_measures import MEASURES, detectable, rank_measures
 from ired_interp.probes.settings import (
     Landscapes,
     check_landscapes,
@@ -122,11 +128,7 @@ class EffectiveRank(Probe):
         landscapes = chosen_landscapes(module, self.landscapes)
         rank = known_rank(snapshot.task, self.rank)
         fixed = {"answer": y} | (snapshot.task.trivial(x) if snapshot.task else {})
-        start = torch.randn(
-            y.shape, generator=stream(y.device, self.seed, "start"), device=y.device, dtype=y.dtype
-        )
-        steps = stream(y.device, self.seed, "inference")
-        along = module.solve(x, preset=module.inference, start=start, generator=steps).trajectory
+        along = solutions_along(snapshot, self.seed)
         exact = _exact(snapshot)
         if not along.isfinite().all():
             raise RunError("a solution is not finite; the weights have diverged.")
@@ -140,7 +142,8 @@ class EffectiveRank(Probe):
         generator = stream("cpu", self.seed, "gaussian")
         n = round(y.shape[1] ** 0.5)
         drawn = torch.randn(_DRAWS, n, n, generator=generator, dtype=torch.float64)
-        visible = self._detectable(snapshot, landscapes)
+        ratio = module.schedule.noise_to_signal[landscapes]
+        visible = detectable(square_matrices(y), ratio).cpu()
         variables: dict[str, Any] = {
             "rank": (dims, found.nanmean(-1), unit),
             "rank_error": (dims, mean_error(found.numpy()), unit),
@@ -172,14 +175,6 @@ class EffectiveRank(Probe):
             gradient = module.free(exact).gradient(x, at, k)
             found["posterior mean"] = (at - noise * gradient) / signal
         return found
-
-    def _detectable(self, snapshot: Snapshot, landscapes: list[int]) -> Tensor:
-        """Singular values of each answer above the noise of each landscape (K, B), on the CPU."""
-        matrices = square_matrices(snapshot.batch.y.double())
-        s = torch.linalg.svdvals(matrices)
-        ratio = snapshot.module.schedule.noise_to_signal.double()[landscapes]
-        above: Tensor = s > ratio[:, None, None] * matrices.shape[-1] ** 0.5
-        return above.sum(-1).double().cpu()
 
     def _activations(
         self, snapshot: Snapshot, landscapes: list[int], generator: torch.Generator

@@ -57,3 +57,34 @@ def rank_measures(matrices: Tensor, rank: int | None = None) -> Tensor:
         ],
         -1,
     )
+
+
+def detectable(matrices: Tensor, noise_to_signal: Tensor) -> Tensor:
+    """Count singular values that noise does not hide.
+
+    Parameters
+    ----------
+    matrices : Tensor (B, n, n)
+        Answers.
+    noise_to_signal : Tensor (K,)
+        σ_k/√ᾱ_k.
+
+    Returns
+    -------
+    Tensor (K, B)
+        How many are above (σ_k/√ᾱ_k)√n, in float64.
+
+    References
+    ----------
+    Benaych-Georges and Nadakuditi, "The singular values and vectors of low rank perturbations of
+    large rectangular random matrices", Journal of Multivariate Analysis 111, 2012.
+
+    Examples
+    --------
+    >>> detectable(torch.diag(torch.tensor([3.0, 1.0, 1.0, 1.0]))[None], torch.tensor([0.4, 1.0]))
+    tensor([[4.],
+            [1.]], dtype=torch.float64)
+    """
+    s = torch.linalg.svdvals(matrices.double())
+    above: Tensor = s > noise_to_signal.double()[:, None, None] * matrices.shape[-1] ** 0.5
+    return above.sum(-1).double()

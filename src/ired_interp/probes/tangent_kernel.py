@@ -172,7 +172,9 @@ class TangentKernel(Probe):
         variables |= self._alignments(kernels, named)
         pair = (kernels[:, None, 0], kernels[None, :, 0])
         dims = ("landscape", "other_landscape")
-        variables |= _cka("landscape_cka", dims, *(p.expand(*[len(kernels)] * 2, -1, -1) for p in pair))
+        variables |= _cka(
+            "landscape_cka", dims, *(p.expand(*[len(kernels)] * 2, -1, -1) for p in pair)
+        )
         if firsts:
             variables |= _cka("drift", ("landscape", "layer"), kernels, torch.stack(firsts))
         coordinates = {

@@ -39,7 +39,9 @@ class TangentRows(GradientRows):
         named = self._scalar.named_parameters()
         self._weights = {name: w.detach() for name, w in named if w.requires_grad}
         if not self._weights:
-            raise InputError(f"{type(module.energy).__name__} has no weights, so no tangent kernel.")
+            raise InputError(
+                f"{type(module.energy).__name__} has no weights, so no tangent kernel."
+            )
         own = {name.removeprefix("energy."): w for name, w in self._weights.items()}
         super().__init__(own, len(x))
 

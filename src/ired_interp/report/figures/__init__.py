@@ -11,6 +11,7 @@ from ired_interp.report.figures import (
     effective_rank,
     errors,
     generic,
+    gradient_field,
     gradients_theta,
     gradients_y,
     hessian_theta,
@@ -37,6 +38,7 @@ FIGURES: dict[str, Callable[[Section], list[Figure]]] = {
     "inference_trajectory": trajectory.figures,
     "effective_rank": effective_rank.figures,
     "tangent_kernel": tangent_kernel.figures,
+    "gradient_field": gradient_field.figures,
 }
 
 
