@@ -95,10 +95,10 @@ def test_a_step_of_gradient_descent_moves_gradients_by_the_kernel(network: Snaps
     for rate in (1e-2, 1e-3):
         with torch.no_grad():
             for weight, slope in zip(weights, slopes, strict=True):
-                weight -= rate * slope
+                weight.sub_(rate * slope)
             moved = (module.energy.gradient(x, at, K) - before).flatten()
             for weight, slope in zip(weights, slopes, strict=True):
-                weight += rate * slope
+                weight.add_(rate * slope)
         predicted = -rate * 2 / (n * d) * kernel @ (before - eps).detach().flatten()
         errors.append(float((moved - predicted).norm() / moved.norm()))
     assert errors[0] < 0.05

@@ -38,7 +38,7 @@ class FieldPlanes:
         self._blocks = families(x, y, p)
         del self._blocks[RANDOM]
         n = self._u.shape[-1]
-        self.coordinates = {
+        self.coordinates: dict[str, list[Any]] = {
             "side": list(SIDES),
             "block": list(self._blocks),
             "left_mode": list(range(n)),

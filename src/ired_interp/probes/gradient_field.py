@@ -189,7 +189,13 @@ class GradientField(Probe):
         return xr.Dataset(variables, coordinates, {"p": self.p or 2})
 
     def _fields(self, snapshot: Snapshot, k: int, solution: Tensor) -> Tensor:
-        """Fields (fields, B, d) of landscape k, in float64."""
+        """Compute the fields (fields, B, d) of landscape k, in float64.
+
+        Raises
+        ------
+        RunError
+            If one is not finite.
+        """
         module, (x, y) = snapshot.module, snapshot.batch
         energy, fixed = module.free(), module.fixed(x)
         signal, noise = module.schedule.signal[k], module.schedule.noise[k]

@@ -76,7 +76,7 @@ def _cosine(a: Tensor, b: Tensor) -> Tensor:
 
 
 def cka_error(a: Tensor, b: Tensor) -> np.ndarray:
-    """Standard error (...) of `debiased_cka` over problems, by leaving groups of them out."""
+    """Take the standard error (...) of `debiased_cka` over problems, leaving groups of them out."""
     parts = []
     for kept in left_out(a.shape[-1]):
         rows = torch.from_numpy(kept)

@@ -192,13 +192,14 @@ class TangentKernel(Probe):
         module, (x, y), memory = snapshot.module, snapshot.batch, self.memory_gib * 2**30
         n, d = y.shape
         if self.kernel == "contrast":
-            rows = TangentRows(module, "contrast", k, x, *self._pair(snapshot, k))
+            right, wrong = self._pair(snapshot, k)
+            rows = TangentRows(module, "contrast", k, x, right, wrong)
             return torch.from_numpy(layer_grams(rows, memory, 1)[0])[None], None, rows.layers
         at = measuring_point(snapshot, k, "noised", self.seed)
         if self.vectors >= d and n * d <= _MOST_ROWS:
             units = torch.eye(d, dtype=y.dtype, device=y.device).repeat(n, 1)
-            whole = (part.repeat_interleave(d, 0) for part in (x, at))
-            rows = TangentRows(module, "score", k, *whole, units)
+            every = x.repeat_interleave(d, 0), at.repeat_interleave(d, 0)
+            rows = TangentRows(module, "score", k, every[0], every[1], units)
             gram = torch.from_numpy(layer_grams(rows, memory, 1)[0])
             block = torch.linalg.eigvalsh(gram[0]).flip(0).numpy() * 2 / (n * d)
             traced = gram.unflatten(1, (n, d)).unflatten(3, (n, d))

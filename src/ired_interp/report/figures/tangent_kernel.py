@@ -88,7 +88,7 @@ def _shares(axes: Axes, result: xr.Dataset) -> None:
 
 
 def _few(axes: Axes) -> None:
-    """A legend of the first and last landscape, and of what is no landscape."""
+    """Draw a legend of the first and last landscape, and of what is no landscape."""
     handles, labels = axes.get_legend_handles_labels()
     landscapes = [i for i, label in enumerate(labels) if label.startswith("k = ")]
     kept = [i for i in range(len(labels)) if i not in landscapes[1:-1]]
