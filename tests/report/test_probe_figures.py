@@ -40,6 +40,8 @@ probes:
   - {class_path: ired_interp.probes.SubspaceDrift, init_args: {source: solution, axis: inference}}
   - {class_path: ired_interp.probes.InferenceTrajectory}
   - {class_path: ired_interp.probes.GradientField}
+  - {class_path: ired_interp.probes.Patching}
+  - {class_path: ired_interp.probes.Readout, init_args: {samples: 32}}
 """
 
 
@@ -67,7 +69,7 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Figure]:
                         "--config",
                         "probes.yaml",
                         "--problems",
-                        "6",
+                        "8",
                     ]
                 )
                 == 0

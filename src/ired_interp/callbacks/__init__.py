@@ -15,6 +15,8 @@ from ired_interp.callbacks.probes import (
     HessianSpectrum,
     HessianSpectrumTheta,
     InferenceTrajectory,
+    Patching,
+    Readout,
 )
 from ired_interp.callbacks.progress import RunProgress
 from ired_interp.callbacks.spectrum import Spectrum
@@ -32,7 +34,9 @@ __all__ = [
     "InferenceTrajectory",
     "KeepBest",
     "MeasuringCallback",
+    "Patching",
     "ProbeCallback",
+    "Readout",
     "RunProgress",
     "SaveLast",
     "Spectrum",

@@ -18,3 +18,11 @@ class InferenceTrajectory(BoundProbeCallback, of=probes.InferenceTrajectory, eve
 
 class GradientField(BoundProbeCallback, of=probes.GradientField, every_n_steps=2000, problems=128):
     """`probes.GradientField` at chosen steps."""
+
+
+class Patching(BoundProbeCallback, of=probes.Patching, every_n_steps=2000):
+    """`probes.Patching` at chosen steps."""
+
+
+class Readout(BoundProbeCallback, of=probes.Readout, every_n_steps=2000):
+    """`probes.Readout` at chosen steps."""

@@ -20,6 +20,8 @@ from ired_interp.probes.loss_drift import LossDrift
 from ired_interp.probes.loss_probe import Loss, LossProbe, LossSnapshot
 from ired_interp.probes.loss_spectrum import LossSpectrum
 from ired_interp.probes.loss_statistics import LossGradientStatistics
+from ired_interp.probes.patching import Patching
+from ired_interp.probes.readout import Readout
 from ired_interp.probes.subspace_drift import SubspaceDrift
 from ired_interp.probes.tangent_kernel import TangentKernel
 from ired_interp.tasks.base import Problems, Task
@@ -38,7 +40,9 @@ __all__ = [
     "LossProbe",
     "LossSnapshot",
     "LossSpectrum",
+    "Patching",
     "Probe",
+    "Readout",
     "Snapshot",
     "SubspaceDrift",
     "TangentKernel",

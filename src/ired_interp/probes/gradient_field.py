@@ -1,4 +1,4 @@
-"""Gradients as matrices, by their singular vectors: do they know the planes of the answer?"""
+"""Gradients as matrices: whether their singular vectors know the planes of the answer."""
 
 from typing import Any
 

@@ -16,6 +16,8 @@ from ired_interp.report.figures import (
     gradients_y,
     hessian_theta,
     hessian_y,
+    patching,
+    readout,
     subspace_drift,
     tangent_kernel,
     trajectory,
@@ -39,6 +41,8 @@ FIGURES: dict[str, Callable[[Section], list[Figure]]] = {
     "effective_rank": effective_rank.figures,
     "tangent_kernel": tangent_kernel.figures,
     "gradient_field": gradient_field.figures,
+    "patching": patching.figures,
+    "readout": readout.figures,
 }
 
 
