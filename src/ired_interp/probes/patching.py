@@ -20,7 +20,7 @@ from ired_interp.probes.settings import (
     check_seed,
     few_landscapes,
 )
-from ired_interp.probes.site_patches import METRICS, Run, restored, run
+from ired_interp.probes.site_patches import METRICS, restored, run
 from ired_interp.probes.tables import Column, estimate_table
 from ired_interp.random import stream
 from ired_interp.terminal import track
@@ -179,7 +179,13 @@ class Patching(Probe):
         return context, at
 
     def _sites(self, snapshot: Snapshot, k: int, corruption: str) -> list[list[list[Any]]]:
-        """Share and error of each site, direction and metric."""
+        """Find share and error of each site, direction and metric.
+
+        Raises
+        ------
+        RunError
+            If an energy is not finite.
+        """
         energy = snapshot.module.free()
         inputs = self._inputs(snapshot, k, None), self._inputs(snapshot, k, corruption)
         runs = [run(energy, *each) for each in inputs]
@@ -234,7 +240,7 @@ def check_sites(probe: str, module: IREDModule) -> None:
 
 
 def _truth(module: IREDModule) -> np.ndarray:
-    """What a chain without skip connections must restore (corruption, site, metric)."""
+    """Say what a chain without skip connections must restore (corruption, site, metric)."""
     assert isinstance(module.energy, MLPEnergy)
     whole = {"problem": {"x_path"}, "answer": {"y_path"}, "noise": {"y_path"}}
     if module.energy.schedule is None:  # else x is scaled by the landscape, too

@@ -235,7 +235,7 @@ def _sites(module: IREDModule, x: Tensor, rows: Tensor, at: Tensor) -> dict[str,
 
 
 def _targets(x: Tensor, y: Tensor) -> dict[str, Tensor]:
-    """What x and y* say without a model."""
+    """Take from x and y* what needs no model."""
     found = {"answer": y}
     matrices = as_matrices(y)
     if matrices is not None and matrices.shape[-1] > 1:

@@ -21,7 +21,7 @@ _LEAST = -0.2
 
 
 def figures(section: Section) -> list[Figure]:
-    """A panel for each target of the first group of runs."""
+    """Draw a panel for each target of the first group of runs."""
     data = section.last()
     if not data:
         return []
