@@ -42,6 +42,7 @@ probes:
   - {class_path: ired_interp.probes.GradientField}
   - {class_path: ired_interp.probes.Patching}
   - {class_path: ired_interp.probes.Readout, init_args: {samples: 32}}
+  - {class_path: ired_interp.probes.Dictionary, init_args: {landscapes: [0, 5], atoms: 8, l0: 2, samples: 64, steps: 3}}
 """
 
 

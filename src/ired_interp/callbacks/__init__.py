@@ -11,6 +11,7 @@ from ired_interp.callbacks.last import SaveLast
 from ired_interp.callbacks.measuring import MeasuringCallback
 from ired_interp.callbacks.probe import ProbeCallback
 from ired_interp.callbacks.probes import (
+    Dictionary,
     GradientField,
     HessianSpectrum,
     HessianSpectrumTheta,
@@ -25,6 +26,7 @@ from ired_interp.callbacks.subspace_drift import SubspaceDrift
 __all__ = [
     "BoundProbeCallback",
     "CollapseGuard",
+    "Dictionary",
     "EffectiveRank",
     "FiniteLoss",
     "GradientField",

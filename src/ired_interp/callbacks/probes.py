@@ -26,3 +26,7 @@ class Patching(BoundProbeCallback, of=probes.Patching, every_n_steps=2000):
 
 class Readout(BoundProbeCallback, of=probes.Readout, every_n_steps=2000):
     """`probes.Readout` at chosen steps."""
+
+
+class Dictionary(BoundProbeCallback, of=probes.Dictionary, every_n_steps=5000):
+    """`probes.Dictionary` at chosen steps."""

@@ -9,6 +9,7 @@ from ired_interp.energy.checks import check_tensor
 from ired_interp.errors import InputError
 from ired_interp.module import IREDModule
 from ired_interp.probes.base import Probe, Snapshot
+from ired_interp.probes.dictionary import Dictionary
 from ired_interp.probes.effective_rank import EffectiveRank
 from ired_interp.probes.gradient_field import GradientField
 from ired_interp.probes.gradients_theta import GradientStatisticsTheta
@@ -27,6 +28,7 @@ from ired_interp.probes.tangent_kernel import TangentKernel
 from ired_interp.tasks.base import Problems, Task
 
 __all__ = [
+    "Dictionary",
     "EffectiveRank",
     "GradientField",
     "GradientStatisticsTheta",

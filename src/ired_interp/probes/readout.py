@@ -117,9 +117,9 @@ class Readout(Probe):
         generator = stream(snapshot.batch.y.device, self.seed, "readout")
         count = round(self.samples * (1 + _CHOOSE + _TEST))
         problems = task.sample(count, generator)
-        kind = next(module.energy.parameters()).dtype
-        problems = Problems(*(part.to(kind) for part in problems))
-        raw = self._untrained(module)
+        dtype = snapshot.batch.y.dtype
+        problems = Problems(*(part.to(dtype) for part in problems))
+        raw = untrained(module, self.seed)
         landscapes = chosen_landscapes(module, self.landscapes)
         found: dict[str, list[np.ndarray]] = {}
         names: list[str] = []
@@ -143,14 +143,6 @@ class Readout(Probe):
             "target": names,
         }
         return xr.Dataset(variables, coordinates)
-
-    def _untrained(self, module: IREDModule) -> IREDModule:
-        raw = deepcopy(module)
-        with isolated(self.seed):
-            for part in raw.energy.modules():
-                if isinstance(part, nn.Linear):
-                    part.reset_parameters()
-        return raw
 
     @torch.no_grad()
     def _landscape(
@@ -225,6 +217,17 @@ class Readout(Probe):
             columns[f"{target} from input"] = (one["r2_baseline"], one["r2_baseline_error"])
         title = "R² of linear readouts on new problems; ± standard error over problems"
         return estimate_table(title, result["landscape"].values, columns)
+
+
+def untrained(module: IREDModule, seed: int) -> IREDModule:
+    """Return a copy of a module whose MLP energy has new weights, drawn as at construction."""
+    assert isinstance(module.energy, MLPEnergy)  # whose weights are all those of linear layers
+    raw = deepcopy(module)
+    with isolated(seed):
+        for part in raw.energy.modules():
+            if isinstance(part, nn.Linear):
+                part.reset_parameters()
+    return raw
 
 
 def _sites(module: IREDModule, x: Tensor, rows: Tensor, at: Tensor) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from ired_interp.report.collect import Group, Section
 from ired_interp.report.drawing import Drawing
 from ired_interp.report.figure import Figure
 from ired_interp.report.figures import (
+    dictionary,
     effective_rank,
     errors,
     generic,
@@ -43,6 +44,7 @@ FIGURES: dict[str, Callable[[Section], list[Figure]]] = {
     "gradient_field": gradient_field.figures,
     "patching": patching.figures,
     "readout": readout.figures,
+    "dictionary": dictionary.figures,
 }
 
 
