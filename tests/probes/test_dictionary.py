@@ -10,8 +10,8 @@ from ired_interp.energy import MLPEnergy
 from ired_interp.errors import InputError, RunError
 from ired_interp.module import IREDModule
 from ired_interp.probes import Dictionary, Snapshot, topk
-from ired_interp.probes.dictionary import _gaussian, _leading
 from ired_interp.probes.topk import agreement, explained, learn_dictionary
+from ired_interp.probes.vector_nulls import gaussian_like, leading_components
 from ired_interp.random import stream
 from ired_interp.tasks import ExactEnergy
 from ired_interp.tasks.completion import Completion
@@ -28,7 +28,7 @@ def test_a_planted_dictionary_is_found_and_nothing_in_gaussian_data_like_it() ->
     sizes = torch.rand(COUNT, L0, generator=draw) + 0.5
     rows = torch.zeros(COUNT, ATOMS).scatter(1, places, sizes) @ atoms
     rows = rows + 0.02 * torch.randn(COUNT, D, generator=draw)
-    surrogate = _gaussian(rows, draw)
+    surrogate = gaussian_like(rows, draw)
     found = {}
     for name, data in (("planted", rows), ("null", surrogate)):
         learned = learn_dictionary(data[:-1000], ATOMS, L0, STEPS, stream("cpu", 1, "d"))
@@ -42,7 +42,7 @@ def test_a_planted_dictionary_is_found_and_nothing_in_gaussian_data_like_it() ->
     assert found["planted"][1] >= 0.85
     assert found["null"][1] == 0
     assert found["planted"][0] > 0.85 > 0.7 > found["null"][0]
-    leading = _leading(rows[:-1000], rows[-1000:], L0)
+    leading = leading_components(rows[:-1000], rows[-1000:], L0)
     wrong, size = explained(rows[-1000:], leading)
     assert 1 - wrong.sum() / size.sum() < 0.3
 
@@ -50,7 +50,7 @@ def test_a_planted_dictionary_is_found_and_nothing_in_gaussian_data_like_it() ->
 def test_the_gaussian_null_has_the_mean_and_covariance_of_the_data() -> None:
     draw = stream("cpu", 2)
     rows = torch.randn(20_000, 3, generator=draw).exp() @ torch.randn(3, 3, generator=draw)
-    drawn = _gaussian(rows, draw)
+    drawn = gaussian_like(rows, draw)
     np.testing.assert_allclose(drawn.mean(0), rows.mean(0), atol=0.1)
     scale = float(torch.cov(rows.mT).abs().max())
     np.testing.assert_allclose(torch.cov(drawn.mT), torch.cov(rows.mT), atol=0.05 * scale)

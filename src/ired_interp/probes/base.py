@@ -4,7 +4,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -68,6 +68,16 @@ class Snapshot:
         """Return eigenvalues (K, d_y) of a perfect model's Hessian in y, None if not known."""
         posterior = self.task.posterior(self.batch.x[:1]) if self.task else None
         return None if posterior is None else posterior.curvature(self.module.schedule)
+
+    def as_training_began(self) -> "Snapshot | None":
+        """Return a copy with the initial weights on the same problems, None if not known."""
+        if self.initial is None:
+            return None
+        module = deepcopy(self.module)
+        with torch.no_grad():
+            for name, weight in module.energy.named_parameters():
+                weight.copy_(self.initial[name])
+        return replace(self, module=module)
 
 
 class Probe(Registered, ABC):

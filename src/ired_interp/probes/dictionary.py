@@ -24,6 +24,7 @@ from ired_interp.probes.settings import (
 from ired_interp.probes.site_patches import run
 from ired_interp.probes.spread import jackknife_error, left_out
 from ired_interp.probes.tables import Column, estimate_table
+from ired_interp.probes.vector_nulls import gaussian_like, leading_components
 from ired_interp.random import stream
 from ired_interp.tasks.base import Problems
 from ired_interp.terminal import track
@@ -198,12 +199,12 @@ class Dictionary(Probe):
                 rows[:-held], self.atoms, self.l0, self.steps, generator, frozen
             )
 
-        surrogate = _gaussian(rows, stream(device, self.seed, "surrogate", k))
+        surrogate = gaussian_like(rows, stream(device, self.seed, "surrogate", k))
         pairs = [[learn(part, seed) for seed in (0, 1)] for part in (rows, surrogate)]
         made = {
             "dictionary": (rows, pairs[0][0].reconstruct(rows[-held:])),
             "Gaussian null": (surrogate, pairs[1][0].reconstruct(surrogate[-held:])),
-            "principal components": (rows, _leading(rows[:-held], rows[-held:], self.l0)),
+            "principal components": (rows, leading_components(rows[:-held], rows[-held:], self.l0)),
             "random atoms": (rows, learn(rows, 2, frozen=True).reconstruct(rows[-held:])),
         }
         if raw is not None:
@@ -288,23 +289,6 @@ class Dictionary(Probe):
             columns[f"agreement, {learned}"] = (result["agreement"].sel(learned=learned), None)
         title = f"Variance of {self.source} explained by {self.l0} of {self.atoms} atoms"
         return estimate_table(title, result["landscape"].values, columns)
-
-
-def _gaussian(rows: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw as many Gaussian vectors of the same mean and covariance."""
-    exact = rows.double()
-    values, vectors = torch.linalg.eigh(torch.cov(exact.mT))
-    drawn = torch.randn(exact.shape, generator=generator, device=rows.device, dtype=torch.float64)
-    made: Tensor = drawn * values.clamp(min=0).sqrt() @ vectors.mT + exact.mean(0)
-    return made.to(rows.dtype)
-
-
-def _leading(fit: Tensor, rows: Tensor, count: int) -> Tensor:
-    """Project rows onto the leading principal components of others."""
-    centre = fit.mean(0)
-    axes = torch.linalg.eigh(torch.cov(fit.double().mT)).eigenvectors[:, -count:].to(rows.dtype)
-    found: Tensor = (rows - centre) @ axes @ axes.mT + centre
-    return found
 
 
 def _share(wrong: np.ndarray, size: np.ndarray) -> tuple[float, float]:

@@ -1,13 +1,16 @@
 """How alike two kernels over the same problems are, without the bias of centred alignment."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ired_interp.probes.spread import jackknife_error, left_out
+from ired_interp.random import stream
 
+_PERMUTATIONS = 1000
 LEAST = 5  # problems, so that something is left of a centred kernel of one fewer
 
 
@@ -63,7 +66,8 @@ def debiased_cka(a: Tensor, b: Tensor) -> Tensor:
     >>> x = torch.randn(64, 1000, generator=torch.Generator().manual_seed(0))
     >>> y = torch.randn(64, 400, generator=torch.Generator().manual_seed(1))
     >>> kernel = x @ x.T
-    >>> float(debiased_cka(kernel, 3 * kernel + 2)), float(debiased_cka(kernel, y @ y.T)) < 0.1
+    >>> alike, other = debiased_cka(kernel, 3 * kernel + 2), debiased_cka(kernel, y @ y.T)
+    >>> round(float(alike), 6), abs(float(other)) < 0.1
     (1.0, True)
     """
     return _cosine(u_centred(a.double()), u_centred(b.double()))
@@ -112,3 +116,44 @@ def permuted_cka(target: Tensor, draws: int, generator: torch.Generator) -> Call
         return torch.where(sizes > 0, rows @ shuffled.mT / sizes, torch.nan)
 
     return null
+
+
+def cka_variables(name: str, dims: tuple[str, ...], a: Tensor, b: Tensor) -> dict[str, Any]:
+    """Label `debiased_cka` of kernels (..., N, N) and its standard error."""
+    unit = {"units": "1"}
+    value, error = debiased_cka(a, b).numpy(), cka_error(a, b)
+    return {name: (dims, value, unit), f"{name}_error": (dims, error, unit)}
+
+
+def alignment_variables(kernels: Tensor, named: Mapping[str, Tensor], seed: int) -> dict[str, Any]:
+    """Label alignments with targets, and what they are with the problems permuted.
+
+    Parameters
+    ----------
+    kernels : Tensor (landscapes, layers, N, N)
+        Of a model.
+    named : mapping of str to Tensor (N, N)
+        Targets.
+    seed : int
+        Of the permutations.
+
+    Returns
+    -------
+    dict
+        Variables of a dataset.
+    """
+    generator = stream("cpu", seed, "permutations")
+    dims, unit = ("landscape", "layer", "target"), {"units": "1"}
+    found: dict[str, list[np.ndarray]] = {}
+    for target in named.values():
+        null = permuted_cka(target, _PERMUTATIONS, generator)(kernels).numpy()
+        values = {
+            "alignment": debiased_cka(kernels, target.expand_as(kernels)).numpy(),
+            "alignment_error": cka_error(kernels, target.expand_as(kernels)),
+            "alignment_chance": null.mean(-1),
+            "alignment_chance_low": np.quantile(null, 0.025, -1),
+            "alignment_chance_high": np.quantile(null, 0.975, -1),
+        }
+        for name, value in values.items():
+            found.setdefault(name, []).append(value)
+    return {name: (dims, np.stack(values, -1), unit) for name, values in found.items()}

@@ -1,7 +1,5 @@
 """The empirical neural tangent kernel of what training moves: which problems learn together."""
 
-from copy import deepcopy
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,7 @@ from ired_interp.module import IREDModule
 from ired_interp.probes.base import Probe, Snapshot, chosen_landscapes, measuring_point
 from ired_interp.probes.gradient_variables import ALL, layer_grams
 from ired_interp.probes.gram_statistics import effective_ranks
-from ired_interp.probes.kernel_alignment import LEAST, cka_error, debiased_cka, permuted_cka
+from ired_interp.probes.kernel_alignment import LEAST, alignment_variables, cka_variables
 from ired_interp.probes.kernel_targets import targets
 from ired_interp.probes.settings import (
     Landscapes,
@@ -33,7 +31,6 @@ from ired_interp.probes.theta_spectrum import weight_count
 from ired_interp.random import stream
 from ired_interp.terminal import track
 
-_PERMUTATIONS = 1000
 _MOST_ROWS = 2048  # of an exact block kernel
 
 
@@ -148,7 +145,7 @@ class TangentKernel(Probe):
         if count < LEAST:
             raise InputError(f"{self.name} has {count} problems; give it at least {LEAST}.")
         landscapes = chosen_landscapes(snapshot.module, self.landscapes)
-        before = _at_start(snapshot)
+        before = snapshot.as_training_began()
         drawn, shares, blocks, firsts = [], [], [], []
         for k in track(landscapes, "tangent kernels"):
             parts, block, layers = self._kernels(snapshot, k)
@@ -169,14 +166,16 @@ class TangentKernel(Probe):
         if blocks:
             variables["block_eigenvalues"] = (("landscape", "block_rank"), np.stack(blocks))
         named = targets(snapshot)
-        variables |= self._alignments(kernels, named)
+        variables |= alignment_variables(kernels, named, self.seed)
         pair = (kernels[:, None, 0], kernels[None, :, 0])
         dims = ("landscape", "other_landscape")
-        variables |= _cka(
+        variables |= cka_variables(
             "landscape_cka", dims, *(p.expand(*[len(kernels)] * 2, -1, -1) for p in pair)
         )
         if firsts:
-            variables |= _cka("drift", ("landscape", "layer"), kernels, torch.stack(firsts))
+            variables |= cka_variables(
+                "drift", ("landscape", "layer"), kernels, torch.stack(firsts)
+            )
         coordinates = {
             "landscape": landscapes,
             "other_landscape": landscapes,
@@ -272,23 +271,6 @@ class TangentKernel(Probe):
             variables |= {name: (dims, value), f"{name}_error": (dims, error)}
         return variables
 
-    def _alignments(self, kernels: Tensor, named: dict[str, Tensor]) -> dict[str, Any]:
-        generator = stream("cpu", self.seed, "permutations")
-        dims, unit = ("landscape", "layer", "target"), {"units": "1"}
-        found: dict[str, list[np.ndarray]] = {}
-        for target in named.values():
-            null = permuted_cka(target, _PERMUTATIONS, generator)(kernels).numpy()
-            values = {
-                "alignment": debiased_cka(kernels, target.expand_as(kernels)).numpy(),
-                "alignment_error": cka_error(kernels, target.expand_as(kernels)),
-                "alignment_chance": null.mean(-1),
-                "alignment_chance_low": np.quantile(null, 0.025, -1),
-                "alignment_chance_high": np.quantile(null, 0.975, -1),
-            }
-            for name, value in values.items():
-                found.setdefault(name, []).append(value)
-        return {name: (dims, np.stack(values, -1), unit) for name, values in found.items()}
-
     def summary(self, result: xr.Dataset) -> str:
         """One row a landscape; see `Probe.summary`."""
         part = result.sel(layer=ALL)
@@ -307,20 +289,3 @@ class TangentKernel(Probe):
             "CKA is debiased, 0 by chance"
         )
         return estimate_table(title, result["landscape"].values, columns)
-
-
-def _cka(name: str, dims: tuple[str, ...], a: Tensor, b: Tensor) -> dict[str, Any]:
-    unit = {"units": "1"}
-    value, error = debiased_cka(a, b).numpy(), cka_error(a, b)
-    return {name: (dims, value, unit), f"{name}_error": (dims, error, unit)}
-
-
-def _at_start(snapshot: Snapshot) -> Snapshot | None:
-    """Return the model as training began, on the same problems, where that is known."""
-    if snapshot.initial is None:
-        return None
-    module = deepcopy(snapshot.module)
-    with torch.no_grad():
-        for name, weight in module.energy.named_parameters():
-            weight.copy_(snapshot.initial[name])
-    return replace(snapshot, module=module)
