@@ -13,7 +13,7 @@ from ired_interp.probes.base import Snapshot
 from ired_interp.probes.spread import ratio_of_means
 from ired_interp.random import stream
 
-WHICH = ("this alone", "this and smoother")
+WHICH = ("one landscape", "it and smoother ones")
 
 
 class SwappedEnergy(Energy):

@@ -94,6 +94,7 @@ def _agreement(data: Data) -> Callable[[Axes], None]:
         chance = float(first["agreement_chance"])
         axes.axhline(chance, color=INK, linestyle="--", linewidth=1, label="random atoms")
         axes.set_xticks(k)
+        axes.set_xlim(min(k) - 0.5, max(k) + 0.5)
         axes.set_ylim(0, 1.05)
         axes.set_xlabel("landscape k (0: sharpest)")
         axes.set_ylabel("|cosine| of matched atoms")

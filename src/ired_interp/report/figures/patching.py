@@ -30,7 +30,7 @@ def figures(section: Section) -> list[Figure]:
     ends = {int(first["landscape"][i]): i for i in (0, -1)}
     panels = [Panel(_named(site), _way(data, site)) for site in ("mod2", "mod3")]
     panels += [
-        Panel(f"right problem seen in {which}", _landscapes(data, which))
+        Panel(f"right problem in {which}", _landscapes(data, which))
         for which in first["which"].values
     ]
     layer = first.attrs["layer"]
