@@ -24,6 +24,8 @@ trainer:
     - {class_path: ired_interp.callbacks.HessianSpectrum, init_args: {every_n_steps: 6, problems: 6}}
     - {class_path: ired_interp.callbacks.GradientStatistics, init_args: {every_n_steps: 6, window: 3}}
     - {class_path: ired_interp.callbacks.SubspaceDrift, init_args: {every_n_steps: 6, problems: 6}}
+    - {class_path: ired_interp.callbacks.EffectiveRank, init_args: {every_n_steps: 6, problems: 6}}
+    - {class_path: ired_interp.callbacks.TangentKernel, init_args: {every_n_steps: 6, problems: 6, landscapes: [0, 5]}}
 """
 PROBES = """
 probes:
@@ -42,6 +44,10 @@ probes:
   - {class_path: ired_interp.probes.Slice, init_args: {landscapes: [0, 9], grid: 3}}
   - {class_path: ired_interp.probes.ThetaSlice, init_args: {grid: 3}}
   - {class_path: ired_interp.probes.Path, init_args: {landscapes: [0, 9], between: problems, band_steps: 2}}
+  - {class_path: ired_interp.probes.GradientField}
+  - {class_path: ired_interp.probes.Patching}
+  - {class_path: ired_interp.probes.Readout, init_args: {samples: 32}}
+  - {class_path: ired_interp.probes.Dictionary, init_args: {landscapes: [0, 5], atoms: 8, l0: 2, samples: 64, steps: 3}}
 """
 
 
@@ -69,7 +75,7 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Figure]:
                         "--config",
                         "probes.yaml",
                         "--problems",
-                        "6",
+                        "8",
                     ]
                 )
                 == 0

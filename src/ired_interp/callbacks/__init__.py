@@ -4,6 +4,7 @@ from ired_interp.callbacks.averaging import WeightAveraging
 from ired_interp.callbacks.best import KeepBest
 from ired_interp.callbacks.bound import BoundProbeCallback
 from ired_interp.callbacks.collapse import CollapseGuard
+from ired_interp.callbacks.from_start import EffectiveRank, TangentKernel
 from ired_interp.callbacks.gradient_statistics import GradientStatistics
 from ired_interp.callbacks.guard import FiniteLoss
 from ired_interp.callbacks.last import SaveLast
@@ -11,11 +12,15 @@ from ired_interp.callbacks.measuring import MeasuringCallback
 from ired_interp.callbacks.probe import ProbeCallback
 from ired_interp.callbacks.probes import (
     Curvature,
+    Dictionary,
+    GradientField,
     HessianSpectrum,
     HessianSpectrumTheta,
     InferenceTrajectory,
     Minimum,
+    Patching,
     Path,
+    Readout,
     Slice,
     ThetaSlice,
 )
@@ -27,7 +32,10 @@ __all__ = [
     "BoundProbeCallback",
     "CollapseGuard",
     "Curvature",
+    "Dictionary",
+    "EffectiveRank",
     "FiniteLoss",
+    "GradientField",
     "GradientStatistics",
     "HessianSpectrum",
     "HessianSpectrumTheta",
@@ -35,13 +43,16 @@ __all__ = [
     "KeepBest",
     "MeasuringCallback",
     "Minimum",
+    "Patching",
     "Path",
     "ProbeCallback",
+    "Readout",
     "RunProgress",
     "SaveLast",
     "Slice",
     "Spectrum",
     "SubspaceDrift",
+    "TangentKernel",
     "ThetaSlice",
     "WeightAveraging",
 ]

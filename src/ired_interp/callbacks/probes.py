@@ -34,3 +34,19 @@ class Slice(BoundProbeCallback, of=probes.Slice, every_n_steps=2000):
 
 class ThetaSlice(BoundProbeCallback, of=probes.ThetaSlice, every_n_steps=2000):
     """`probes.ThetaSlice` at chosen steps."""
+
+
+class GradientField(BoundProbeCallback, of=probes.GradientField, every_n_steps=2000, problems=128):
+    """`probes.GradientField` at chosen steps."""
+
+
+class Patching(BoundProbeCallback, of=probes.Patching, every_n_steps=2000):
+    """`probes.Patching` at chosen steps."""
+
+
+class Readout(BoundProbeCallback, of=probes.Readout, every_n_steps=2000):
+    """`probes.Readout` at chosen steps."""
+
+
+class Dictionary(BoundProbeCallback, of=probes.Dictionary, every_n_steps=5000):
+    """`probes.Dictionary` at chosen steps."""

@@ -4,7 +4,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -51,6 +51,8 @@ class Snapshot:
         problems of this one.
     optimizer : mapping, optional
         `state_dict()` of what trained the model, for its last step.
+    initial : mapping of str to Tensor, optional
+        The energy's parameters as training began, by name, where they are known.
     """
 
     module: IREDModule
@@ -62,6 +64,7 @@ class Snapshot:
     scratch: Path | None = None
     ranks: Ranks = ALONE
     optimizer: Mapping[str, Any] | None = None
+    initial: Mapping[str, Tensor] | None = None
 
     def exact_curvature(self) -> Tensor | None:
         """Return eigenvalues (K, d_y) of a perfect model's Hessian in y, None if not known."""
@@ -84,6 +87,16 @@ class Snapshot:
         if visible is None or visible.all() or not visible.any():
             return None
         return visible
+
+    def as_training_began(self) -> "Snapshot | None":
+        """Return a copy with the initial weights on the same problems, None if not known."""
+        if self.initial is None:
+            return None
+        module = deepcopy(self.module)
+        with torch.no_grad():
+            for name, weight in module.energy.named_parameters():
+                weight.copy_(self.initial[name])
+        return replace(self, module=module)
 
 
 class Probe(Registered, ABC):
@@ -228,7 +241,7 @@ def measuring_point(snapshot: Snapshot, k: int, point: Point, seed: int) -> Tens
 
 
 def _measuring_point(snapshot: Snapshot, k: int, point: Point, seed: int) -> Tensor:
-    module, (x, y) = snapshot.module, snapshot.batch
+    module, y = snapshot.module, snapshot.batch.y
     if point == "noised":
         eps = torch.randn(
             y.shape, generator=stream(y.device, seed, "point", k), device=y.device, dtype=y.dtype
@@ -237,11 +250,31 @@ def _measuring_point(snapshot: Snapshot, k: int, point: Point, seed: int) -> Ten
     if point == "answer":
         return module.schedule.signal[k] * y
     if point in ("solution", "trajectory"):
-        generator = stream(y.device, seed, "start")
-        start = torch.randn(y.shape, generator=generator, device=y.device, dtype=y.dtype)
-        solutions = module.solve(x, preset=module.inference, start=start).trajectory  # K − 1 first
+        solutions = solutions_along(snapshot, seed)
         place = -1 if point == "solution" else module.landscapes - 1 - k
         return module.schedule.signal[k] * solutions[place]
     raise InputError(
         f"point {point!r} does not exist; choose 'noised', 'answer', 'solution' or 'trajectory'."
     )
+
+
+def solutions_along(snapshot: Snapshot, seed: int) -> Tensor:
+    """Solve as the model does, from a start of the seed.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+        Model and B problems.
+    seed : int
+        Of the start.
+
+    Returns
+    -------
+    Tensor (K, B, d_y)
+        The solutions as of each landscape, K − 1 first.
+    """
+    module, (x, y) = snapshot.module, snapshot.batch
+    start, inner = stream(y.device, seed, "start"), stream(y.device, seed, "inference")
+    begin = torch.randn(y.shape, generator=start, device=y.device, dtype=y.dtype)
+    found = module.solve(x, preset=module.inference, start=begin, generator=inner)
+    return found.trajectory

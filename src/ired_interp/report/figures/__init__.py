@@ -9,15 +9,21 @@ from ired_interp.report.drawing import Drawing
 from ired_interp.report.figure import Figure
 from ired_interp.report.figures import (
     curvature,
+    dictionary,
+    effective_rank,
     errors,
     generic,
+    gradient_field,
     gradients_theta,
     gradients_y,
     hessian_theta,
     hessian_y,
     minimum,
+    patching,
+    readout,
     slice,
     subspace_drift,
+    tangent_kernel,
     theta_slice,
     trajectory,
 )
@@ -43,6 +49,12 @@ FIGURES: dict[str, Callable[[Section], list[Figure]]] = {
     "theta_slice": theta_slice.figures,
     "subspace_drift": subspace_drift.figures,
     "inference_trajectory": trajectory.figures,
+    "effective_rank": effective_rank.figures,
+    "tangent_kernel": tangent_kernel.figures,
+    "gradient_field": gradient_field.figures,
+    "patching": patching.figures,
+    "readout": readout.figures,
+    "dictionary": dictionary.figures,
 }
 
 
