@@ -9,6 +9,7 @@ from ired_interp.errors import InputError
 from ired_interp.module import IREDModule
 from ired_interp.probes import GradientField, Snapshot
 from ired_interp.probes.field_planes import FieldPlanes
+from ired_interp.probes.planes import rank_frame
 from ired_interp.random import stream
 from ired_interp.tasks import ExactEnergy
 from ired_interp.tasks.base import Task
@@ -49,7 +50,7 @@ def test_permuted_answers_keep_what_all_answers_share_and_lose_what_belongs_to_e
     scale = torch.tensor([5.0, 4.0, 0.1, 0.1, 0.1, 0.1]).double()
     for left, alike in ((common.expand(count, n, n), True), (turned, False)):
         y = (left * scale) @ turned.mT
-        planes = FieldPlanes(y.flatten(1), y.flatten(1), 2)
+        planes = FieldPlanes([rank_frame(y.flatten(1), 2)], y.flatten(1), 2)
         found = planes.overlaps(y.flatten(1)[None, None], 200, 0)
         overlap, chance, low, high = (
             found[name][1][0, 0, 0]
@@ -67,12 +68,13 @@ def test_a_planted_part_of_a_field_is_found_in_its_block_and_mode() -> None:
     u, _, vt = torch.linalg.svd(y.unflatten(1, (n, n)))
     core = 3 * u[:, :, :1] @ vt[:, 1:2]  # u₀v₁ᵀ
     normal = 4 * u[:, :, 3:4] @ vt[:, 4:5]  # u₃v₄ᵀ
-    planes = FieldPlanes(torch.zeros(count, 1), y, 2)
+    planes = FieldPlanes([rank_frame(y, 2)], y, 2)
     found = planes.shares((core + normal).flatten(1)[None, None])
     share = dict(zip(planes.coordinates["block"], found["block_share"][1][0, 0], strict=True))
-    expected = {"column": 0, "row": 0, "core": 9 / 25, "normal": 16 / 25}
+    expected = {"column": 0, "row": 0, "core": 9 / 25, "tangent": 9 / 25, "normal": 16 / 25}
     assert share == pytest.approx(expected, abs=1e-9)
-    assert found["block_share_chance"][1] == pytest.approx([6 / 25, 6 / 25, 4 / 25, 9 / 25])
+    chances = [6 / 25, 6 / 25, 4 / 25, 16 / 25, 9 / 25]
+    assert found["block_share_chance"][1] == pytest.approx(chances)
     modes = found["mode_share"][1][0, 0]
     assert modes[0, 1] == pytest.approx(9 / 25)
     assert modes[3, 4] == pytest.approx(16 / 25)

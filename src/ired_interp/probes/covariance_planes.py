@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ired_interp.probes.base import Snapshot
 from ired_interp.random import stream
-from ired_interp.tasks.base import Posterior
+from ired_interp.tasks.posterior import Posterior
 
 _DRAWS = 40  # of a perfect model's gradients
 

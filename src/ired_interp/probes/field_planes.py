@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ired_interp.probes.rank_families import RANDOM, families
+from ired_interp.probes.planes import RANDOM, Frame, families
 from ired_interp.probes.rank_manifold import square_matrices
 from ired_interp.probes.spread import mean_error, ratio_of_means
 
@@ -18,10 +18,10 @@ class FieldPlanes:
 
     Parameters
     ----------
-    x : Tensor (B, d_x)
-        Problems.
+    frames : list of Frame
+        Planes around the answers, of which `random` is left out.
     y : Tensor (B, n²)
-        Their answers.
+        The answers.
     p : int
         Dimension of the planes, below n.
 
@@ -31,12 +31,12 @@ class FieldPlanes:
         Sides, blocks and modes.
     """
 
-    def __init__(self, x: Tensor, y: Tensor, p: int) -> None:
+    def __init__(self, frames: list[Frame], y: Tensor, p: int) -> None:
         self.p = p
         self._u, _, vt = torch.linalg.svd(square_matrices(y.double()))
         self._v = vt.mT
-        self._blocks = families(x, y, p)
-        del self._blocks[RANDOM]
+        self._blocks = families(frames)
+        self._blocks.pop(RANDOM, None)
         n = self._u.shape[-1]
         self.coordinates: dict[str, list[Any]] = {
             "side": list(SIDES),
@@ -104,21 +104,15 @@ class FieldPlanes:
         matrices, unit = square_matrices(fields), {"units": "1"}
         sizes = matrices.square().sum((-2, -1)).cpu().numpy()
         shares, errors, chances = [], [], []
-        n, p = matrices.shape[-1], self.p
-        along, across = p / n, (n - p) / n
-        chance = {
-            "column": across * along,
-            "row": along * across,
-            "core": along**2,
-            "normal": across**2,
-        }
-        for name, project in self._blocks.items():
-            part = project(matrices).square().sum((-2, -1)).cpu().numpy()
+        n = matrices.shape[-1]
+        columns = fields.double().flatten(0, -3).permute(1, 2, 0)  # (B, n², fields)
+        for frame, plane in self._blocks.values():
+            inside = torch.einsum("bdm,bd->mb", frame.into(columns).square(), plane)
+            part = inside.reshape(fields.shape[:-1]).cpu().numpy()
             share, error = ratio_of_means(part, sizes)
             shares.append(share)
             errors.append(error)
-            entries = project(torch.ones_like(self._u)).square().mean()  # of an entrywise mask
-            chances.append(chance.get(name, float(entries)))
+            chances.append(float(plane.mean()))
         modes = (self._u.mT @ matrices @ self._v).square().sum(-3).cpu().numpy()
         with np.errstate(invalid="ignore"):
             modes = modes / sizes.sum(-1)[..., None, None]

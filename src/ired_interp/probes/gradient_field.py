@@ -18,6 +18,7 @@ from ired_interp.probes.base import (
 )
 from ired_interp.probes.covariance_planes import covariance_overlaps
 from ired_interp.probes.field_planes import FieldPlanes
+from ired_interp.probes.planes import frames
 from ired_interp.probes.rank_manifold import as_matrices, check_rank, known_rank
 from ired_interp.probes.rank_measures import detectable
 from ired_interp.probes.settings import (
@@ -158,7 +159,7 @@ class GradientField(Probe):
             If a field is not finite.
         """
         self.check(snapshot.module)
-        module, (x, y) = snapshot.module, snapshot.batch
+        module, y = snapshot.module, snapshot.batch[1]
         if len(y) < _LEAST:
             raise InputError(f"{self.name} has {len(y)} problems; give it at least {_LEAST}.")
         landscapes = chosen_landscapes(module, self.landscapes)
@@ -173,7 +174,7 @@ class GradientField(Probe):
         matrices = as_matrices(y)
         if matrices is not None and (n := matrices.shape[-1]) > 1:
             p = self.p or known_rank(snapshot.task, None) or min(2, n - 1)
-            planes = FieldPlanes(x, y, p)
+            planes = FieldPlanes(frames(snapshot, p), y, p)
             variables |= planes.overlaps(fields, self.permutations, self.seed)
             variables |= planes.shares(fields)
             variables["overlap_random"] = chance_overlap(n, p, p)[0]

@@ -98,7 +98,7 @@ def frames(snapshot: Snapshot, rank: int | None) -> list[Frame]:
         entries |= {"visible": visible.double(), "hidden": (~visible).double()}
     found = [Frame(entries)]
     if (r := known_rank(snapshot.task, rank)) is not None:
-        found.append(_of_rank(y, r))
+        found.append(rank_frame(y, r))
     posterior = snapshot.task.posterior(x[:1]) if snapshot.task else None
     if isinstance(posterior, Posterior):
         varies = posterior.variances > 0
@@ -109,7 +109,26 @@ def frames(snapshot: Snapshot, rank: int | None) -> list[Frame]:
     return found
 
 
-def _of_rank(y: Tensor, rank: int) -> Frame:
+def rank_frame(y: Tensor, rank: int) -> Frame:
+    """Find the planes around matrices Y = UΣVᵀ in the coordinates of all their singular vectors.
+
+    Parameters
+    ----------
+    y : Tensor (B, n²)
+        The matrices.
+    rank : int
+        r, how many leading singular vectors count as theirs.
+
+    Returns
+    -------
+    Frame
+        With the families `column` to `normal` of `frames`.
+
+    Raises
+    ------
+    InputError
+        If the rank is not below n, or the matrices have a lower one.
+    """
     check_rank(rank, y.shape[1])
     matrices = square_matrices(y.double())
     u, s, vt = torch.linalg.svd(matrices)
