@@ -36,6 +36,7 @@ def run(ired: Ired, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     return tmp_path / "runs" / "default" / "bowl"
 
 
+@pytest.mark.process
 def test_the_run_remembers_the_folder_and_every_command_finds_the_module_again(
     ired: Ired, own: Path, run: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -70,6 +71,7 @@ def test_a_run_of_shipped_classes_alone_remembers_no_folder(tiny_run: Path):
     assert not (tiny_run / "modules.txt").exists()
 
 
+@pytest.mark.process
 def test_a_bare_checkpoint_names_only_classes_of_modules_that_the_user_names(
     ired: Ired, own: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

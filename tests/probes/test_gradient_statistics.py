@@ -32,6 +32,7 @@ def test_energy_gradient_of_a_perfect_model(gaussian: Snapshot) -> None:
     )  # the truth differs from 1, so the comparison means something
 
 
+@pytest.mark.process
 def test_errors_cover_what_a_perfect_model_shows(gaussian: Snapshot) -> None:
     """In 100 disjoint sets of 40 problems; effective rank: of what so many show on average."""
     parts = [
@@ -108,6 +109,7 @@ def single_gradients(snapshot: Snapshot, k: int, seed: int) -> dict[str, torch.T
     return {layer: torch.stack(parts).double() for layer, parts in rows.items()}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("memory_gib", [1.0, 4e-4], ids=["at once", "in chunks"])
 def test_theta_agrees_with_every_single_gradient(network: Snapshot, memory_gib: float) -> None:
     found = GradientStatisticsTheta(landscapes=[0, 6], memory_gib=memory_gib, seed=3)(network)

@@ -27,6 +27,7 @@ def perfect(task, count: int) -> Snapshot:
     return Snapshot(IREDModule(ExactEnergy(task)).double(), problems, task)
 
 
+@pytest.mark.process
 def test_the_barrier_between_two_answers_is_that_of_its_formula_on_every_path() -> None:
     """Δ²/8σ² − ln 2 + ln(1 + e^{−Δ²/2σ²}) nats; by symmetry no path is lower than the segment."""
     snapshot = perfect(TwoAnswers(6), 3)
