@@ -258,30 +258,6 @@ class Task(Registered, ABC):
         refuse_beyond_memory(4 * count * entries, f"{what}: {count} problems of {entries} entries")
 
 
-class MatrixTask(Task):
-    """A task on n × n matrices, flattened row by row.
-
-    Parameters
-    ----------
-    n : int
-        Rows and columns.
-
-    Raises
-    ------
-    InputError
-        If n is not positive.
-    """
-
-    conditions: ClassVar[int] = 1  # matrices that make up a problem
-
-    def __init__(self, n: int = 20) -> None:
-        if n < 1:
-            raise InputError(f"task {self.name} got n={n}; matrices need n of at least 1.")
-        self.n = n
-        self.condition_dim = self.conditions * n * n
-        self.solution_dim = n * n
-
-
 def point(mean: Tensor) -> Posterior:
     """Return the posterior of a task with one solution (B, d_y) per problem."""
     d = mean.shape[1]
