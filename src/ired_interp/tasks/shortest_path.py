@@ -10,7 +10,7 @@ from ired_interp.diffusion.rules import Published
 from ired_interp.energy.shortest_path import EDGE_CHANNELS, STEPS
 from ired_interp.errors import InputError
 from ired_interp.random import stream
-from ired_interp.tasks.base import Measure, Problems, Solve, Task, Variant, WrongAnswers
+from ired_interp.tasks.base import Measure, Pictured, Problems, Solve, Task, Variant, WrongAnswers
 from ired_interp.tasks.graphs import check_graph
 from ired_interp.tasks.path_posterior import PathPosterior
 from ired_interp.tasks.routes import code_plan, draw_routes, read_plan, read_route
@@ -49,6 +49,7 @@ class ShortestPath(Task):
     """
 
     name = "shortest_path"
+    matrix_solutions = False
     published = Published(bound=1.0, later_factor=1.0, final_bound=0.1)
     variants: ClassVar[tuple[str, ...]] = ("same", "harder")
 
@@ -185,6 +186,16 @@ class ShortestPath(Task):
             place = node
         reached = alive & (place == route.goal)
         return {"closed loop": Measure(reached, torch.ones_like(place))}
+
+    def pictured(self, x: Tensor, y: Tensor, solutions: Tensor) -> Pictured:
+        """Return `plan` along inference, `start`, `to_goal` and `edge`; see `Task.pictured`."""
+        route = read_route(x)
+        return {
+            "plan": (("landscape", "pictured", "plan_step"), read_plan(solutions)),
+            "start": (("pictured",), route.start),
+            "to_goal": (("pictured", "node"), route.to_goal),
+            "edge": (("pictured", "node", "other"), route.edges),
+        }
 
     def trivial(self, x: Tensor) -> dict[str, Tensor]:
         """Return plans whose first move is a rule that does not look at the goal."""

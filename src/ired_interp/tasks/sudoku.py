@@ -13,6 +13,7 @@ from ired_interp.random import stream
 from ired_interp.tasks import sudoku_boards
 from ired_interp.tasks.base import (
     Measure,
+    Pictured,
     Problems,
     Task,
     Variant,
@@ -69,6 +70,7 @@ class Sudoku(Task):
     variants: ClassVar[tuple[str, ...]] = ("same", "harder", "dug")
     steps = 20
     posterior_is_cheap = False  # it searches board by board
+    matrix_solutions = False
     published = Published(bound=1.0, later_factor=1.0)
 
     def __init__(
@@ -206,6 +208,16 @@ class Sudoku(Task):
             found[f"free cells at {number} givens"] = Measure(cells * there, count * there)
             found[f"whole boards at {number} givens"] = Measure(whole & there, there)
         return found
+
+    def pictured(self, x: Tensor, y: Tensor, solutions: Tensor) -> Pictured:
+        """Return `board` along inference, `board_answer` and `board_given`; see `Task.pictured`."""
+        shape, place = (self.side, self.side), ("pictured", "row", "column")
+        board = self._cells(solutions.flatten(0, 1)).argmax(2) + 1
+        return {
+            "board": (("landscape", *place), board.view(*solutions.shape[:2], *shape)),
+            "board_answer": (place, self._digits(y).view(-1, *shape)),
+            "board_given": (place, (self._digits(x) > 0).view(-1, *shape)),
+        }
 
     def trivial(self, x: Tensor) -> dict[str, Tensor]:
         """Fill in by single candidates and guess the rest, or guess at once; see `Task.trivial`."""
