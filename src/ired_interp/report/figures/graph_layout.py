@@ -39,7 +39,8 @@ def layout(edges: np.ndarray) -> np.ndarray:
     places = (places - places.mean(0)) @ np.linalg.svd(places - places.mean(0))[2].T
     low, high = places.min(0), places.max(0)
     reach = np.maximum(high - low, (high - low).max() / _WIDENED)
-    return (places - (low + high) / 2) / np.maximum(reach, 1e-9) + 0.5
+    placed: np.ndarray = (places - (low + high) / 2) / np.maximum(reach, 1e-9) + 0.5
+    return placed
 
 
 def _hops(joined: np.ndarray) -> np.ndarray:
@@ -61,4 +62,5 @@ def _scaled(wanted: np.ndarray) -> np.ndarray:
     values, vectors = np.linalg.eigh(centred)
     angle = 2 * np.pi * np.arange(n) / n
     bent = 1e-3 * np.stack([np.cos(angle), np.sin(angle)], 1)
-    return vectors[:, -2:] * np.sqrt(np.maximum(values[-2:], 0)) + bent
+    places: np.ndarray = vectors[:, -2:] * np.sqrt(np.maximum(values[-2:], 0)) + bent
+    return places

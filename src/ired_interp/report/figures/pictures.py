@@ -83,6 +83,8 @@ def _drawer(one: xr.Dataset, prepare: Any) -> Callable[[Axes], None]:
         columns = min(2, len(stages))
         rows = -(-len(stages) // columns)
         axes.set_axis_off()
+        axes.set_xticks([])
+        axes.set_yticks([])
         axes.set_aspect("equal")
         axes.set_xlim(-0.02, columns + _GAP * (columns - 1) + 0.02)
         axes.set_ylim(-rows * (1 + _HEAD) - 0.02, 0.02)
@@ -116,7 +118,8 @@ def _board(one: xr.Dataset) -> Callable[..., None]:
             place = corner + centre(row, column, side)
             kept, false = given[row, column], wrong[row, column]
             axes.text(
-                *place,
+                place[0],
+                place[1],
                 str(digit),
                 ha="center",
                 va="center_baseline",
@@ -167,7 +170,8 @@ def _plan(one: xr.Dataset) -> Callable[..., None]:
         stroke(axes, corner, roads, MUTED, 0.5)
         fill(axes, arrows(corner, roads, 0.022), facecolor=MUTED)
         marks: dict[str, list[np.ndarray]] = {}
-        right, wrong = [], []
+        right: list[np.ndarray] = []
+        wrong: list[np.ndarray] = []
         place = start
         for step, node in enumerate(map(int, here["plan"].values), 1):
             along = bool(edge[place, node])
@@ -180,6 +184,7 @@ def _plan(one: xr.Dataset) -> Callable[..., None]:
                     corner + arrow_place(way)[0]
                 ]
             elif node != goal:
+                marks[f"{k}: move {step}, stays at {node}"] = [corner + places[node]]
                 axes.plot(*(corner + places[node]), "o", color=_WRONG, markersize=9, mfc="none")
             place = node
         for lines, colour, width, dash in (

@@ -195,7 +195,6 @@ def _curve(data: Data, variant: str, points: Sequence[Point]) -> Callable[[Axes]
             shares = {p.number: s for p in points if (s := _share(results, variant, p.name))}
             if shares:
                 values = [share[0] for share in shares.values()]
-                axes.plot(list(shares), values, color=series_colour(group.index), linewidth=1.2)
                 name = group.name if len(data) > 1 else "model"
                 _model_mark(axes, group, list(shares), values, list(shares.values()), "y", name)
                 lowest += [share[1] for share in shares.values()]
@@ -252,10 +251,11 @@ def _model_mark(
     axes.errorbar(
         x,
         y,
-        **{f"{along}err": reach},
+        yerr=reach if along == "y" else None,
+        xerr=reach if along == "x" else None,
         color=series_colour(group.index),
         marker=MARKERS[group.index % len(MARKERS)],
-        linestyle="none",
+        linewidth=1.2,
         capsize=2,
         zorder=3,
         label=label,
