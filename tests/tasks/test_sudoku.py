@@ -249,7 +249,11 @@ def test_small_boards_are_trained_tested_and_probed_by_the_commands(ired: Ired):
         ),
         (
             lambda p: sudoku_boards.rrn_boards(write(p, f"9{PUZZLE[1:]},{SOLUTION}")),
-            "has a digit that its solution contradicts",
+            "board 1 of .* has a solution that contradicts a given",
+        ),
+        (
+            lambda p: sudoku_boards.rrn_boards(write(p, f"{PUZZLE},535{SOLUTION[3:]}")),
+            "has a solution that is no full board without a digit twice",
         ),
         (lambda p: sudoku_boards.rrn_boards(p / "none.csv"), "cannot be read as text"),
         (lambda p: sudoku_boards.satnet_boards(p), "features.pt cannot be read as a tensor"),

@@ -238,9 +238,12 @@ class Sudoku(Task):
 
     def _collection(self, variant: Variant, device: torch.device) -> Boards:
         self.check_variant(variant)
-        if (variant, device) not in self._collections:
-            self._collections[variant, device] = self._gather(variant).to(device)
-        return self._collections[variant, device]
+        found, at_first = self._collections, (variant, torch.device("cpu"))
+        if at_first not in found:
+            found[at_first] = self._gather(variant)
+        if (variant, device) not in found:
+            found[variant, device] = found[at_first].to(device)
+        return found[variant, device]
 
     def _gather(self, variant: Variant) -> Boards:
         if variant == "same" and self.satnet:
