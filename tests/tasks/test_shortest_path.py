@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import Ired
 from ired_interp.diffusion import Inference
 from ired_interp.energy.shortest_path import STEPS
 from ired_interp.errors import InputError
@@ -224,36 +223,6 @@ def test_score_weights_are_those_set():
     assert ShortestPath(**SMALL).score_weights(x, y) is None
     weights = ShortestPath(**SMALL, right_weight=10, other_weight=0.5).score_weights(x, y)
     assert torch.equal(weights, torch.where(y > 0, 10.0, 0.5))
-
-
-@pytest.mark.process
-def test_shortest_paths_are_trained_tested_and_probed_by_the_commands(ired: Ired):
-    few = SMALL | {"shortest": 1, "longest": 2, "harder_n": 10}
-    task = [t for k, v in few.items() for t in (f"--data.task.init_args.{k}", v)]
-    small = (
-        *("--data.batch_size", 16, "--data.validation_problems", 10, "--data.test_problems", 15),
-        *("--trainer.max_steps", 4, "--trainer.val_check_interval", 2),
-        *("--model.inference.steps", 1, "--model.test_steps", "[1]"),
-        *("--trainer.accelerator", "cpu"),
-    )
-    code, _, err = ired(
-        "fit", "--config", "configs/shortest_path.yaml", *task, *small, "--name", "one"
-    )
-    assert code == 0, err
-    code, out, err = ired("test", "--ckpt", "runs/shortest_path/one")
-    assert code == 0, err
-    for words in (
-        "first move at distance 2",
-        "neighbour with most out-edges",
-        "whole plan",
-        "closed loop",
-    ):
-        assert words in out
-    probes = ("hessian_spectrum_y", "gradient_statistics_theta", "inference_trajectory")
-    code, _, err = ired(
-        "probe", "--ckpt", "runs/shortest_path/one", "--probes", *probes, "--problems", 3
-    )
-    assert code == 0, err
 
 
 @pytest.mark.parametrize(

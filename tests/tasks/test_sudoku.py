@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import Ired
 from ired_interp.energy import FixedEntries, HeldEnergy, SudokuEnergy
 from ired_interp.errors import InputError
 from ired_interp.module import IREDModule
@@ -204,24 +203,6 @@ def test_files_of_others_are_read(tmp_path):
     seeds.write_text(f"{PUZZLE}\n{PUZZLE}\n")
     drawn = Sudoku(seventeen=str(seeds)).sample(20, stream("cpu", 0), "harder")
     assert ((digits(task, drawn.x) > 0).sum(1) >= 30).all()
-
-
-@pytest.mark.process
-def test_small_boards_are_trained_tested_and_probed_by_the_commands(ired: Ired):
-    settings = (
-        *("--data.task.init_args.puzzles", 60, "--model.init_args.energy.init_args.width", 6),
-        *("--data.batch_size", 8, "--data.validation_problems", 10, "--data.test_problems", 20),
-        *("--trainer.max_steps", 4, "--trainer.val_check_interval", 2),
-    )
-    code, _, err = ired("fit", "--config", "configs/sudoku4.yaml", *settings, "--name", "one")
-    assert code == 0, err
-    code, out, err = ired("test", "--ckpt", "runs/sudoku4/one", "--model.test_steps", "[5]")
-    assert code == 0, err
-    for words in ("naked and hidden singles", "whole boards at 6 givens", "dug"):
-        assert words in out
-    probes = ("hessian_spectrum_y", "gradient_statistics_theta", "inference_trajectory")
-    code, _, err = ired("probe", "--ckpt", "runs/sudoku4/one", "--probes", *probes, "--problems", 4)
-    assert code == 0, err
 
 
 @pytest.mark.parametrize(
