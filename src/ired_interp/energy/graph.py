@@ -31,7 +31,9 @@ class GraphEnergy(Energy):
     any_size = True
     channels: ClassVar[int] = 1
 
-    def __init__(self, condition_dim: int, solution_dim: int, landscapes: int = 10) -> None:
+    def __init__(
+        self, condition_dim: int, solution_dim: int, landscapes: int = 10, residual: bool = False
+    ) -> None:
         n = node_count(condition_dim, self.channels)
         if n is None or solution_dim != self.entries(n):
             raise InputError(
@@ -39,7 +41,7 @@ class GraphEnergy(Energy):
                 f"solution_dim={solution_dim}, the sizes of no graph of its task; choose the "
                 "energy of the task, or leave both out."
             )
-        super().__init__(condition_dim, solution_dim, landscapes)
+        super().__init__(condition_dim, solution_dim, landscapes, residual)
 
     @abstractmethod
     def entries(self, n: int) -> int:
