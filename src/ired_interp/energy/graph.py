@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -32,8 +32,8 @@ class GraphEnergy(Energy):
     channels: ClassVar[int] = 1
 
     def __init__(
-        self, condition_dim: int, solution_dim: int, landscapes: int = 10, residual: bool = False
-    ) -> None:
+        self, condition_dim: int, solution_dim: int, landscapes: int = 10, *more: Any
+    ) -> None:  # more: what a class beside this one takes
         n = node_count(condition_dim, self.channels)
         if n is None or solution_dim != self.entries(n):
             raise InputError(
@@ -41,7 +41,7 @@ class GraphEnergy(Energy):
                 f"solution_dim={solution_dim}, the sizes of no graph of its task; choose the "
                 "energy of the task, or leave both out."
             )
-        super().__init__(condition_dim, solution_dim, landscapes, residual)
+        super().__init__(condition_dim, solution_dim, landscapes, *more)
 
     @abstractmethod
     def entries(self, n: int) -> int:
