@@ -154,7 +154,11 @@ class FitCLI(IREDCLI):
             measurement, task = callback.measurement, self.datamodule.task
             task.check_variant(measurement.variant)
             task.check_count(measurement.problems, f"callback {measurement.probe.label}")
-        self.datamodule.draw(2, "cpu", self.datamodule.seed, self.datamodule.train_variant, "check")
+        data = self.datamodule
+        data.draw(2, "cpu", data.seed, data.train_variant, "check", training=True)
+        measured = (callback.measurement.variant for callback in _measuring(self.trainer))
+        for variant in dict.fromkeys((*data.variants, *measured)):  # a file may be another's
+            data.draw(2, "cpu", data.seed, variant, "check")
         run, trainer = self.run, self.trainer
         _check_space(run, sum(c.disk_bytes(self.model) for c in _measuring(trainer)))
         if self.resumed is None:

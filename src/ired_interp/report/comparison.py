@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from ired_interp.report.collect import Group, Section
+from ired_interp.report.figures.shares import right_answers
 from ired_interp.results.names import AS_GOOD, FEED_FORWARD, PERFECT
 
 
@@ -43,6 +44,7 @@ def against_floors(results: Sequence[xr.Dataset]) -> str:
         sentences.append(
             sentence
             + (f"; a perfect energy scores {perfect:.2g}." if np.isfinite(perfect) else ".")
+            + right_answers(results, variant)
         )
     return " ".join(sentences)
 

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from ired_interp.tasks.base import MatrixTask, Problems, Variant, point
+from ired_interp.tasks.base import Problems, Variant, point
+from ired_interp.tasks.matrix import MatrixTask
 from ired_interp.tasks.posterior import Posterior
 
 

@@ -17,6 +17,7 @@ from ired_interp.tasks.posterior import ExactPosterior, Posterior
 
 Variant = str  # one of a task's `variants`
 Solve = Callable[[Tensor], Tensor]
+Pictured = dict[str, tuple[tuple[str, ...], Tensor]]  # by name: dims and values
 WrongAnswers = Literal["corrected", "published"]
 
 
@@ -65,6 +66,8 @@ class Task(Registered, ABC):
         T, inner steps per landscape with which its problems are solved unless told otherwise.
     posterior_is_cheap : bool
         Whether the exact energy is scored beside a model on a whole test set.
+    matrix_solutions : bool
+        Whether solutions of n² entries are n × n matrices, with a rank.
     published : Published
         The constants with which the authors' code solves them.
     """
@@ -74,6 +77,7 @@ class Task(Registered, ABC):
     variants: ClassVar[tuple[str, ...]] = ("same", "harder")
     steps: ClassVar[int] = 5
     posterior_is_cheap: ClassVar[bool] = True
+    matrix_solutions: ClassVar[bool] = True
     published: ClassVar[Published] = CONTINUOUS
 
     @abstractmethod
@@ -180,6 +184,24 @@ class Task(Registered, ABC):
         """
         return {}
 
+    def pictured(self, x: Tensor, y: Tensor, solutions: Tensor) -> Pictured:
+        """Return what a person would look at: problems, answers, and solutions along inference.
+
+        Parameters
+        ----------
+        x, y : Tensor (B, d_x), Tensor (B, d_y)
+            Problems and answers.
+        solutions : Tensor (K, B, d_y)
+            As of each landscape visited.
+
+        Returns
+        -------
+        dict of str to (dims, Tensor)
+            Small integers, kept with a trajectory; dims begin with "landscape", "pictured" (for K
+            and B) or "pictured". Here nothing.
+        """
+        return {}
+
     @property
     def exact_rank(self) -> int | None:
         """The rank of every answer as a square matrix where it is exactly known, else None."""
@@ -256,30 +278,6 @@ class Task(Registered, ABC):
         """
         entries = self.condition_dim + self.solution_dim
         refuse_beyond_memory(4 * count * entries, f"{what}: {count} problems of {entries} entries")
-
-
-class MatrixTask(Task):
-    """A task on n × n matrices, flattened row by row.
-
-    Parameters
-    ----------
-    n : int
-        Rows and columns.
-
-    Raises
-    ------
-    InputError
-        If n is not positive.
-    """
-
-    conditions: ClassVar[int] = 1  # matrices that make up a problem
-
-    def __init__(self, n: int = 20) -> None:
-        if n < 1:
-            raise InputError(f"task {self.name} got n={n}; matrices need n of at least 1.")
-        self.n = n
-        self.condition_dim = self.conditions * n * n
-        self.solution_dim = n * n
 
 
 def point(mean: Tensor) -> Posterior:

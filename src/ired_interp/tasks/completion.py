@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from ired_interp.errors import InputError
-from ired_interp.tasks.base import MatrixTask, Problems, Variant
+from ired_interp.tasks.base import Problems, Variant
+from ired_interp.tasks.matrix import MatrixTask
 
 _SCALE: dict[str, float] = {"same": 20.0, "harder": 5.0}
 

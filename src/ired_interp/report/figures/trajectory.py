@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from ired_interp.report.collect import Group, Section, after_steps
 from ired_interp.report.figure import Figure, Panel
+from ired_interp.report.figures import pictures
 from ired_interp.report.figures.families import preference
 from ired_interp.report.figures.lines import by_landscape, legend, spread_bars, with_spread
 from ired_interp.report.style import INK, MARKERS, MUTED, log_if_positive, series_colour
@@ -76,7 +77,8 @@ def figures(section: Section) -> list[Figure]:
             "hides, of that in random directions; 1: no preference (short bars: exact for a "
             "perfect model). Off the manifold: dashed, the mean for gradients without direction."
         )
-    return [Figure(section.probe, "Along inference", caption, panels, _table(data))]
+    curves = Figure(section.probe, "Along inference", caption, panels, _table(data))
+    return [curves, *pictures.figures(section)]
 
 
 def _along(axes: Axes, data: Data, name: str, label: str) -> None:
