@@ -7,6 +7,8 @@ python benchmarks/coverage_of_intervals.py --draws 50      # fewer repetitions
 An interval is value ± 2 standard errors, or the ends that are stored. Of many independent draws the
 share whose interval holds the truth should lie between 90 and 99 %; an interval with an open end,
 and one whose estimates are exact, hold it always.
+
+Over 300 lines: one script, whose table must come from one run.
 """
 
 import argparse
