@@ -16,6 +16,7 @@ from ired_interp.cluster.job import Job
 from ired_interp.cluster.profile import Profile
 from ired_interp.cluster.queueing import busy, job_folder, queue
 from ired_interp.cluster.repository import Repository
+from ired_interp.cluster.slurm import refusal
 from ired_interp.cluster.submission import Submission, submissions
 from ired_interp.cluster.tasks import JobTask
 from ired_interp.errors import InputError, RunError
@@ -209,3 +210,17 @@ def test_the_sites_variables_choose_what_the_profile_leaves_open(
     one = submit(tmp_path, options=("--qos=mine",))
     assert (tmp_path / "seen").read_text().split() == ["SBATCH_ACCOUNT"]
     assert busy(Host(), [one], one.tasks[0].run or ""), "a view of the user's hides no job"
+
+
+def test_what_a_site_explains_is_shown_whole():
+    said = (
+        "sbatch: error: You must choose a project: add --account=def-<PI>.\n"
+        "sbatch: error: See https://docs.example.org/accounts\n"
+        "sbatch: error: Batch job submission failed: Unspecified error\n"
+    )
+    assert refusal(said) == (
+        "Batch job submission failed: Unspecified error (You must choose a project: add "
+        "--account=def-<PI>. See https://docs.example.org/accounts)"
+    )
+    assert refusal("bash: line 1: sbatch: Permission denied\n").endswith("Permission denied")
+    assert refusal("") == "no reason"

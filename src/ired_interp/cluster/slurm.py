@@ -17,8 +17,10 @@ UNREACHABLE = "UNREACHABLE"  # our word for a job that SLURM could not be asked 
 
 # After these words of sbatch the job may be queued all the same.
 _UNCLEAR = re.compile(r"timed out|Zero Bytes were transmitted|Unexpected message|reset by peer")
-# Nodes that are down, drained or full now: such a job waits for them.
+# What `sbatch --test-only` says where nodes are missing now: such a job waits for them.
 _WAITS = re.compile(r"Required node not available|Requested nodes are busy")
+_TOO_LARGE = "Requested node configuration is not available"  # for ever, or while nodes are missing
+_MISSING = re.compile(r"down|drain|fail|maint|no_respond|reserved")
 # The site's variables that sbatch obeys before a script: of use where the profile leaves a choice.
 _CHOICES = ("account", "clusters", "constraint", "partition", "qos", "reservation", "wckey")
 # The others would replace what the script says; those of squeue, sacct, sinfo hide jobs from view.
@@ -107,8 +109,16 @@ def test_request(host: Host, script_text: str, profile: Profile) -> str | None:
     done = _ask(host, "sbatch", "--test-only", stdin=script_text, keep=_choices(profile))
     if done.returncode == 127:
         return f"{host.name} has no sbatch; run this on a login node, or give the profile a host"
-    refused = done.returncode and not _WAITS.search(done.stderr)
-    return refusal(done.stderr) if refused else None
+    waits = _WAITS.search(done.stderr) or (
+        _TOO_LARGE in done.stderr and _misses_nodes(host, profile.partition)
+    )
+    return refusal(done.stderr) if done.returncode and not waits else None
+
+
+def _misses_nodes(host: Host, partition: str | None) -> bool:
+    """Whether nodes of a partition are out of service: what it could give is not known then."""
+    done = _ask(host, "sinfo", "-h", "-N", "-o", "%T", *(["-p", partition] if partition else []))
+    return _MISSING.search(done.stdout) is not None
 
 
 def partition_limit(host: Host, partition: str | None) -> int | None:
