@@ -9,9 +9,11 @@ from types import SimpleNamespace
 import pytest
 
 from conftest import ROOT, Ired
+from ired_interp.cluster.follow import follow
 from ired_interp.cluster.host import Host
 from ired_interp.cluster.profile import Profile
 from ired_interp.cluster.slurm import submit
+from ired_interp.cluster.submission import submissions
 from ired_interp.errors import RunError
 
 TOKEN = "ired-0123456789abcdef"
@@ -137,6 +139,29 @@ def test_what_could_not_be_asked_is_not_taken_for_ended(
     assert out == "step 3/9 loss 1\ndone\n"
     assert pauses[:3] == [2, 3, 4.5], "slower and slower while nothing comes"
     assert pauses[-1] == 60
+
+
+@pytest.mark.parametrize("word", ["NODE_FAIL", "PREEMPTED"])
+def test_a_job_on_its_way_back_into_the_queue_has_not_failed(
+    job: Path, ired: Ired, commands, monkeypatch: pytest.MonkeyPatch, capsys, word: str
+):
+    (one,) = submissions(Host(), str(job.parents[1]))
+    steps = [word, word, "PENDING", "RUNNING"]
+
+    def later(_: float) -> None:
+        commands(squeue=f"7|{steps.pop(0)}|None|a/b|{TOKEN}")
+
+    monkeypatch.setattr("ired_interp.cluster.follow.time", SimpleNamespace(sleep=later))
+    (job / "log.txt").write_text("")
+    commands(squeue=RUNNING)
+    monkeypatch.setattr(
+        Host, "tail", lambda *_: "" if steps else "commit 0 in /far\nstep 1/9 loss 1\n"
+    )
+    assert follow(Host(), one)
+    assert f"{word.lower()}" in capsys.readouterr().err
+    steps = [word] * 100
+    assert not follow(Host(), one), "where it stays so, it has"
+    assert 90 < len(steps) < 100
 
 
 def test_a_damaged_record_is_named_and_hides_no_other(job: Path, ired: Ired, commands):

@@ -16,6 +16,8 @@ _BEGUN = re.compile(r"^(step \d+/\d+ |measuring |test: \d+/\d+ |written to )", r
 _POLL, _POLL_MOST, _SLOWER = 2.0, 60.0, 1.5  # seconds
 _SHOWN = 20  # lines of a failed job's log
 _NOT_STARTED = {*PENDING_STATES, UNREACHABLE}
+_PASSING = {"BOOT_FAIL", "NODE_FAIL", "PREEMPTED"}  # a job's words on its way back into the queue
+_PATIENCE = 6  # questions after which such a word is its last
 
 
 def pauses() -> Iterator[float]:
@@ -26,6 +28,18 @@ def pauses() -> Iterator[float]:
         pause = min(pause * _SLOWER, _POLL_MOST)
 
 
+class Ending:
+    """Tells whether a task has ended for good, over successive questions about it."""
+
+    def __init__(self) -> None:
+        self._passing = 0
+
+    def __call__(self, state: JobState) -> bool:
+        """Whether the state that was found now is the last."""
+        self._passing = self._passing + 1 if state.word in _PASSING else 0
+        return state.ended and (not self._passing or self._passing > _PATIENCE)
+
+
 def follow(host: Host, submission: Submission) -> bool:
     """Say what becomes of a job, until a task works (True) or has failed (False).
 
@@ -33,20 +47,24 @@ def follow(host: Host, submission: Submission) -> bool:
     """
     pairs = [(submission, task) for task in submission.tasks]
     shown, pause = "", pauses()
+    endings = {task: Ending() for task in submission.tasks}
     while True:
         states = task_states(host, pairs)
         line = _summary(host, submission, states)
         if line != shown:
             log(line)
             shown, pause = line, pauses()
-        for task, state in states.items():
-            if state.failed:
-                log(report(host, task, state))
+        ended = [task for task, state in states.items() if endings[task](state)]
+        for task in ended:
+            if states[task].failed:
+                log(report(host, task, states[task]))
                 return False
-        if all(state.ended for state in states.values()):
+        if len(ended) == len(states):
             log(f"job {submission.job} is done")
             return True
-        started = [task for task, state in states.items() if state.word not in _NOT_STARTED]
+        started = [
+            task for task, state in states.items() if state.word not in _NOT_STARTED | _PASSING
+        ]
         if any(_BEGUN.search(host.tail(task.log)) for task in started):
             log(
                 f"job {submission.job} has begun its work; `ired logs -f {submission.job}` follows "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from ired_interp.cluster.follow import describe, pauses, waiting_reason
+from ired_interp.cluster.follow import Ending, describe, pauses, waiting_reason
 from ired_interp.cluster.host import Host, connect
 from ired_interp.cluster.job import project_profile
 from ired_interp.cluster.repository import find_repository
@@ -130,9 +130,9 @@ def _logs(host: Host, pairs: Pairs, follow: bool) -> int:
         log(f"{len(pairs)} logs fit; this is the newest, of {task.job} {task.label}")
     position = 0
     decoder = getincrementaldecoder("utf-8")("replace")  # what is new may begin inside a character
-    pause = pauses()
+    pause, ending = pauses(), Ending()
     while True:
-        ended = not follow or task_states(host, pairs[-1:])[task].ended
+        ended = not follow or ending(task_states(host, pairs[-1:])[task])
         new = host.read_from(task.log, position)
         if new is None:
             raise InputError(
