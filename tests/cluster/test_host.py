@@ -9,6 +9,8 @@ from ired_interp.cluster.host import Host, NoAnswer, connect, without_credential
 from ired_interp.cluster.profile import Profile
 from ired_interp.errors import RunError
 
+pytestmark = pytest.mark.process
+
 SSH = """#!/bin/bash
 # A stand-in for ssh: every login is noted, and the last argument runs in a shell of this machine.
 here=$(dirname "$0")

@@ -11,6 +11,8 @@ from ired_interp.cluster.profile import Profile
 from ired_interp.cluster.repository import Repository
 from ired_interp.cluster.tasks import JobTask
 
+pytestmark = pytest.mark.process
+
 START = "StartTime=2026-11-26T10:00:00"
 BEFORE, NOW = "PreemptTime=2026-11-26T09:00:00", "PreemptTime=2026-11-26T10:30:00"
 

@@ -21,6 +21,8 @@ from ired_interp.cluster.submission import Submission, submissions
 from ired_interp.cluster.tasks import JobTask
 from ired_interp.errors import InputError, RunError
 
+pytestmark = pytest.mark.process
+
 QUEUED = """#!/bin/bash
 n=$(cat "$SLURM_STANDIN/count" 2>/dev/null || echo 100); n=$((n + 1)); echo $n >"$SLURM_STANDIN/count"
 for word; do [[ $word == --comment=* ]] && comment=${word#*=}; done

@@ -6,8 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from ired_interp.cluster.host import Host
 from ired_interp.cluster.job import PREPARE, project_profile, read_part, requirements
+from ired_interp.cluster.preflight import Preflight
+from ired_interp.cluster.preflight.source import source_checks
+from ired_interp.cluster.profile import Profile
 from ired_interp.cluster.repository import Repository, find_repository
+from ired_interp.cluster.site import Site
+from ired_interp.cluster.tasks import JobTask
 from ired_interp.errors import InputError
 from ired_interp.shipped import shipped
 
@@ -95,3 +101,21 @@ def test_a_repository_of_another_user_is_said_to_be_that(monorepo: Path, monkeyp
     with pytest.raises(InputError, match="belongs to another user") as caught:
         find_repository(monorepo / "projects")
     assert str(caught.value).endswith(f"git config --global --add safe.directory {monorepo}")
+
+
+@pytest.mark.process
+def test_a_token_in_the_remotes_address_is_neither_said_nor_written(monorepo: Path):
+    remote = "https://me:ghp_SECRET@127.0.0.1:1/x.git"
+    profile = Profile(remote=remote, environment="/env", scratch=str(monorepo / "scratch"))
+    repository = find_repository(monorepo / "projects" / "mine")
+    site, tasks = Site(Host(), profile, repository, str(monorepo)), [JobTask(0, "", ("fit",))]
+    checks = list(source_checks(site, tasks))
+    assert [(check.name, check.ok) for check in checks] == [
+        ("committed", True),
+        ("on the remote", False),
+    ]
+    assert "cannot clone https://127.0.0.1:1/x.git: fatal: unable to access" in checks[1].found
+    assert "SECRET" not in checks[1].found
+    script = Preflight(site, tasks).job().script(repository)
+    assert "source https://127.0.0.1:1/x.git" in script
+    assert "SECRET" not in script
