@@ -4,18 +4,31 @@
 #   prepare.sh environment SOURCE FOLDER PYTHON  a virtual environment with what SOURCE's requirements.txt names; without that
 #                                                file, with SOURCE itself and the dependencies of its pyproject.toml. In both
 #                                                cases the versions are those of its constraints.txt, if it has one.
+# And in every process of a job, run the program:
+#   prepare.sh run COMMIT PROJECT ENVIRONMENT RECORD ARGUMENTS…   ired, after a proof that it is the code of PROJECT, a folder of the
+#                                                clone, where that has ired_interp; RECORD says whose code it is.
 set -euo pipefail
+
+# Whether a clone is whole: scratch folders are purged file by file.
+is_whole() {
+    local git=(git -C "$2" -c safe.directory="$2") # a group may share the clone
+    [[ $("${git[@]}" rev-parse HEAD 2>/dev/null) == "$1" ]] && "${git[@]}" diff --quiet HEAD 2>/dev/null
+}
 
 source_at() {
     local remote=$1 commit=$2 folder=$3 new=$3.new
-    [[ -d $folder ]] && return
+    is_whole "$commit" "$folder" && return
     rm -rf "$new"
     git init --quiet "$new"
-    git -C "$new" remote add origin "$remote"
-    # Some servers hand out branches only; then all of them are asked for.
-    git -C "$new" fetch --quiet --depth 1 origin "$commit" || git -C "$new" fetch --quiet origin
+    # The address may hold a token, so it is not written into the clone. Some servers hand out branches only; then all are asked for.
+    git -C "$new" fetch --quiet --depth 1 "$remote" "$commit" || git -C "$new" fetch --quiet "$remote" "+refs/*:refs/remotes/origin/*"
     git -C "$new" -c advice.detachedHead=false checkout --quiet "$commit"
+    if [[ -d $folder ]]; then # jobs that use it find the same files under the same names
+        rm -rf "$folder.old"
+        mv "$folder" "$folder.old"
+    fi
     mv "$new" "$folder"
+    rm -rf "$folder.old"
 }
 
 environment_for() {
@@ -36,6 +49,27 @@ environment_for() {
     touch "$folder/ready"
 }
 
+run() {
+    local commit=$1 project=$2 environment=$3 record=$4 own found
+    shift 4
+    found=$("$environment/bin/python" -c 'import sys; from importlib.util import find_spec
+sys.path[:] = [path for path in sys.path if path]
+print(getattr(find_spec("ired_interp"), "origin", ""))')
+    for own in "$project/src/ired_interp/__init__.py" "$project/ired_interp/__init__.py"; do
+        if [[ -f $own && ! $found -ef $own ]]; then
+            echo "ired: the job would run ${found:-nothing}, not ired_interp of commit $commit; what puts it before PYTHONPATH?" >&2
+            exit 1
+        fi
+    done
+    if ((${SLURM_PROCID:-0} == 0)); then
+        printf 'commit %s in %s\nired_interp of %s\n' "$commit" "$project" "$(dirname "$found")" | tee "$record"
+    fi
+    exec "$environment/bin/ired" "$@"
+}
+
+if [[ $1 == run ]]; then
+    run "${@:2}"
+fi
 case $1 in
 source) folder=$4 ;;
 environment) folder=$3 ;;

@@ -70,7 +70,12 @@ def data(rows: int = 64, batch: int = 8, **settings: Any) -> DataLoader[Any]:
 
 
 def train(
-    folder: Path, *callbacks: L.Callback, module: Any = None, loader: Any = None, **settings: Any
+    folder: Path,
+    *callbacks: L.Callback,
+    module: Any = None,
+    loader: Any = None,
+    validation: Any = None,
+    **settings: Any,
 ) -> L.LightningModule:
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -87,7 +92,8 @@ def train(
             num_sanity_val_steps=0,
             **(usual | settings),
         )
-        validation = data(24, 8) if type(module) is Lit else None
+        if type(module) is Lit:
+            validation = data(24, 8)
         trainer.fit(module, data(shuffle=True) if loader is None else loader, validation)
     return module  # type: ignore[no-any-return]
 

@@ -138,6 +138,10 @@ def test_every_fragment_adds_its_callback(ired: Ired, fragment: Path):
     assert [entry["class_path"] for entry in found] == 2 * [entry["class_path"] for entry in added]
 
 
+# 9⁹ values once its aliases are written out
+BOMB = f"[&a [{'1,' * 9}]" + "".join(
+    f", &{new} [{f'*{old},' * 9}]" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+) + "]"  # fmt: skip
 BAD = [
     (["fit"], "model"),
     (["nothing"], "'nothing' is no command"),
@@ -148,6 +152,10 @@ BAD = [
     (["fit", *TINY, "--model.lr", "fast"], "lr"),
     (["fit", *TINY, "--data.task", "Chess"], "Chess"),
     (["fit", *TINY, "--data.batch_size", "0"], "batch_size is 0"),
+    (["fit", *TINY, "--data.task", "&x {class_path: Inverse, init_args: *x}"], "stands for itself"),
+    (["fit", *TINY, "--model.energy", BOMB], "--model.energy holds more than 100000 values"),
+    (["fit", *TINY, f"--data.task.n={'[' * 3000}{']' * 3000}"], "--data.task.n nests too deep"),
+    (["fit", *TINY, "--model.lr", "*a"], "model.lr is *a"),
     (["fit", *TINY, "--model.inference.steps", "-2"], "inference.steps is -2"),
     (["fit", *TINY, "--model.inference.preset", "best"], "preset"),
     (["fit", *TINY, "--weight_averaging.decay", "1.5"], "decay=1.5"),
@@ -171,7 +179,7 @@ BAD = [
         ["probe", "--config", "configs/linear_gaussian.yaml", "--device", "cuda:99"],
         "device cuda:99",
     ),
-    (["runs", "nowhere"], "nowhere does not exist"),
+    (["runs", "nowhere"], "nowhere is no folder"),
     (["completion", "fish"], "bash, zsh"),
     (
         [

@@ -51,6 +51,7 @@ def lines(text: str, word: str) -> list[str]:
     return [line for line in text.splitlines() if word in line]
 
 
+@pytest.mark.process
 def test_a_collapse_is_said_recorded_and_shown_and_the_best_is_tested(fit, ired: Ired):
     code, err = fit()
     assert code == 0, err
@@ -114,6 +115,7 @@ def test_commands_say_which_checkpoint_they_take(fit, ired: Ired):
         ii.load(file, which="last")
 
 
+@pytest.mark.process
 def test_the_best_holds_the_averaged_weights_as_the_last_does(fit, ired: Ired):
     averaging = ("--weight_averaging.every_n_steps", 7)  # so that the average is not the last step
     assert fit("--trainer.max_steps", 60, *averaging)[0] == 0
@@ -128,6 +130,7 @@ def test_the_best_holds_the_averaged_weights_as_the_last_does(fit, ired: Ired):
     assert not torch.equal(best["state_dict"][name], best["current_model_state"][name])
 
 
+@pytest.mark.process
 def test_asked_to_a_collapse_ends_the_run_which_can_go_on(fit, ired: Ired):
     code, err = fit("--stop_on_collapse", "true")
     assert code == 1, err
@@ -143,6 +146,7 @@ def test_asked_to_a_collapse_ends_the_run_which_can_go_on(fit, ired: Ired):
     assert not lines(err, "collapse at"), "it is said once"
 
 
+@pytest.mark.process
 def test_a_run_that_goes_on_knows_what_came_before(fit, ired: Ired, tmp_path: Path):
     assert fit(name="whole")[0] == 0
     code, err = fit("--trainer.max_steps", 75, name="stopped")
@@ -175,6 +179,7 @@ def test_a_training_that_never_passes_its_floor_says_so_at_its_end(fit, ired: Ir
     assert " ok " in ired("runs")[1]
 
 
+@pytest.mark.process
 def test_without_a_best_the_last_is_taken(fit, ired: Ired):
     code, err = fit("--keep_best", 0, "--trainer.max_steps", 80)
     assert code == 0, err
@@ -186,6 +191,7 @@ def test_without_a_best_the_last_is_taken(fit, ired: Ired):
     assert "checkpoint: last, as no validation has kept a best, step 80" in err
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("command", ["test", "validate"])
 def test_weights_that_are_no_numbers_have_diverged(fit, ired: Ired, command: str):
     code, err = fit("--trainer.max_steps", 70, lr=1.0)
@@ -198,6 +204,7 @@ def test_weights_that_are_no_numbers_have_diverged(fit, ired: Ired, command: str
     assert ired(command, "--ckpt", RUN)[0] == 0
 
 
+@pytest.mark.process
 def test_an_error_that_is_not_finite_has_diverged(fit, ired: Ired):
     assert fit("--trainer.max_steps", 10)[0] == 0
     file = Path(RUN, "checkpoints", "last.ckpt")

@@ -1,4 +1,7 @@
-"""Wrong configurations, options and checkpoints, drawn from seeds: each is one sentence, exit code 2, and nothing else."""
+"""Wrong configurations, options and checkpoints, drawn from seeds: each is one sentence, exit code 2, and nothing else.
+
+Over 300 lines: the kinds of faults share one seeded generator and one judge.
+"""
 
 import copy
 import io

@@ -78,6 +78,7 @@ def test_inner_steps_are_the_published_ones(case, k):
     assert_close(last.energy, n[f"energy_after_k{k}"], 10 * TOLERANCE)
 
 
+@pytest.mark.process
 def test_whole_inference_is_the_published_one(case):
     module, n = case
     found = module.solve(n["x"], preset="published", start=n["start"])

@@ -27,6 +27,7 @@ from ired_interp.tasks import (
     ShortestPath,
     Sudoku,
     Task,
+    TwoAnswers,
 )
 
 
@@ -51,6 +52,7 @@ def test_each_contract_knows_its_own_classes() -> None:
         "completion": Completion,
         "inverse": Inverse,
         "linear_gaussian": LinearGaussian,
+        "two_answers": TwoAnswers,
         "connectivity": Connectivity,
         "shortest_path": ShortestPath,
         "sudoku": Sudoku,

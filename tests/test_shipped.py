@@ -84,6 +84,7 @@ def test_a_name_of_two_configurations_is_refused(tmp_path: Path, monkeypatch: py
     assert find_configuration("b/one") == tmp_path / "share/configs/b/one.yaml"
 
 
+@pytest.mark.process
 def test_every_command_with_a_configuration_takes_a_name(ired: Ired, elsewhere: Path):
     by_name = printed(ired, "--config", "quickstart", "--config=subspace_drift")
     by_path = [

@@ -25,6 +25,7 @@ def assert_same_weights(a: dict, b: dict) -> None:
             assert torch.equal(value, b[key][name]), f"{key}: {name}"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("weights", ["average", "raw"])
 def test_training_is_bit_identical_with_and_without_probes(
     ired: Ired, tiny_run: Path, tmp_path: Path, weights: str
@@ -68,6 +69,7 @@ def test_a_run_is_never_overwritten(ired: Ired, tiny_run: Path):
     assert {p: p.stat().st_mtime_ns for p in tiny_run.rglob("*")} == before
 
 
+@pytest.mark.process
 def test_resuming_a_finished_run_for_longer_equals_a_longer_run(
     ired: Ired, tiny_run: Path, tmp_path: Path
 ):

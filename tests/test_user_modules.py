@@ -1,9 +1,11 @@
 """Modules of the user's own: found beside the configuration, found again by the run, never through a bare checkpoint."""
 
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from conftest import TINY, Ired
 from ired_interp.checkpoint import load
@@ -34,6 +36,7 @@ def run(ired: Ired, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     return tmp_path / "runs" / "default" / "bowl"
 
 
+@pytest.mark.process
 def test_the_run_remembers_the_folder_and_every_command_finds_the_module_again(
     ired: Ired, own: Path, run: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -68,6 +71,7 @@ def test_a_run_of_shipped_classes_alone_remembers_no_folder(tiny_run: Path):
     assert not (tiny_run / "modules.txt").exists()
 
 
+@pytest.mark.process
 def test_a_bare_checkpoint_names_only_classes_of_modules_that_the_user_names(
     ired: Ired, own: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -106,12 +110,78 @@ def test_a_run_outside_of_the_users_project_says_nothing_of_where_modules_are(
         code, _, err = ired(command, "--ckpt", run)
         assert code == 2, command
         assert "own_bowl" in err
+    code, _, err = ired("fit", "--resume", run)
+    assert code == 2
+    assert "name the module yourself by --modules own_bowl" in err
     code, _, err = ired("report", run)
     assert code == 0, err
     assert "the run lies outside of the current folder" in err
     assert "own_bowl" not in sys.modules
-    monkeypatch.setenv("IRED_PROJECT", str(tmp_path))
+    monkeypatch.setenv("IRED_PROJECT", f"/elsewhere:{tmp_path}")
     code, _, err = ired("probe", "--ckpt", run, "--problems", 3)
+    assert code == 0, err
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        (("model", {"class_path": "stranger.Model"}), "stranger"),
+        (("trainer", "callbacks", [{"class_path": "stranger.Callback"}]), "stranger"),
+        (("trainer", "callbacks", ["stranger.Callback"]), "stranger.Callback"),
+        (("trainer", "callbacks", [{"class_path": "LambdaCallback"}]), "LambdaCallback"),
+        (("trainer", "logger", "stranger.Logger"), "stranger.Logger"),
+        (("trainer", "profiler", "/tmp/stranger"), "/tmp/stranger"),
+        (("trainer", "strategy", {"class_path": "stranger.Strategy"}), "stranger"),
+        (
+            (
+                "trainer",
+                "callbacks",
+                [
+                    {
+                        "class_path": "ired_interp.callbacks.HessianSpectrum",
+                        "init_args": {"probe": {"class_path": "stranger.Probe"}},
+                    }
+                ],
+            ),
+            "stranger",
+        ),
+    ],
+    ids=str,
+)
+def test_a_strangers_run_is_not_resumed_with_code_that_its_file_names(
+    ired: Ired, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting, named
+):
+    """The module would be found, but nobody vouches for it."""
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "stranger.py").write_text("raise SystemExit('the stranger ran')\n")
+    run = tmp_path / "handed"
+    shutil.copytree(tiny_run, run)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    *parents, last, value = setting
+    part = config
+    for parent in parents:
+        part = part[parent]
+    part[last] = value
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    monkeypatch.chdir(project)
+    code, _, err = ired("fit", "--resume", run)
+    assert code == 2, err
+    assert named in err
+    assert "the stranger ran" not in err
+    assert "Traceback" not in err
+
+
+def test_a_strangers_run_of_shipped_classes_goes_on_and_one_of_others_with_the_users_word(
+    ired: Ired, tiny_run: Path, own: Path, run: Path, tmp_path: Path, monkeypatch
+):
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    few = ["--trainer.max_steps", 14]
+    code, _, err = ired("fit", "--resume", tiny_run, *few)
+    assert code == 0, err
+    (own / "own_bowl.py").rename("own_bowl.py")
+    code, _, err = ired("fit", "--resume", run, *few, "--modules", "own_bowl")
     assert code == 0, err
 
 

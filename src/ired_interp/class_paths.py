@@ -7,7 +7,10 @@ module runs it. So a class path of a checkpoint counts only where its class is r
 1. on the command line by --modules, or in Python by `load(path, modules=[…])`;
 2. in a --config file of the command line;
 3. in the config.yaml of the run that the checkpoint lies in, where that run is the user's own:
-   below the current folder, or below the folder that IRED_PROJECT names (as jobs on a cluster do).
+   below the current folder, or below a folder that IRED_PROJECT names (as jobs on a cluster do).
+
+A run that is resumed takes its trainer's callbacks and loggers from that file, too: of a run that
+is not the user's own, these must be of this package or of modules that --modules names.
 """
 
 import os
@@ -24,18 +27,21 @@ from ired_interp.files import read_yaml
 from ired_interp.registry import Registered, signature_hints
 from ired_interp.results import Run
 
+# Of this package, whose classes a trainer may hold.
+_OF_TRAINERS = ("ired_interp.callbacks", "ired_interp.loggers")
+_WORD = re.compile(r"[\w,:+-]+")  # of the trainer's settings: "16-mixed", "0,1"
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
-def class_paths(config: Any) -> Iterator[str]:
-    """Yield the class paths that a configuration names, those without a module left out."""
+def class_paths(config: Any, bare: bool = False) -> Iterator[str]:
+    """Yield the class paths that a configuration names, those without a module if asked for."""
     if isinstance(config, dict):
-        if isinstance(path := config.get("class_path"), str) and "." in path:
+        if isinstance(path := config.get("class_path"), str) and (bare or "." in path):
             yield path
         config = list(config.values())
     if isinstance(config, list):
         for value in config:
-            yield from class_paths(value)
+            yield from class_paths(value, bare)
 
 
 def modules_of(config: Any) -> set[str]:
@@ -58,8 +64,9 @@ def modules_named(modules: Iterable[str], files: Iterable[str | Path]) -> list[s
 
 
 def is_own(run: Run) -> bool:
-    """Whether a run lies in the user's project: below the current folder or IRED_PROJECT."""
-    places = [Path.cwd(), *map(Path, filter(None, [os.environ.get("IRED_PROJECT")]))]
+    """Whether a run lies in the user's project: below the current folder or IRED_PROJECT's."""
+    named = os.environ.get("IRED_PROJECT", "").split(os.pathsep)
+    places = [Path.cwd(), *map(Path, filter(None, named))]
     path = Path(os.path.abspath(run.path))
     return any(path.is_relative_to(place) for place in places) or any(
         path.resolve().is_relative_to(place.resolve()) for place in places
@@ -69,6 +76,40 @@ def is_own(run: Run) -> bool:
 def modules_of_run(run: Run) -> set[str]:
     """Return the modules that the configuration of a run names, if the run is the user's own."""
     return modules_of(read_yaml(run.config)) if is_own(run) else set()
+
+
+def check_resumed(run: Run, modules: Iterable[str], kinds: Mapping[str, type]) -> None:
+    """Refuse to go on with a stranger's run whose configuration names classes of others.
+
+    Parameters
+    ----------
+    run : Run
+        The run; the user's own may name what it likes.
+    modules : iterable of str
+        Modules that the user names.
+    kinds : mapping of str to type
+        As `check_class_paths` takes them.
+
+    Raises
+    ------
+    InputError
+        If there is one.
+    """
+    if is_own(run):
+        return
+    config, name = read_yaml(run.config), f"run {run.path}"
+    trainer = config.pop("trainer", None) or {}
+    check_class_paths(config, modules, name, kinds)
+    for path in class_paths(trainer, bare=True):
+        module, _, attribute = path.rpartition(".")
+        ours = any(hasattr(sys.modules.get(part), attribute) for part in _OF_TRAINERS)
+        if module not in modules and not (ours and module in ("", *_OF_TRAINERS)):
+            raise InputError(_unvouched(name, path))
+    for value in trainer.values():
+        for entry in value if isinstance(value, list) else [value]:
+            if isinstance(entry, str) and (entry is not value or not _WORD.fullmatch(entry)):
+                raise InputError(_no_text(name, entry, "part of the trainer"))
+            _check_texts(entry, Any, name)
 
 
 def import_modules(names: Iterable[str]) -> None:
@@ -115,14 +156,26 @@ def check_class_paths(
     for path in class_paths(config):
         module = path.rpartition(".")[0]
         if module not in named and not is_registered(path):
-            raise InputError(
-                f"{name} names the class {one_line(path, 80)}, which is not of ired-interp; a file "
-                "never says which code is run: if you trust it, name the module yourself by "
-                f"--modules {one_line(module, 80)}."
-            )
+            raise InputError(_unvouched(name, path))
     for part, kind in (kinds or {}).items():
         _check_texts(config[part], kind, name)
     _check_texts(config, Any, name)
+
+
+def _unvouched(name: str, path: str) -> str:
+    module = path.rpartition(".")[0] or "MODULE"
+    return (
+        f"{name} names the class {one_line(path, 80)}, which is not of ired-interp; a file never "
+        "says which code is run: if you trust it, name the module yourself by --modules "
+        f"{one_line(module, 80)}."
+    )
+
+
+def _no_text(name: str, text: str, kind: str) -> str:
+    return (
+        f"{name} holds the text {one_line(text, 60)!r} where its configuration describes a {kind}; "
+        "take a file that `ired fit` wrote."
+    )
 
 
 def is_registered(path: str, base: type = Registered) -> bool:
@@ -137,10 +190,7 @@ def _check_texts(value: Any, hint: Any, name: str) -> None:
         for entry in value:
             _check_texts(entry, Any, name)
     if isinstance(value, str) and not _takes_text(hint):
-        raise InputError(
-            f"{name} holds the text {one_line(value, 60)!r} where its configuration describes a "
-            f"{getattr(hint, '__name__', 'class')}; take a file that `ired fit` wrote."
-        )
+        raise InputError(_no_text(name, value, getattr(hint, "__name__", "class")))
     if not isinstance(value, dict):
         return
     kind, settings = hint, value

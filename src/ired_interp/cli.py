@@ -8,7 +8,6 @@ import errno
 import os
 import sys
 from importlib import import_module
-from importlib.resources import files
 from typing import NamedTuple
 
 from ired_interp.errors import InputError, Interrupted, RunError, one_line, underlying
@@ -120,17 +119,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the program and return its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
-    arguments = [a for a in arguments if a != "--debug"]
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(usage(), end="")
-        return 0 if arguments else 2
-    if arguments[0] == "--version":
-        from ired_interp import __version__
-
-        print(f"ired {__version__}")
-        return 0
     try:
-        return _run(arguments[0], arguments[1:])
+        return _run([a for a in arguments if a != "--debug"])
     except SystemExit as end:  # how parsers end after --help and --print_config
         return end.code if isinstance(end.code, int) else 0
     except Exception as error:
@@ -144,13 +134,24 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
-def _run(name: str, arguments: list[str]) -> int:
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage(), end="")
+        return 0 if arguments else 2
+    name, *arguments = arguments
+    if name == "--version":
+        from ired_interp import __version__
+
+        print(f"ired {__version__}")
+        return 0
     if name not in COMMANDS:
         raise InputError(f"{name!r} is no command; there are {', '.join(COMMANDS)}.")
     command = COMMANDS[name]
     if command.heavy:
         every, arguments = _whole_help(arguments)
         if not every and _asks_for_help(arguments):
+            from importlib.resources import files
+
             print(files("ired_interp").joinpath("help", f"{name}.txt").read_text("utf-8"), end="")
             return 0
         if "torch" not in sys.modules:

@@ -136,12 +136,13 @@ def _answer(
 
 def evaluation_result(
     errors: dict[tuple[str, int], tuple[Tensor, Tensor]],
+    measures: dict[tuple[str, int, str], tuple[Tensor, Tensor]],
     model: SolverModule,
     data: TaskData,
     split: str,
     problems: int,
 ) -> xr.Dataset:
-    """Errors by (variant, inner steps), with floors, as a dataset.
+    """Errors by (variant, inner steps), and measures by name, with floors, as a dataset.
 
     Returns
     -------
@@ -174,19 +175,19 @@ def evaluation_result(
             "trained_on": data.train_variant,
         },
     )
-    measured = {key: _numbers(ratio.compute()) for key, ratio in model.measures.items()}
-    measures = list(dict.fromkeys(name for *_, name in measured))
-    if not measures:
+    measured = {key: _numbers(value) for key, value in measures.items()}
+    every = list(dict.fromkeys(name for *_, name in measured))
+    if not every:
         return result
-    own = [[[measured.get((v, s, m), _NOTHING) for m in measures] for s in steps] for v in variants]
+    own = [[[measured.get((v, s, m), _NOTHING) for m in every] for s in steps] for v in variants]
     floors_of = [
-        [[known[v].get(p, nothing).measures.get(m, _NOTHING) for m in measures] for p in names]
+        [[known[v].get(p, nothing).measures.get(m, _NOTHING) for m in every] for p in names]
         for v in variants
     ]
     of_model, of_floors = np.array(own), np.array(floors_of)
     dims = ("variant", "inner_steps", "measure")
     floor_dims = ("variant", "predictor", "measure")
-    return result.assign_coords(measure=measures).assign(
+    return result.assign_coords(measure=every).assign(
         measured=(dims, of_model[..., 0]),
         measured_standard_error=(dims, of_model[..., 1]),
         measured_floor=(floor_dims, of_floors[..., 0]),

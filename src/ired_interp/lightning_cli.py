@@ -24,6 +24,7 @@ from ired_interp.lightning_private import HookedCLI
 from ired_interp.solver import SolverModule
 from ired_interp.tasks.data import TaskData
 from ired_interp.trainer_settings import check_places, check_processes, check_trainer
+from ired_interp.yaml_bounds import check_option_values
 
 _CONFIG = ("--config", "-c")
 _TRAINER_DEFAULTS: dict[str, Any] = {
@@ -49,6 +50,7 @@ class IREDCLI(HookedCLI):
         quiet()
         arguments = with_files(arguments)
         check_order(configuration_names(arguments))
+        check_option_values(arguments)
         super().__init__(
             SolverModule,
             TaskData,

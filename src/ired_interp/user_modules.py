@@ -31,7 +31,8 @@ def look_beside(configurations: Iterable[str | Path]) -> list[Path]:
     Parameters
     ----------
     configurations : paths
-        Files. For the configuration that a run keeps, its folders are those of the run.
+        Files. For the configuration that a run keeps, its folders are those of the run, if that is
+        the user's own.
 
     Returns
     -------
@@ -43,7 +44,10 @@ def look_beside(configurations: Iterable[str | Path]) -> list[Path]:
         path = Path(file).resolve()
         run = Run(path.parent)
         kept = path == run.config and (run.begun or run.modules.is_file())
-        folders += run.module_folders() if kept else [path.parent]
+        if not kept:
+            folders.append(path.parent)
+        elif is_own(run):
+            folders += run.module_folders()
     folders = list(dict.fromkeys([*folders, Path.cwd()]))
     look_in(folders)
     return folders

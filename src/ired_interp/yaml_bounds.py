@@ -1,11 +1,13 @@
 """YAML whose text does not hide its size: aliases stand for little, and never for themselves."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import yaml
 
 from ired_interp.errors import InputError, one_line
 
+_DEEP = 100  # brackets of an option's value from which it may nest too deep
 _MOST_NODES = 100_000  # settings with every alias written out; those that ship have at most 200
 
 
@@ -35,7 +37,40 @@ def load_yaml(text: str, name: str) -> Any:
     except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"{name} is no valid YAML: {one_line(str(error), 250)}") from None
     except RecursionError:
-        raise InputError(f"{name} nests too deep to be read; expected settings.") from None
+        raise InputError(_too_deep(name)) from None
+
+
+def check_option_values(arguments: Iterable[str]) -> None:
+    """Refuse option values whose aliases stand for themselves, or for more than can be read.
+
+    Parameters
+    ----------
+    arguments : iterable of str
+        Of a command line, whose values a parser reads as YAML where they are such.
+
+    Raises
+    ------
+    InputError
+        If there is one, or one nests without end.
+    """
+    option = "a value"
+    for argument in arguments:
+        value = argument
+        if argument.startswith("--"):
+            option, _, value = argument.partition("=")
+        if ("&" in value and "*" in value) or value.count("[") + value.count("{") > _DEEP:
+            try:
+                node = yaml.compose(value, yaml.SafeLoader)
+            except (yaml.YAMLError, ValueError):
+                continue  # which the parser explains
+            except RecursionError:
+                raise InputError(_too_deep(option)) from None
+            if node is not None:
+                _count(node, {}, option)
+
+
+def _too_deep(name: str) -> str:
+    return f"{name} nests too deep to be read; expected settings."
 
 
 def _count(node: yaml.Node, known: dict[int, int | None], name: str) -> int:

@@ -55,7 +55,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Lit, Spy, S
     few = {"loader": "val", "batches": 3}
     measures = [
         Spectrum(
-            every_n_steps=4, eigenpairs=4, which="BE", density_probes=2, density_steps=20, **few
+            every_n_steps=4,
+            eigenpairs=4,
+            which="BE",
+            density_probes=2,
+            density_steps=20,
+            layers="each",
+            **few,
         ),
         GradientStatistics(every_n_epochs=2, **few),
         SubspaceDrift(every_n_steps=8, p=1, **few),
@@ -119,6 +125,22 @@ def test_spectrum_is_that_of_the_dense_hessian(trained: Any) -> None:
     assert found.attrs["update"].startswith("last step of ")
     assert 0 < float(found["update_share"].sum()) <= 1
     assert float(found["trace_low"]) <= float(matrix.trace()) <= float(found["trace_high"])
+
+
+def test_spectra_of_layers_are_those_of_dense_blocks(trained: Any) -> None:
+    folder, module, *_ = trained
+    found = last(folder, "hessian_spectrum_loss")
+    hessian, start = dense(module, list(data(24, 8)))[1], 0
+    for layer, size in zip(found["layer"].values, found["layer_parameters"].values, strict=True):
+        block = hessian[start : start + size, start : start + size]
+        truth = torch.linalg.eigvalsh(block)[[-1, -2, 1, 0]]
+        here = found.sel(layer=layer)
+        np.testing.assert_allclose(here["layer_eigenvalues"], truth, rtol=2e-3, atol=1e-5)
+        square = float(block.square().sum())
+        off = float(here["block_squares"].sel(other_layer=layer)) - square
+        assert abs(off) < 5 * float(here["block_squares_error"].sel(other_layer=layer))
+        start += size
+    assert start == len(hessian)
 
 
 def test_statistics_of_a_loss_that_draws_are_those_of_whole_batches(trained: Any) -> None:
@@ -219,7 +241,13 @@ def test_results_are_drawn_and_reach_the_logger(trained: Any, capsys: Any) -> No
     assert "hessian_spectrum_loss/eigenvalues/0" in (folder / "metrics.csv").read_text()
     assert report.main("report", [str(folder)]) == 0
     page = (folder / "report.html").read_text()
-    for words in ("Hessian of the loss in the weights", "cosine between batches", "val_loss"):
+    for words in (
+        "Hessian of the loss in the weights",
+        "Hessian of the loss by layer",
+        "Share in the top eigenvectors",
+        "cosine between batches",
+        "val_loss",
+    ):
         assert words in page
     assert ii.open(folder).skipped == []
     with pytest.raises(InputError, match=r"name one of .*version_0"):

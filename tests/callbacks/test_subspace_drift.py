@@ -72,6 +72,7 @@ def test_settings_that_do_not_fit_are_refused_before_the_first_step(
     assert Run(tmp_path / "run").result_files() == []
 
 
+@pytest.mark.process
 def test_training_is_bit_identical(fit: Fit) -> None:
     plain = fit(folder="plain").state_dict()
     callbacks = [

@@ -9,11 +9,16 @@ from types import SimpleNamespace
 import pytest
 
 from conftest import ROOT, Ired
+from ired_interp.cluster.follow import follow
 from ired_interp.cluster.host import Host
+from ired_interp.cluster.profile import Profile
 from ired_interp.cluster.slurm import submit
+from ired_interp.cluster.submission import submissions
 from ired_interp.errors import RunError
 
+TOKEN = "ired-0123456789abcdef"
 RECORD = {"job": "7", "name": "a/b", "profile": "default", "commit": "0" * 40, "time": 1.0}
+RUNNING = f"7|RUNNING|None|a/b|{TOKEN}"
 
 
 @pytest.fixture
@@ -51,32 +56,40 @@ def job(tmp_path: Path, ired: Ired) -> Path:
         "log": str(folder / "log.txt"),
     }
     (folder / "submission.json").write_text(
-        json.dumps({**RECORD, "folder": str(folder), "tasks": [task]}, indent=1)
+        json.dumps({**RECORD, "folder": str(folder), "tasks": [task], "token": TOKEN}, indent=1)
     )
     return folder
 
 
 def test_from_the_queue(job: Path, ired: Ired, commands):
-    commands(squeue="7|RUNNING|None")
+    commands(squeue=RUNNING)
     _, out, _ = ired("status")
     assert "running" in out
     assert "3/9" in out
-    commands(squeue="7|PENDING|QOSMaxJobsPerUserLimit")
+    commands(squeue=f"7|PENDING|QOSMaxJobsPerUserLimit|a/b|note of mine {TOKEN}")
     _, out, _ = ired("status", "b")
     assert "your number of jobs is reached" in out
 
 
 def test_from_accounting(job: Path, ired: Ired, commands):
-    commands(squeue="", sacct="7|CANCELLED by 1000|0:15")
+    commands(squeue="", sacct="7|CANCELLED by 1000|0:15|a/b|")
     _, out, _ = ired("status", "7")
     assert "cancelled" in out
+    commands(squeue="", sacct="7|COMPLETED|0:0|another|")
+    _, out, _ = ired("status", "7")
+    assert "unknown" in out
 
 
-@pytest.mark.parametrize(("code", "word"), [("0", "completed"), ("1", "failed"), (None, "unknown")])
-def test_from_what_the_job_left(job: Path, ired: Ired, commands, code: str | None, word: str):
-    """Without accounting, and while the controller does not answer."""
-    commands()
-    if code is not None:
+@pytest.mark.parametrize("queue", ["", None], ids=["forgotten", "the controller does not answer"])
+@pytest.mark.parametrize(("code", "word"), [("0", "completed"), ("1", "failed"), (None, "")])
+def test_from_what_the_job_left(
+    job: Path, ired: Ired, commands, code: str | None, word: str, queue: str | None
+):
+    """Without accounting."""
+    commands(squeue=queue)
+    if code is None:
+        word = "unknown" if queue == "" else "not known"
+    else:
         (job / "ended-0").write_text(f"{code}\n")
     _, out, _ = ired("status", "7")
     assert word in out
@@ -90,6 +103,77 @@ def test_a_job_that_does_not_exist(job: Path, ired: Ired, commands):
     code, _, err = ired("cancel", "7")
     assert code == 2
     assert "nothing to cancel" in err
+
+
+def test_the_same_number_of_another_job_is_not_ours(job: Path, ired: Ired, commands):
+    """SLURM counts from the start again after so many jobs, and when it is set up anew."""
+    commands(squeue="7|RUNNING|None|a/b|ired-ffffffffffffffff")
+    assert "unknown" in ired("status", "7")[1]
+    code, _, err = ired("cancel", "7")
+    assert code == 2
+    assert "nothing to cancel" in err
+
+
+def test_what_could_not_be_asked_is_not_taken_for_ended(
+    job: Path, ired: Ired, commands, monkeypatch: pytest.MonkeyPatch
+):
+    commands()
+    code, out, _ = ired("status", "7")
+    assert code == 0
+    assert "not known" in out
+    assert "likely cause" not in out
+    code, _, err = ired("cancel", "7")
+    assert code == 1
+    assert "whether 7 runs is not known" in err
+    pauses = []
+
+    def more(pause: float) -> None:
+        pauses.append(pause)
+        if len(pauses) == 12:
+            (job / "log.txt").write_text("step 3/9 loss 1\ndone\n")
+            commands(squeue=f"7|COMPLETED|None|a/b|{TOKEN}")
+
+    monkeypatch.setattr("ired_interp.commands.cluster.time", SimpleNamespace(sleep=more))
+    code, out, _ = ired("logs", "-f", "7")
+    assert code == 0
+    assert out == "step 3/9 loss 1\ndone\n"
+    assert pauses[:3] == [2, 3, 4.5], "slower and slower while nothing comes"
+    assert pauses[-1] == 60
+
+
+@pytest.mark.parametrize("word", ["NODE_FAIL", "PREEMPTED"])
+def test_a_job_on_its_way_back_into_the_queue_has_not_failed(
+    job: Path, ired: Ired, commands, monkeypatch: pytest.MonkeyPatch, capsys, word: str
+):
+    (one,) = submissions(Host(), str(job.parents[1]))
+    steps = [word, word, "PENDING", "RUNNING"]
+
+    def later(_: float) -> None:
+        commands(squeue=f"7|{steps.pop(0)}|None|a/b|{TOKEN}")
+
+    monkeypatch.setattr("ired_interp.cluster.follow.time", SimpleNamespace(sleep=later))
+    (job / "log.txt").write_text("")
+    commands(squeue=RUNNING)
+    monkeypatch.setattr(
+        Host, "tail", lambda *_: "" if steps else "commit 0 in /far\nstep 1/9 loss 1\n"
+    )
+    assert follow(Host(), one)
+    assert f"{word.lower()}" in capsys.readouterr().err
+    steps = [word] * 100
+    assert not follow(Host(), one), "where it stays so, it has"
+    assert 90 < len(steps) < 100
+
+
+def test_a_damaged_record_is_named_and_hides_no_other(job: Path, ired: Ired, commands):
+    commands(squeue=RUNNING)
+    for name, text in (("empty", ""), ("half", '{"job": "8", "na'), ("other", "[1]")):
+        (job.parent / name).mkdir()
+        (job.parent / name / "submission.json").write_text(text)
+    code, out, err = ired("status")
+    assert code == 0
+    assert "running" in out
+    for name in ("empty", "half", "other"):
+        assert f"{name}/submission.json is damaged and left out" in err
 
 
 def test_nothing_was_submitted(job: Path, ired: Ired, commands):
@@ -113,7 +197,7 @@ def test_a_machine_without_slurm(
     with pytest.raises(
         RunError, match="sbatch does not exist on this machine; run this on a login node"
     ):
-        submit(Host(), "job.sbatch")
+        submit(Host(), "job.sbatch", TOKEN, Profile())
 
 
 def test_a_log_is_followed_byte_for_byte(
@@ -122,12 +206,12 @@ def test_a_log_is_followed_byte_for_byte(
     """Carriage returns, bytes that are no text, and a character that is half written."""
     log = "step 1\r\nλ_max ".encode() + b"\xff \xce"
     (job / "log.txt").write_bytes(log)
-    commands(squeue="7|RUNNING|None")
+    commands(squeue=RUNNING)
 
     def more(_: float) -> None:
         with (job / "log.txt").open("ab") as file:
             file.write(b"\xbb\r\ndone\n")
-        commands(squeue="7|COMPLETED|None")
+        commands(squeue=f"7|COMPLETED|None|a/b|{TOKEN}")
 
     monkeypatch.setattr("ired_interp.commands.cluster.time", SimpleNamespace(sleep=more))
     code, out, err = ired("logs", "-f", "7")

@@ -206,6 +206,11 @@ def test_sizes_are_the_published_ones():
             lambda: ShortestPathEnergy()(torch.ones(2, 16), torch.ones(2, 15), 0),
             r"y has shape \(2, 15\), but this ShortestPathEnergy takes \(batch, 16\)",
         ),
+        (
+            lambda: ConnectivityEnergy(1600, 160),
+            "condition_dim=1600 and solution_dim=160, the sizes of no graph",
+        ),
+        (lambda: ShortestPathEnergy(solution_dim=161), "solution_dim=161, the sizes of no graph"),
         (lambda: ShortestPathEnergy("fixed"), "time_shift='fixed'; choose one of published"),
         (lambda: SudokuEnergy(730, 730), "condition_dim=730 and solution_dim=730; it takes boards"),
         (lambda: SudokuEnergy(width=0), "width=0"),

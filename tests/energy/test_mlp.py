@@ -50,6 +50,7 @@ def test_parameter_gradients_of_a_loss_on_the_gradient(small_energy, points):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12, msg=name)
 
 
+@pytest.mark.process
 def test_compiles_without_graph_breaks(small_energy, points):
     compiled = torch.compile(small_energy.energy_and_gradient, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(*points), small_energy.energy_and_gradient(*points))

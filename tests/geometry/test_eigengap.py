@@ -12,7 +12,8 @@ def split(vectors: torch.Tensor, p: int) -> Eigengap:
     halves = vectors[::2], vectors[1::2]
     found = [leading_subspace(half, p + 1)[0] for half in halves]
     gaps = (vector_gaps(found[1], halves[0], p), vector_gaps(found[0], halves[1], p))
-    return Eigengap.of(torch.cat(gaps), resolution(len(halves[0]), vectors.dtype))
+    values, differences = (torch.cat(parts) for parts in zip(*gaps, strict=True))
+    return Eigengap.of(values, resolution(len(halves[0]), vectors.dtype), differences)
 
 
 def test_isotropic_vectors_have_no_leading_subspace(normal):
@@ -29,10 +30,40 @@ def test_a_planted_gap_is_found(normal):
     assert mean == pytest.approx(1 - 1 / 9, abs=0.15)  # of the largest eigenvalue, 9
 
 
+@pytest.mark.parametrize(("scale", "p"), [((1.4, 1.4, 1.0), 2), ((2.2, 1.0), 1)])
+def test_the_interval_of_a_gap_holds_what_the_directions_found_show(normal, scale, p):
+    """Of known covariance C: u_pᵀCu_p − u_{p+1}ᵀCu_{p+1} of u_1ᵀCu_1, a mean over both halves."""
+    deviations = torch.ones(12, dtype=torch.float64)
+    deviations[: len(scale)] = torch.tensor(scale, dtype=torch.float64)
+    pulls = []
+    for _ in range(150):
+        vectors = normal(128, 12) * deviations
+        shown = []
+        for half in (vectors[::2], vectors[1::2]):
+            found = leading_subspace(half, p + 1)[0]
+            sizes = (found * deviations[:, None]).square().sum(0)
+            shown.append(float((sizes[p - 1] - sizes[p]) / sizes[0]))
+        gap = split(vectors, p)
+        pulls.append((gap.value - sum(shown) / 2) / gap.error)
+    pulls = torch.tensor(pulls)
+    assert 0.85 < float(pulls.std()) < 1.3
+    assert float((pulls.abs() < 2).double().mean()) > 0.88
+
+
+def test_a_single_direction_is_all_there_is(normal):
+    """Vectors of any length along it have a gap of 1, and nothing scatters."""
+    line = normal(40, 1) @ normal(1, 9)
+    basis, _ = leading_subspace(line[::2], 1)
+    gap = Eigengap.of(vector_gaps(basis, line[1::2], 1)[0], 1e-14)
+    assert gap.value == pytest.approx(1, abs=1e-12)
+    assert gap.error < 1e-12
+
+
 def test_vectors_that_span_no_more_have_nothing_beyond(normal):
     flat = normal(20, 2) @ normal(2, 9)
     basis, _ = leading_subspace(flat[::2], 2)
-    assert Eigengap.of(vector_gaps(basis, flat[1::2], 2), 1e-14).identified
+    values, differences = vector_gaps(basis, flat[1::2], 2)
+    assert Eigengap.of(values, 1e-14, differences).identified
 
 
 def test_equal_eigenvalues_are_rounding_apart(normal):

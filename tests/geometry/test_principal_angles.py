@@ -80,6 +80,8 @@ def test_float32_columns_of_any_scale_keep_small_angles(planes):
         (torch.ones(2, 5), torch.ones(2, 5), "transpose"),
         (torch.ones(5), torch.ones(5), "shape"),
         (torch.eye(3).to(torch.complex64), torch.eye(3), "complex"),
+        (torch.eye(3).to_sparse(), torch.eye(3), "dense"),
+        (np.ma.masked_less(np.eye(3), 0.5), np.eye(3), "masked"),
         ([[1.0]], torch.eye(1), "list"),
     ],
 )

@@ -1,13 +1,6 @@
-"""Two real processes, started with the variables of torchrun or of srun, against one: the same files with the same numbers.
+"""Two real processes, started with the variables of torchrun or of srun, against one: the same files with the same numbers."""
 
-Over 300 lines: every case is held against one process, and shares its launch.
-"""
-
-import os
 import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,13 +13,12 @@ import yaml
 from ired_interp.errors import InputError
 from ired_interp.probes import HessianSpectrumTheta, Snapshot
 from ired_interp.ranks import ALONE, Ranks, process_group
-from ired_interp.results import read_result
+from two_tasks import PROGRAM, results, srun, torchrun, two
 
 pytestmark = pytest.mark.process
 
 Ired = Callable[..., tuple[int, str, str]]
 
-PROGRAM = "import sys; from ired_interp.cli import main; sys.exit(main())"
 SHORT = {
     "landscapes": [0, 5],
     "eigenpairs": 4,
@@ -37,75 +29,6 @@ SHORT = {
 # Sums over problems are taken in another order. In float64 the iterations amplify the roundings to about 1e-11 of
 # the largest value.
 DOUBLE = 1e-8
-
-
-def torchrun(rank: int, port: int) -> dict[str, str]:
-    variables = {
-        "RANK": rank,
-        "LOCAL_RANK": rank,
-        "WORLD_SIZE": 2,
-        "LOCAL_WORLD_SIZE": 2,
-        "MASTER_PORT": port,
-    }
-    return {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "test"} | {
-        k: str(v) for k, v in variables.items()
-    }
-
-
-def srun(rank: int, port: int) -> dict[str, str]:
-    job = {
-        "SLURM_JOB_ID": "1",
-        "SLURM_STEP_ID": "0",
-        "SLURM_JOB_NAME": "probe",
-        "SLURM_NODELIST": "127.0.0.1",
-    }
-    step = {
-        "SLURM_NTASKS": "2",
-        "SLURM_NTASKS_PER_NODE": "2",
-        "SLURM_NNODES": "1",
-        "SLURM_NODEID": "0",
-    }
-    return (
-        job
-        | step
-        | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank), "MASTER_PORT": str(port)}
-    )
-
-
-def two(
-    launcher: Callable[[int, int], dict[str, str]],
-    folder: Path,
-    *arguments: object,
-    program: str = PROGRAM,
-) -> list[tuple[int, str, str]]:
-    """(exit code, stdout, stderr) of each of two tasks of a command, which end within two minutes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, *map(str, arguments)],
-            cwd=folder,
-            env={**os.environ, "OMP_NUM_THREADS": "1", **launcher(rank, port)},
-            **pipes,
-        )
-        for rank in range(2)
-    ]
-    try:
-        outputs = [process.communicate(timeout=600) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    return [
-        (process.returncode, *output) for process, output in zip(processes, outputs, strict=True)
-    ]
-
-
-def results(folder: Path) -> dict[str, xr.Dataset]:
-    return {
-        str(path.relative_to(folder)): read_result(path) for path in sorted(folder.rglob("*.nc"))
-    }
 
 
 def assert_equal(found: dict[str, xr.Dataset], expected: dict[str, xr.Dataset]) -> None:

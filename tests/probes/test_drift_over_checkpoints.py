@@ -3,12 +3,14 @@
 import shutil
 from pathlib import Path
 
+import pytest
 import yaml
 
 from conftest import Ired, Trained
 from ired_interp.results import Run, read_result
 
 
+@pytest.mark.process
 def test_drift_over_checkpoints(ired: Ired, trained: Trained, tmp_path: Path) -> None:
     tiny_run = Path(shutil.copytree(trained("--keep_best", "3"), tmp_path / "runs/quickstart/tiny"))
     best = min((tiny_run / "checkpoints").glob("best*"), key=lambda file: file.name)
@@ -33,6 +35,7 @@ def test_drift_over_checkpoints(ired: Ired, trained: Trained, tmp_path: Path) ->
     assert len(Run(tiny_run).result_files()) == 2 * len(before)  # another order is another history
 
 
+@pytest.mark.process
 def test_probes_of_a_configuration_file(ired: Ired, tiny_run: Path, tmp_path: Path) -> None:
     named = [
         {"class_path": "GradientStatisticsTheta", "init_args": {"landscapes": [3]}},
@@ -48,6 +51,7 @@ def test_probes_of_a_configuration_file(ired: Ired, tiny_run: Path, tmp_path: Pa
     assert found["inference_trajectory"].sizes["inner_step"] == 3
 
 
+@pytest.mark.process
 def test_every_fragment_trains(ired: Ired, tmp_path: Path) -> None:
     fragments = [
         f"callbacks/{name}.yaml"

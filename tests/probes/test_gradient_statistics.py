@@ -5,10 +5,14 @@ import pytest
 import torch
 
 from ired_interp.diffusion import Noise
+from ired_interp.energy import Energy
 from ired_interp.errors import InputError, RunError
+from ired_interp.module import IREDModule
 from ired_interp.probes import GradientStatisticsTheta, GradientStatisticsY, Snapshot
 from ired_interp.probes.gradient_variables import landscape_cosines
 from ired_interp.random import stream
+from ired_interp.schedule import Schedule
+from ired_interp.tasks import Completion
 from ired_interp.tasks.base import Problems
 
 SIGMAS = 4.5  # 20 to 30 comparisons of one seed: a true value lies outside with probability 2e-4
@@ -28,6 +32,7 @@ def test_energy_gradient_of_a_perfect_model(gaussian: Snapshot) -> None:
     )  # the truth differs from 1, so the comparison means something
 
 
+@pytest.mark.process
 def test_errors_cover_what_a_perfect_model_shows(gaussian: Snapshot) -> None:
     """In 100 disjoint sets of 40 problems; effective rank: of what so many show on average."""
     parts = [
@@ -56,6 +61,34 @@ def test_where_x_fixes_y_the_gradient_is_the_noise(exact_inverse: Snapshot) -> N
     np.testing.assert_allclose(found["norm_ratio"], 1, atol=SIGMAS * np.sqrt(2 / (16 * 24)))
 
 
+class VisibleAlone(Energy):
+    """Knows what completion shows, as a perfect model does, and nothing of the hidden entries."""
+
+    def condition(self, x: torch.Tensor, k: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        schedule = Schedule()
+        return x, schedule.signal[k, None], schedule.noise[k]
+
+    def evaluate(self, context: tuple[torch.Tensor, ...], y: torch.Tensor) -> torch.Tensor:
+        x, signal, noise = context
+        return ((y - signal * x).square() * (x != 0)).sum(1) / (2 * noise)
+
+
+def test_alignment_is_split_into_what_problems_show_and_what_they_hide() -> None:
+    """Over visible entries a perfect model has ⟨g, ε⟩ = 1 per entry; nothing known of the hidden ones is 0."""
+    task = Completion(6, 2)
+    batch = task.sample(200, stream("cpu", 1))
+    found = GradientStatisticsY()(Snapshot(IREDModule(VisibleAlone(36, 36)), batch, task))
+    assert found["alignment_by_entries"].dims == ("landscape", "entries")
+    seen, hidden = (found["alignment_by_entries"].sel(entries=e) for e in ("visible", "hidden"))
+    np.testing.assert_allclose(hidden, 0, atol=1e-6)
+    z = (seen - 1) / found["alignment_by_entries_error"].sel(entries="visible")
+    assert float(abs(z).max()) < SIGMAS
+    assert float(found["alignment_by_entries_error"].sel(entries="visible").max()) < 0.05
+    np.testing.assert_allclose(found["theory_by_entries"].sel(entries="visible"), 1)
+    share = float((batch.x != 0).double().mean())
+    np.testing.assert_allclose(found["alignment"], share * seen, rtol=0.02)
+
+
 def single_gradients(snapshot: Snapshot, k: int, seed: int) -> dict[str, torch.Tensor]:
     """{layer: (B, N_l)} by one ordinary backward pass per problem."""
     module, (x, y) = snapshot.module, snapshot.batch
@@ -76,6 +109,7 @@ def single_gradients(snapshot: Snapshot, k: int, seed: int) -> dict[str, torch.T
     return {layer: torch.stack(parts).double() for layer, parts in rows.items()}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("memory_gib", [1.0, 4e-4], ids=["at once", "in chunks"])
 def test_theta_agrees_with_every_single_gradient(network: Snapshot, memory_gib: float) -> None:
     found = GradientStatisticsTheta(landscapes=[0, 6], memory_gib=memory_gib, seed=3)(network)

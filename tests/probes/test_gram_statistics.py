@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from ired_interp.probes.gram_statistics import (
     effective_ranks,
@@ -47,7 +48,8 @@ def test_error_is_the_jackknife(name: str) -> None:
     without = np.array(
         [gram_statistics(h @ h.T)[name] for h in (np.delete(g, i, 0) for i in range(8))]
     )
-    error = np.sqrt(7 / 8 * ((without - without.mean()) ** 2).sum())
+    few = stats.t.ppf(0.975, 7) / stats.norm.ppf(0.975)
+    error = few * np.sqrt(7 / 8 * ((without - without.mean()) ** 2).sum())
     np.testing.assert_allclose(gram_statistics(g @ g.T)[f"{name}_error"], error, **EXACT)
 
 

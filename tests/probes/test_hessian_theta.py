@@ -75,6 +75,7 @@ def dense(snapshot, objective, k, seed=0):
     return hessian(value)(flat), torch.func.grad(value)(flat)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("landscape", [0, 6, "mixed"])
 @pytest.mark.parametrize("objective", ["loss", "score", "energy"])
 def test_against_the_dense_hessian(snapshot, objective, landscape):

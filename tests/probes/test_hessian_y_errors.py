@@ -1,6 +1,7 @@
 """Errors of the y-Hessian's summaries cover what other problems show."""
 
 import numpy as np
+import pytest
 import torch
 
 from ired_interp.energy import Energy
@@ -20,6 +21,7 @@ class Curved(Energy):
         return (context * y.square()).sum(1) / 2
 
 
+@pytest.mark.process
 def test_intervals_hold_the_mean_of_all_problems() -> None:
     rng, module = torch.Generator().manual_seed(0), IREDModule(Curved(4, 4))
     x, y = torch.randn(2, 2400, 4, generator=rng)

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from ired_interp.diffusion import Inference
 from ired_interp.energy import Energy
 from ired_interp.errors import InputError
 from ired_interp.module import IREDModule
 from ired_interp.probes import InferenceTrajectory, Snapshot
-from ired_interp.probes.rank_families import directions, families
+from ired_interp.probes.planes import directions, families, frames
 from ired_interp.probes.rank_manifold import normal_ratio
 from ired_interp.random import stream
 from ired_interp.schedule import Schedule
@@ -116,18 +117,18 @@ def test_planted_tangent_and_normal_parts_are_found() -> None:
 
 
 def test_families_are_planes_of_their_dimensions() -> None:
-    """Each projection is one, and draws lie where they say and fill that plane evenly."""
-    _, batch = completion(2)
-    planes = families(batch.x, batch.y, 2)
+    """Draws lie where they say and fill that plane evenly."""
+    task, batch = completion(2)
+    module = IREDModule(ManifoldEnergy(batch.y, 2, torch.zeros_like(batch.y), 0.0))
+    every = frames(Snapshot(module, batch, task), None)
     visible = int((batch.x[0] != 0).sum())
-    dims = {"column": 8, "row": 8, "core": 4, "normal": 16, "random": 36}
-    dims |= {"visible": visible, "hidden": 36 - visible}
+    dims = {"random": 36, "visible": visible, "hidden": 36 - visible}
+    dims |= {"column": 8, "row": 8, "core": 4, "tangent": 20, "normal": 16}
     u, _, vt = torch.linalg.svd(batch.y[0].view(6, 6).double())
-    drawn = directions(planes, batch.y, 2000, stream("cpu", 3))
-    for name, project in planes.items():
-        units = drawn[name][:, 0].view(-1, 6, 6)
-        again = project(drawn[name].view(-1, 2, 6, 6))[:, 0]
-        torch.testing.assert_close(again, units, rtol=0, atol=1e-6)  # float32 answers
+    drawn = directions(every, batch.y.shape, 2000, stream("cpu", 3))
+    assert list(drawn) == list(families(every)) == list(dims)
+    for name in dims:
+        torch.testing.assert_close(drawn[name].norm(dim=2), torch.ones(2000, 2).double())
         moment = (drawn[name][:, 0].mT @ drawn[name][:, 0]) / 2000
         values = torch.linalg.eigvalsh(moment).flip(0)
         assert int((values > 1e-9).sum()) == dims[name], name
@@ -135,13 +136,9 @@ def test_families_are_planes_of_their_dimensions() -> None:
     column = drawn["column"][:, 0].view(-1, 6, 6)
     assert float((u[:, :2].mT @ column).abs().max()) < 1e-5  # turns the column space at first order
     assert float((column @ vt[2:].mT).abs().max()) < 1e-5
-    assert set(families(batch.x[:, :9], batch.y, 2)) == {
-        "column",
-        "row",
-        "core",
-        "normal",
-        "random",
-    }
+    assert float(drawn["hidden"][:, batch.x != 0].abs().max()) == 0
+    nothing_shown = frames(Snapshot(module, Problems(batch.x[:, :9], batch.y)), 2)
+    assert list(families(nothing_shown)) == ["random", "column", "row", "core", "tangent", "normal"]
 
 
 def test_rises_of_perfect_models_are_exact() -> None:
@@ -238,7 +235,8 @@ def test_errors_of_contraction_are_the_jackknife() -> None:
         step = snapshot.module.schedule.step[k]
         moved = start - step * snapshot.module.energy.gradient(snapshot.batch.x, start, k)
         without.append(float((moved - centre)[rows].norm() / (start - centre)[rows].norm()))
-    error = np.sqrt(7 * np.var(without))
+    few = stats.t.ppf(0.975, 7) / stats.norm.ppf(0.975)
+    error = few * np.sqrt(7 * np.var(without))
     assert float(found["contraction_error"][0, 0]) == pytest.approx(error, rel=0.1)  # first order
 
 

@@ -10,13 +10,18 @@ from ired_interp.energy import MLPEnergy
 from ired_interp.errors import InputError
 from ired_interp.module import IREDModule
 from ired_interp.probes import (
+    Curvature,
     GradientStatisticsTheta,
     GradientStatisticsY,
     HessianSpectrumTheta,
     HessianSpectrumY,
     InferenceTrajectory,
+    Minimum,
+    Path,
     Probe,
+    Slice,
     SubspaceDrift,
+    ThetaSlice,
 )
 from ired_interp.tasks import ExactEnergy, Inverse
 
@@ -46,6 +51,29 @@ BAD = [
     (InferenceTrajectory, {"steps": 0}, "steps=0"),
     (InferenceTrajectory, {"rank": 0}, "rank=0"),
     (InferenceTrajectory, {"candidates": 0}, "candidates=0"),
+    (ThetaSlice, {"normalisation": "batch"}, "no normalisation 'batch'"),
+    (ThetaSlice, {"directions": "up"}, "no directions 'up'"),
+    (ThetaSlice, {"objective": "accuracy"}, "no objective 'accuracy'"),
+    (ThetaSlice, {"grid": 2}, "grid=2"),
+    (ThetaSlice, {"reach": -1.0}, "reach=-1.0"),
+    (Path, {"between": "friends"}, "no between 'friends'"),
+    (Path, {"intervals": 5}, "intervals=5"),
+    (Path, {"bands": 0}, "bands=0"),
+    (Path, {"band_steps": -1}, "band_steps=-1"),
+    (Path, {"rank": 0}, "rank=0"),
+    (Slice, {"grid": 4}, "grid=4"),
+    (Slice, {"reach": 0.0}, "reach=0.0"),
+    (Slice, {"draws": 0}, "draws=0"),
+    (Slice, {"point": "here"}, "no point 'here'"),
+    (Slice, {"rank": 0}, "rank=0"),
+    (Minimum, {"starts": 1}, "starts=1"),
+    (Minimum, {"steps": 0}, "steps=0"),
+    (Minimum, {"landscapes": []}, "landscapes=[]"),
+    (Curvature, {"point": "saddle"}, "no point 'saddle'"),
+    (Curvature, {"rank": 0}, "rank=0"),
+    (Curvature, {"candidates": 0}, "candidates=0"),
+    (Curvature, {"dtype": "float16"}, "no dtype 'float16'"),
+    (Curvature, {"memory_gib": 0}, "memory_gib=0"),
 ]
 
 
@@ -69,6 +97,10 @@ def network(landscapes: int = 3, width: int = 4, **settings: Any) -> IREDModule:
         *(
             (kind(landscapes=[0, 3]), network(), "this model has 0 to 2")
             for kind in (
+                Curvature,
+                Minimum,
+                Slice,
+                Path,
                 HessianSpectrumY,
                 HessianSpectrumTheta,
                 GradientStatisticsY,
@@ -77,7 +109,7 @@ def network(landscapes: int = 3, width: int = 4, **settings: Any) -> IREDModule:
         ),
         *(
             (kind(), IREDModule(ExactEnergy(Inverse(2))), "ExactEnergy has none")
-            for kind in (HessianSpectrumTheta, GradientStatisticsTheta)
+            for kind in (HessianSpectrumTheta, GradientStatisticsTheta, ThetaSlice)
         ),
         (HessianSpectrumTheta(eigenpairs=10**6), network(), "weights; lower eigenpairs"),
         (HessianSpectrumTheta(memory_gib=1e-6), network(), "memory"),

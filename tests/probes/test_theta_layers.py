@@ -110,6 +110,7 @@ def test_shares_in_the_top_eigenspace_are_those_of_dense_eigenvectors(measured, 
     assert here["chance_in_top"].item() == pytest.approx(6 / len(matrix))
 
 
+@pytest.mark.process
 def test_several_draws_give_means_and_errors_of_shares_and_leave_the_spectrum(snapshot, measured):
     probe = PROBE.with_settings(layers="all", draws=3, trace_matvecs=0)
     several = probe(snapshot)

@@ -44,6 +44,7 @@ def test_trained_runs_pass_and_are_left_as_they_are(
     } == before
 
 
+@pytest.mark.process
 def test_a_run_whose_subspaces_are_followed_goes_on(user_module, ired: Ired, tmp_path: Path):
     code, _, err = ired(
         "fit", *TINY, "--config", "callbacks/subspace_drift.yaml", "--name", "drift"

@@ -22,6 +22,7 @@ def test_loggers_write_into_the_temporary_folder(user_module, tmp_path: Path):
     assert set(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.process
 def test_wandb_is_offline_whatever_is_configured(
     user_module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ):

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from rehearsals import SMALL, checks, failure, passed, probes_file
 
 
@@ -45,6 +47,7 @@ class OddCallback(ProbeCallback):
 """
 
 
+@pytest.mark.process
 def test_a_probe_that_needs_more_problems_gets_those_it_is_configured_with(
     user_module, tmp_path: Path
 ):
@@ -59,6 +62,7 @@ def test_a_probe_that_needs_more_problems_gets_those_it_is_configured_with(
     assert "odd at step 3 failed: odd needs 9 problems" in message
 
 
+@pytest.mark.process
 def test_a_probe_that_fails(user_module, tmp_path: Path):
     user_module("failing", OWN_PROBE.replace("BODY", 'raise RunError("odd cannot be measured.")'))
     check, message = failure("fit", *SMALL, *probes_file(tmp_path, "failing.OddCallback"))

@@ -18,6 +18,7 @@ class Keeper(Callback):
 """
 
 
+@pytest.mark.process
 def test_a_callback_that_keeps_every_graph_leaks(user_module, tmp_path: Path):
     user_module(
         "forgetting", KEEPING.format(keep="self.kept = [pl_module.energy(batch.x, batch.y, 0)]")
@@ -33,6 +34,7 @@ def test_a_callback_that_keeps_every_graph_leaks(user_module, tmp_path: Path):
     assert "detach() or drop" in message
 
 
+@pytest.mark.process
 def test_repetitions_that_keep_a_batch_grow_and_others_do_not():
     kept = []
     size = 2**18  # float64: 2 MiB

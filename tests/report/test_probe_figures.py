@@ -24,12 +24,14 @@ trainer:
     - {class_path: ired_interp.callbacks.HessianSpectrum, init_args: {every_n_steps: 6, problems: 6}}
     - {class_path: ired_interp.callbacks.GradientStatistics, init_args: {every_n_steps: 6, window: 3}}
     - {class_path: ired_interp.callbacks.SubspaceDrift, init_args: {every_n_steps: 6, problems: 6}}
+    - {class_path: ired_interp.callbacks.EffectiveRank, init_args: {every_n_steps: 6, problems: 6}}
+    - {class_path: ired_interp.callbacks.TangentKernel, init_args: {every_n_steps: 6, problems: 6, landscapes: [0, 5]}}
 """
 PROBES = """
 probes:
   - {class_path: ired_interp.probes.HessianSpectrumY}
   - class_path: ired_interp.probes.HessianSpectrumTheta
-    init_args: {landscapes: mixed, eigenpairs: 4, tol: 0.1, density_steps: 10, trace_matvecs: 12}
+    init_args: {landscapes: mixed, eigenpairs: 4, tol: 0.1, density_steps: 10, trace_matvecs: 12, layers: each}
   - class_path: ired_interp.probes.HessianSpectrumTheta
     init_args: {landscapes: [0, 9], eigenpairs: 4, tol: 0.1, density_steps: 10, trace_matvecs: 12}
   - {class_path: ired_interp.probes.GradientStatisticsY}
@@ -37,6 +39,15 @@ probes:
   - {class_path: ired_interp.probes.SubspaceDrift, init_args: {axis: landscapes}}
   - {class_path: ired_interp.probes.SubspaceDrift, init_args: {source: solution, axis: inference}}
   - {class_path: ired_interp.probes.InferenceTrajectory}
+  - {class_path: ired_interp.probes.Curvature, init_args: {rank: 1}}
+  - {class_path: ired_interp.probes.Minimum, init_args: {landscapes: [0, 9], starts: 2, steps: 5}}
+  - {class_path: ired_interp.probes.Slice, init_args: {landscapes: [0, 9], grid: 3}}
+  - {class_path: ired_interp.probes.ThetaSlice, init_args: {grid: 3}}
+  - {class_path: ired_interp.probes.Path, init_args: {landscapes: [0, 9], between: problems, band_steps: 2}}
+  - {class_path: ired_interp.probes.GradientField}
+  - {class_path: ired_interp.probes.Patching}
+  - {class_path: ired_interp.probes.Readout, init_args: {samples: 32}}
+  - {class_path: ired_interp.probes.Dictionary, init_args: {landscapes: [0, 5], atoms: 8, l0: 2, samples: 64, steps: 3}}
 """
 
 
@@ -64,7 +75,7 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Figure]:
                         "--config",
                         "probes.yaml",
                         "--problems",
-                        "6",
+                        "8",
                     ]
                 )
                 == 0
@@ -124,6 +135,20 @@ def test_eigenvalues_of_both_ends_are_ranked_from_their_own_end(figures: dict[st
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2", "2", "1"]
     for line in (container.lines[0] for container in axes.containers):
         assert (np.diff(line.get_ydata()) <= 0).all(), "from the largest to the smallest"
+
+
+def test_blocks_between_layers_are_drawn_as_they_were_measured(figures: dict[str, Figure]) -> None:
+    figure = figures["hessian_spectrum_theta_layers"]
+    (panel,) = (panel for panel in figure.panels if "norms of blocks" in panel.title)
+    axes = Canvas().add_subplot()
+    panel.draw(axes)
+    norms, table = axes.images[0].get_array(), figure.table
+    assert table is not None
+    layers = table["layer"].unique()
+    assert norms.shape == (len(layers), len(layers))
+    np.testing.assert_allclose(np.diag(norms), table["‖H_aa‖_F"][: len(layers)])
+    besides = np.sqrt((norms**2).sum(1) - np.diag(norms) ** 2)
+    np.testing.assert_allclose(besides, table["beside it"][: len(layers)], rtol=0.05)
 
 
 def test_every_panel_shows_something_and_says_what(figures: dict[str, Figure]) -> None:

@@ -50,4 +50,4 @@ class Project:
 
     def jobs(self) -> list[Path]:
         """Folders of submitted jobs, oldest first."""
-        return sorted((self.root / "jobs").glob("*/"))
+        return sorted((self.root / "jobs").glob("[!.]*/"))

@@ -1,6 +1,8 @@
 """slurm/prepare.sh: sources cached per commit, environments made once per lock file, whoever else is at it."""
 
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,73 @@ def test_tasks_that_start_together_share_one_clone(remote: Path, tmp_path: Path)
     finished(prepare("source", "/nowhere", wanted, source))  # what is there is not asked for again
     assert (source / "message").stat().st_mtime_ns == stamp
     assert sorted(p.name for p in source.parent.iterdir()) == [wanted, f"{wanted}.lock"]
+
+
+def test_a_clone_of_which_files_were_purged_is_made_again(remote: Path, tmp_path: Path):
+    wanted = commit(remote, "HEAD")
+    source = tmp_path / wanted
+    for purged in ("message", ".git/HEAD", ".git"):
+        finished(prepare("source", remote, wanted, source))
+        path = source / purged
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    (source / "message").write_text("edited")
+    finished(prepare("source", remote, wanted, source))
+    assert (source / "message").read_text() == "second"
+    assert sorted(p.name for p in source.parent.glob(f"{wanted}*")) == [wanted, f"{wanted}.lock"]
+
+
+def test_an_address_with_a_token_is_not_kept(remote: Path, tmp_path: Path, monkeypatch):
+    secret = "https://me:ghp_SECRET@127.0.0.1/x.git"
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", f"url.{remote}.insteadOf")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", secret)
+    source = tmp_path / "source"
+    finished(prepare("source", secret, commit(remote, "HEAD"), source))
+    assert (source / "message").read_text() == "second"
+    kept = subprocess.run(["grep", "-r", "SECRET", str(source)], capture_output=True, text=True)
+    assert kept.stdout == ""
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Path:
+    """A stand-in for an environment: an ired_interp of its own, and an `ired` that says what it got."""
+    folder = tmp_path / "environment"
+    (folder / "bin").mkdir(parents=True)
+    installed = folder / "lib" / "ired_interp"
+    installed.mkdir(parents=True)
+    (installed / "__init__.py").touch()
+    (folder / "bin" / "ired").write_text('#!/bin/sh\necho "ired got $*"\n')
+    # After PYTHONPATH, as a site's packages are.
+    (folder / "bin" / "python").write_text(
+        f'#!/bin/sh\nPYTHONPATH="$PYTHONPATH:{folder}/lib" exec {sys.executable} -S "$@"\n'
+    )
+    for name in ("ired", "python"):
+        (folder / "bin" / name).chmod(0o755)
+    return folder
+
+
+def test_a_job_runs_the_code_of_its_commit_or_nothing(
+    environment: Path, tmp_path: Path, monkeypatch
+):
+    project, record = tmp_path / "clone" / "projects" / "mine", tmp_path / "code-0"
+    run = ["run", "0123", project, environment, record, "fit", "--name", "a b"]
+    project.mkdir(parents=True)
+    monkeypatch.setenv("PYTHONPATH", f"{project}/src:{project}")
+    assert finished(prepare(*run)).endswith("ired got fit --name a b\n")
+    assert f"ired_interp of {environment}/lib/ired_interp" in record.read_text()
+
+    own = project / "src" / "ired_interp"
+    own.mkdir(parents=True)
+    (own / "__init__.py").write_text("raise RuntimeError('it is found, not imported')\n")
+    finished(prepare(*run))
+    assert record.read_text() == f"commit 0123 in {project}\nired_interp of {own}\n"
+
+    record.unlink()
+    monkeypatch.setenv("PYTHONPATH", "")  # as in steps that get no variables
+    output = finished(prepare(*run), well=False)
+    assert f"ired: the job would run {environment}/lib/ired_interp/__init__.py, not" in output
+    assert "ired got" not in output
+    assert not record.exists()
 
 
 def test_a_clone_that_was_broken_off_is_made_again(remote: Path, tmp_path: Path):

@@ -38,6 +38,7 @@ def test_all_products_of_unit_vectors_give_the_dense_block_norms(operator):
     assert found.matvecs == 39
 
 
+@pytest.mark.process
 def test_random_products_are_unbiased_and_their_errors_are_the_scatter(operator):
     """Over 100 seeds the mean is the truth within its own error, and the errors are the scatter."""
     found = [block_norms(operator, products=4, seed=s, progress=False) for s in range(100)]

@@ -223,3 +223,29 @@ def test_a_derivative_that_is_wrong_in_a_later_batch_is_found() -> None:
     HessianOperator(objective, right, batches=[(*batch, False)] * 3).check()
     with pytest.raises(RunError, match="Kept"):
         HessianOperator(objective, right, batches=[(*batch, i == 2) for i in range(3)]).check()
+
+
+def test_an_objective_that_changes_is_found_where_its_gradient_is_zero() -> None:
+    calls, weights = [0], torch.zeros(6, requires_grad=True)
+
+    def objective() -> Tensor:
+        calls[0] += 1
+        return calls[0] * weights.square().sum()
+
+    with pytest.raises(RunError, match="two products of one vector differ"):
+        HessianOperator(objective, weights).check()
+
+
+def test_the_check_takes_two_products_and_builds_one_graph_that_is_kept() -> None:
+    module, f, batch = problem(network(nn.Tanh()), (8,), torch.float64)
+    calls = [0]
+
+    def objective(b: tuple[Tensor, Tensor]) -> Tensor:
+        calls[0] += 1
+        return f(b)
+
+    operator = HessianOperator(objective, module, batch=batch)
+    operator.check()
+    assert (operator.matvecs, calls[0]) == (2, 4), "one for the pieces, two ends of a difference"
+    operator @ torch.ones(operator.shape[0], dtype=torch.float64)
+    assert calls[0] == 4

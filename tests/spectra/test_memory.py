@@ -128,6 +128,7 @@ def test_a_function_that_counts_makes_a_masked_mean_one_that_can_be_cut() -> Non
     torch.testing.assert_close(operator.dense(), expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("several", [False, True])
 def test_products_take_no_more_than_the_limit_and_use_it(several: bool) -> None:
     model = net(nn.Linear(20, 16), nn.Tanh(), nn.Linear(16, 3))

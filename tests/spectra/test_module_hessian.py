@@ -220,6 +220,7 @@ def test_the_diagonal_is_exact_with_as_many_products_as_rows() -> None:
 # ---- pictures
 
 
+@pytest.mark.process
 def test_spectra_and_densities_draw_themselves() -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 3)).double()
     H = spectra.hessian(model, [(X, Y)], F.cross_entropy)

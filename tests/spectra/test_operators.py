@@ -207,10 +207,13 @@ def test_a_first_spectrum_imports_neither_the_compiler_nor_a_computer_algebra_sy
     program = """
 import sys
 import torch
-from ired_interp.spectra import HessianOperator, lanczos
+from ired_interp.spectra import GaussNewtonOperator, HessianOperator, lanczos
 w = torch.ones(5, requires_grad=True)
 H = HessianOperator(lambda rows: (rows @ w**4).mean(), w, batch=torch.rand(4, 5), memory="1MiB")
 lanczos(H, 2, progress=False)
+rows = torch.rand(4, 5)
+G = GaussNewtonOperator(lambda: rows @ w, lambda z: z.square().mean(), w)
+lanczos(G, 2, progress=False)
 assert not {"torch._dynamo", "sympy"} & set(sys.modules), set(sys.modules)
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True)

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torchmetrics.functional.classification import multiclass_accuracy
 
-from conftest import Ired
 from ired_interp.energy import ConnectivityEnergy
 from ired_interp.errors import InputError
 from ired_interp.evaluation import trivial_scores
@@ -184,31 +183,6 @@ def test_an_energy_trained_on_one_size_solves_another(exact):
     found = module.solve(x, generator=stream("cpu", 0))
     assert found.y.shape == y.shape == (3, 49)
     assert found.y.abs().max() <= 1 + 1e-5
-
-
-@pytest.mark.process
-def test_connectivity_is_trained_tested_and_probed_by_the_commands(ired: Ired):
-    small = (
-        *("--data.task.init_args.n", 5, "--data.task.init_args.harder_n", 7),
-        *("--data.batch_size", 16, "--data.validation_problems", 20, "--data.test_problems", 30),
-        *("--model.init_args.compile", "false", "--trainer.max_steps", 4),
-        *("--trainer.val_check_interval", 2, "--trainer.accelerator", "cpu"),
-    )
-    code, _, err = ired("fit", "--config", "configs/connectivity.yaml", *small, "--name", "one")
-    assert code == 0, err
-    code, out, err = ired("test", "--ckpt", "runs/connectivity/one", "--model.test_steps", "[5]")
-    assert code == 0, err
-    for words in ("harder_equal_degree", "balanced accuracy", "within 4 edges", "whole graphs"):
-        assert words in out
-    probes = ("hessian_spectrum_y", "gradient_statistics_theta", "inference_trajectory")
-    code, out, err = ired(
-        *("probe", "--ckpt", "runs/connectivity/one", "--probes", *probes),
-        *("--problems", 4, "--variant", "harder"),
-    )
-    assert code == 0, err
-    code, _, err = ired("probe", "--ckpt", "runs/connectivity/one", "--variant", "hardest")
-    assert code == 2
-    assert "'hardest' does not exist; task connectivity has same, harder" in err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

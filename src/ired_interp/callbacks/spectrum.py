@@ -36,7 +36,7 @@ class Spectrum(MeasuringCallback):
         (module, batch) → scalar, in place of `training_step`.
     **kwargs
         Settings of `probes.LossSpectrum`: eigenpairs, which, tol, density_probes, density_steps,
-        trace_matvecs, memory_gib, seed.
+        trace_matvecs, layers, memory_gib, seed.
 
     Raises
     ------

@@ -4,16 +4,40 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 
 from ired_interp.cluster.host import Host
-from ired_interp.cluster.slurm import PENDING_STATES, JobState, expected_start
+from ired_interp.cluster.slurm import PENDING_STATES, UNREACHABLE, JobState, expected_start
 from ired_interp.cluster.submission import Submission, SubmittedTask, task_states
 from ired_interp.cluster.symptoms import PENDING_REASONS, Cause, diagnose
 from ired_interp.terminal import log
 
 _BEGUN = re.compile(r"^(step \d+/\d+ |measuring |test: \d+/\d+ |written to )", re.MULTILINE)
-_POLL = 2.0  # seconds
+_POLL, _POLL_MOST, _SLOWER = 2.0, 60.0, 1.5  # seconds
 _SHOWN = 20  # lines of a failed job's log
+_NOT_STARTED = {*PENDING_STATES, UNREACHABLE}
+_PASSING = {"BOOT_FAIL", "NODE_FAIL", "PREEMPTED"}  # a job's words on its way back into the queue
+_PATIENCE = 6  # questions after which such a word is its last
+
+
+def pauses() -> Iterator[float]:
+    """Yield seconds between two questions to SLURM, which many users ask: 2, then up to 60."""
+    pause = _POLL
+    while True:
+        yield pause
+        pause = min(pause * _SLOWER, _POLL_MOST)
+
+
+class Ending:
+    """Tells whether a task has ended for good, over successive questions about it."""
+
+    def __init__(self) -> None:
+        self._passing = 0
+
+    def __call__(self, state: JobState) -> bool:
+        """Whether the state that was found now is the last."""
+        self._passing = self._passing + 1 if state.word in _PASSING else 0
+        return state.ended and (not self._passing or self._passing > _PATIENCE)
 
 
 def follow(host: Host, submission: Submission) -> bool:
@@ -22,28 +46,32 @@ def follow(host: Host, submission: Submission) -> bool:
     Ctrl-C ends the watching, not the job.
     """
     pairs = [(submission, task) for task in submission.tasks]
-    shown = ""
+    shown, pause = "", pauses()
+    endings = {task: Ending() for task in submission.tasks}
     while True:
         states = task_states(host, pairs)
         line = _summary(host, submission, states)
         if line != shown:
             log(line)
-            shown = line
-        for _, task in pairs:
-            if states[task.job].failed:
-                log(report(host, task, states[task.job]))
+            shown, pause = line, pauses()
+        ended = [task for task, state in states.items() if endings[task](state)]
+        for task in ended:
+            if states[task].failed:
+                log(report(host, task, states[task]))
                 return False
-        if all(not state.active for state in states.values()):
+        if len(ended) == len(states):
             log(f"job {submission.job} is done")
             return True
-        started = [task for _, task in pairs if states[task.job].word not in PENDING_STATES]
+        started = [
+            task for task, state in states.items() if state.word not in _NOT_STARTED | _PASSING
+        ]
         if any(_BEGUN.search(host.tail(task.log)) for task in started):
             log(
                 f"job {submission.job} has begun its work; `ired logs -f {submission.job}` follows "
                 "it"
             )
             return True
-        time.sleep(_POLL)
+        time.sleep(next(pause))
 
 
 def report(host: Host, task: SubmittedTask, state: JobState) -> str:
@@ -68,12 +96,14 @@ def waiting_reason(state: JobState) -> str:
     return state.reason
 
 
-def _summary(host: Host, submission: Submission, states: dict[str, JobState]) -> str:
+def _summary(host: Host, submission: Submission, states: dict[SubmittedTask, JobState]) -> str:
     words = [state.word.lower() for state in states.values()]
     if len(words) > 1:
         counts = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
         return f"job {submission.job} {submission.name}: {counts}"
     state = next(iter(states.values()))
+    if state.word == UNREACHABLE:
+        return f"job {submission.job} {submission.name}: not known ({state.reason}); asking on"
     if state.word not in PENDING_STATES:
         return f"job {submission.job} {submission.name}: {words[0]}"
     start = expected_start(host, submission.job)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+import secrets
 import shlex
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +17,17 @@ from ired_interp.cluster.profile import Profile
 from ired_interp.errors import RunError
 
 _SECONDS = 120  # after which a command of the cluster counts as not answering
+_FRAMED = (
+    "printf '\\n%s\\n' {mark}; printf '\\n%s\\n' {mark} >&2; {command}; "
+    "printf '\\n%s %s\\n' {mark} $?"
+)
+
+
+class NoAnswer(RunError):
+    """Something could not be asked, or its answer was lost: what was asked for may have been done.
+
+    It says nothing of what was asked about.
+    """
 
 
 @dataclass(frozen=True)
@@ -63,11 +77,18 @@ class Host:
         Raises
         ------
         RunError
-            If it does not exist, the host cannot be reached, or it does not answer in time.
+            If it does not exist.
+        NoAnswer
+            If the host cannot be reached, the connection is lost, or it does not answer in time.
         """
+        mark = f"ired-{secrets.token_hex(8)}"
+        command = list(arguments)
+        if self.address is not None:
+            script = _FRAMED.format(mark=mark, command=shlex.join(arguments))
+            command = [*self.ssh, self.address, shlex.join(["bash", "-lc", script])]
         try:
             done = subprocess.run(
-                self.command(*arguments),
+                command,
                 input=stdin,
                 capture_output=True,
                 env=_clean_environment(),
@@ -79,16 +100,31 @@ class Host:
                 "give the profile a host."
             ) from None
         except subprocess.TimeoutExpired:
-            raise RunError(
+            raise NoAnswer(
                 f"{arguments[0]} on {self.name} gave no answer within {seconds:g} s; try again "
                 "later."
             ) from None
-        if self.address is not None and done.returncode == 255:
-            said = last_line(done.stderr.decode(errors="replace"))
-            raise RunError(
-                f"ssh to {self.address} failed ({said}); check host and ssh of the profile."
+        return done if self.address is None else self._unframed(mark, done)
+
+    def _unframed(
+        self, mark: str, done: subprocess.CompletedProcess[bytes]
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Return what a command printed, without what the login shell prints around it.
+
+        Raises
+        ------
+        NoAnswer
+            If it is not whole.
+        """
+        whole = re.search(rf"\n{mark}\n(.*)\n{mark} (\d+)\n".encode(), done.stdout, re.DOTALL)
+        stderr = done.stderr.rpartition(f"\n{mark}\n".encode())[2]
+        if whole is None:
+            said = last_line(without_credentials(stderr.decode(errors="replace")))
+            raise NoAnswer(
+                f"ssh to {self.address} failed ({said or 'the answer broke off'}); check host and "
+                "ssh of the profile."
             )
-        return done
+        return subprocess.CompletedProcess(done.args, int(whole[2]), whole[1], stderr)
 
     def output(self, *arguments: str, stdin: str = "") -> str:
         """Return what a command prints.
@@ -124,8 +160,10 @@ class Host:
 
     def write(self, path: str, text: str) -> None:
         """Write a file, whole or not at all."""
-        script = 'cat > "$1.new" && mv "$1.new" "$1"'
-        self.output("bash", "-c", script, "write", path, stdin=text)
+        # If the connection is lost, `cat` sees an early end.
+        script = 'cat >"$1.new" && (($(wc -c <"$1.new") == $2)) && mv "$1.new" "$1"'
+        size = str(len(text.encode()))
+        self.output("bash", "-c", script, "write", path, size, stdin=text)
 
     def read(self, path: str) -> str | None:
         """Return a file's text; None if it cannot be read."""
@@ -144,24 +182,46 @@ class Host:
 
 @contextmanager
 def connect(profile: Profile) -> Iterator[Host]:
-    """Yield the profile's host; over ssh, all calls within the block share one connection."""
+    """Yield the profile's host; over ssh, all calls within the block share one connection.
+
+    That is the user's own where their ssh configuration shares connections; it outlasts the block.
+
+    Raises
+    ------
+    RunError
+        If there is no ssh.
+    """
     if profile.host is None:
         yield Host()
         return
-    with tempfile.TemporaryDirectory(prefix="ired-ssh-") as folder:
-        control = (
-            "-o",
-            "ControlMaster=auto",
-            "-o",
-            f"ControlPath={folder}/%C",
-            "-o",
-            "ControlPersist=60",
-        )
-        ssh = (*shlex.split(profile.ssh), *control, "-o", "ConnectTimeout=20")
+    ssh = (*shlex.split(profile.ssh), "-o", "ConnectTimeout=20")
+    if shutil.which(ssh[0]) is None:
+        raise RunError(f"{ssh[0]} does not exist on this machine; correct ssh in the profile.")
+    if _shares_connections(ssh, profile.host):
+        yield Host(profile.host, ssh)
+        return
+    # A socket's path has at most 104 characters, and TMPDIR may be long.
+    with tempfile.TemporaryDirectory(prefix="ired-", dir="/tmp") as folder:
+        options = ("ControlMaster=auto", f"ControlPath={folder}/ssh", "ControlPersist=60")
+        own = (*ssh, *(word for option in options for word in ("-o", option)))
+        host = Host(profile.host, own)
         try:
-            yield Host(profile.host, ssh)
+            host.run("true", seconds=None)  # whoever logs in may have to type a second factor
+            yield host
         finally:
-            subprocess.run([*ssh, "-O", "exit", profile.host], capture_output=True, check=False)
+            subprocess.run([*own, "-O", "exit", profile.host], capture_output=True, check=False)
+
+
+def _shares_connections(ssh: tuple[str, ...], address: str) -> bool:
+    """Whether the user's ssh configuration keeps a connection to the host for several calls."""
+    done = subprocess.run([*ssh, "-G", address], capture_output=True, text=True, check=False)
+    settings = dict(line.partition(" ")[::2] for line in done.stdout.splitlines())
+    if settings.get("controlpath", "none") == "none":
+        return False
+    if settings.get("controlmaster") != "false" and settings.get("controlpersist") != "no":
+        return True
+    check = subprocess.run([*ssh, "-O", "check", address], capture_output=True, check=False)
+    return check.returncode == 0
 
 
 def last_line(text: str) -> str:
@@ -170,10 +230,15 @@ def last_line(text: str) -> str:
     return lines[-1] if lines else ""
 
 
+def without_credentials(text: str) -> str:
+    """Return a text without the names, passwords and tokens in its http addresses."""
+    return re.sub(r"(https?://)[^/@\s]+@", r"\1", text)
+
+
 def _clean_environment() -> dict[str, str]:
     """Within a job, sbatch would take over the job's own request from these variables."""
     return {
         name: value
         for name, value in os.environ.items()
-        if name == "SLURM_CONF" or not name.startswith(("SLURM_", "SBATCH_", "SRUN_"))
+        if name == "SLURM_CONF" or not name.startswith(("SLURM_", "SRUN_"))
     }

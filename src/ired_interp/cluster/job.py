@@ -1,4 +1,4 @@
-"""The job script: the repository's template, filled in."""
+"""The job script: the project's template, filled in."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 import jinja2
 
-from ired_interp.cluster.profile import Profile
+from ired_interp.cluster.profile import PROFILES, Profile, load_profile
+from ired_interp.cluster.repository import Repository
 from ired_interp.cluster.tasks import JobTask
 from ired_interp.errors import InputError
 from ired_interp.shipped import shipped
@@ -17,7 +18,7 @@ from ired_interp.shipped import shipped
 TEMPLATE = "slurm/job.sbatch"
 PREPARE = "slurm/prepare.sh"
 # What decides what is in an environment: prepare.sh installs what the first of these names that
-# the repository has, in the versions of constraints.txt.
+# the project has, in the versions of constraints.txt.
 REQUIREMENTS = ("requirements.txt", "pyproject.toml")
 LOCK = (*REQUIREMENTS, "constraints.txt")
 
@@ -36,8 +37,10 @@ class Job:
         Its request.
     folder : str
         Where its script, record and logs lie.
-    remote, commit, prefix : str
-        What it clones, and the folder in it where it runs.
+    remote, commit : str
+        What it clones.
+    prefix, project : str
+        Folders in it, as in "" or "projects/mine/": where it runs, and whose code it runs.
     source, environment : str
         Where the clone and the virtual environment are cached for later jobs.
     """
@@ -49,6 +52,7 @@ class Job:
     remote: str
     commit: str
     prefix: str
+    project: str
     source: str
     environment: str
 
@@ -60,8 +64,8 @@ class Job:
             else f"{self.folder}/log.txt"
         )
 
-    def script(self, root: Path) -> str:
-        """Return the script, from the template of the repository at `root`, else the shipped one.
+    def script(self, repository: Repository) -> str:
+        """Return the script, from the template of the project, else the shipped one.
 
         Raises
         ------
@@ -76,7 +80,7 @@ class Job:
         )
         environment.filters["quote"] = shlex.quote
         try:
-            return environment.from_string(read_part(root, TEMPLATE)).render(
+            return environment.from_string(read_part(repository, TEMPLATE)).render(
                 job=self,
                 profile=self.profile,
                 log=f"{self.folder}/log-%a.txt"
@@ -89,8 +93,9 @@ class Job:
                 },
             )
         except jinja2.TemplateError as error:
+            template = part_path(repository, TEMPLATE)
             raise InputError(
-                f"template {root / TEMPLATE} is not valid: {error}; compare it with ired-interp's."
+                f"template {template} is not valid: {error}; compare it with ired-interp's."
             ) from None
 
 
@@ -107,7 +112,7 @@ def resumed(task: JobTask, profile: Profile) -> tuple[str, ...]:
 
 
 def lock_digest(root: Path, profile: Profile) -> str:
-    """Name an environment by all that decides what is in it.
+    """Name the environment of the project at `root` by all that decides what is in it.
 
     That is the lock file, the package's own requirements and the interpreter.
     """
@@ -118,12 +123,23 @@ def lock_digest(root: Path, profile: Profile) -> str:
     return digest.hexdigest()[:16]
 
 
-def read_part(root: Path, path: str) -> str:
-    """Return a file of the slurm/ folder: the repository's own, else the shipped one."""
-    own = root / path
-    return (own if own.is_file() else shipped(path)).read_text()
+def part_path(repository: Repository, path: str) -> Path:
+    """Return where a file of the slurm/ folder is: nearest in the repository, else the shipped."""
+    own = repository.holder(path)
+    return own / path if own else shipped(path)
+
+
+def read_part(repository: Repository, path: str) -> str:
+    """Return a file of the slurm/ folder."""
+    return part_path(repository, path).read_text()
+
+
+def project_profile(repository: Repository, name: str, overrides: dict[str, str]) -> Profile:
+    """Return a profile of the project, with single settings replaced."""
+    holder = repository.holder(f"{PROFILES}/{name}.yaml")
+    return load_profile(holder or repository.project, name, overrides)
 
 
 def requirements(root: Path) -> str | None:
-    """Return the file that says what jobs of a repository install; None if there is none."""
+    """Return the file that says what jobs of a project install; None if there is none."""
     return next((name for name in REQUIREMENTS if (root / name).is_file()), None)

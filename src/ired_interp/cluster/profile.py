@@ -59,7 +59,7 @@ class Profile:
     remote : str | None
         Repository that jobs are cloned from; the URL of the git remote "origin" if None.
     environment : str | None
-        A virtual environment of the cluster with ired-interp; made from the repository's lock file
+        A virtual environment of the cluster with ired-interp; made from the project's lock file
         if None.
     python : str
         The interpreter that environments are made with.
@@ -115,7 +115,7 @@ class Profile:
 
 
 def load_profile(root: Path, name: str, overrides: dict[str, str]) -> Profile:
-    """Return the profile `name` of the repository at `root`, with single settings replaced.
+    """Return the profile `name` of the project at `root`, with single settings replaced.
 
     Without a file of its own the profile `default` is the shipped one.
 

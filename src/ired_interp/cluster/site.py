@@ -48,12 +48,17 @@ class Site:
         """The clone of the commit on the host."""
         return f"{self.scratch}/sources/{self.repository.commit}"
 
+    @property
+    def project(self) -> str:
+        """The project in that clone."""
+        return f"{self.source}/{self.repository.project_prefix}".rstrip("/")
+
     @cached_property
     def environment(self) -> str:
         """The virtual environment of the job on the host."""
         if self.profile.environment is not None:
             return self.host.expand(self.profile.environment).rstrip("/")
-        return f"{self.scratch}/environments/{lock_digest(self.repository.root, self.profile)}"
+        return f"{self.scratch}/environments/{lock_digest(self.repository.project, self.profile)}"
 
     @cached_property
     def remote(self) -> str:
@@ -62,7 +67,7 @@ class Site:
 
     def prepare_command(self, *arguments: str) -> list[str]:
         """Return the command that runs slurm/prepare.sh on the host."""
-        script = read_part(self.repository.root, PREPARE)
+        script = read_part(self.repository, PREPARE)
         return [*self.shell_command(script), "prepare.sh", *arguments]
 
     def shell_command(self, script: str) -> list[str]:

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ired_interp.cluster.host import Host, last_line
-from ired_interp.cluster.profile import seconds
+from ired_interp.cluster.host import Host, NoAnswer, last_line
+from ired_interp.cluster.profile import Profile, seconds
 from ired_interp.errors import InputError, RunError
 
 PENDING_STATES = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED"}
 ACTIVE = {"RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT", "STOPPED", "RESIZING", *PENDING_STATES}
+UNREACHABLE = "UNREACHABLE"  # our word for a job that SLURM could not be asked about
+
+# After these words of sbatch the job may be queued all the same.
+_UNCLEAR = re.compile(r"timed out|Zero Bytes were transmitted|Unexpected message|reset by peer")
+# What `sbatch --test-only` says where nodes are missing now: such a job waits for them.
+_WAITS = re.compile(r"Required node not available|Requested nodes are busy")
+_TOO_LARGE = "Requested node configuration is not available"  # for ever, or while nodes are missing
+_MISSING = re.compile(r"down|drain|fail|maint|no_respond|reserved")
+# The site's variables that sbatch obeys before a script: of use where the profile leaves a choice.
+_CHOICES = ("account", "clusters", "constraint", "partition", "qos", "reservation", "wckey")
+# The others would replace what the script says; those of squeue, sacct, sinfo hide jobs from view.
+_NEUTRAL = """for name in $(compgen -e); do
+case $name in
+SQUEUE_*|SACCT_*|SINFO_*|SCANCEL_*|SBATCH_*) [[ " $1 " == *" $name "* ]] || unset "$name";;
+esac
+done
+shift
+exec "$@"
+"""
 
 
 @dataclass(frozen=True)
@@ -28,31 +48,77 @@ class JobState:
         return self.word in ACTIVE
 
     @property
+    def ended(self) -> bool:
+        """Whether it is known to neither wait nor run."""
+        return not self.active and self.word != UNREACHABLE
+
+    @property
     def failed(self) -> bool:
         """Whether it has ended otherwise than well."""
-        return not self.active and self.word != "COMPLETED"
+        return self.ended and self.word != "COMPLETED"
 
 
-def submit(host: Host, script: str) -> str:
+@dataclass(frozen=True)
+class Listed:
+    """A job or array task as SLURM lists it: its state, the comment and the name that it has."""
+
+    state: JobState
+    comment: str
+    name: str
+
+
+def submit(host: Host, script: str, token: str, profile: Profile) -> str:
     """Queue a job script (a path on the host) and return the job's number.
+
+    Parameters
+    ----------
+    token : str
+        Written into the job's comment, by which the job is found if its number is not learnt.
 
     Raises
     ------
     InputError
         If SLURM refuses the request, with its reason.
+    RunError
+        If there is no SLURM.
+    NoAnswer
+        If it is not clear whether the job was queued.
     """
-    done = host.run("sbatch", "--parsable", script)
-    if done.returncode:
+    own = [option.partition("=")[2] for option in profile.options if _names(option, "comment")]
+    comment = " ".join([*own, token])
+    done = _ask(
+        host, "sbatch", "--parsable", f"--comment={comment}", script, keep=_choices(profile)
+    )
+    if done.returncode == 127:
+        raise RunError(
+            f"sbatch does not exist on {host.name}; run this on a login node, or give the profile "
+            "a host."
+        )
+    if done.returncode and not _UNCLEAR.search(done.stderr):
         raise InputError(f"SLURM refused the job: {refusal(done.stderr)}")
-    return done.stdout.strip().split(";")[0]
+    numbers = re.findall(r"^(\d+)(?:;\S+)?$", done.stdout, re.MULTILINE)
+    if done.returncode or len(numbers) != 1:
+        raise NoAnswer(
+            f"sbatch said: {last_line(done.stderr) or last_line(done.stdout) or 'nothing'}"
+        )
+    return str(numbers[0])
 
 
-def test_request(host: Host, script_text: str) -> str | None:
-    """What SLURM has against a job script; None if it would take it."""
-    done = _ask(host, "sbatch", "--test-only", stdin=script_text)
+def test_request(host: Host, script_text: str, profile: Profile) -> str | None:
+    """What SLURM has against a job script; None if it would take it, now or once nodes are back."""
+    done = _ask(host, "sbatch", "--test-only", stdin=script_text, keep=_choices(profile))
     if done.returncode == 127:
         return f"{host.name} has no sbatch; run this on a login node, or give the profile a host"
-    return refusal(done.stderr) if done.returncode else None
+    waits = _WAITS.search(done.stderr) or (
+        _TOO_LARGE in done.stderr and _misses_nodes(host, profile.partition)
+    )
+    return refusal(done.stderr) if done.returncode and not waits else None
+
+
+def _misses_nodes(host: Host, partition: str | None) -> bool:
+    """Whether nodes of a partition are out of service: what it could give is not known then."""
+    done = _ask(host, "sinfo", "-h", "-N", "-o", "%T", *(["-p", partition] if partition else []))
+    return _MISSING.search(done.stdout) is not None
 
 
 def partition_limit(host: Host, partition: str | None) -> int | None:
@@ -67,34 +133,45 @@ def partition_limit(host: Host, partition: str | None) -> int | None:
 
 
 def refusal(stderr: str) -> str:
-    """SLURM's reason, without the name of its program."""
-    lines = [line for line in stderr.splitlines() if "error:" in line or "failure" in line]
-    return (
-        (lines[-1] if lines else last_line(stderr))
-        .replace("sbatch: error: ", "")
-        .replace("allocation failure: ", "")
-    )
+    """SLURM's reason, without the name of its program, and behind it what the site explains."""
+    ours = [
+        line for line in stderr.splitlines() if re.match(r"sbatch: |allocation failure: ", line)
+    ]
+    lines = ours or [last_line(stderr)]
+    said = [re.sub(r"^(sbatch: )?(error: )?(allocation failure: )?", "", line) for line in lines]
+    lines = [line.strip() for line in reversed(said) if line.strip()]
+    reason, *explained = dict.fromkeys(lines or ["no reason"])
+    return f"{reason} ({' '.join(reversed(explained))})" if explained else reason
 
 
-def states(host: Host, jobs: Sequence[str]) -> dict[str, JobState]:
-    """Ask for the states of jobs and array tasks ("12", "13_0", "13_1" …) that SLURM still knows.
+def queue_of(host: Host) -> dict[str, Listed]:
+    """Ask for all own jobs and array tasks ("12", "13_0", "13_1" …) that SLURM's queue knows.
 
-    From the queue, else from accounting if there is any.
+    Raises
+    ------
+    NoAnswer
+        If SLURM cannot be asked.
     """
-    found: dict[str, JobState] = {}
-    listing = _ask(host, "squeue", "--me", "-h", "-r", "-t", "all", "-o", "%i|%T|%r")
-    if listing.returncode == 0:
-        for line in listing.stdout.splitlines():
-            job, word, reason = line.split("|", 2)
-            found[job] = JobState(word, "" if reason == "None" else reason)
-    missing = [job for job in jobs if not any(known.split("_")[0] == job for known in found)]
-    if missing:
-        accounts = _ask(
-            host, "sacct", "-n", "-P", "-X", "-j", ",".join(missing), "-o", "JobID,State,ExitCode"
-        )
-        for line in accounts.stdout.splitlines() if accounts.returncode == 0 else []:
-            job, word, code = line.split("|")
-            found[job] = JobState(word.split(" ")[0], "", code)
+    done = _ask(host, "squeue", "--me", "-h", "-r", "-t", "all", "-o", "%i|%T|%r|%j|%k")
+    if done.returncode:
+        raise NoAnswer(f"squeue on {host.name}: {last_line(done.stderr) or 'no answer'}")
+    found = {}
+    for line in done.stdout.splitlines():
+        if match := re.fullmatch(r"([\d_]+)\|(\w+)\|([^|]*)\|([^|]*)\|(.*)", line):
+            job, word, reason, name, comment = match.groups()
+            found[job] = Listed(JobState(word, "" if reason == "None" else reason), comment, name)
+    return found
+
+
+def accounts_of(host: Host, jobs: Sequence[str]) -> dict[str, Listed]:
+    """Ask accounting for jobs that the queue has forgotten; nothing where there is none."""
+    columns = "JobID,State,ExitCode,JobName,Comment"
+    done = _ask(host, "sacct", "-n", "-P", "-X", "-j", ",".join(jobs), "-o", columns)
+    found = {}
+    for line in done.stdout.splitlines() if done.returncode == 0 else []:
+        if match := re.fullmatch(r"([\d_]+)\|([^|]*)\|([\d:]*)\|([^|]*)\|(.*)", line):
+            job, word, code, name, comment = match.groups()
+            found[job] = Listed(JobState(word.split(" ")[0], "", code), comment, name)
     return found
 
 
@@ -127,11 +204,27 @@ def cancel(host: Host, jobs: Sequence[str]) -> None:
     RunError
         If SLURM refuses.
     """
-    done = host.run("scancel", *jobs)
+    done = _ask(host, "scancel", *jobs)
     if done.returncode:
         raise RunError(f"SLURM did not cancel {', '.join(jobs)}: {last_line(done.stderr)}")
 
 
-def _ask(host: Host, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a command that may not be installed there; it then fails with exit code 127."""
-    return host.run("bash", "-c", 'exec "$@"', "ask", *arguments, stdin=stdin)
+def _ask(
+    host: Host, *arguments: str, stdin: str = "", keep: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Run a command that may not be installed there; it then fails with exit code 127.
+
+    Of the variables that change what it does, only those in `keep` count.
+    """
+    return host.run("bash", "-c", _NEUTRAL, "ask", " ".join(keep), *arguments, stdin=stdin)
+
+
+def _choices(profile: Profile) -> list[str]:
+    """Variables of the site's that choose what the profile leaves open."""
+    said = {name for name in ("account", "partition") if getattr(profile, name)}
+    said |= {name for name in _CHOICES for option in profile.options if _names(option, name)}
+    return [f"SBATCH_{name.upper()}" for name in _CHOICES if name not in said]
+
+
+def _names(option: str, name: str) -> bool:
+    return option.partition("=")[0] == f"--{name}"

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import json
 import posixpath
-import re
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
-from ired_interp.cluster.host import Host
-from ired_interp.cluster.job import PREPARE, Job, read_part
+from ired_interp.cluster.host import Host, NoAnswer
 from ired_interp.cluster.profile import Profile
-from ired_interp.cluster.repository import Repository
-from ired_interp.cluster.slurm import JobState, exit_code, states, submit
+from ired_interp.cluster.slurm import (
+    UNREACHABLE,
+    JobState,
+    Listed,
+    accounts_of,
+    exit_code,
+    queue_of,
+)
 from ired_interp.errors import InputError
+from ired_interp.terminal import log
 
 JOBS = "jobs"
-_RECORD = "submission.json"
+RECORD = "submission.json"
+_LATE = 600.0  # seconds after which a job that SLURM does not list was not queued
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,7 @@ class SubmittedTask:
     Attributes
     ----------
     job : str
-        Its number in SLURM, with the array index where there is one.
+        Its number in SLURM, with the array index where there is one; empty while it is not known.
     index : int
         In the array.
     label : str
@@ -54,7 +61,7 @@ class Submission:
     Attributes
     ----------
     job : str
-        Its number in SLURM.
+        Its number in SLURM; empty while it is not known.
     name : str
         Experiment and run.
     profile : str
@@ -67,6 +74,8 @@ class Submission:
         Of the submission, in seconds since 1970.
     tasks : tuple[SubmittedTask, ...]
         Its commands.
+    token : str
+        In the job's comment: SLURM may give its number to another job, or not tell it to us.
     """
 
     job: str
@@ -76,77 +85,73 @@ class Submission:
     commit: str
     time: float
     tasks: tuple[SubmittedTask, ...]
+    token: str = ""
+
+    def numbered(self, job: str) -> Submission:
+        """Return it with its number."""
+        several = len(self.tasks) > 1
+        tasks = (replace(t, job=f"{job}_{t.index}" if several else job) for t in self.tasks)
+        return replace(self, job=job, tasks=tuple(tasks))
+
+    def is_job(self, listed: Listed) -> bool:
+        """Whether a job of SLURM's is this one; accounting may keep no comments."""
+        return self.token in listed.comment if listed.comment else listed.name == self.name
+
+    def number(self, queue: Mapping[str, Listed]) -> str | None:
+        """Look up its number by its token; None if the queue does not have it."""
+        of_token = (job for job, listed in queue.items() if self.token in listed.comment)
+        return next((job.partition("_")[0] for job in of_token), None)
 
 
-def job_folder(host: Host, folder: str, name: str) -> str:
-    """Make a new folder for a job below `folder`/jobs, named by the time and the job.
-
-    Raises
-    ------
-    InputError
-        If it cannot be made.
-    """
-    host.make_folder(f"{folder}/{JOBS}")
-    safe_name = re.sub(r"[^A-Za-z0-9._=+-]", "-", name)
-    stamp = f"{folder}/{JOBS}/{time.strftime('%Y-%m-%d_%H-%M-%S')}_{safe_name}"
-    for attempt in range(100):
-        path = stamp if attempt == 0 else f"{stamp}-{attempt + 1}"
-        if host.run("mkdir", path).returncode == 0:
-            return path
-        if not host.exists(path):
-            break
-    raise InputError(
-        f"{folder}/{JOBS} cannot be written on {host.name}; set folder in the profile to one that "
-        "can."
-    )
-
-
-def queue(host: Host, job: Job, repository: Repository) -> Submission:
-    """Write a job's folder, queue the job, and record it.
-
-    Raises
-    ------
-    InputError
-        If SLURM refuses it.
-    """
-    host.write(f"{job.folder}/prepare.sh", read_part(repository.root, PREPARE))
-    host.write(f"{job.folder}/job.sbatch", job.script(repository.root))
-    host.output("touch", *(job.log(task) for task in job.tasks))
-    number = submit(host, f"{job.folder}/job.sbatch")
-    several = len(job.tasks) > 1
-    tasks = tuple(
-        SubmittedTask(
-            f"{number}_{task.index}" if several else number,
-            task.index,
-            task.label,
-            task.arguments,
-            task.run,
-            job.log(task),
-        )
-        for task in job.tasks
-    )
-    submission = Submission(
-        number, job.name, job.profile.name, job.folder, job.commit, time.time(), tasks
-    )
-    host.write(f"{job.folder}/{_RECORD}", json.dumps(asdict(submission), indent=1))
-    return submission
+def write_record(host: Host, submission: Submission) -> None:
+    """Write or replace the record in a job's folder."""
+    host.write(f"{submission.folder}/{RECORD}", json.dumps(asdict(submission), indent=1))
 
 
 def submissions(host: Host, folder: str) -> list[Submission]:
-    """All submissions recorded below `folder`/jobs, oldest first."""
+    """All submissions recorded below `folder`/jobs, oldest first; numbers not learnt are looked up.
+
+    A record that cannot be read is named and left out.
+    """
     script = (
-        'for f in "$1"/*/submission.json; do [ -f "$f" ] && tr -d "\\n" <"$f" && echo; done; true'
+        'for f in "$1"/*/submission.json; do [ -f "$f" ] && printf "%s\\t" "$f" && '
+        'tr -d "\\n" <"$f" && echo; done; true'
     )
     listing = host.output("bash", "-c", script, "list", f"{folder}/{JOBS}")
     found = []
     for line in listing.splitlines():
-        content = json.loads(line)
-        tasks = tuple(
-            SubmittedTask(**{**task, "arguments": tuple(task["arguments"])})
-            for task in content.pop("tasks")
-        )
-        found.append(Submission(**content, tasks=tasks))
+        path, _, text = line.partition("\t")
+        try:
+            found.append(_read(text))
+        except (ValueError, TypeError, KeyError):
+            log(f"record {path} is damaged and left out; remove it once squeue has no such job")
+    found = _with_numbers(host, found)
     return sorted(found, key=lambda one: one.time)
+
+
+def _read(text: str) -> Submission:
+    content = json.loads(text)
+    tasks = tuple(
+        SubmittedTask(**{**task, "arguments": tuple(task["arguments"])})
+        for task in content.pop("tasks")
+    )
+    return Submission(**content, tasks=tasks)
+
+
+def _with_numbers(host: Host, found: list[Submission]) -> list[Submission]:
+    if all(one.job for one in found):
+        return found
+    try:
+        queue = queue_of(host)
+    except NoAnswer:
+        return found
+    complete = []
+    for one in found:
+        if not one.job and (number := one.number(queue)):
+            one = one.numbered(number)
+            write_record(host, one)
+        complete.append(one)
+    return complete
 
 
 def select_tasks(
@@ -168,32 +173,56 @@ def select_tasks(
     chosen = [
         (one, task)
         for one, task in pairs
-        if bare in (one.job, task.job, one.name, one.folder)
+        if bare in (one.job, task.job, one.name, one.folder, posixpath.basename(one.folder))
         or (task.run and _names(task.run, bare))
     ]
     if not chosen:
-        known = ", ".join(one.job for one in found[-5:]) or "none"
+        known = ", ".join(one.job or one.name for one in found[-5:]) or "none"
         raise InputError(
             f"{wanted} is no job or run that was submitted from here; the newest jobs are {known}."
         )
     return chosen
 
 
-def task_states(host: Host, tasks: list[tuple[Submission, SubmittedTask]]) -> dict[str, JobState]:
-    """Return the state of every task, by its number.
+def task_states(
+    host: Host, tasks: Sequence[tuple[Submission, SubmittedTask]]
+) -> dict[SubmittedTask, JobState]:
+    """Return the state of every task.
 
-    From SLURM where it still knows, else from what the job left in its folder.
+    From SLURM where it still knows the job of that token, else from what the job left in its
+    folder. UNREACHABLE where SLURM could not be asked, which says nothing of the task.
     """
-    known = states(host, sorted({one.job for one, _ in tasks})) if tasks else {}
+    if not tasks:
+        return {}
+    try:
+        queue = queue_of(host)
+    except NoAnswer as error:
+        return {
+            task: _left(host, one, task, JobState(UNREACHABLE, str(error))) for one, task in tasks
+        }
+    listed = {job.partition("_")[0] for job in queue}
+    missing = sorted({one.job for one, _ in tasks if one.job} - listed)
+    known = {**accounts_of(host, missing), **queue} if missing else queue
     found = {}
     for one, task in tasks:
-        state = known.get(task.job)
-        if state is None:
-            state = _left(host, one, task)
-        elif state.failed and not state.exit_code:
-            state = JobState(state.word, state.reason, exit_code(host, task.job))
-        found[task.job] = state
+        there = known.get(task.job)
+        if there is None or not one.is_job(there):
+            state = _left(host, one, task, _unlisted(one))
+        elif there.state.failed and not there.state.exit_code:
+            state = replace(there.state, exit_code=exit_code(host, task.job))
+        else:
+            state = there.state
+        found[task] = state
     return found
+
+
+def _unlisted(one: Submission) -> JobState:
+    if one.job:
+        words = "SLURM knows it no longer, and it left no exit code: it was cancelled or killed"
+        return JobState("UNKNOWN", words)
+    if time.time() - one.time < _LATE:
+        return JobState(UNREACHABLE, "SLURM did not say whether it queued it, and still may")
+    return JobState("LOST", "SLURM did not say whether it queued it, and has no job of its token")
 
 
 def folder_on(host: Host, profile: Profile, here: str) -> str:
@@ -205,11 +234,9 @@ def _names(run: str, wanted: str) -> bool:
     return run == wanted or run.endswith(f"/{wanted}") or posixpath.basename(run) == wanted
 
 
-def _left(host: Host, one: Submission, task: SubmittedTask) -> JobState:
-    code = host.read(f"{one.folder}/ended-{task.index}")
-    if code is None or not code.strip():
-        return JobState(
-            "UNKNOWN",
-            "SLURM knows it no longer, and it left no exit code: it was cancelled or killed",
-        )
-    return JobState("COMPLETED" if code.strip() == "0" else "FAILED", "", f"{code.strip()}:0")
+def _left(host: Host, one: Submission, task: SubmittedTask, otherwise: JobState) -> JobState:
+    """Return the state by the exit code that an ended task left in its job's folder."""
+    code = (host.read(f"{one.folder}/ended-{task.index}") or "").strip()
+    if not code:
+        return otherwise
+    return JobState("COMPLETED" if code == "0" else "FAILED", "", f"{code}:0")

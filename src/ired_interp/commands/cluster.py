@@ -7,11 +7,11 @@ from pathlib import Path
 
 from rich.table import Table
 
-from ired_interp.cluster.follow import describe, waiting_reason
+from ired_interp.cluster.follow import Ending, describe, pauses, waiting_reason
 from ired_interp.cluster.host import Host, connect
-from ired_interp.cluster.profile import load_profile
+from ired_interp.cluster.job import project_profile
 from ired_interp.cluster.repository import find_repository
-from ired_interp.cluster.slurm import cancel
+from ired_interp.cluster.slurm import UNREACHABLE, cancel
 from ired_interp.cluster.submission import (
     Submission,
     SubmittedTask,
@@ -23,11 +23,10 @@ from ired_interp.cluster.submission import (
 from ired_interp.cluster.symptoms import diagnose
 from ired_interp.cluster.transfer import fetch
 from ired_interp.commands.options import CommandParser
-from ired_interp.errors import InputError
+from ired_interp.errors import InputError, RunError
 from ired_interp.terminal import log, render
 
 _NEWEST = 20  # jobs shown where none is named
-_POLL = 1.0  # seconds
 _RUNS = "runs"
 
 Pairs = list[tuple[Submission, SubmittedTask]]
@@ -36,7 +35,7 @@ Pairs = list[tuple[Submission, SubmittedTask]]
 def main(command: str, arguments: list[str]) -> int:
     """Run the command."""
     options = _parser(command).parse_args(arguments)
-    profile = load_profile(find_repository(Path.cwd()).root, options.profile, {})
+    profile = project_profile(find_repository(Path.cwd()), options.profile, {})
     with connect(profile) as host:
         folder = folder_on(host, profile, str(Path.cwd()))
         if command == "fetch":
@@ -93,15 +92,16 @@ def _status(host: Host, folder: str, pairs: Pairs, wanted: str | None) -> int:
         table.add_column(heading, overflow="fold")
     notes = []
     for one, task in shown:
-        state = states[task.job]
+        state = states[task]
         name = f"{one.name} {task.label}".strip()
         run, log = (path.removeprefix(f"{folder}/") for path in (task.run or "–", task.log))
-        table.add_row(task.job, name, state.word.lower(), _step(host, task), run, log)
+        word = "not known" if state.word == UNREACHABLE else state.word.lower()
+        table.add_row(task.job or "–", name, word, _step(host, task), run, log)
         if state.failed:
             log = host.tail(task.log)
-            notes.append(f"{task.job}: {describe(diagnose(state, log))}")
+            notes.append(f"{task.job or name}: {describe(diagnose(state, log))}")
         elif state.reason:
-            notes.append(f"{task.job}: {waiting_reason(state)}")
+            notes.append(f"{task.job or name}: {waiting_reason(state)}")
     print(render(table), end="")
     for note in notes:
         print(note)
@@ -111,8 +111,8 @@ def _status(host: Host, folder: str, pairs: Pairs, wanted: str | None) -> int:
 
 
 def _newest(pairs: Pairs) -> Pairs:
-    jobs = list(dict.fromkeys(one.job for one, _ in pairs))[-_NEWEST:]
-    return [(one, task) for one, task in pairs if one.job in jobs]
+    jobs = list(dict.fromkeys(one.folder for one, _ in pairs))[-_NEWEST:]
+    return [(one, task) for one, task in pairs if one.folder in jobs]
 
 
 def _step(host: Host, task: SubmittedTask) -> str:
@@ -130,8 +130,9 @@ def _logs(host: Host, pairs: Pairs, follow: bool) -> int:
         log(f"{len(pairs)} logs fit; this is the newest, of {task.job} {task.label}")
     position = 0
     decoder = getincrementaldecoder("utf-8")("replace")  # what is new may begin inside a character
+    pause, ending = pauses(), Ending()
     while True:
-        ended = not follow or not task_states(host, pairs[-1:])[task.job].active
+        ended = not follow or ending(task_states(host, pairs[-1:])[task])
         new = host.read_from(task.log, position)
         if new is None:
             raise InputError(
@@ -141,14 +142,23 @@ def _logs(host: Host, pairs: Pairs, follow: bool) -> int:
         position += len(new)
         if ended:
             return 0
-        time.sleep(_POLL)
+        if new:
+            pause = pauses()
+        time.sleep(next(pause))
 
 
 def _cancel(host: Host, pairs: Pairs) -> int:
     states = task_states(host, pairs)
-    active = [task.job for _, task in pairs if states[task.job].active]
+    active = [task.job for task, state in states.items() if state.active]
+    unknown = [(task, state) for task, state in states.items() if state.word == UNREACHABLE]
+    if unknown:
+        task, state = unknown[0]
+        raise RunError(
+            f"whether {task.job or task.run or task.log} runs is not known ({state.reason}); "
+            "nothing was cancelled: try again later."
+        )
     if not active:
-        ended = ", ".join(f"{job} ({state.word.lower()})" for job, state in states.items())
+        ended = ", ".join(f"{t.job or t.log} ({s.word.lower()})" for t, s in states.items())
         raise InputError(f"nothing to cancel: {ended} has ended already.")
     cancel(host, active)
     print(f"cancelled {', '.join(active)}")

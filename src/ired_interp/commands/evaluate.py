@@ -132,7 +132,8 @@ class EvaluateCLI(IREDCLI):
         for (variant, _), (error, _) in errors.items():
             if not error.isfinite():
                 raise RunError(self._diverged(f"its {split} error ({variant}) is {float(error)}"))
-        self._report(split, problems, errors)
+        measures = {key: ratio.compute() for key, ratio in self.model.measures.items()}
+        self._report(split, problems, errors, measures)
 
     def _diverged(self, what: str) -> str:
         checkpoint = self.checkpoint
@@ -142,8 +143,8 @@ class EvaluateCLI(IREDCLI):
         )
 
     @rank_zero_only
-    def _report(self, split: str, problems: int, errors: Any) -> None:
-        result = evaluation_result(errors, self.model, self.datamodule, split, problems)
+    def _report(self, split: str, problems: int, errors: Any, measures: Any) -> None:
+        result = evaluation_result(errors, measures, self.model, self.datamodule, split, problems)
         print(error_table(result), end="")
         checkpoint = self.checkpoint
         if checkpoint is not None and checkpoint.run is not None and self.weights == "average":

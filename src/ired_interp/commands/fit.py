@@ -23,7 +23,8 @@ from ired_interp.callbacks import (
 from ired_interp.checkpoint import read_checkpoint
 from ired_interp.checkpoint_file import CONFIG_KEY
 from ired_interp.checkpoint_io import AtomicCheckpointIO
-from ired_interp.commands.options import take_option
+from ired_interp.class_paths import check_resumed, modules_named
+from ired_interp.commands.options import take_option, take_options
 from ired_interp.errors import InputError, Interrupted, RunError
 from ired_interp.files import remove_leftovers
 from ired_interp.lightning_cli import IREDCLI, configuration_names, with_files
@@ -34,9 +35,10 @@ from ired_interp.results import Run, open_run
 from ired_interp.results.run import default_name
 from ired_interp.results.state import record_state
 from ired_interp.stopping import defer_signals
+from ired_interp.tasks import TaskData
 from ired_interp.terminal import log
 from ired_interp.trainer_settings import sharing_advice
-from ired_interp.user_modules import imported_from, look_beside
+from ired_interp.user_modules import imported_from, look_beside, look_in
 
 _NAME_VARIABLE = "IRED_RUN_NAME"  # tells further processes of the same run its name
 
@@ -46,8 +48,9 @@ def main(command: str, arguments: list[str]) -> int:
     resumed, arguments = take_option(arguments, "--resume")
     if "--help" in arguments or "-h" in arguments:
         print(
-            "ired fit --resume RUN [--trainer.KEY VALUE …] goes on with a run that was stopped; "
-            "otherwise:\n"
+            "ired fit --resume RUN [--trainer.KEY VALUE …] [--modules NAME …] goes on with a run "
+            "that was stopped (--modules names modules of your own whose classes a run from "
+            "elsewhere may name); otherwise:\n"
         )
     if resumed is None:
         FitCLI(arguments).check_measurements()
@@ -69,8 +72,10 @@ def resuming(run: Run, arguments: list[str]) -> list[str]:
     Raises
     ------
     InputError
-        If an argument would change more than the trainer.
+        If an argument would change more than the trainer, or the run is not the user's own and
+        names classes of modules nobody vouches for.
     """
+    named, arguments = take_options(arguments, "--modules")
     wrong = [a for a in arguments if a.startswith("--") and not a.startswith("--trainer.")]
     if wrong:
         raise InputError(
@@ -78,6 +83,8 @@ def resuming(run: Run, arguments: list[str]) -> list[str]:
             "only --trainer.* may change "
             "(start a new run for anything else)."
         )
+    look_in([Path.cwd()])
+    check_resumed(run, modules_named(named, []), {"data": TaskData})
     return ["--config", str(run.config), *arguments]
 
 
@@ -150,7 +157,11 @@ class FitCLI(IREDCLI):
             measurement, task = callback.measurement, self.datamodule.task
             task.check_variant(measurement.variant)
             task.check_count(measurement.problems, f"callback {measurement.probe.label}")
-        self.datamodule.draw(2, "cpu", self.datamodule.seed, self.datamodule.train_variant, "check")
+        data = self.datamodule
+        data.draw(2, "cpu", data.seed, data.train_variant, "check", training=True)
+        measured = (callback.measurement.variant for callback in _measuring(self.trainer))
+        for variant in dict.fromkeys((*data.variants, *measured)):  # a file may be another's
+            data.draw(2, "cpu", data.seed, variant, "check")
         run, trainer = self.run, self.trainer
         _check_space(run, sum(c.disk_bytes(self.model) for c in _measuring(trainer)))
         if self.resumed is None:

@@ -9,13 +9,14 @@ from ired_interp.errors import InputError
 from ired_interp.files import copy_new
 from ired_interp.shipped import shipped
 
-_DESCRIPTION = """Write slurm/ with the profiles and the template of cluster jobs into the git
-repository around the current folder, or into the current folder; files that exist are kept."""
+_DESCRIPTION = """Write slurm/ with the profiles and the template of cluster jobs into the project
+around the current folder (the nearest folder of its git repository with pyproject.toml or
+requirements.txt, else all of it), or into the current folder; files that exist are kept."""
 
 _NEXT = f"""next:
   1. edit slurm/profiles/default.yaml: partition, account, time; see gpu.yaml and laptop.yaml
   2. name ired-interp in {" or in the dependencies of ".join(REQUIREMENTS)}: jobs install the first
-     of these that the repository has (or set environment in the profile)
+     of these that the project has (or set environment in the profile)
   3. git add, git commit, git push: jobs are cloned from the repository's remote
   4. ired check -- fit --config quickstart
 """
@@ -37,6 +38,6 @@ def main(command: str, arguments: list[str]) -> int:
 def _root(folder: Path) -> Path:
     """Where `ired submit` looks for slurm/ once the folder is in a git repository."""
     try:
-        return find_repository(folder).root
+        return find_repository(folder).project
     except InputError:
         return folder

@@ -17,7 +17,7 @@ def main(command: str, arguments: list[str]) -> int:
     """
     parser = CommandParser(
         prog="ired report",
-        description="Write one self-contained HTML page about runs, and print its path.",
+        description="Write one self-contained HTML page about runs; print its verdict and path.",
     )
     parser.add_argument(
         "runs",
@@ -53,6 +53,11 @@ def _write(runs: list[str], output: str | None, figures: str | None) -> None:
     report = gather(opened)
     for sentence in [*dict.fromkeys(unknown), *report.skipped]:
         log(f"left out: {sentence}")
+    for answer in report.answers:
+        for group, sentence in answer.sentences:
+            log(f"{answer.question} {group.name}: {sentence}")
+        if not answer.sentences:
+            log(f"{answer.question} {answer.missing}")
     page = Path(output) if output else opened[0].path / "report.html"
     if figures:
         log(f"{len(save_figures(report, Path(figures)))} files written to {figures}")

@@ -43,7 +43,7 @@ def main(command: str, arguments: list[str]) -> int:
     folder = Path(parser.parse_args(arguments).folder)
     if not folder.is_dir():
         raise InputError(
-            f"folder {folder} does not exist; name the folder that `ired fit` wrote its runs to."
+            f"{folder} is no folder; name the folder that `ired fit` wrote its runs to."
         )
     print(_table(folder), end="")
     return 0

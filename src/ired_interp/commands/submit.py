@@ -7,12 +7,13 @@ from pathlib import Path
 
 from ired_interp.cluster.follow import follow
 from ired_interp.cluster.host import connect
-from ired_interp.cluster.job import Job
+from ired_interp.cluster.job import Job, project_profile
 from ired_interp.cluster.preflight import Check, Preflight
-from ired_interp.cluster.profile import Profile, load_profile
+from ired_interp.cluster.profile import Profile
+from ired_interp.cluster.queueing import job_folder, queue
 from ired_interp.cluster.repository import find_repository
 from ired_interp.cluster.site import Site
-from ired_interp.cluster.submission import folder_on, job_folder, queue
+from ired_interp.cluster.submission import folder_on
 from ired_interp.cluster.tasks import make_tasks
 from ired_interp.commands.options import CommandParser
 from ired_interp.errors import RunError
@@ -27,7 +28,7 @@ def main(command: str, arguments: list[str]) -> int:
     options = _parser(command).parse_args(own)
     repository = find_repository(Path.cwd())
     overrides = {name: value for name in _SETTINGS if (value := getattr(options, name)) is not None}
-    profile = load_profile(repository.root, options.profile, overrides)
+    profile = project_profile(repository, options.profile, overrides)
     with connect(profile) as host:
         folder = folder_on(host, profile, str(Path.cwd()))
         tasks = make_tasks(job_arguments, options.array, folder)
@@ -41,7 +42,7 @@ def main(command: str, arguments: list[str]) -> int:
             return 0
         job = preflight.job()
         if options.dry_run:
-            print(job.script(repository.root), end="")
+            print(job.script(repository), end="")
             return 0
         return _submit(site, job, options.detach)
 
@@ -108,7 +109,7 @@ def _submit(site: Site, job: Job, detach: bool) -> int:
     host = site.host
     if job.profile.environment is None:
         log(f"preparing {job.environment}")
-        arguments = ("environment", job.source, job.environment, job.profile.python)
+        arguments = ("environment", site.project, job.environment, job.profile.python)
         if subprocess.run(host.command(*site.prepare_command(*arguments))).returncode:
             raise RunError(
                 "the environment could not be made (see above); correct the lock file, python or "

@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -21,10 +21,27 @@ class GraphEnergy(Energy):
 
     A subclass says how many `channels` an edge has in the condition x, and how many entries a
     solution has. `condition_dim` and `solution_dim` are those of the graphs that it is trained on.
+
+    Raises
+    ------
+    InputError
+        If these are the sizes of no graph.
     """
 
     any_size = True
     channels: ClassVar[int] = 1
+
+    def __init__(
+        self, condition_dim: int, solution_dim: int, landscapes: int = 10, *more: Any
+    ) -> None:  # more: what a class beside this one takes
+        n = node_count(condition_dim, self.channels)
+        if n is None or solution_dim != self.entries(n):
+            raise InputError(
+                f"{type(self).__name__} got condition_dim={condition_dim} and "
+                f"solution_dim={solution_dim}, the sizes of no graph of its task; choose the "
+                "energy of the task, or leave both out."
+            )
+        super().__init__(condition_dim, solution_dim, landscapes, *more)
 
     @abstractmethod
     def entries(self, n: int) -> int:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ired_interp.energy.base import Energy, LandscapeIndex
+from ired_interp.energy.base import Edit, Energy, LandscapeIndex
 from ired_interp.errors import InputError
 from ired_interp.schedule import Schedule
 
@@ -99,6 +99,12 @@ class HeldEnergy(Energy):
         inner, held = context
         energy, gradient = self.energy.evaluate_with_gradient(inner, self.hold(context, y))
         return energy, gradient.masked_fill(held.mask, 0.0)
+
+    def sites(
+        self, context: tuple[Any, FixedEntries], y: Tensor, edit: Edit | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """E (B,) with given entries held, by way of the energy's sites."""
+        return self.energy.sites(context[0], self.hold(context, y), edit)
 
     def hessian(self, x: Tensor, y: Tensor, k: LandscapeIndex, memory: float = 2**30) -> Tensor:
         """∇²_y E (B, d_y, d_y), zero in rows and columns of given entries; as `Energy.hessian`."""

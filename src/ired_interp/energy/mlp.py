@@ -1,9 +1,10 @@
 """The published energy of the continuous tasks: ‖o‖² of an MLP, with closed-form derivatives."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from ired_interp.energy.base import LandscapeIndex
+from ired_interp.energy.base import Edit, LandscapeIndex
 from ired_interp.energy.modulated_mlp import ModulatedMLP, Modulation
 from ired_interp.schedule import Schedule
 
@@ -72,6 +73,57 @@ class MLPEnergy(ModulatedMLP):
         """‖o‖² (B,) and its gradient (B, d_y), by one pass forward and one back."""
         layers = self.layers(context, y)
         return layers.o.square().sum(1), self.pullback(context, layers, 2 * layers.o)
+
+    def sites(
+        self, context: Modulation, y: Tensor, edit: Edit | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Evaluate by way of named values between the layers, which may be replaced.
+
+        Parameters
+        ----------
+        context : Modulation
+            What `condition` returned.
+        y : Tensor (B, d_y)
+            Candidates.
+        edit : callable, optional
+            `edit(name, value)` returns what is gone on with in place of a site's value.
+
+        Returns
+        -------
+        tuple of Tensor (B,) and dict of str to Tensor
+            E, and the values gone on with, by site.
+
+        Notes
+        -----
+        With s = silu and (γ, β) the modulation of a layer by the landscape, in order:
+
+        ========== ============ ===========================================================
+        site       shape        value
+        ========== ============ ===========================================================
+        `x_path`   (B, h)       share of x, and of the bias, in the first layer's input
+        `y_path`   (B, h)       share of y in it
+        `u1`, `h1` (B, h)       their sum, and s(u1)
+        `mod2`     (2, B, h)    γ and β of layer 2
+        `h2`       (B, h)       s(γ ∘ fc2(h1) + β)
+        `mod3`     (2, B, h)    γ and β of layer 3
+        `h3`       (B, h)       s(γ ∘ fc3(h2) + β)
+        `o`        (B, d_y)     fc4(h3), of which E = ‖o‖²
+        ========== ============ ===========================================================
+        """
+        found: dict[str, Tensor] = {}
+
+        def at(name: str, value: Tensor) -> Tensor:
+            found[name] = value if edit is None else edit(name, value)
+            return found[name]
+
+        x_path = at("x_path", context.first)
+        y_path = at("y_path", F.linear(y, self.fc1.weight[:, self.condition_dim :]))
+        h1 = at("h1", F.silu(at("u1", x_path + y_path)))
+        gain2, shift2 = at("mod2", torch.stack([context.gain2, context.shift2]))
+        h2 = at("h2", F.silu(self.fc2(h1) * gain2 + shift2))
+        gain3, shift3 = at("mod3", torch.stack([context.gain3, context.shift3]))
+        h3 = at("h3", F.silu(self.fc3(h2) * gain3 + shift3))
+        return at("o", self.fc4(h3).to(y.dtype)).square().sum(1), found
 
     @torch.no_grad()
     def hessian(self, x: Tensor, y: Tensor, k: LandscapeIndex, memory: float = 2**30) -> Tensor:

@@ -33,8 +33,11 @@ def as_tensor(array: torch.Tensor | np.ndarray, name: str, ndim: int = 2) -> tor
     Raises
     ------
     InputError
-        If it is neither a tensor nor an array, complex, or has too few dimensions.
+        If it is neither a tensor nor an array, sparse, complex, has masked entries or too few
+        dimensions.
     """
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        raise InputError(f"{name} has masked entries; pass an array in which every entry counts.")
     if isinstance(array, np.ndarray):
         if array.dtype.kind not in "biufc":
             raise InputError(f"{name} holds {array.dtype} entries; pass an array of numbers.")
@@ -43,6 +46,8 @@ def as_tensor(array: torch.Tensor | np.ndarray, name: str, ndim: int = 2) -> tor
         raise InputError(
             f"{name} is a {type(array).__name__}; pass a torch tensor or a NumPy array."
         )
+    if array.layout is not torch.strided:
+        raise InputError(f"{name} is a {array.layout} tensor; pass a dense one: .to_dense().")
     if array.is_complex():
         raise InputError(
             f"{name} is complex ({array.dtype}); this package measures real subspaces: pass a real "

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ired_interp.geometry.eigengap import student_factor
 from ired_interp.geometry.noise import corrected_overlap, scatter
 
 _UNEQUAL = 0.25  # squared variation of reliabilities, above which one number cannot stand for all
@@ -18,12 +19,15 @@ class CorrectedPairs:
     ----------
     value, error : Tensor
         (m, m) corrected overlaps, with standard errors.
+    without : Tensor, optional
+        (m, m, B) what they are without one subspace each; None of a single one.
     unknown : bool
         Whether no frame has a repeat.
     """
 
     value: Tensor
     error: Tensor
+    without: Tensor | None
     unknown: bool
 
 
@@ -63,6 +67,7 @@ def corrected_pairs(
         noise = 4 * entry * (mean - chance).clamp(min=0) / p + 2 * entry.square()
         noise = noise * (1 + 2 * (2 / (count - 1)) ** 0.5)
         usable &= each.var(1) <= noise + _UNEQUAL * (mean - chance).square()
+    without = None
     reliability = torch.where(usable, mean, torch.nan)
     overlap = independent.mean(-1)
     value = corrected_overlap(overlap, reliability[:, None], reliability, chance)
@@ -76,13 +81,29 @@ def corrected_pairs(
         excess = (seen.square() / expected)[known].mean() if known.any() else torch.ones(())
         error = (variance * excess.clamp(min=1)).sqrt()
     else:
-        without = reliability[:, None] + (mean[:, None] - each) / (count - 1)
+        rest = reliability[:, None] + (mean[:, None] - each) / (count - 1)
         left = (independent.sum(-1, keepdim=True) - independent) / (count - 1)
-        error = jackknife(corrected_overlap(left, without[:, None], without, chance))
+        without = corrected_overlap(left, rest[:, None], rest, chance)
+        error = jackknife(without)
     error = torch.where(torch.eye(len(error), dtype=torch.bool), 0 * value, error)
-    return CorrectedPairs(value, error, bool(crossed.isnan().all()))
+    return CorrectedPairs(value, error, without, bool(crossed.isnan().all()))
 
 
 def jackknife(without: Tensor) -> Tensor:
-    """Take the standard error of a statistic from its values (..., B) without one subspace each."""
-    return ((without.shape[-1] - 1) * without.var(-1, correction=0)).sqrt()
+    """Take the standard error of a statistic from its values (..., B) without one subspace each.
+
+    That of 1.96 standard errors is a 95 % interval, of few subspaces too (Student's).
+    """
+    error: Tensor = deviations(without).norm(dim=-1)
+    return error
+
+
+def deviations(without: Tensor) -> Tensor:
+    """Return what each of B subspaces contributes to a standard error, of the same shape.
+
+    Errors of statistics add as these do, which tells how they correlate.
+    """
+    count = without.shape[-1]
+    factor = ((count - 1) / count) ** 0.5 * student_factor(count)
+    shares: Tensor = (without - without.mean(-1, keepdim=True)) * factor
+    return shares

@@ -17,19 +17,24 @@ class Eigengap:
     Attributes
     ----------
     value : float
-        λ_p − λ_{p+1}, of the largest eigenvalue in magnitude.
+        λ_p − λ_{p+1}, of the largest eigenvalue in magnitude; where data are noisy, the gap between
+        the directions found in them, which is smaller.
     error : float
-        Its standard error, of rounding and of what it is a mean over.
+        Its standard error, of rounding and of what it is a mean over, given the directions.
     count : int
         Of independent values that it is a mean over.
+    error_at_zero : float, optional
+        What the error is if the gap is 0: that of the difference, not of its ratio to the largest.
+        Without it the same.
     """
 
     value: float
     error: float
     count: int = 1
+    error_at_zero: float | None = None
 
     @classmethod
-    def of(cls, values: Tensor, rounding: float) -> "Eigengap":
+    def of(cls, values: Tensor, rounding: float, differences: Tensor | None = None) -> "Eigengap":
         """Take the mean of independent values.
 
         Parameters
@@ -38,21 +43,26 @@ class Eigengap:
             (n,) gaps of single problems.
         rounding : float
             Resolution of one of them; see ``resolution``.
+        differences : Tensor, optional
+            (n,) the same for a known largest eigenvalue; see ``vector_gaps``.
 
         Returns
         -------
         Eigengap
             With its error; of a single value that is rounding alone.
         """
-        values = values.double()
-        spread = float(values.std()) / len(values) ** 0.5 if len(values) > 1 else 0.0
-        return cls(float(values.mean()), max(spread, rounding), len(values))
+        error, at_zero = (
+            max(float(each.double().std()) / len(each) ** 0.5 if len(each) > 1 else 0.0, rounding)
+            for each in (values, values if differences is None else differences)
+        )
+        return cls(float(values.double().mean()), error, len(values), at_zero)
 
     @property
     def identified(self) -> bool:
         """Whether the gap is above 0 by more than its 95 % interval (Student's)."""
         reach = float(stats.t.ppf(0.975, self.count - 1)) if self.count > 1 else 2.0
-        return self.value > reach * self.error
+        error = self.error if self.error_at_zero is None else self.error_at_zero
+        return self.value > reach * error
 
 
 def student_factor(count: int) -> float:
@@ -97,7 +107,7 @@ def matrix_gaps(vectors: Tensor, matrices: Tensor, largest: Tensor, p: int) -> T
     return (quotients[..., 0] - quotients[..., 1]) / torch.where(largest == 0, 1.0, largest)
 
 
-def vector_gaps(directions: Tensor, vectors: Tensor, p: int) -> Tensor:
+def vector_gaps(directions: Tensor, vectors: Tensor, p: int) -> tuple[Tensor, Tensor]:
     """Gaps that single vectors show between directions found from others.
 
     Parameters
@@ -112,10 +122,14 @@ def vector_gaps(directions: Tensor, vectors: Tensor, p: int) -> Tensor:
 
     Returns
     -------
-    Tensor
-        (B,) (gᵀu_p)² − (gᵀu_{p+1})², of the mean of (gᵀu_1)².
+    tuple of Tensor
+        (B,) values whose mean is that of (gᵀu_p)² − (gᵀu_{p+1})² over that of (gᵀu_1)², and whose
+        spread is that of the ratio, to first order; and (B,) the differences over the latter.
     """
     shares = (vectors.double() @ directions).square()
     beyond = shares[:, p] if directions.shape[1] > p else torch.zeros_like(shares[:, 0])
     largest = shares[:, 0].mean()
-    return (shares[:, p - 1] - beyond) / torch.where(largest == 0, 1.0, largest)
+    if largest == 0:
+        return torch.zeros_like(beyond), torch.zeros_like(beyond)
+    differences, sizes = (shares[:, p - 1] - beyond) / largest, shares[:, 0] / largest
+    return differences - differences.mean() * (sizes - 1), differences

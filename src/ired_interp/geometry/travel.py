@@ -1,12 +1,10 @@
 """How far a noisy subspace travelled: steps between frames, freed of estimation noise."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from ired_interp.geometry.corrected import CorrectedPairs
+from ired_interp.geometry.corrected import CorrectedPairs, deviations, jackknife
 from ired_interp.geometry.distances import distance_from_angles
 
 
@@ -44,15 +42,30 @@ def travel(
     count = same.shape[2]
     if corrected.unknown:
         each = (distance_from_angles(same).square() - floor.square()).clamp(min=0)
-        squares = each.mean(2)
-        error = each.std(2) / count**0.5 if count > 1 else torch.full_like(squares, torch.nan)
+        squares, without = each.mean(2), None
+        error = torch.full_like(squares, torch.nan)
+        if count > 1:
+            without = (each.sum(2, keepdim=True) - each) / (count - 1)
+            error = jackknife(without)
         ends = [squares + sign * error for sign in (-2, 2)]
     else:
         squares, *ends = (
             p * _squared_angle(corrected.value + scale * corrected.error) for scale in (0, -2, 2)
         )
+        without = None if corrected.without is None else p * _squared_angle(corrected.without)
     found = _travelled(squares, places)
-    errors = _errors(found, [_travelled(end, places) for end in ends])
+    moved = [_travelled(end, places) for end in ends]
+    errors = {
+        name: torch.stack([(end[name] - value).abs() for end in moved]).amax(0) / 2
+        for name, value in found.items()
+    }  # half the farther end of each interval, lopsided as a root makes it
+    steps = squares.diagonal(offset=1)
+    if without is None:
+        farther = torch.stack([(end - squares).diagonal(offset=1).abs() for end in ends]).amax(0)
+        spread = torch.diag_embed(farther / 2 * 2**0.5)  # neighbours correlate by up to a half
+    else:
+        spread = deviations(without.diagonal(offset=1).T)
+    errors["path_length"][1:] = _length_error(found["path_length"][1:], steps, spread)
     return found | {f"{name}_error": values for name, values in errors.items()}
 
 
@@ -73,21 +86,32 @@ def _travelled(squares: Tensor, places: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _errors(found: dict[str, Tensor], ends: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Half the farther end of each interval of two standard errors, lopsided as a root makes it.
+def _length_error(lengths: Tensor, squares: Tensor, spread: Tensor) -> Tensor:
+    """Half the farther end of the interval of each length, a sum of roots of noisy squares.
 
-    Neighbouring steps share a frame, so that their errors correlate by up to a half: variances of
-    steps add up twice.
+    A root is known by its square where that exceeds two standard errors. A smaller one lies between
+    a chord and a tangent of the root, which are linear: unlike its own noise, what the mean root of
+    noise lacks adds up along a path.
+
+    Parameters
+    ----------
+    lengths, squares : Tensor
+        (s,) lengths after each step, and squares of the steps.
+    spread : Tensor
+        (s, n) what n independent causes of noise make of each square.
     """
-    half = {
-        name: torch.stack([(end[name] - value).abs() for end in ends]).amax(0) / 2
-        for name, value in found.items()
-    }
-    lengths = [end["path_length"] - found["path_length"] for end in ends]
-    steps = torch.stack([length.diff().abs() for length in lengths]).amax(0) / 2
-    total = (2 * steps.square().cumsum(0)).sqrt()
-    half["path_length"] = torch.cat([half["path_length"][:1], total])
-    return half
+    resolution = 2 * spread.norm(dim=1)
+    where = torch.maximum(squares, resolution).sqrt()  # chord and tangent touch the root
+    known = torch.where(where > 0, where, 1.0)
+    chord, slope = squares / known, torch.where(squares < resolution, 1.0, 0.5) / known
+    ends = [
+        values.cumsum(0) + sign * (slopes[:, None] * spread).cumsum(0).norm(dim=1)
+        for values, slopes, sign in (
+            (chord, slope, -2),
+            ((chord + where) / 2, 0.5 / known, 2),
+        )
+    ]
+    return torch.stack([(end - lengths).abs() for end in ends]).amax(0) / 2
 
 
 def in_order(labels: list[int | float | str]) -> Tensor | None:

@@ -9,6 +9,10 @@ from ired_interp.energy.checks import check_tensor
 from ired_interp.errors import InputError
 from ired_interp.module import IREDModule
 from ired_interp.probes.base import Probe, Snapshot
+from ired_interp.probes.curvature import Curvature
+from ired_interp.probes.dictionary import Dictionary
+from ired_interp.probes.effective_rank import EffectiveRank
+from ired_interp.probes.gradient_field import GradientField
 from ired_interp.probes.gradients_theta import GradientStatisticsTheta
 from ired_interp.probes.gradients_y import GradientStatisticsY
 from ired_interp.probes.hessian_theta import HessianSpectrumTheta
@@ -18,10 +22,21 @@ from ired_interp.probes.loss_drift import LossDrift
 from ired_interp.probes.loss_probe import Loss, LossProbe, LossSnapshot
 from ired_interp.probes.loss_spectrum import LossSpectrum
 from ired_interp.probes.loss_statistics import LossGradientStatistics
+from ired_interp.probes.minimum import Minimum
+from ired_interp.probes.patching import Patching
+from ired_interp.probes.path import Path
+from ired_interp.probes.readout import Readout
+from ired_interp.probes.slice import Slice
 from ired_interp.probes.subspace_drift import SubspaceDrift
+from ired_interp.probes.tangent_kernel import TangentKernel
+from ired_interp.probes.theta_slice import ThetaSlice
 from ired_interp.tasks.base import Problems, Task
 
 __all__ = [
+    "Curvature",
+    "Dictionary",
+    "EffectiveRank",
+    "GradientField",
     "GradientStatisticsTheta",
     "GradientStatisticsY",
     "HessianSpectrumTheta",
@@ -33,9 +48,16 @@ __all__ = [
     "LossProbe",
     "LossSnapshot",
     "LossSpectrum",
+    "Minimum",
+    "Patching",
+    "Path",
     "Probe",
+    "Readout",
+    "Slice",
     "Snapshot",
     "SubspaceDrift",
+    "TangentKernel",
+    "ThetaSlice",
     "probe",
 ]
 

@@ -4,7 +4,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -12,12 +12,14 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from ired_interp.energy import Energy
 from ired_interp.errors import InputError
 from ired_interp.module import IREDModule
 from ired_interp.random import stream
 from ired_interp.ranks import ALONE, Ranks
 from ired_interp.registry import Registered
 from ired_interp.tasks.base import Problems, Task
+from ired_interp.tasks.exact import ExactEnergy
 
 Weights = Literal["average", "raw"]
 Point = Literal["noised", "answer", "solution", "trajectory"]
@@ -49,6 +51,8 @@ class Snapshot:
         problems of this one.
     optimizer : mapping, optional
         `state_dict()` of what trained the model, for its last step.
+    initial : mapping of str to Tensor, optional
+        The energy's parameters as training began, by name, where they are known.
     """
 
     module: IREDModule
@@ -60,11 +64,39 @@ class Snapshot:
     scratch: Path | None = None
     ranks: Ranks = ALONE
     optimizer: Mapping[str, Any] | None = None
+    initial: Mapping[str, Tensor] | None = None
 
     def exact_curvature(self) -> Tensor | None:
         """Return eigenvalues (K, d_y) of a perfect model's Hessian in y, None if not known."""
         posterior = self.task.posterior(self.batch.x[:1]) if self.task else None
         return None if posterior is None else posterior.curvature(self.module.schedule)
+
+    def exact_energy(self) -> Energy | None:
+        """Return a perfect model's energy of the free entries, in float64, None if not known."""
+        if self.task is None or self.task.posterior(self.batch.x[:1]) is None:
+            return None
+        exact = ExactEnergy(self.task, self.module.landscapes)
+        return self.module.free(exact.to(self.batch.x.device).double())
+
+    def visible(self) -> Tensor | None:
+        """Return which entries (B, d_y) of solutions the problems show, None without such a task.
+
+        Tasks of which every problem shows all entries, or none, have no such split either.
+        """
+        visible = self.task.visible(self.batch.x) if self.task else None
+        if visible is None or visible.all() or not visible.any():
+            return None
+        return visible
+
+    def as_training_began(self) -> "Snapshot | None":
+        """Return a copy with the initial weights on the same problems, None if not known."""
+        if self.initial is None:
+            return None
+        module = deepcopy(self.module)
+        with torch.no_grad():
+            for name, weight in module.energy.named_parameters():
+                weight.copy_(self.initial[name])
+        return replace(self, module=module)
 
 
 class Probe(Registered, ABC):
@@ -209,7 +241,7 @@ def measuring_point(snapshot: Snapshot, k: int, point: Point, seed: int) -> Tens
 
 
 def _measuring_point(snapshot: Snapshot, k: int, point: Point, seed: int) -> Tensor:
-    module, (x, y) = snapshot.module, snapshot.batch
+    module, y = snapshot.module, snapshot.batch.y
     if point == "noised":
         eps = torch.randn(
             y.shape, generator=stream(y.device, seed, "point", k), device=y.device, dtype=y.dtype
@@ -218,11 +250,31 @@ def _measuring_point(snapshot: Snapshot, k: int, point: Point, seed: int) -> Ten
     if point == "answer":
         return module.schedule.signal[k] * y
     if point in ("solution", "trajectory"):
-        generator = stream(y.device, seed, "start")
-        start = torch.randn(y.shape, generator=generator, device=y.device, dtype=y.dtype)
-        solutions = module.solve(x, preset=module.inference, start=start).trajectory  # K − 1 first
+        solutions = solutions_along(snapshot, seed)
         place = -1 if point == "solution" else module.landscapes - 1 - k
         return module.schedule.signal[k] * solutions[place]
     raise InputError(
         f"point {point!r} does not exist; choose 'noised', 'answer', 'solution' or 'trajectory'."
     )
+
+
+def solutions_along(snapshot: Snapshot, seed: int) -> Tensor:
+    """Solve as the model does, from a start of the seed.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+        Model and B problems.
+    seed : int
+        Of the start.
+
+    Returns
+    -------
+    Tensor (K, B, d_y)
+        The solutions as of each landscape, K − 1 first.
+    """
+    module, (x, y) = snapshot.module, snapshot.batch
+    start, inner = stream(y.device, seed, "start"), stream(y.device, seed, "inference")
+    begin = torch.randn(y.shape, generator=start, device=y.device, dtype=y.dtype)
+    found = module.solve(x, preset=module.inference, start=begin, generator=inner)
+    return found.trajectory

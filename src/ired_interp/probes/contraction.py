@@ -20,6 +20,28 @@ def gradients_along(energy: Energy, x: Tensor, points: Tensor, k: int) -> Tensor
     return _gradients(energy, _context(energy, x, k), points)
 
 
+def perfect_contractions(curvature: Tensor, steps: Tensor, factors: list[float]) -> np.ndarray:
+    """Smallest and largest 1 − η λ of a perfect model, (K, T, 2).
+
+    Parameters
+    ----------
+    curvature : Tensor
+        (K, d) λ of each landscape.
+    steps : Tensor
+        (K,) η_k.
+    factors : list of float
+        T, of η_k, move by move.
+
+    Returns
+    -------
+    numpy.ndarray
+        (K, T, 2).
+    """
+    sizes = steps.double().cpu()[:, None] * torch.tensor(factors, dtype=torch.float64)
+    left = 1 - sizes[:, :, None] * curvature.cpu()[:, None]
+    return torch.stack([left.min(2).values, left.max(2).values], dim=2).numpy()
+
+
 def _context(energy: Energy, x: Tensor, k: int) -> Any:
     return energy.condition(x, torch.full((len(x),), k, device=x.device))
 

@@ -19,10 +19,11 @@ from ired_interp.probes.settings import (
     check_seed,
     few_landscapes,
 )
-from ired_interp.probes.spread import mean_error
+from ired_interp.probes.spread import mean_error, ratio_of_means
 from ired_interp.probes.tables import estimate_table, estimates
 from ired_interp.terminal import track
 
+ENTRIES = ("visible", "hidden")
 _LEAST = 3  # gradients whose spread means anything
 _SHOWN = (
     "norm_mean",
@@ -100,6 +101,11 @@ class GradientStatisticsY(Probe):
             `norm_sd`, `norm_quantiles` (quantile)
             `norm_ratio`, `…_error`     landscape            mean ‖g‖²/d
             `alignment`, `…_error`      landscape            mean ⟨g, ε⟩/d
+            `alignment_by_entries`,     landscape, entries   Σ⟨g, ε⟩/count, over the entries that
+            `…_error`                                        problems show ("visible") and others
+                                                             ("hidden"), where the task has both
+            `theory_by_entries`         landscape, entries   of it, for a perfect model at the
+                                                             noised point: 1 where visible
             `cosine`, `…_error`         landscape            mean cos(g, ε)
             `eigenvalues`, `…_error`    landscape, rank      of the covariance of g, in (energy/y)²
             `participation`, `…_error`  landscape            (Σλ)²/Σλ² of them
@@ -138,11 +144,21 @@ class GradientStatisticsY(Probe):
             for part in (name, f"{name}_error"):
                 variables[part] = (own, found[part], units)
         variables["participation_isotropic"] = isotropic_participation(count, d)
+        coordinates: dict[str, Any] = {"landscape": landscapes, "quantile": list(QUANTILES)}
+        if "entries_along" in found:
+            parts = ratio_of_means(found["entries_along"], found["entries_count"])
+            dims = ("landscape", "entries")
+            for ending, values in zip(("", "_error"), parts, strict=True):
+                variables[f"alignment_by_entries{ending}"] = (dims, values, unit)
+            if self.point == "noised":
+                perfect = np.tile([1.0, np.nan], (len(landscapes), 1))
+                variables["theory_by_entries"] = (dims, perfect, unit)
+            coordinates["entries"] = list(ENTRIES)
         theory = self._theory(snapshot, landscapes)
         if theory is not None:
             variables["theory_ratio"] = ("landscape", theory.mean(1))
             variables["theory_eigenvalues"] = (("landscape", "theory_rank"), theory)
-        return xr.Dataset(variables, {"landscape": landscapes, "quantile": list(QUANTILES)})
+        return xr.Dataset(variables, coordinates)
 
     @torch.no_grad()
     def _energy_gradient(self, snapshot: Snapshot, k: int) -> dict[str, np.ndarray]:
@@ -168,6 +184,11 @@ class GradientStatisticsY(Probe):
             "alignment": inner / entries,
             "cosine": inner / (size * eps.norm(dim=1)),
         }
+        visible = snapshot.visible()
+        if visible is not None:
+            kinds = torch.stack([visible, ~visible])  # (entries, B, d)
+            values["entries_along"] = (kinds * g * eps).sum(2)
+            values["entries_count"] = kinds.sum(2)
         spectrum = spectrum_statistics(lambda rows: _eigenvalues(g[rows]), np.arange(len(g)))
         return {name: value.cpu().numpy() for name, value in values.items()} | spectrum
 

@@ -22,7 +22,7 @@ from ired_interp.probes.settings import (
     few_landscapes,
     working_memory,
 )
-from ired_interp.probes.spectrum_settings import Which, check_room, check_spectrum
+from ired_interp.probes.spectrum_settings import Layers, Which, check_room, check_spectrum
 from ired_interp.probes.theta_eigenpairs import eigenpairs
 from ired_interp.probes.theta_layers import measure_layers
 from ired_interp.probes.theta_shares import measure_shares, over_draws
@@ -39,7 +39,6 @@ from ired_interp.spectra import HessianOperator
 from ired_interp.terminal import render, track
 
 Backend = Literal["lanczos", "pyhessian"]
-Layers = Literal["all", "each"]
 _CROWDED = 4096  # problems: 32 take a GPU 1.3 ms a product, 2048 take it 2.9
 
 

@@ -12,14 +12,14 @@ from ired_interp.diffusion.inference import LandscapeMinimisation
 from ired_interp.errors import InputError, RunError
 from ired_interp.module import IREDModule
 from ired_interp.probes.base import Probe, Snapshot
-from ired_interp.probes.contraction import contractions, gradients_along
+from ired_interp.probes.contraction import contractions, gradients_along, perfect_contractions
 from ired_interp.probes.gram_statistics import effective_ranks
-from ired_interp.probes.rank_families import RANDOM
 from ired_interp.probes.rank_manifold import as_matrices, check_rank, known_rank
 from ired_interp.probes.rank_surroundings import RankSurroundings
 from ired_interp.probes.settings import check_seed, check_setting
 from ired_interp.probes.spread import mean_error
-from ired_interp.probes.tables import estimate_table
+from ired_interp.probes.trajectory_pictures import picture_variables
+from ired_interp.probes.trajectory_table import trajectory_table
 from ired_interp.random import stream
 from ired_interp.terminal import track
 
@@ -136,7 +136,9 @@ class InferenceTrajectory(Probe):
             ============================== ====================== ==================================
 
             NaN where what is divided by is rounding, or cannot be told from 0. What needs a rank r
-            is there where answers have one; `rank_families.families` names the families.
+            is there where answers have one; `planes.frames` names the families. What the task shows
+            of a few problems (`Task.pictured`) stands beside it, over landscape and pictured, which
+            names them.
 
         Raises
         ------
@@ -156,19 +158,22 @@ class InferenceTrajectory(Probe):
             None if rank is None else RankSurroundings(snapshot, rank, self.candidates, self.seed)
         )
         found: dict[str, list[np.ndarray]] = {}
-        visited = []
+        visited, solutions = [], []
         with torch.no_grad():
             steps = anneal(module.free(), module.schedule, x, start, settings)
             for place in track(list(steps), "inference"):
                 visited.append(place.k)
+                solutions.append(place.solution)
                 measured = self._along(snapshot, place, settings)
                 if around is not None:
                     measured |= around.measure(place)
                 for name, values in measured.items():
                     found.setdefault(name, []).append(values)
-        return self._dataset(
+        result = self._dataset(
             {name: np.stack(values) for name, values in found.items()}, visited, snapshot, around
         )
+        end = result["error"].isel(landscape=-1, inner_step=-1).values
+        return result.assign(picture_variables(snapshot, torch.stack(solutions), end))
 
     def _inference(self, module: IREDModule) -> Inference:
         own = module.inference
@@ -206,7 +211,8 @@ class InferenceTrajectory(Probe):
         squares = (points / signal - answer).double().square()
         entries = squares.shape[2] if fixed is None else (~fixed.mask).sum(1)
         values["error"] = (squares.sum(2) / entries).cpu().numpy()
-        if (matrices := as_matrices(points.double())) is not None:
+        matrices = as_matrices(points.double())
+        if matrices is not None and (snapshot.task is None or snapshot.task.matrix_solutions):
             spectrum = torch.linalg.svdvals(matrices).square().cpu().numpy()
             values["effective_rank"] = effective_ranks(spectrum)["participation"]
         return values
@@ -246,54 +252,18 @@ class InferenceTrajectory(Probe):
             attributes["rank"] = around.rank
         curvature = snapshot.exact_curvature()
         if curvature is not None:
-            factors = torch.tensor(self._factors(self._inference(snapshot.module)))
-            step = (
-                factors.double()[:, None]
-                * snapshot.module.schedule.step.double().cpu()[:, None, None]
-            )
-            ends = (1 - step * curvature.cpu()[:, None])[visited]
-            theory = torch.stack([ends.min(2).values, ends.max(2).values], dim=2).numpy()
+            factors = self._factors(self._inference(snapshot.module))
+            theory = perfect_contractions(curvature, snapshot.module.schedule.step, factors)
             variables["theory_contraction"] = (
                 ("landscape", "move", "bound"),
-                theory,
+                theory[visited],
                 {"units": "1", "long_name": "smallest and largest 1 − η λ"},
             )
         return xr.Dataset(variables, coordinates, attributes)
 
     def summary(self, result: xr.Dataset) -> str:
         """One row a landscape; see `Probe.summary`."""
-        last, first = result.isel(inner_step=-1), result.isel(move=0)
-        moves = result["acceptance"].mean("move")
-        columns: dict[str, tuple[xr.DataArray, xr.DataArray | None]] = {
-            "energy": (last["energy_mean"], last["energy_mean_error"]),
-            "‖∇E‖": (last["gradient_norm_mean"], last["gradient_norm_mean_error"]),
-            "error": (last["error_mean"], last["error_mean_error"]),
-            "accepted": (moves, result["acceptance_error"].mean("move")),
-            "contraction": (first["contraction"], first["contraction_error"]),
-            "of g": (first["gradient_contraction"], first["gradient_contraction_error"]),
-            "1 − ηλ": (first["predicted_contraction"], first["predicted_contraction_error"]),
-        }
-        if "theory_contraction" in result:
-            columns["theory"] = (first["theory_contraction"].mean("bound"), None)
-        title = f"Inference on {result.sizes['problem']} problems: end of each landscape; "
-        title += "contraction of its first inner step; ± standard error over problems"
-        found = estimate_table(title, result["landscape"].values, columns)
-        if "effective_rank" not in result:
-            return found
-        name = "effective_rank_mean"
-        shape = {"effective rank": (last[name], last[f"{name}_error"])}
-        title = "Solutions as matrices"
-        if "normal_ratio" in result:
-            name, chance = "normal_ratio_mean", float(result["normal_ratio_chance"])
-            title += f"; gradient across / along their rank, by chance {chance:.3g}"
-            shape["across / along"] = (last[name], last[f"{name}_error"])
-            for family in result["family"].values:
-                part = result.sel(family=family, length=0.5)
-                if family != RANDOM:
-                    heading = f"rise, {family}"
-                    shape[heading] = (part["preference"], part["preference_error"])
-            title += "; rise of E by direction, of that in random ones"
-        return found + estimate_table(title, result["landscape"].values, shape)
+        return trajectory_table(result)
 
 
 def _mean(

@@ -9,10 +9,18 @@ from torch import Tensor
 from ired_interp.errors import RunError
 from ired_interp.probes.last_update import last_update
 from ired_interp.probes.loss_probe import LossProbe, LossSnapshot
-from ired_interp.probes.settings import working_memory
-from ired_interp.probes.spectrum_settings import Which, check_room, check_spectrum
+from ired_interp.probes.settings import check_choice, working_memory
+from ired_interp.probes.spectrum_settings import (
+    Layers,
+    Which,
+    check_room,
+    check_spectrum,
+    check_tol,
+)
+from ired_interp.probes.theta_layers import measure_layers
 from ired_interp.probes.theta_spectrum import measure_operator
 from ired_interp.spectra import HessianOperator
+from ired_interp.spectra.parameters import vector_dtype
 
 
 class LossSpectrum(LossProbe):
@@ -20,7 +28,7 @@ class LossSpectrum(LossProbe):
 
     Parameters
     ----------
-    eigenpairs, which, tol, density_probes, density_steps, trace_matvecs, memory_gib, seed
+    eigenpairs, which, tol, density_probes, density_steps, trace_matvecs, layers, memory_gib, seed
         As in `HessianSpectrumTheta`.
 
     Raises
@@ -40,18 +48,23 @@ class LossSpectrum(LossProbe):
         density_probes: int = 4,
         density_steps: int = 40,
         trace_matvecs: int = 30,
+        layers: Layers = "all",
         memory_gib: float | None = None,
         seed: int = 0,
     ) -> None:
         self.eigenpairs, self.which, self.tol = eigenpairs, which, tol
         self.density_probes, self.density_steps = density_probes, density_steps
-        self.trace_matvecs, self.memory_gib, self.seed = trace_matvecs, memory_gib, seed
-        check_spectrum(self.label, **{n: v for n, v in self.settings().items() if n != "seed"})
+        self.trace_matvecs, self.layers = trace_matvecs, layers
+        self.memory_gib, self.seed = memory_gib, seed
+        check_choice(self.label, "layers", layers, Layers)
+        settings = {n: v for n, v in self.settings().items() if n not in ("layers", "seed")}
+        check_spectrum(self.label, **settings, dtype="float64")  # `check` knows that of the weights
 
     def check(self, weights: Mapping[str, Tensor]) -> None:
-        """Refuse fewer weights than eigenpairs, or more than the memory has room for."""
+        """Refuse weights too few, too many for the memory, or too coarse for `tol`."""
         count = sum(w.numel() for w in weights.values())
-        dtype = next(iter(weights.values())).dtype
+        dtype = vector_dtype(list(weights.values()), None)
+        check_tol(self.label, self.tol, dtype)
         check_room(self.label, self.eigenpairs, count, dtype, self.memory_gib)
 
     def __call__(self, snapshot: LossSnapshot) -> xr.Dataset:
@@ -65,8 +78,8 @@ class LossSpectrum(LossProbe):
         Returns
         -------
         xarray.Dataset
-            Over rank and bin, what `measure_operator` names. The attribute `update` says whose
-            step the update is, or why there is none.
+            Over rank and bin, what `measure_operator` names, and what `measure_layers` names. The
+            attribute `update` says whose step the update is, or why there is none.
 
         Raises
         ------
@@ -83,5 +96,9 @@ class LossSpectrum(LossProbe):
             raise RunError("the gradient of the loss is not finite; the weights have diverged.")
         steps, whose = last_update(snapshot.optimizer, loss.weights)
         result = measure_operator(operator, self, half, snapshot.scratch, steps)
+        if self.layers == "each":
+            folder = snapshot.scratch / "layers" if snapshot.scratch else None
+            layers = measure_layers(operator, self, half, folder, steps)
+            result = result.merge(layers)
         attributes = {"objective": "loss", "batches": len(snapshot.batches), "update": whose}
         return result.assign_attrs(attributes)

@@ -8,18 +8,10 @@ from torch import Tensor
 
 from ired_interp.diffusion.inference import LandscapeMinimisation
 from ired_interp.probes.base import Snapshot
-from ired_interp.probes.rank_families import (
-    LENGTHS,
-    RANDOM,
-    directions,
-    families,
-    rises,
-    theory_rises,
-)
+from ired_interp.probes.planes import directions, families, frames, plane_curvature
 from ired_interp.probes.rank_manifold import normal_ratio
-from ired_interp.probes.spread import mean_error, ratio_of_means
+from ired_interp.probes.rises import LENGTHS, rise_variables, rises, theory_rises
 from ired_interp.random import stream
-from ired_interp.tasks.base import Posterior
 
 
 class RankSurroundings:
@@ -47,13 +39,14 @@ class RankSurroundings:
     def __init__(self, snapshot: Snapshot, rank: int, candidates: int, seed: int) -> None:
         self.rank = rank
         self._module, (self._x, self._y) = snapshot.module, snapshot.batch
-        self._planes = families(self._x, self._y, rank)
+        self._frames = frames(snapshot, rank)
         generator = stream(self._y.device, seed, "candidates")
-        self._drawn = directions(self._planes, self._y, candidates, generator)
-        self._posterior = snapshot.task.posterior(self._x) if snapshot.task else None
-        self._curvature = snapshot.exact_curvature()
+        self._drawn = directions(self._frames, self._y.shape, candidates, generator)
+        gaussian = snapshot.exact_curvature() is not None
+        self._exact = snapshot.exact_energy() if gaussian else None
         self.chance_ratio = normal_ratio(torch.ones_like(self._y), self._y, rank)[1]
-        self.coordinates = {"family": list(self._planes), "length": list(LENGTHS)}
+        self._names = list(families(self._frames))
+        self.coordinates = {"family": self._names, "length": list(LENGTHS)}
 
     def measure(self, place: LandscapeMinimisation) -> dict[str, np.ndarray]:
         """Measure one landscape.
@@ -81,11 +74,12 @@ class RankSurroundings:
             "normal_ratio_answer": ratio(signal * self._y),
             "rise": rise.cpu().numpy(),
         }
-        if isinstance(self._posterior, Posterior) and self._curvature is not None:
-            exact = theory_rises(
-                self._planes, self._y, self._posterior, self._curvature[k], signal, noise
-            )
-            found["theory_rise"] = exact.cpu().numpy()
+        if self._exact is not None:
+            x, y = self._x.double(), self._y.double()
+            planes = plane_curvature(self._exact.hessian(x, y, k), self._frames, float(noise))
+            curvature = np.stack([mean.cpu().numpy() for mean, _ in planes.values()], 1)
+            scales = (np.array([float(s)]) for s in (signal, noise))
+            found["theory_rise"] = theory_rises(curvature[None], self._y, *scales)[0]
         return found
 
     def variables(self, found: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -101,21 +95,4 @@ class RankSurroundings:
         dict
             Variables of a dataset.
         """
-        dims, unit = ("landscape", "family", "length"), {"units": "1"}
-        random = list(self._planes).index(RANDOM)
-        rise = found["rise"]
-        below = np.broadcast_to(rise[:, random, None], rise.shape)
-        preference, error = ratio_of_means(rise, below)
-        means, errors = below.mean(-1), mean_error(below)
-        told = ~(np.abs(means) <= 2 * errors)
-        variables = {
-            "rise": (dims, rise.mean(-1), unit),
-            "rise_error": (dims, mean_error(rise), unit),
-            "preference": (dims, np.where(told, preference, np.nan), unit),
-            "preference_error": (dims, np.where(told, error, np.nan), unit),
-        }
-        if "theory_rise" in found:
-            exact = found["theory_rise"].mean(-1)
-            variables["theory_rise"] = (dims, exact, unit)
-            variables["theory_preference"] = (dims, exact / exact[:, random, None], unit)
-        return variables
+        return rise_variables(found["rise"], self._names, found.get("theory_rise"))

@@ -12,6 +12,7 @@ from ired_interp.spectra import plan_lanczos
 _MOST_PROBES = _MOST_STEPS = 1000
 _MOST_MATVECS = 10_000
 Which = Literal["LA", "SA", "BE", "LM"]
+Layers = Literal["all", "each"]
 
 
 def check_spectrum(
@@ -36,10 +37,9 @@ def check_spectrum(
         As in `HessianSpectrumTheta`.
     """
     check_choice(probe, "which", which, Which)
-    finest = 10 * torch.finfo(getattr(torch, dtype)).eps
+    check_tol(probe, tol, getattr(torch, dtype))
     for setting, number, fits, expected in (
         ("eigenpairs", eigenpairs, eigenpairs >= 1, "expected at least 1"),
-        ("tol", tol, finest <= tol < 1, f"{dtype} allows {finest:.1g} to 1"),
         (
             "density_probes",
             density_probes,
@@ -61,6 +61,23 @@ def check_spectrum(
     ):
         check_setting(probe, setting, number, fits, expected)
     check_memory(probe, memory_gib)
+
+
+def check_tol(probe: str, tol: float, dtype: torch.dtype) -> None:
+    """Refuse a residual that the arithmetic cannot reach.
+
+    Parameters
+    ----------
+    probe : str
+        Whose setting, in a message.
+    tol : float
+        Relative residual.
+    dtype : torch.dtype
+        Of the Lanczos vectors.
+    """
+    finest = 10 * torch.finfo(dtype).eps
+    kind = str(dtype).removeprefix("torch.")
+    check_setting(probe, "tol", tol, finest <= tol < 1, f"{kind} allows {finest:.2g} to 1")
 
 
 def check_room(

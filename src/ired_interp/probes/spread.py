@@ -28,12 +28,15 @@ def mean_error(values: np.ndarray) -> np.ndarray:
 
 
 def jackknife_error(without: np.ndarray) -> np.ndarray:
-    """Take the standard error from leave-one-out values (..., B); NaN of a single one."""
+    """Take the standard error from leave-one-out values (..., B), widened by `student_factor`.
+
+    NaN of a single one.
+    """
     count = without.shape[-1]
     if count < 2:
         return np.full(without.shape[:-1], np.nan)
     with np.errstate(invalid="ignore"):
-        error: np.ndarray = np.sqrt((count - 1) * without.var(-1))
+        error: np.ndarray = np.sqrt((count - 1) * without.var(-1)) * student_factor(count)
     return error
 
 

@@ -100,5 +100,6 @@ def frame_of_vectors(halves: tuple[Tensor, Tensor], p: int, what: str) -> Frame:
         vector_gaps(directions[1], first, p),
         vector_gaps(directions[0], second, p),
     )
-    rounding = resolution(min(second.shape), second.dtype)
-    return Frame(directions[0][:, :p], directions[1][:, :p], Eigengap.of(torch.cat(gaps), rounding))
+    values, differences = (torch.cat(parts) for parts in zip(*gaps, strict=True))
+    gap = Eigengap.of(values, resolution(min(second.shape), second.dtype), differences)
+    return Frame(directions[0][:, :p], directions[1][:, :p], gap)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -48,16 +48,33 @@ def weight_count(energy: Energy) -> int:
     return count
 
 
-def theta_operator(
+class FixedLoss(NamedTuple):
+    """An objective in θ on problems, noise and negatives that stay the same.
+
+    Attributes
+    ----------
+    function : callable
+        Data to the mean objective, a scalar.
+    data : tuple of Tensor (B, ...)
+        What it is taken of.
+    energy : Energy
+        A copy of the model's, whose weights the function reads.
+    """
+
+    function: Callable[[Any], Tensor]
+    data: tuple[Tensor, ...]
+    energy: Energy
+
+
+def fixed_loss(
     snapshot: Snapshot,
     objective: ThetaObjective,
     k: int,
     dtype: torch.dtype,
-    memory: float,
     seed: int,
     draw: int = 0,
-) -> HessianOperator:
-    """Make the Hessian in θ of an objective, on the problems of a snapshot with noise drawn once.
+) -> FixedLoss:
+    """Make an objective in θ on the problems of a snapshot, with noise drawn once.
 
     Parameters
     ----------
@@ -71,8 +88,6 @@ def theta_operator(
         Landscape, or MIXED.
     dtype : torch.dtype
         Arithmetic.
-    memory : float
-        Bytes for kept graphs of each rank; its part of the batch is cut to fit.
     seed : int
         Of the noise.
     draw : int
@@ -80,8 +95,8 @@ def theta_operator(
 
     Returns
     -------
-    HessianOperator
-        Of shape (N, N).
+    FixedLoss
+        Of all its problems.
 
     Raises
     ------
@@ -101,9 +116,36 @@ def theta_operator(
     weights = torch.ones_like(y[:, :1]) if weights is None else weights
     free, training = module.free(energy), module.objective
     function, data = _objective(objective, training, free, schedule, x, y, noise, weights, wrong)
-    mine = snapshot.ranks.share(len(y))
+    return FixedLoss(function, data, energy)
+
+
+def theta_operator(
+    snapshot: Snapshot,
+    objective: ThetaObjective,
+    k: int,
+    dtype: torch.dtype,
+    memory: float,
+    seed: int,
+    draw: int = 0,
+) -> HessianOperator:
+    """Make the Hessian (N, N) in θ of a `fixed_loss`, the ranks sharing out its problems.
+
+    Parameters
+    ----------
+    snapshot, objective, k, dtype, seed, draw
+        As for `fixed_loss`.
+    memory : float
+        Bytes for kept graphs of each rank; its part of the batch is cut to fit.
+
+    Returns
+    -------
+    HessianOperator
+        Of shape (N, N).
+    """
+    function, data, energy = fixed_loss(snapshot, objective, k, dtype, seed, draw)
+    mine = snapshot.ranks.share(len(data[0]))
     share = [tuple(part[mine] for part in data)] if mine.start < mine.stop else []
-    group = snapshot.ranks.group(y.device)
+    group = snapshot.ranks.group(data[0].device)
     return HessianOperator(function, energy, batches=share, memory=int(memory), group=group)
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 
 from ired_interp.report.collect import Group, Section
+from ired_interp.report.comparison import against_feed_forward, against_floors, lowest_floor
 from ired_interp.report.figures.drift_values import compared, described, itself, labels
-from ired_interp.results.names import PERFECT
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,10 @@ def answers(groups: Sequence[Group], found: Sequence[Section]) -> list[Answer]:
         ),
         Answer(
             "Is it better than trivial?",
-            [(g, f"{s}{_untested(g, errors)}") for g, s in _each(errors, _against_floors)],
+            [
+                (g, f"{s}{against_feed_forward(g, errors)}{_untested(g, errors)}")
+                for g, s in _each(errors, against_floors)
+            ],
             "Not tested yet: ired test --ckpt RUN.",
         ),
         Answer(
@@ -63,7 +66,7 @@ def trivial_floors(found: Sequence[Section]) -> dict[str, dict[str, float]]:
     floors: dict[str, dict[str, float]] = {}
     for _, results in section.last() if section else []:
         for variant in results[0]["variant"].values:
-            if best := _trivial(results[0], str(variant)):
+            if best := lowest_floor(results[0], str(variant)):
                 floors.setdefault(str(variant), dict([best]))
     return floors
 
@@ -132,55 +135,6 @@ def _fell(first: float, last: float) -> str:
         return "did not fall"
     ratio = first / last
     return f"fell {ratio:.2g}-fold" if ratio >= 2 else f"fell by {1 - 1 / ratio:.1%}"
-
-
-def _against_floors(results: Sequence[xr.Dataset]) -> str:
-    sentences = []
-    for variant in map(str, results[0]["variant"].values):
-        best = _trivial(results[0], variant)
-        if best is None:
-            continue
-        errors = [float(r["error"].sel(variant=variant).min()) for r in results]
-        error, (name, floor) = float(np.mean(errors)), best
-        spread = (
-            f" (lowest {min(errors):.3g}, highest {max(errors):.3g})"
-            if len(set(errors)) > 1
-            else ""
-        )
-        ratio = floor / error
-        verdict = (
-            f"{ratio:.2g} times lower than"
-            if ratio >= 1.5
-            else f"{1 - 1 / ratio:.0%} lower than"
-            if ratio > 1.005
-            else "no better than"
-        )
-        sentence = (
-            f"{variant.capitalize()}: error {error:.3g}{spread}, {verdict} “{name}” ({floor:.3g})"
-        )
-        perfect = (
-            results[0]["floor"].sel(variant=variant, predictor=PERFECT).item()
-            if PERFECT in results[0]["predictor"]
-            else np.nan
-        )
-        sentences.append(
-            sentence
-            + (f"; a perfect energy scores {perfect:.2g}." if np.isfinite(perfect) else ".")
-        )
-    return " ".join(sentences)
-
-
-def _trivial(result: xr.Dataset, variant: str) -> tuple[str, float] | None:
-    floor = result["floor"].sel(variant=variant)
-    named = {
-        str(n): float(v) for n, v in zip(result["predictor"].values, floor.values, strict=True)
-    }
-    named = {
-        n: v
-        for n, v in named.items()
-        if np.isfinite(v) and "perfect" not in n.lower() and "optimum" not in n.lower()
-    }
-    return min(named.items(), key=lambda item: item[1]) if named else None
 
 
 def _landscapes(results: Sequence[xr.Dataset]) -> str:

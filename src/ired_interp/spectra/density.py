@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from scipy import stats
-from scipy.linalg import eigh_tridiagonal
-from torch import Tensor
 
 from ired_interp.errors import InputError
 from ired_interp.files import atomic
@@ -20,7 +18,8 @@ from ired_interp.spectra.drawing import draw_density
 from ired_interp.spectra.estimate import Estimate, from_samples
 from ired_interp.spectra.operator import SymmetricOperator
 from ired_interp.spectra.progress import SolverProgress
-from ired_interp.spectra.vectors import gaussian, inner, norm, subtract
+from ired_interp.spectra.quadrature import quadrature
+from ired_interp.spectra.vectors import gaussian
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -122,45 +121,6 @@ class Density:
         return draw_density(self.grid, self.values, self.low, self.high, ax)
 
 
-def _quadrature(
-    operator: SymmetricOperator, start: Tensor, steps: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Gauss quadrature of the start vector's spectral measure, by three-term Lanczos.
-
-    Nothing is reorthogonalised: the ghosts that arise share the weight of the eigenvalue they copy.
-
-    Raises
-    ------
-    InputError
-        If a product is not finite.
-    """
-    q, before = start / norm(start), torch.zeros_like(start)
-    diagonal: list[float] = []
-    off: list[float] = []
-    for step in range(steps):
-        w = operator @ q
-        if off:
-            w.sub_(before, alpha=off[-1])
-        along = inner(q, w)
-        subtract(w, q, along)
-        number, square = torch.stack([along, inner(w, w)]).tolist()  # each reading waits for all
-        diagonal.append(number)
-        length = square**0.5
-        if not np.isfinite(length):
-            raise InputError(
-                "a product is not finite; check the objective for NaN or exploding values"
-            )
-        scale = max(map(abs, [*diagonal, *off, 0.0]))
-        if step + 1 == steps or operator.any_rank(length <= 50 * torch.finfo(w.dtype).eps * scale):
-            break
-        off.append(length)
-        before, q = q, w.div_(length)
-    nodes, vectors = eigh_tridiagonal(np.array(diagonal), np.array(off[: len(diagonal) - 1]))
-    weights = vectors[0] ** 2
-    pad = steps - len(nodes)
-    return np.pad(nodes, (0, pad), mode="edge"), np.pad(weights, (0, pad))
-
-
 def density(
     operator: SymmetricOperator,
     probes: int = 10,
@@ -247,7 +207,7 @@ def density(
             start = gaussian(
                 size, operator.dtype, operator.device, stream("cpu", seed, "density", probe)
             )
-            done.append(_quadrature(operator, start, steps))
+            done.append(quadrature(operator, start, steps))
             if file is not None and operator.is_rank_zero():
                 _save(file, key, done)
             bar.update(f"{probe + 1} of {probes} probe vectors", (probe + 1) / probes)

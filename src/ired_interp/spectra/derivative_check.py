@@ -53,9 +53,10 @@ class Checked(Protocol):
     def differences(self, chunk: Any) -> Differences | None:
         """Differences of gradients to hold products against, if there are any."""
 
-    def _build(self, chunk: Any) -> Any: ...
-
     def _graph(self, index: int, chunk: Any) -> Any: ...
+
+    def release(self) -> None:
+        """Let the kept graphs go."""
 
     def _apply(self, graph: Any, parts: list[Tensor]) -> list[Tensor]: ...
 
@@ -154,9 +155,11 @@ class DerivativeTest:
 def curvature_fault(operator: Checked) -> str | None:
     """Check products over the first three chunks of data.
 
-    On the first chunk, one vector goes through two graphs, built one after the other and never
-    alive at once, and another vector through the second. On each of the three, a product is held
-    against differences of gradients, unless half precision blurs them.
+    On the first chunk, two vectors go through one graph, whose gradient is held against that of an
+    earlier call. Where that says nothing (draws, gradients that differ or are 0, operators without
+    a gradient), one vector goes through two graphs, built one after the other and never alive at
+    once. On each of the three, a product is held against differences of gradients, unless half
+    precision blurs them.
 
     Parameters
     ----------
@@ -193,16 +196,13 @@ class _Check:
         if differences and eps < _COARSE and not seen.draws:
             test = DerivativeTest(differences, self.scale, self.v, eps)
         if index == 0:
-            with seen:
-                graph = operator._build(chunk)
             try:
-                hv = self._product(graph, self.v)
+                hv, again, hu = self._three_products(chunk, seen, differences)
             except RunError:
                 if not seen.draws:
                     raise
                 return f"gradients differ by chance: {cause_of_change(seen.draws, operator.module)}"
-            del graph
-            if fault := self._matrix_fault(chunk, hv, seen, functions):
+            if fault := self._matrix_fault(hv, again, hu, seen, functions):
                 return fault
         elif test:
             hv = self._product(operator._graph(index, chunk), self.v)
@@ -216,16 +216,39 @@ class _Check:
             )
         return None
 
+    def _three_products(
+        self, chunk: Any, seen: Observer, differences: Differences | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """H v, H v again, and H u.
+
+        The second is through another graph, built after the first has gone, unless the gradient has
+        shown already that the objective is the same at every call.
+        """
+        operator = self.operator
+        with seen:
+            graph = operator._graph(0, chunk)
+        hv = again = self._product(graph, self.v)
+        if not differences or seen.draws or not self._same(differences.start, graph[0]):
+            del graph
+            operator.release()
+            graph = operator._graph(0, chunk)
+            again = self._product(graph, self.v)
+        return hv, again, self._product(graph, self.u)
+
+    def _same(self, once: list[Tensor], again: list[Tensor]) -> bool:
+        """Whether two gradients agree, and say something: at a minimum they are 0 whatever else."""
+        first, second = self.operator.flatten(once), self.operator.flatten(again)
+        limit: float = torch.finfo(first.dtype).eps ** 0.5
+        return norm(first - second) < limit * norm(first)
+
     def _product(self, graph: Any, vector: Tensor) -> Tensor:
         self.operator.matvecs += 1
         return self.scale.joined(self.operator._apply(graph, self.scale.parts(vector)))
 
     def _matrix_fault(
-        self, chunk: Any, hv: Tensor, seen: Observer, functions: list[str]
+        self, hv: Tensor, again: Tensor, hu: Tensor, seen: Observer, functions: list[str]
     ) -> str | None:
-        """Whether there is one symmetric matrix, through a further graph, which may be kept."""
-        graph = self.operator._graph(0, chunk)
-        again, hu = self._product(graph, self.v), self._product(graph, self.u)
+        """Whether there is one symmetric matrix."""
         precision = coarsest({self.operator.precision, *seen.dtypes})
         self.operator.precision, eps = precision, torch.finfo(precision).eps
         if eps >= _COARSE:

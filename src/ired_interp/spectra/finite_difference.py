@@ -37,6 +37,8 @@ class Differences:
     ----------
     functions : list of str
         Custom autograd functions behind the scalar.
+    start : list of Tensor
+        The gradient at θ.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class Differences:
         with context(), self._pieces:
             found = value()
             self.functions = custom_functions(found)
-            self._slopes(found)
+            self.start = self._slopes(found)
 
     def _slopes(self, value: Tensor) -> list[Tensor]:
         if any(map(is_sharded, self._parameters)):

@@ -14,6 +14,7 @@ from ired_interp.spectra.batches import Weights
 from ired_interp.spectra.curvature import CurvatureOperator, Graph
 from ired_interp.spectra.finite_difference import Differences
 from ired_interp.spectra.parameters import Parameters
+from ired_interp.spectra.pullback import pulled_back
 from ired_interp.spectra.remedies import differentiable, in_present_autocast
 
 
@@ -88,10 +89,8 @@ class GaussNewtonOperator(CurvatureOperator):
         # J v by differentiating the vector-Jacobian product, which is linear in u (Townsend's
         # double-backward trick).
         u = torch.zeros_like(z).requires_grad_()
-        pulled = torch.autograd.grad(
-            z, self.parameters, u, create_graph=True, materialize_grads=True
-        )
-        return list(pulled), [u], [point], [slope], [z]
+        pulled = pulled_back([z], [u], self.parameters, create_graph=True)
+        return pulled, [u], [point], [slope], [z]
 
     @differentiable()
     def _apply(self, graph: Graph, parts: list[Tensor]) -> list[Tensor]:
@@ -99,13 +98,11 @@ class GaussNewtonOperator(CurvatureOperator):
         pulled, (u,), (point,), (slope,), (z,) = graph
         linear = [(w, part) for w, part in zip(pulled, parts, strict=True) if w.requires_grad]
         weights, directions = zip(*linear, strict=True)
-        (jv,) = torch.autograd.grad(weights, u, grad_outputs=directions, retain_graph=True)
+        (jv,) = pulled_back(weights, directions, [u])
         if not slope.requires_grad:
             return [torch.zeros_like(p) for p in self.parameters]
-        (hjv,) = torch.autograd.grad(slope, point, grad_outputs=jv, retain_graph=True)
-        return list(
-            torch.autograd.grad(z, self.parameters, hjv, retain_graph=True, materialize_grads=True)
-        )
+        (hjv,) = pulled_back([slope], [jv], [point])
+        return pulled_back([z], [hjv], self.parameters)
 
 
 def empirical_fisher(

@@ -16,6 +16,7 @@ from ired_interp.spectra.curvature import CurvatureOperator, Graph
 from ired_interp.spectra.finite_difference import Differences, length, settled_step
 from ired_interp.spectra.layers import layers_of
 from ired_interp.spectra.parameters import Parameters
+from ired_interp.spectra.pullback import pulled_back
 from ired_interp.spectra.remedies import differentiable, first_derivatives, in_present_autocast
 from ired_interp.spectra.vectors import gaussian
 
@@ -182,13 +183,8 @@ class HessianOperator(CurvatureOperator):
         curved = [(g, part) for g, part in zip(slopes, parts, strict=True) if g.requires_grad]
         if not curved:
             return [torch.zeros_like(p) for p in self.parameters]
-        # One scalar: PyTorch imports a computer algebra system for weighted outputs.
-        directions = (part.clone() if part.is_inference() else part for _, part in curved)
-        products = [g.flatten() @ v.flatten() for (g, _), v in zip(curved, directions, strict=True)]
-        along = torch.stack(products).sum()
-        return list(
-            torch.autograd.grad(along, self.parameters, retain_graph=True, materialize_grads=True)
-        )
+        outputs, vectors = zip(*curved, strict=True)
+        return pulled_back(outputs, vectors, self.parameters)
 
     def gradient(self) -> Tensor:
         """Gradient of the objective, weighted over data and ranks as the operator is.

@@ -61,9 +61,10 @@ def lanczos(
         "LA" largest, "SA" smallest, "BE" half from each end (the odd one from the upper), "LM"
         largest magnitude.
     tol : float
-        A pair has converged when its residual is at most tol·|λ|. What rounding leaves,
-        20·eps·‖A‖, counts as residual, so that eigenvalues far below the largest do not converge in
-        float32; the run ends there all the same, and says so.
+        A pair has converged when its residual is at most tol·|λ|; where eigenvalues lie close
+        together, the run goes on to a quarter of that, since a pair may stand for its neighbour
+        until then. What rounding leaves, 20·eps·‖A‖, counts as residual, so that eigenvalues far
+        below the largest do not converge in float32; the run ends there all the same, and says so.
     max_matvecs : int, optional
         Budget of products; at its end the best estimates come back, marked as what they are.
     max_seconds : float, optional

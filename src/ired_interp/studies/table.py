@@ -9,15 +9,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ired_interp.results.names import PERFECT
+from ired_interp.results.names import AS_GOOD, FEED_FORWARD, PERFECT
 from ired_interp.results.opened import OpenedRun
 from ired_interp.results.validation import read_validation
 from ired_interp.studies.cell import Cell
 from ired_interp.studies.record import Record
 from ired_interp.studies.study import Study
-
-AS_GOOD = 0.99  # an error above this share of another is no better
-_FEED_FORWARD = "FeedForwardModule"
 
 
 @dataclass
@@ -127,7 +124,7 @@ def _add(groups: dict[str, Group], cell: Cell, opened: OpenedRun, result: xr.Dat
     key = json.dumps([task, result.attrs["trained_on"]], sort_keys=True)
     group = groups.setdefault(key, Group(_task_title(task), int(result.attrs["problems"])))
     kind = opened.config["model"]["class_path"].rpartition(".")[2]
-    row = group.rows.setdefault(cell.label, Row(cell.label, kind == _FEED_FORWARD))
+    row = group.rows.setdefault(cell.label, Row(cell.label, kind == FEED_FORWARD))
     first = result.isel(inner_steps=0)
     for variant in result["variant"].values:
         row.errors.setdefault(str(variant), []).append(float(first["error"].sel(variant=variant)))

@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
-from ired_interp.tasks.base import MatrixTask, Posterior, Problems, Variant, point
+from ired_interp.tasks.base import Problems, Variant, point
+from ired_interp.tasks.matrix import MatrixTask
+from ired_interp.tasks.posterior import Posterior
 
 
 class Addition(MatrixTask):

@@ -13,10 +13,11 @@ from ired_interp.errors import InputError
 from ired_interp.memory import refuse_beyond_memory
 from ired_interp.registry import Registered
 from ired_interp.schedule import Schedule
-from ired_interp.tasks.path_posterior import PathPosterior
+from ired_interp.tasks.posterior import ExactPosterior, Posterior
 
 Variant = str  # one of a task's `variants`
 Solve = Callable[[Tensor], Tensor]
+Pictured = dict[str, tuple[tuple[str, ...], Tensor]]  # by name: dims and values
 WrongAnswers = Literal["corrected", "published"]
 
 
@@ -48,54 +49,6 @@ class Measure(NamedTuple):
     whole: Tensor
 
 
-class Posterior(NamedTuple):
-    """What x says of y: p(y | x) = N(mean, basis · diag(variances) · basisᵀ).
-
-    Attributes
-    ----------
-    mean : Tensor (B, d_y)
-        The most probable solution of each problem.
-    basis : Tensor (d_y, d_y)
-        Orthonormal directions, as columns.
-    variances : Tensor (d_y,)
-        Along them; zero where x fixes y.
-    """
-
-    mean: Tensor
-    basis: Tensor
-    variances: Tensor
-
-    def curvature(self, schedule: Schedule) -> Tensor:
-        """Eigenvalues of the Hessian in y of a perfectly trained energy, along `basis`.
-
-        Parameters
-        ----------
-        schedule : Schedule
-            Of K landscapes.
-
-        Returns
-        -------
-        Tensor (K, d_y)
-            σ_k/(ᾱ_k s + σ_k²) for each variance s, in float64; the energy's unit is that whose
-            gradient is E[ε | y_k].
-        """
-        signal, noise = (s.double()[:, None] for s in (schedule.signal, schedule.noise))
-        return noise / (signal.square() * self.variances.double() + noise.square())
-
-    def at(self, schedule: Schedule, k: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
-        """Return minimum (B, d_y), directions (d_y, d_y) and curvature along them (B, d_y)."""
-        curvature = self.curvature(schedule).to(dtype)
-        return schedule.signal[k, None] * self.mean, self.basis, curvature[k]
-
-    def energy(self, context: tuple[Tensor, ...], y: Tensor) -> Tensor:
-        """Half the curvature-weighted squared distance from the minimum (B,)."""
-        minimum, basis, curvature = context
-        return (((y - minimum) @ basis).square() * curvature).sum(1) / 2
-
-
-AnyPosterior = Posterior | PathPosterior
-
-
 class Task(Registered, ABC):
     """A family of problems.
 
@@ -113,6 +66,8 @@ class Task(Registered, ABC):
         T, inner steps per landscape with which its problems are solved unless told otherwise.
     posterior_is_cheap : bool
         Whether the exact energy is scored beside a model on a whole test set.
+    matrix_solutions : bool
+        Whether solutions of n² entries are n × n matrices, with a rank.
     published : Published
         The constants with which the authors' code solves them.
     """
@@ -122,6 +77,7 @@ class Task(Registered, ABC):
     variants: ClassVar[tuple[str, ...]] = ("same", "harder")
     steps: ClassVar[int] = 5
     posterior_is_cheap: ClassVar[bool] = True
+    matrix_solutions: ClassVar[bool] = True
     published: ClassVar[Published] = CONTINUOUS
 
     @abstractmethod
@@ -228,17 +184,74 @@ class Task(Registered, ABC):
         """
         return {}
 
+    def pictured(self, x: Tensor, y: Tensor, solutions: Tensor) -> Pictured:
+        """Return what a person would look at: problems, answers, and solutions along inference.
+
+        Parameters
+        ----------
+        x, y : Tensor (B, d_x), Tensor (B, d_y)
+            Problems and answers.
+        solutions : Tensor (K, B, d_y)
+            As of each landscape visited.
+
+        Returns
+        -------
+        dict of str to (dims, Tensor)
+            Small integers, kept with a trajectory; dims begin with "landscape", "pictured" (for K
+            and B) or "pictured". Here nothing.
+        """
+        return {}
+
     @property
     def exact_rank(self) -> int | None:
         """The rank of every answer as a square matrix where it is exactly known, else None."""
         return None
 
-    def posterior(self, x: Tensor) -> AnyPosterior | None:
-        """Return the posterior of y given x (B, d_x) where it is known in closed form, else None.
+    def visible(self, x: Tensor) -> Tensor | None:
+        """Return which entries of solutions problems x (B, d_x) show, None where they show none.
 
-        Known are Gaussians, single points, and mixtures of paths.
+        Unlike `fixed` ones they are not held: a model must find for itself that they are certain,
+        and the Hessian of a perfect one is diag(1/σ_k) in their rows and columns.
         """
         return None
+
+    def posterior(self, x: Tensor) -> ExactPosterior | None:
+        """Return the posterior of y given x (B, d_x) where it is known in closed form, else None.
+
+        A Gaussian or a single point (`Posterior`), finitely many answers (`FinitePosterior`), or
+        anything else that has the methods of `ExactPosterior`.
+        """
+        return None
+
+    def log_posterior(self, x: Tensor, y: Tensor, k: Tensor, schedule: Schedule) -> Tensor:
+        """Compute log p(y_k | x) + const, the constant being that of each problem and landscape.
+
+        Parameters
+        ----------
+        x : Tensor (B, d_x)
+            Problems.
+        y : Tensor (B, d_y)
+            Noised answers y_k = √ᾱ_k y* + σ_k ε.
+        k : Tensor (B,)
+            Landscapes.
+        schedule : Schedule
+            Of them.
+
+        Returns
+        -------
+        Tensor (B,)
+            −E/σ_k of the energy E of a perfect model.
+
+        Raises
+        ------
+        InputError
+            If the posterior is not known.
+        """
+        posterior = self.posterior(x)
+        if posterior is None:
+            raise InputError(f"the posterior of task {self.name} is not known in closed form.")
+        energy = posterior.energy(posterior.at(schedule, k, y.dtype), y)
+        return -energy / schedule.noise[k].to(y.dtype)
 
     def trivial(self, x: Tensor) -> dict[str, Tensor]:
         """Solutions (B, d_y) that need no learning, by name, to read an error against."""
@@ -265,30 +278,6 @@ class Task(Registered, ABC):
         """
         entries = self.condition_dim + self.solution_dim
         refuse_beyond_memory(4 * count * entries, f"{what}: {count} problems of {entries} entries")
-
-
-class MatrixTask(Task):
-    """A task on n × n matrices, flattened row by row.
-
-    Parameters
-    ----------
-    n : int
-        Rows and columns.
-
-    Raises
-    ------
-    InputError
-        If n is not positive.
-    """
-
-    conditions: ClassVar[int] = 1  # matrices that make up a problem
-
-    def __init__(self, n: int = 20) -> None:
-        if n < 1:
-            raise InputError(f"task {self.name} got n={n}; matrices need n of at least 1.")
-        self.n = n
-        self.condition_dim = self.conditions * n * n
-        self.solution_dim = n * n
 
 
 def point(mean: Tensor) -> Posterior:

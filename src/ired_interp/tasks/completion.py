@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from ired_interp.errors import InputError
-from ired_interp.tasks.base import MatrixTask, Problems, Variant
+from ired_interp.tasks.base import Problems, Variant
+from ired_interp.tasks.matrix import MatrixTask
 
 _SCALE: dict[str, float] = {"same": 20.0, "harder": 5.0}
 
@@ -63,6 +64,10 @@ class Completion(MatrixTask):
     def value_range(self, variant: Variant) -> float:
         """Eight standard deviations of an entry."""
         return 8 * math.sqrt(self.rank / _SCALE[variant] ** 2 + self.noise**2)
+
+    def visible(self, x: Tensor) -> Tensor:
+        """Return the entries that are not blank."""
+        return x != 0
 
     def trivial(self, x: Tensor) -> dict[str, Tensor]:
         """Return the visible entries, and 0 elsewhere."""

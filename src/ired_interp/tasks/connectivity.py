@@ -10,7 +10,7 @@ from ired_interp.energy.graph import node_count
 from ired_interp.errors import InputError
 from ired_interp.tasks.base import (
     Measure,
-    Posterior,
+    Pictured,
     Problems,
     Task,
     Variant,
@@ -25,6 +25,7 @@ from ired_interp.tasks.graphs import (
     neighbour_graphs,
     signs,
 )
+from ired_interp.tasks.posterior import Posterior
 
 _WRONG = 0.05  # share of entries that are wrong in wrong answers
 _FAR = 6  # distances from here on are counted together
@@ -138,6 +139,16 @@ class Connectivity(Task):
         found[f"accuracy at distance {_FAR} or more"] = _share(right, apart >= _FAR)
         found["accuracy of unconnected pairs"] = _share(right, apart < 0)
         return found
+
+    def pictured(self, x: Tensor, y: Tensor, solutions: Tensor) -> Pictured:
+        """Return `joined` along inference, `joined_answer` and `edge`; see `Task.pictured`."""
+        place = ("pictured", "node", "other")
+        joined = self._matrices(solutions.flatten(0, 1)) >= 0
+        return {
+            "joined": (("landscape", *place), joined.unflatten(0, solutions.shape[:2])),
+            "joined_answer": (place, self._matrices(y) > 0),
+            "edge": (place, self._matrices(x) > 0),
+        }
 
     def trivial(self, x: Tensor) -> dict[str, Tensor]:
         """Return constant answers, and nodes within 1, 2 and 4 edges as joined."""

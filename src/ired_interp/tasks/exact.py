@@ -1,12 +1,16 @@
 """The energy that a perfectly trained model would have."""
 
+from typing import Any
+
+import torch
 from torch import Tensor
 
-from ired_interp.energy.base import Energy
+from ired_interp.energy.base import Energy, LandscapeIndex
 from ired_interp.errors import InputError
 from ired_interp.random import stream
 from ired_interp.schedule import Schedule
-from ired_interp.tasks.base import AnyPosterior, Task
+from ired_interp.tasks.base import Task
+from ired_interp.tasks.posterior import ExactPosterior, Posterior
 
 
 class ExactEnergy(Energy):
@@ -21,8 +25,8 @@ class ExactEnergy(Energy):
     Parameters
     ----------
     task : Task
-        A task with a known posterior (addition, inverse, linear_gaussian, connectivity,
-        shortest_path, sudoku).
+        A task with a known posterior (addition, inverse, linear_gaussian, two_answers,
+        connectivity, shortest_path, sudoku, or one of your own).
     landscapes : int
         K.
 
@@ -49,7 +53,8 @@ class ExactEnergy(Energy):
         if task.posterior(task.sample(1, stream("cpu", 0)).x) is None:
             raise InputError(
                 f"the posterior of task {task.name} is not known in closed form; ExactEnergy takes "
-                "addition, inverse, linear_gaussian, connectivity, shortest_path or sudoku."
+                "addition, inverse, linear_gaussian, two_answers, connectivity, shortest_path or "
+                "sudoku."
             )
         self.task = task
         self.sizes = dict(task.sizes(variant) for variant in task.variants)
@@ -59,13 +64,23 @@ class ExactEnergy(Energy):
         """Return d_y of the solutions to problems x (B, d_x) of any variant."""
         return self.sizes[x.shape[1]] if x.shape[-1] in self.sizes else super().solution_size(x)
 
-    def condition(self, x: Tensor, k: Tensor) -> tuple[AnyPosterior, tuple[Tensor, ...]]:
+    def condition(self, x: Tensor, k: Tensor) -> tuple[ExactPosterior, Any]:
         """Return the posterior, and what its energy depends on besides y."""
         posterior = self.task.posterior(x)
         assert posterior is not None
         return posterior, posterior.at(self.schedule, k, x.dtype)
 
-    def evaluate(self, context: tuple[AnyPosterior, tuple[Tensor, ...]], y: Tensor) -> Tensor:
+    def evaluate(self, context: tuple[ExactPosterior, Any], y: Tensor) -> Tensor:
         """−σ_k log p(y_k | x) + const (B,)."""
         posterior, at = context
         return posterior.energy(at, y)
+
+    @torch.no_grad()
+    def hessian(self, x: Tensor, y: Tensor, k: LandscapeIndex, memory: float = 2**30) -> Tensor:
+        """∇²_y E (B, d_y, d_y), of a Gaussian posterior at once; as `Energy.hessian`."""
+        posterior, at = self.condition(x, self._rows(x, y, k))
+        if not isinstance(posterior, Posterior):
+            return super().hessian(x, y, k, memory)
+        _, basis, curvature = at
+        matrices: Tensor = (basis * curvature[:, None]) @ basis.mT
+        return matrices

@@ -4,7 +4,9 @@ import torch
 from torch import Tensor
 
 from ired_interp.errors import InputError
-from ired_interp.tasks.base import MatrixTask, Posterior, Problems, Variant, point
+from ired_interp.tasks.base import Problems, Variant, point
+from ired_interp.tasks.matrix import MatrixTask
+from ired_interp.tasks.posterior import Posterior
 
 _SHIFT: dict[str, float] = {"same": 0.5, "harder": 0.1}
 

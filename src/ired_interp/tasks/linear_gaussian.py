@@ -7,7 +7,8 @@ from torch import Tensor
 
 from ired_interp.errors import InputError
 from ired_interp.random import stream
-from ired_interp.tasks.base import Posterior, Problems, Task, Variant
+from ired_interp.tasks.base import Problems, Task, Variant
+from ired_interp.tasks.posterior import Posterior
 
 
 class LinearGaussian(Task):
@@ -18,38 +19,51 @@ class LinearGaussian(Task):
     n : int
         d_x = d_y.
     variance_min, variance_max : float
-        Ends of S's eigenvalues, spaced geometrically.
+        Ends of S's positive eigenvalues, spaced geometrically.
     seed : int
         Of M and of S's eigenvectors.
+    rank : int, optional
+        Of S; its other eigenvalues are 0, so that x fixes y along their eigenvectors. n if None.
 
     Raises
     ------
     InputError
-        If n or the variances cannot be.
+        If n, the variances or the rank cannot be.
     """
 
     name = "linear_gaussian"
 
     def __init__(
-        self, n: int = 16, variance_min: float = 0.01, variance_max: float = 1.0, seed: int = 0
+        self,
+        n: int = 16,
+        variance_min: float = 0.01,
+        variance_max: float = 1.0,
+        seed: int = 0,
+        rank: int | None = None,
     ) -> None:
         if n < 1:
             raise InputError(f"task linear_gaussian got n={n}; it must be at least 1.")
         if not 0 < variance_min <= variance_max < math.inf:
             raise InputError(
                 f"task linear_gaussian got variances from {variance_min} to {variance_max}; "
-                "expected "
-                "0 < min <= max."
+                "expected 0 < min <= max (rank=r leaves all but r of them 0)."
+            )
+        rank = n if rank is None else rank
+        if not 0 <= rank <= n:
+            raise InputError(
+                f"task linear_gaussian got rank={rank} of a covariance of {n} entries; expected 0 "
+                f"to {n}."
             )
         self.variance_max = variance_max
         self.condition_dim = self.solution_dim = n
         generator = stream("cpu", seed, "linear_gaussian")
         self._map = torch.randn(n, n, generator=generator, dtype=torch.float64) / n**0.5
         self._basis = torch.linalg.qr(torch.randn(n, n, generator=generator, dtype=torch.float64)).Q
-        self._variances = torch.logspace(
+        self._variances = torch.zeros(n, dtype=torch.float64)
+        self._variances[n - rank :] = torch.logspace(
             torch.log10(torch.tensor(variance_min)),
             torch.log10(torch.tensor(variance_max)),
-            n,
+            rank,
             dtype=torch.float64,
         )
 

@@ -1,59 +1,19 @@
 """Shortest paths: a plan of moves from a start to a goal along the edges of a directed graph."""
 
 import math
-from typing import ClassVar, NamedTuple, get_args
+from typing import ClassVar, get_args
 
 import torch
 from torch import Tensor
 
 from ired_interp.diffusion.rules import Published
-from ired_interp.energy.graph import node_count
 from ired_interp.energy.shortest_path import EDGE_CHANNELS, STEPS
 from ired_interp.errors import InputError
 from ired_interp.random import stream
-from ired_interp.tasks.base import Measure, Problems, Solve, Task, Variant, WrongAnswers
-from ired_interp.tasks.graphs import (
-    check_graph,
-    distances,
-    largest_degree,
-    neighbour_graphs,
-    signs,
-)
+from ired_interp.tasks.base import Measure, Pictured, Problems, Solve, Task, Variant, WrongAnswers
+from ired_interp.tasks.graphs import check_graph
 from ired_interp.tasks.path_posterior import PathPosterior
-
-_ROUNDS = 200  # of redrawn graphs, before a distance counts as one that does not occur
-
-
-class Route(NamedTuple):
-    """A problem as a graph: edges (B, n, n), start and goal (B,), distances (B, n, n)."""
-
-    edges: Tensor
-    start: Tensor
-    goal: Tensor
-    apart: Tensor
-
-    @property
-    def to_goal(self) -> Tensor:
-        """Distance of each node to the goal (B, n)."""
-        return self.apart.gather(2, self.goal[:, None, None].expand(-1, self.apart.shape[1], 1))[
-            ..., 0
-        ]
-
-    @property
-    def closer(self) -> Tensor:
-        """Moves (B, n, n) along an edge that shorten the way to the goal, which stays."""
-        to_goal = self.to_goal
-        shorter = self.edges & (to_goal[:, None] >= 0)
-        shorter &= to_goal[:, None] == to_goal[:, :, None] - 1
-        n = self.edges.shape[1]
-        itself = torch.eye(n, dtype=torch.bool, device=self.edges.device)
-        at_goal = torch.arange(n, device=self.goal.device) == self.goal[:, None]
-        return shorter | (itself & at_goal[:, None])
-
-    def moves(self) -> Tensor:
-        """Probability (B, n, n) of each move of the demonstration, uniform over those closer."""
-        closer = self.closer.float()
-        return closer / closer.sum(2, keepdim=True).clamp(min=1)
+from ired_interp.tasks.routes import code_plan, draw_routes, read_plan, read_route
 
 
 class ShortestPath(Task):
@@ -89,6 +49,7 @@ class ShortestPath(Task):
     """
 
     name = "shortest_path"
+    matrix_solutions = False
     published = Published(bound=1.0, later_factor=1.0, final_bound=0.1)
     variants: ClassVar[tuple[str, ...]] = ("same", "harder")
 
@@ -134,14 +95,15 @@ class ShortestPath(Task):
 
     def sample(self, count: int, generator: torch.Generator, variant: Variant = "same") -> Problems:
         """Draw problems; see `Task.sample`."""
-        route = self._routes(count, self.nodes(variant), generator)
+        n = self.nodes(variant)
+        route = draw_routes(count, n, self.p, self.shortest, self.longest, generator)
         moves, place = route.moves(), route.start
         reached = []
         for _ in range(STEPS):
             chances = moves[torch.arange(count, device=place.device), place]
             place = torch.multinomial(chances, 1, generator=generator)[:, 0]
             reached.append(place)
-        return Problems(_condition(route), _plan(torch.stack(reached, 1), moves.shape[1]))
+        return Problems(route.coded(), code_plan(torch.stack(reached, 1), n))
 
     def value_range(self, variant: Variant) -> float:
         """Return 1."""
@@ -149,7 +111,7 @@ class ShortestPath(Task):
 
     def posterior(self, x: Tensor) -> PathPosterior:
         """Return the mixture of shortest paths."""
-        route = _route(x)
+        route = read_route(x)
         moves = route.moves().to(x.dtype)
         start = moves[torch.arange(len(x), device=x.device), route.start]
         return PathPosterior(start, moves, STEPS)
@@ -163,36 +125,23 @@ class ShortestPath(Task):
     def wrong_answers(self, problems: Problems, generator: torch.Generator) -> Tensor:
         """Draw wrong answers; see `Task.wrong_answers`."""
         x, y = problems
-        route, device = _route(x), x.device
+        route, device = read_route(x), x.device
         n, count = route.edges.shape[1], len(x)
-        plan = y.unflatten(1, (STEPS, n)).argmax(2)
+        plan = read_plan(y)
         if self.wrong == "published":
             node = torch.randint(n, (count,), generator=generator, device=device)
-            return _plan(torch.cat([node[:, None], plan[:, 1:]], 1), n).to(y.dtype)
+            return code_plan(torch.cat([node[:, None], plan[:, 1:]], 1), n).to(y.dtype)
         step = torch.randint(STEPS, (count,), generator=generator, device=device)
         rows = torch.arange(count, device=device)
-        wrong = ~_on_paths(route)[rows, step]
+        wrong = ~route.on_paths()[rows, step]
         node = torch.multinomial(wrong.float(), 1, generator=generator)[:, 0]
         plan[rows, step] = node
-        return _plan(plan, n).to(y.dtype)
+        return code_plan(plan, n).to(y.dtype)
 
     def nearest_answer(self, x: Tensor, y: Tensor, solution: Tensor) -> Tensor:
         """Return the shortest path nearest to solutions (B, 8n), by the Viterbi recursion."""
-        route = _route(x)
-        n, rows = route.edges.shape[1], torch.arange(len(x), device=x.device)
-        plan = solution.unflatten(1, (STEPS, n)).double()
-        closer = torch.where(route.closer, 0.0, -torch.inf).double()
-        total, origins = closer[rows, route.start] + plan[:, 0], []
-        for t in range(1, STEPS):
-            best, origin = (total[:, :, None] + closer).max(1)
-            total = best + plan[:, t]
-            origins.append(origin)
-        place = route.goal
-        reached = [place]
-        for origin in reversed(origins):
-            place = origin[rows, place]
-            reached.append(place)
-        return _plan(torch.stack(reached[::-1], 1), n).to(y.dtype)
+        scores = solution.unflatten(1, (STEPS, -1)).double()
+        return code_plan(read_route(x).nearest_plan(scores), scores.shape[2]).to(y.dtype)
 
     def measures(self, x: Tensor, y: Tensor, solution: Tensor) -> dict[str, Measure]:
         """Follow the plans that solutions hold, the largest entry of each step.
@@ -203,9 +152,9 @@ class ShortestPath(Task):
             Shares of problems whose first move follows an edge and comes closer to the goal, and
             whose whole plan is a shortest path; of all, and by distance.
         """
-        route = _route(x)
-        n, rows = route.edges.shape[1], torch.arange(len(x), device=x.device)
-        plan = solution.unflatten(1, (STEPS, n)).argmax(2)
+        route = read_route(x)
+        rows = torch.arange(len(x), device=x.device)
+        plan = read_plan(solution)
         closer, place = route.closer, route.start
         moves = []
         for node in plan.unbind(1):
@@ -227,21 +176,30 @@ class ShortestPath(Task):
         dict of str to Measure
             Share of problems whose goal is reached within 8 moves along edges.
         """
-        route = _route(x)
+        route = read_route(x)
         rows = torch.arange(len(x), device=x.device)
         place, alive = route.start, torch.ones_like(route.start, dtype=torch.bool)
         for _ in range(STEPS):
-            current = _condition(route._replace(start=place)).to(x.dtype)
-            plan = solve(current).unflatten(1, (STEPS, -1))
-            node = torch.where(place == route.goal, place, plan[:, 0].argmax(1))
+            current = route._replace(start=place).coded().to(x.dtype)
+            node = torch.where(place == route.goal, place, read_plan(solve(current))[:, 0])
             alive = alive & ((node == place) | route.edges[rows, place, node])
             place = node
         reached = alive & (place == route.goal)
         return {"closed loop": Measure(reached, torch.ones_like(place))}
 
+    def pictured(self, x: Tensor, y: Tensor, solutions: Tensor) -> Pictured:
+        """Return `plan` along inference, `start`, `to_goal` and `edge`; see `Task.pictured`."""
+        route = read_route(x)
+        return {
+            "plan": (("landscape", "pictured", "plan_step"), read_plan(solutions)),
+            "start": (("pictured",), route.start),
+            "to_goal": (("pictured", "node"), route.to_goal),
+            "edge": (("pictured", "node", "other"), route.edges),
+        }
+
     def trivial(self, x: Tensor) -> dict[str, Tensor]:
         """Return plans whose first move is a rule that does not look at the goal."""
-        route = _route(x)
+        route = read_route(x)
         n, rows = route.edges.shape[1], torch.arange(len(x), device=x.device)
         neighbours = route.edges[rows, route.start]
         random = torch.rand(neighbours.shape, generator=stream(x.device, 0), device=x.device)
@@ -252,77 +210,9 @@ class ShortestPath(Task):
             "neighbour with most out-edges": _preferred(route.edges.sum(2), random, neighbours),
         }
         return {
-            name: _plan(value.argmax(1)[:, None].expand(-1, STEPS), n)
+            name: code_plan(value.argmax(1)[:, None].expand(-1, STEPS), n)
             for name, value in preferences.items()
         }
-
-    def _routes(self, count: int, n: int, generator: torch.Generator) -> Route:
-        """Draw graphs until each has a pair of nodes of the distance drawn for it.
-
-        Raises
-        ------
-        InputError
-            If graphs hardly ever have it.
-        """
-        device = generator.device
-        span = (self.shortest, self.longest + 1)
-        far = torch.randint(*span, (count,), generator=generator, device=device)
-        edges = torch.zeros(count, n, n, dtype=torch.bool, device=device)
-        apart = torch.zeros(count, n, n, dtype=torch.long, device=device)
-        missing = torch.arange(count, device=device)
-        for _ in range(_ROUNDS):
-            drawn = neighbour_graphs(len(missing), n, largest_degree(n, self.p), generator)
-            ways = distances(drawn, self.longest)
-            there = (ways == far[missing, None, None]).flatten(1).any(1)
-            edges[missing[there]], apart[missing[there]] = drawn[there], ways[there]
-            missing = missing[~there]
-            if not len(missing):
-                break
-        else:
-            raise InputError(
-                f"task shortest_path finds no pair at distance {int(far[missing[0]])} among {n} "
-                f"nodes with p={self.p}; lower longest or p."
-            )
-        pairs = (apart == far[:, None, None]).flatten(1).float()
-        pair = torch.multinomial(pairs, 1, generator=generator)[:, 0]
-        return Route(edges, pair // n, pair % n, apart)
-
-
-def _condition(route: Route) -> Tensor:
-    n = route.edges.shape[1]
-    nodes = torch.arange(n, device=route.start.device)
-    start, goal = (
-        (nodes == node[:, None])[:, :, None].expand(-1, -1, n) for node in (route.start, route.goal)
-    )
-    return signs(torch.stack([route.edges, start, route.edges, goal], -1)).flatten(1)
-
-
-def _route(x: Tensor) -> Route:
-    n = node_count(x.shape[1], EDGE_CHANNELS)
-    if n is None:
-        raise InputError(
-            f"task shortest_path got problems of {x.shape[1]} entries; expected 4n² for n nodes."
-        )
-    graph = x.unflatten(1, (n, n, EDGE_CHANNELS)) > 0
-    start, goal = (graph[:, :, 0, channel].float().argmax(1) for channel in (1, 3))
-    edges = graph[..., 0]
-    return Route(edges, start, goal, distances(edges, STEPS))
-
-
-def _plan(nodes: Tensor, n: int) -> Tensor:
-    """Code the nodes (B, 8) of a plan, (B, 8n)."""
-    return signs(torch.arange(n, device=nodes.device) == nodes[..., None]).flatten(1)
-
-
-def _on_paths(route: Route) -> Tensor:
-    """Tell the nodes that some shortest path reaches at each step, (B, 8, n)."""
-    rows = torch.arange(len(route.start), device=route.start.device)
-    place = route.closer[rows, route.start]
-    found = [place]
-    for _ in range(STEPS - 1):
-        place = (place[:, None].float() @ route.closer.float())[:, 0] > 0
-        found.append(place)
-    return torch.stack(found, 1)
 
 
 def _preferred(degree: Tensor, random: Tensor, neighbours: Tensor) -> Tensor:

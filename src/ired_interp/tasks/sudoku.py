@@ -1,11 +1,9 @@
 """Sudoku: boards with one solution, endlessly many by the symmetries of the game."""
 
-import math
 from pathlib import Path
 from typing import ClassVar, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ired_interp.diffusion.rules import Published
@@ -15,18 +13,19 @@ from ired_interp.random import stream
 from ired_interp.tasks import sudoku_boards
 from ired_interp.tasks.base import (
     Measure,
-    Posterior,
+    Pictured,
     Problems,
     Task,
     Variant,
     WrongAnswers,
     point,
 )
+from ired_interp.tasks.posterior import Posterior
 from ired_interp.tasks.sudoku_boards import Boards
+from ired_interp.tasks.sudoku_draws import image, with_errors, with_givens
 from ired_interp.tasks.sudoku_singles import singles
 from ired_interp.terminal import log
 
-_WRONG = 0.05  # share of cells that are wrong in wrong answers
 _TEST = 10  # one puzzle in so many is set apart for tests
 _GIVENS: dict[int, dict[str, tuple[int, int]]] = {
     9: {"same": (31, 42), "harder": (17, 34), "dug": (23, 30)},
@@ -71,6 +70,7 @@ class Sudoku(Task):
     variants: ClassVar[tuple[str, ...]] = ("same", "harder", "dug")
     steps = 20
     posterior_is_cheap = False  # it searches board by board
+    matrix_solutions = False
     published = Published(bound=1.0, later_factor=1.0)
 
     def __init__(
@@ -185,18 +185,8 @@ class Sudoku(Task):
     def wrong_answers(self, problems: Problems, generator: torch.Generator) -> Tensor:
         """Draw wrong answers; see `Task.wrong_answers`."""
         x, y = problems
-        given, digits = self._digits(x) > 0, self._digits(y)
-        uniform = torch.rand(digits.shape, generator=generator, device=y.device)
-        turn = torch.randint(1, self.side, digits.shape, generator=generator, device=y.device)
-        if self.wrong == "published":
-            drawn = torch.randint(
-                1, self.side + 1, digits.shape, generator=generator, device=y.device
-            )
-            return self._code(torch.where((uniform < _WRONG) & ~given, drawn, digits)).to(y.dtype)
-        uniform = uniform.masked_fill(given, torch.inf)
-        chosen = uniform <= uniform.amin(1, keepdim=True).clamp(min=_WRONG)
-        wrong = (digits - 1 + turn) % self.side + 1
-        return self._code(torch.where(chosen & ~given, wrong, digits)).to(y.dtype)
+        changed = with_errors(self._digits(y), self._digits(x) > 0, self.wrong, generator)
+        return self._code(changed).to(y.dtype)
 
     def measures(self, x: Tensor, y: Tensor, solution: Tensor) -> dict[str, Measure]:
         """Compare the largest entry of each cell with the answer's.
@@ -219,6 +209,16 @@ class Sudoku(Task):
             found[f"whole boards at {number} givens"] = Measure(whole & there, there)
         return found
 
+    def pictured(self, x: Tensor, y: Tensor, solutions: Tensor) -> Pictured:
+        """Return `board` along inference, `board_answer` and `board_given`; see `Task.pictured`."""
+        shape, place = (self.side, self.side), ("pictured", "row", "column")
+        board = self._cells(solutions.flatten(0, 1)).argmax(2) + 1
+        return {
+            "board": (("landscape", *place), board.view(*solutions.shape[:2], *shape)),
+            "board_answer": (place, self._digits(y).view(-1, *shape)),
+            "board_given": (place, (self._digits(x) > 0).view(-1, *shape)),
+        }
+
     def trivial(self, x: Tensor) -> dict[str, Tensor]:
         """Fill in by single candidates and guess the rest, or guess at once; see `Task.trivial`."""
         digits = self._digits(x)
@@ -238,9 +238,12 @@ class Sudoku(Task):
 
     def _collection(self, variant: Variant, device: torch.device) -> Boards:
         self.check_variant(variant)
-        if (variant, device) not in self._collections:
-            self._collections[variant, device] = self._gather(variant).to(device)
-        return self._collections[variant, device]
+        found, at_first = self._collections, (variant, torch.device("cpu"))
+        if at_first not in found:
+            found[at_first] = self._gather(variant)
+        if (variant, device) not in found:
+            found[variant, device] = found[at_first].to(device)
+        return found[variant, device]
 
     def _gather(self, variant: Variant) -> Boards:
         if variant == "same" and self.satnet:
@@ -268,40 +271,10 @@ class Sudoku(Task):
         rows = torch.randint(len(boards.puzzles), (count,), generator=generator, device=device)
         puzzle, full = (part[rows].long() for part in boards)
         if not as_they_are:
-            puzzle, full = self._image(puzzle, full, generator)
+            puzzle, full = image(puzzle, full, generator)
             if variant == "harder":
-                puzzle = self._with_givens(puzzle, full, generator)
+                puzzle = with_givens(puzzle, full, *_GIVENS[self.side]["harder"], generator)
         return Problems(self._code(puzzle), self._code(full))
-
-    def _image(
-        self, puzzle: Tensor, full: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Permute digits, bands, stacks, and rows and columns inside them; mirror half of them."""
-        count, side, device = len(puzzle), self.side, puzzle.device
-        box = math.isqrt(side)
-
-        def order(*shape: int) -> Tensor:
-            return torch.rand(shape, generator=generator, device=device).argsort(-1)
-
-        lines = []
-        for _ in range(2):
-            bands, inside = order(count, box), order(count, box, box)
-            lines.append((bands[:, :, None] * box + inside).flatten(1))
-        cells = lines[0][:, :, None] * side + lines[1][:, None]
-        mirrored = torch.rand(count, generator=generator, device=device) < 0.5
-        cells = torch.where(mirrored[:, None, None], cells.mT, cells).flatten(1)
-        digits = F.pad(order(count, side) + 1, (1, 0))  # an empty cell stays empty
-        image = [digits.gather(1, board.gather(1, cells)) for board in (puzzle, full)]
-        return image[0], image[1]
-
-    def _with_givens(self, puzzle: Tensor, full: Tensor, generator: torch.Generator) -> Tensor:
-        """Add random givens up to a number drawn uniformly from the variant's range."""
-        low, high = _GIVENS[self.side]["harder"]
-        shape = (len(puzzle), 1)
-        wanted = torch.randint(low, high + 1, shape, generator=generator, device=puzzle.device)
-        random = torch.rand(puzzle.shape, generator=generator, device=puzzle.device)
-        rank = random.masked_fill(puzzle > 0, -1.0).argsort(1).argsort(1)  # givens first
-        return torch.where(rank < wanted, full, puzzle)
 
     def _cells(self, rows: Tensor) -> Tensor:
         if rows.shape[1] != self.side**3:

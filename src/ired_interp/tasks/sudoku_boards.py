@@ -1,6 +1,7 @@
 """Collections of Sudoku puzzles with their solutions: dug and kept, or read from others' files."""
 
 import csv
+import math
 import os
 import random
 import tempfile
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ired_interp.errors import InputError
-from ired_interp.tasks.sudoku_solver import dig, full_board, solutions
+from ired_interp.tasks.sudoku_solver import dig, full_board, solutions, units
 from ired_interp.terminal import log
 
 _CHUNK = 250  # puzzles dug in one piece, by one process, from one seed
@@ -241,11 +242,20 @@ def _boards(puzzles: list[list[int]], full: list[list[int]]) -> Boards:
 
 
 def _agreeing(boards: Boards, path: Path) -> Boards:
-    wrong = ((boards.puzzles > 0) & (boards.puzzles != boards.solutions)) | (boards.solutions == 0)
-    if wrong.any():
-        first = int(wrong.any(1).float().argmax())
-        raise InputError(
-            f"board {first + 1} of {path} has a digit that its solution contradicts, or an "
-            "unfinished solution; take the file as it was published."
-        )
+    puzzles, full = boards
+    side = math.isqrt(full.shape[1])
+    lines = full[:, torch.tensor(units(side))].sort(2).values  # (N, units, side)
+    faults = {
+        "is no full board without a digit twice in a row, column or box": (
+            (lines != torch.arange(1, side + 1)).flatten(1).any(1)
+        ),
+        "contradicts a given": ((puzzles > 0) & (puzzles != full)).any(1),
+    }
+    for fault, wrong in faults.items():
+        if wrong.any():
+            first = int(wrong.float().argmax())
+            raise InputError(
+                f"board {first + 1} of {path} has a solution that {fault}; take the file as it was "
+                "published."
+            )
     return boards

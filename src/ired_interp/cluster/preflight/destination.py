@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from ired_interp.cluster.host import last_line
 from ired_interp.cluster.job import REQUIREMENTS, Job, requirements
 from ired_interp.cluster.preflight.check import Check, check_name
+from ired_interp.cluster.queueing import busy
 from ired_interp.cluster.site import Site
 from ired_interp.cluster.slurm import partition_limit, test_request
-from ired_interp.cluster.submission import Submission, select_tasks, submissions, task_states
+from ired_interp.cluster.submission import Submission, submissions
 from ired_interp.cluster.tasks import JobTask
-from ired_interp.errors import InputError
 
 _PYTHON_TEST = "import ensurepip, sys; sys.exit(sys.version_info < (3, 10))"
 
@@ -42,22 +42,9 @@ def _run_check(site: Site, recorded: list[Submission], task: JobTask, run: str) 
         found = f"{run} exists, and results are never overwritten"
         remedy = f"choose another --name, or go on with it: ired submit -- fit --resume {run}"
         return Check(name, False, found, remedy)
-    if active := _active_job(site, recorded, run):
-        found, remedy = (
-            f"job {active} works on {run} already",
-            f"wait for it, or: ired cancel {active}",
-        )
-        return Check(name, False, found, remedy)
+    if other := busy(site.host, recorded, run):
+        return Check(name, False, *other)
     return Check(name, True, f"{'goes on in' if taken else 'results will be in'} {run}")
-
-
-def _active_job(site: Site, recorded: list[Submission], run: str) -> str | None:
-    try:
-        pairs = select_tasks(recorded, run)
-    except InputError:
-        return None
-    states = task_states(site.host, pairs)
-    return next((job for job, state in states.items() if state.active), None)
 
 
 def environment_check(site: Site) -> Check:
@@ -73,7 +60,7 @@ def environment_check(site: Site) -> Check:
         return Check("environment", True, f"{site.environment} has {done.stdout.strip()}")
     if host.exists(f"{site.environment}/ready"):
         return Check("environment", True, f"{site.environment} is ready for this lock file")
-    root = site.repository.root
+    root = site.repository.project
     source = requirements(root)
     if source is None:
         found = f"{root} has neither {' nor '.join(REQUIREMENTS)} to make one from"
@@ -94,7 +81,7 @@ def environment_check(site: Site) -> Check:
 def slurm_check(site: Site, job: Job) -> Check:
     """Check that SLURM would take the request."""
     profile = site.profile
-    if refused := test_request(site.host, job.script(site.repository.root)):
+    if refused := test_request(site.host, job.script(site.repository), profile):
         found = f"it refuses the request: {refused}"
         return Check("SLURM", False, found, f"correct profile {profile.name}")
     limit = partition_limit(site.host, profile.partition)

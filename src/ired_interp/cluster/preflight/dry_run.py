@@ -48,7 +48,7 @@ def dry_run_checks(
     with tempfile.TemporaryDirectory(prefix="ired-rehearsal-") as temporary:
         source = f"{temporary}/source"
         arguments = ["source", str(site.repository.root), site.repository.commit, source]
-        script = read_part(site.repository.root, PREPARE)
+        script = read_part(site.repository, PREPARE)
         done = Host().run("bash", "-c", script, "prepare.sh", *arguments, seconds=CLONE_SECONDS)
         if done.returncode:
             found = last_line(done.stderr)
@@ -126,7 +126,8 @@ def _rehearse(
         "thorough": thorough,
     }
     with tempfile.TemporaryFile("w+") as errors:
-        process = _start(source, source / site.repository.prefix, site.folder, errors)
+        project = source / site.repository.project_prefix
+        process = _start(project, source / site.repository.prefix, site.folder, errors)
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(json.dumps(request))
@@ -146,11 +147,11 @@ def _rehearse(
             yield Check("dry run", False, found, remedy)
 
 
-def _start(source: Path, folder: Path, project: str, errors: IO[str]) -> subprocess.Popen[str]:
-    """Start the rehearsal with the modules of the clone before those installed here."""
-    path = filter(None, (f"{source}/src", str(source), os.environ.get("PYTHONPATH")))
+def _start(project: Path, folder: Path, own: str, errors: IO[str]) -> subprocess.Popen[str]:
+    """Start the rehearsal with the project's modules in the clone before those installed here."""
+    path = filter(None, (f"{project}/src", str(project), os.environ.get("PYTHONPATH")))
     outside = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
-    outside["IRED_PROJECT"] = project  # as in the job
+    outside["IRED_PROJECT"] = own  # as in the job
     return subprocess.Popen(
         [sys.executable, "-m", REHEARSAL],
         cwd=folder,

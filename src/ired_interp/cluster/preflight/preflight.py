@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ired_interp.cluster.assignment import assign_runs, job_name
+from ired_interp.cluster.host import without_credentials
 from ired_interp.cluster.job import Job
 from ired_interp.cluster.preflight.check import Check
 from ired_interp.cluster.preflight.destination import (
@@ -75,9 +76,10 @@ class Preflight:
             tasks=tuple(tasks),
             profile=site.profile,
             folder=f"{site.jobs}/{self.name}",
-            remote=site.remote,
+            remote=without_credentials(site.remote),  # all may read a job's script
             commit=site.repository.commit,
             prefix=site.repository.prefix,
+            project=site.repository.project_prefix,
             source=site.source,
             environment=site.environment,
         )

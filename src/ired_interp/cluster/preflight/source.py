@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ired_interp.cluster.host import last_line
+from ired_interp.cluster.host import last_line, without_credentials
 from ired_interp.cluster.preflight.check import Check
 from ired_interp.cluster.site import Site
 from ired_interp.cluster.tasks import JobTask
@@ -42,15 +42,23 @@ def source_checks(site: Site, tasks: Sequence[JobTask]) -> Iterator[Check]:
 
 
 def _remote_check(site: Site, commit: str) -> Check:
-    host, remote = site.host, site.remote
+    host, remote = site.host, without_credentials(site.remote)
     done = host.run(
-        *site.prepare_command("source", remote, commit, site.source), seconds=CLONE_SECONDS
+        *site.prepare_command("source", site.remote, commit, site.source), seconds=CLONE_SECONDS
     )
     if done.returncode == 0:
         found, remedy = f"{host.name} cloned commit {commit[:10]} from {remote}", ""
     elif any(text in done.stderr for text in _UNKNOWN_COMMIT):
         found, remedy = f"commit {commit[:10]} is not on {remote}", "git push, then submit again"
     else:
-        found = f"{host.name} cannot clone {remote}: {last_line(done.stderr)}"
+        found = f"{host.name} cannot clone {remote}: {_reason(done.stderr)}"
         remedy = "give it access, or set remote in the profile to a URL that the cluster reaches"
     return Check("on the remote", done.returncode == 0, found, remedy)
+
+
+def _reason(stderr: str) -> str:
+    """Return git's reason: the first line that names one; the last is often general advice."""
+    lines = without_credentials(stderr).splitlines()
+    return next(
+        (line for line in lines if line.startswith(("fatal:", "ERROR:"))), last_line(stderr)
+    )

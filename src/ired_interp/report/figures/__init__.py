@@ -8,15 +8,26 @@ from ired_interp.report.collect import Group, Section
 from ired_interp.report.drawing import Drawing
 from ired_interp.report.figure import Figure
 from ired_interp.report.figures import (
+    curvature,
+    dictionary,
+    effective_rank,
     errors,
     generic,
+    gradient_field,
     gradients_theta,
     gradients_y,
     hessian_theta,
     hessian_y,
+    minimum,
+    patching,
+    readout,
+    slice,
     subspace_drift,
+    tangent_kernel,
+    theta_slice,
     trajectory,
 )
+from ired_interp.report.figures import path as path_between
 from ired_interp.results import OpenedRun, Run, Series, read_result
 from ired_interp.results.series import flatten
 
@@ -31,8 +42,19 @@ FIGURES: dict[str, Callable[[Section], list[Figure]]] = {
     "gradient_statistics_theta": gradients_theta.by_problem,
     "gradient_statistics_training": gradients_theta.over_training,
     "gradient_statistics_loss": gradients_theta.of_batches,
+    "curvature": curvature.figures,
+    "minimum": minimum.figures,
+    "slice": slice.figures,
+    "path": path_between.figures,
+    "theta_slice": theta_slice.figures,
     "subspace_drift": subspace_drift.figures,
     "inference_trajectory": trajectory.figures,
+    "effective_rank": effective_rank.figures,
+    "tangent_kernel": tangent_kernel.figures,
+    "gradient_field": gradient_field.figures,
+    "patching": patching.figures,
+    "readout": readout.figures,
+    "dictionary": dictionary.figures,
 }
 
 

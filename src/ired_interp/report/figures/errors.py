@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from ired_interp.report.collect import Group, Section
 from ired_interp.report.figure import Figure, Panel
+from ired_interp.report.figures import shares
 from ired_interp.report.style import INK, MARKERS, MUTED, plain_log_ticks, series_colour
 
 _REACH = 30  # how far left of the best error the axis goes
@@ -17,7 +18,7 @@ Row = tuple[str, float, float, str, str]  # label, value, half width of its inte
 
 
 def figures(section: Section) -> list[Figure]:
-    """One panel for each distribution."""
+    """One panel for each distribution; before it what shares of answers are right, where known."""
     data = section.last()
     if not data:
         return []
@@ -57,10 +58,10 @@ def figures(section: Section) -> list[Figure]:
     numbers = pd.DataFrame(
         table, columns=["distribution", "predictor", "mean squared error", "half width of bar"]
     )
+    title = f"{split.capitalize()} error beside its floors"
     return [
-        Figure(
-            section.probe, f"{split.capitalize()} error beside its floors", caption, panels, numbers
-        )
+        *shares.figures(section),
+        Figure(section.probe, title, caption, panels, numbers),
     ]
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,20 @@ from matplotlib.axes import Axes
 
 from ired_interp.report.collect import Group, Section
 from ired_interp.report.figure import Figure, Panel
-from ired_interp.report.figures.lines import by_landscape, legend, matrix, spread_line
+from ired_interp.report.figures.lines import (
+    by_landscape,
+    error_bars,
+    legend,
+    matrix,
+    spread_line,
+    with_bars,
+)
 from ired_interp.report.style import INK, MARKERS, log_if_positive, series_colour
 
-_NAMES = ("norm_mean", "noise_scale", "snr", "mean_cosine", "consecutive_cosine")
+_NAMES = (
+    *("norm_mean", "norm_mean_error", "mean_cosine", "mean_cosine_error"),
+    *(f"{name}{end}" for name in ("noise_scale", "snr") for end in ("", "_low", "_high")),
+)
 _TRAINING = (  # variable, title, label of its axis
     ("norm_mean", "gradient norm", "mean ‖g‖ (loss / weight)"),
     ("noise_scale", "gradient noise scale", "tr Σ / ‖G‖² (problems)"),
@@ -119,9 +130,16 @@ def _during(section: Section, caption: str) -> list[Figure]:
         )
     else:
         silent.append("signal to noise by layer")
+    bars = (
+        " Bars: two standard errors over batches, of noise scale and signal to noise the 95 % "
+        "interval (an arrow where it has no end; alone, where only a lower end is told); of "
+        "several runs the range."
+    )
     none = f" Not told from noise at any step: {', '.join(silent)}." if silent else ""
     table = _training_table(over)
-    return [Figure(section.probe, "Gradients during training", caption + none, panels, table)]
+    return [
+        Figure(section.probe, "Gradients during training", caption + bars + none, panels, table)
+    ]
 
 
 def _told(over: Data, name: str) -> int:
@@ -138,7 +156,14 @@ def _training_table(over: Data) -> pd.DataFrame:
             whole = result.sel(layer="all", drop=True)
             for i, step in enumerate(whole["step"].values):
                 row: dict[str, object] = {"runs": group.name, "step": int(step)}
-                row |= {title: float(whole[name][i]) for name, title, _ in _TRAINING}
+                here = whole.isel(step=i)
+                for name, title, _ in _TRAINING:
+                    row[title] = float(here[name])
+                    if f"{name}_error" in here:
+                        row[f"± {title}"] = float(here[f"{name}_error"])
+                    elif f"{name}_low" in here:
+                        ends = (float(here[f"{name}{end}"]) for end in ("_low", "_high"))
+                        row[f"95 % of {title}"] = " to ".join(f"{end:.4g}" for end in ends)
                 rows.append(row)
     return pd.DataFrame(rows).tail(_MOST_ROWS)
 
@@ -182,10 +207,12 @@ def _logarithmic(axes: Axes, data: Data, name: str, label: str) -> None:
 def _over(axes: Axes, over: Data, name: str, label: str) -> None:
     values = []
     for group, results in over:
-        curves = [
-            c.where(np.isfinite(c)) for r in results for c in [r[name].sel(layer="all", drop=True)]
-        ]
-        spread_line(axes, group, curves, marked=True)
+        whole = [r.sel(layer="all", drop=True) for r in results]
+        curves = [r[name].where(np.isfinite(r[name])) for r in whole]
+        if len(whole) > 1:
+            spread_line(axes, group, curves, marked=True)
+        else:
+            values += _one_run(axes, group, whole[0], name)
         values += [c.values for c in curves]
     steps = np.concatenate([r["step"].values for _, results in over for r in results])
     margin = 0.04 * np.ptp(steps)  # where it is infinite, the axis goes on
@@ -200,24 +227,37 @@ def _over(axes: Axes, over: Data, name: str, label: str) -> None:
     legend(axes, [group for group, _ in over])
 
 
+def _one_run(axes: Axes, group: Group, result: xr.Dataset, name: str) -> list[np.ndarray]:
+    """Draw a run's curve with its errors, and a lower end alone where no more is told."""
+    told = result.isel(step=np.isfinite(result[name].values))
+    value, bars = told[name].values, error_bars(told, name)
+    colour, marker = series_colour(group.index), MARKERS[group.index % len(MARKERS)]
+    with_bars(axes, told["step"].values, value, bars, color=colour, marker=marker, label=group.name)
+    ends = [value - bars[0], np.where(np.isfinite(bars[1]), value + bars[1], value)]
+    if f"{name}_low" in result:
+        above = result.isel(step=~np.isfinite(result[name].values))
+        low = above[f"{name}_low"].values
+        nothing = np.stack([0 * low, np.full_like(low, np.inf)])
+        known = np.isfinite(low) & (low > 0)
+        where, shown = above["step"].values[known], (low[known], nothing[:, known])
+        with_bars(axes, where, *shown, color=colour, linestyle="", marker="")
+        ends.append(low[known])
+    return ends
+
+
 def _layers(axes: Axes, over: Data) -> None:
     names = [str(name) for name in over[0][1][0]["layer"].values]
     for place, (group, results) in enumerate(over):
         last = np.stack([r["snr"].isel(step=-1).values for r in results])
         y = np.arange(len(names)) + (place - (len(over) - 1) / 2) * 0.2
         mean = last.mean(0)
-        bars = np.stack([mean - last.min(0), last.max(0) - mean])
+        if len(results) > 1:
+            bars = np.stack([mean - last.min(0), last.max(0) - mean])
+        else:
+            bars = error_bars(results[0].isel(step=-1), "snr")
         colour, marker = series_colour(group.index), MARKERS[group.index % len(MARKERS)]
-        axes.errorbar(
-            mean,
-            y,
-            xerr=bars,
-            color=colour,
-            marker=marker,
-            linestyle="",
-            capsize=2,
-            label=group.name,
-        )
+        style: dict[str, Any] = {"color": colour, "marker": marker, "label": group.name}
+        with_bars(axes, mean, y, bars, across=True, linestyle="", **style)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_xlim(left=0)

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from ired_interp.report.collect import Group, Section, after_steps
 from ired_interp.report.figure import Figure, Panel
+from ired_interp.report.figures import theta_layers, theta_shares
 from ired_interp.report.figures.lines import legend
 from ired_interp.report.style import (
     INK,
@@ -35,7 +36,7 @@ _DECADES = 6  # of a density that are shown
 
 
 def figures(section: Section) -> list[Figure]:
-    """Density, eigenvalues, gradient share; extreme eigenvalues over training."""
+    """Density, eigenvalues, shares; extreme eigenvalues over training; single layers."""
     data = _with_landscape(section.last())
     if not data:
         return []
@@ -52,6 +53,9 @@ def figures(section: Section) -> list[Figure]:
         panels.insert(0, Panel("spectral density", _density(curves)))
     if "trace" in first and (first.sizes["landscape"] > 1 or sum(len(rs) for _, rs in data) > 1):
         panels.append(Panel("trace", lambda axes: _trace(axes, data)))
+    top = _with_landscape(section.over_steps(theta_shares.VARIABLES))
+    if top:
+        panels.append(theta_shares.panel(top))
     over = _with_landscape(section.over_steps(["eigenvalues"]))
     if max(r.sizes["step"] for _, results in over for r in results) > 1:
         panels.append(
@@ -71,14 +75,17 @@ def figures(section: Section) -> list[Figure]:
         "Lanczos quadrature, band: 95 % over "
         "random vectors, ticks: eigenvalues found. Eigenvalues by Lanczos, bars: residuals "
         "‖Hv − λv‖, within which an eigenvalue lies. "
-        "Share of the gradient: cos² between the gradient and each eigenvector. Trace: with its 95 "
-        "% interval. Units: "
+        "Share of the gradient: cos² between the gradient and each eigenvector."
+        f"{theta_shares.CAPTION if top else ''} Trace: with its 95 % interval. Units: "
         f"objective / θ².{mixed}{shown}"
     )
     where = ", by landscape" if first.sizes["landscape"] > 1 else ""
     where = ", landscapes as in training" if mixed and not where else where
     title = f"Hessian of the {objective} in the weights{where}"
-    return [Figure(section.probe, title, caption, panels, _table(data))]
+    found = [Figure(section.probe, title, caption, panels, _table(data))]
+    if any("layer" in r.dims for _, results in data for r in results):
+        found.append(theta_layers.figure(section, data))
+    return found
 
 
 def _with_landscape(data: Data) -> Data:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from ired_interp.report.collect import Group, Section, after_steps, left_out, of_group
 from ired_interp.report.figure import Figure, Panel
-from ired_interp.report.figures.lines import by_landscape, legend, with_spread
+from ired_interp.report.figures.lines import by_landscape, error_bars, legend, with_spread
 from ired_interp.report.style import INK, MARKERS, landscape_colour, log_if_positive, series_colour
 
 _UNIT = "eigenvalue λ (energy / y²)"
@@ -137,7 +137,9 @@ def _ridges(results: Sequence[xr.Dataset]) -> Callable[[Axes], None]:
 
 
 def _evolution(section: Section) -> list[Figure]:
-    over = section.over_steps(["lambda_median", "theory_median", "deviation", "negative_share"])
+    estimates = ("lambda_median", "deviation", "negative_share")
+    errors = [f"{name}_error" for name in estimates]
+    over = section.over_steps([*estimates, *errors, "theory_median"])
     over = [(g, results) for g, results in over if max(r.sizes["step"] for r in results) > 1]
     if not over:
         return []
@@ -175,9 +177,10 @@ def _evolution(section: Section) -> list[Figure]:
         f"Measured {section.points()}. Median over problems and ranks of the eigenvalues of "
         "∂²E/∂y² against "
         "training steps, one line a landscape; "
-        "bars at the right edge: its exact value for a perfect model. Then, at the last step, by "
+        "black at the right edge: its exact value for a perfect model. Then, at the last step, by "
         "landscape: the root mean square of λ / exact λ − 1, "
-        f"eigenvalue by eigenvalue{negative}. Units of λ: energy / y²."
+        f"eigenvalue by eigenvalue{negative}. Bars: two standard errors over problems, of several "
+        "runs the range. Units of λ: energy / y²."
     )
     return [
         Figure(f"{section.probe}_over_training", "How the landscapes took shape", caption, panels)
@@ -192,12 +195,16 @@ def _medians(results: Sequence[xr.Dataset]) -> Callable[[Axes], None]:
         for i, k in enumerate(landscapes):
             here = joined.sel(landscape=k)
             colour = landscape_colour(i, len(landscapes))
-            axes.plot(
+            axes.errorbar(
                 here["step"],
                 here.mean("run"),
+                yerr=error_bars(results[0].sel(landscape=k), "lambda_median")
+                if len(results) == 1
+                else None,
                 color=colour,
                 marker="o",
                 markersize=3,
+                elinewidth=1,
                 label=f"_k = {k}",
             )
             if len(results) > 1:

@@ -1,14 +1,14 @@
 """Curves of groups of runs, with the spread of their seeds."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
 from ired_interp.report.collect import Group
-from ired_interp.report.style import INK, MARKERS, series_colour
+from ired_interp.report.style import INK, MARKERS, plain_log_ticks, series_colour
 
 _MOST_POINTS = 400
 
@@ -68,17 +68,7 @@ def by_landscape(
             bars = error_bars(next(r for r in results if name in r), name)
         x = joined["landscape"].values + (place - (len(data) - 1) / 2) * 0.14
         colour, marker = series_colour(group.index), MARKERS[group.index % len(MARKERS)]
-        axes.errorbar(
-            x,
-            mean,
-            yerr=np.where(np.isfinite(bars), bars, 0),
-            lolims=np.isinf(bars[1]),
-            color=colour,
-            marker=marker,
-            capsize=2,
-            linewidth=1,
-            label=group.name,
-        )
+        with_bars(axes, x, mean, bars, color=colour, marker=marker, linewidth=1, label=group.name)
         values += [mean - bars[0], np.where(np.isfinite(bars[1]), mean + bars[1], mean)]
     theory = next((r for _, results in data for r in results if exact and exact in r), None)
     if theory is not None and exact:
@@ -99,6 +89,29 @@ def by_landscape(
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
         axes.set_ylim(0, max(0.01, 1.08 * float(np.nanmax(values))))
     legend(axes, [group for group, _ in data])
+
+
+def with_bars(
+    axes: Axes, x: np.ndarray, y: np.ndarray, bars: np.ndarray, across: bool = False, **style: Any
+) -> None:
+    """Draw values with bars (2, n) below and above them, or `across`, to their left and right.
+
+    A bar without end is an arrow.
+    """
+    endless = np.isinf(bars[1])
+    finite = np.where(np.isfinite(bars), bars, 0)
+    side = "x" if across else "y"
+    limits: dict[str, Any] = {
+        f"{side}err": finite,
+        f"{side}lolims" if across else "lolims": endless,
+    }
+    axes.errorbar(x, y, **limits, capsize=2, elinewidth=1, **style)
+    # Of an endless bar, Matplotlib leaves out what lies below.
+    below = {"color": style["color"], "linewidth": 1}
+    if across:
+        axes.hlines(y[endless], (x - finite[0])[endless], x[endless], **below)
+    else:
+        axes.vlines(x[endless], (y - finite[0])[endless], y[endless], **below)
 
 
 def error_bars(result: xr.Dataset, name: str) -> np.ndarray:
@@ -127,6 +140,14 @@ def error_bars(result: xr.Dataset, name: str) -> np.ndarray:
     return np.where(np.isnan(bars), 0, bars)
 
 
+def spread_bars(results: Sequence[xr.Dataset], name: str) -> np.ndarray:
+    """Take two standard errors of one run, or the range of several about their mean, as bars."""
+    if len(results) == 1:
+        return error_bars(results[0], name)
+    stacked = np.stack([r[name].values for r in results])
+    return np.stack([stacked.mean(0) - stacked.min(0), stacked.max(0) - stacked.mean(0)])
+
+
 def matrix(
     axes: Axes,
     values: np.ndarray,
@@ -134,23 +155,27 @@ def matrix(
     low: float,
     high: float,
     label: str,
+    scale: Literal["linear", "log"] = "linear",
 ) -> None:
-    """Return a square matrix with its scale: cividis from 0, or blue to red around 0."""
+    """Draw a square matrix with its scale: cividis from 0 or by decades, blue to red around 0."""
     image = axes.imshow(
         values,
-        vmin=low,
-        vmax=high,
-        cmap="cividis" if low == 0 else "RdBu_r",
+        norm=scale,
+        cmap="cividis" if low == 0 or scale == "log" else "RdBu_r",
         interpolation="nearest",
     )
-    most = 12 if max(len(str(name)) for name in names) < 3 else 5
-    places = np.unique(np.linspace(0, len(names) - 1, min(len(names), most)).round().astype(int))
+    image.set_clim(low, high)
+    most = 12 if max(len(str(name)) for name in names) < 3 else 6
+    places = range(0, len(names), -(-len(names) // most))
     axes.set_xticks(places, [str(names[i]) for i in places])
     axes.set_yticks(places, [str(names[i]) for i in places])
     axes.grid(visible=False)
     axes.set_xlabel(label)
     axes.set_ylabel(label)
     bar = axes.figure.colorbar(image, ax=axes, shrink=0.85)
+    if scale == "log":
+        bar.ax.set_ylim(low, high)
+        plain_log_ticks(bar.ax, "y")
     bar.outline.set_visible(False)
 
 

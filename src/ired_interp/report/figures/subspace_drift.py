@@ -67,7 +67,7 @@ def figures(section: Section) -> list[Figure]:
     panels = [
         Panel(f"overlap of all pairs{suffix}", _matrix(part, along))
         for suffix, part in _matrices(data, per_landscape)
-        if part.sizes["frame"] > _FEW
+        if part.sizes["frame"] > _FEW and _told(part)
     ]
     for name, label in _MEASURES.items():
         title = f"{label.split()[0]} to the first"
@@ -75,9 +75,9 @@ def figures(section: Section) -> list[Figure]:
             panels += [
                 Panel(of_group(title, g, data), _by_landscape(results, name, label, along))
                 for g, results in data[:_MOST]
-                if _frames(results) > _FEW
+                if _frames(results) > _FEW and _told(results[0])
             ]
-        elif max(_frames(results) for _, results in data) > _FEW:
+        elif any(_frames(results) > _FEW and _told(results[0]) for _, results in data):
             panels.append(Panel(title, _by_group(data, name, label, along)))
     if "overlap_answer" in first and _frames(data[0][1]) > _FEW:
         panels.append(Panel("overlap with the answer", _answer(data, along)))
@@ -106,9 +106,16 @@ def _frames(results: Sequence[xr.Dataset]) -> int:
 def _matrices(data: Data, per_landscape: bool) -> list[tuple[str, xr.Dataset]]:
     if not per_landscape:
         return [(f", {g.name}" if len(data) > 1 else "", results[0]) for g, results in data[:_MOST]]
-    ends = [0, -1] if data[0][1][0].sizes["landscape"] > 1 else [0]
     result = data[0][1][0]
+    known = [i for i in range(result.sizes["landscape"]) if _told(result.isel(landscape=i))]
+    ends = dict.fromkeys([*known[:1], *known[-1:]])
     return [(f", k = {int(result['landscape'][i])}", result.isel(landscape=i)) for i in ends]
+
+
+def _told(result: xr.Dataset) -> bool:
+    """Whether it says anything of two different frames."""
+    values = compared(result, "overlap").values
+    return bool(np.isfinite(values[..., ~np.eye(values.shape[-1], dtype=bool)]).any())
 
 
 def _matrix(result: xr.Dataset, along: str) -> Callable[[Axes], None]:

@@ -21,7 +21,7 @@ _TITLES = {
 
 
 def figures(groups: Sequence[Group], floors: Floors) -> list[Figure]:
-    """Loss and its terms, then the validation error of each distribution."""
+    """Draw validation of each distribution, by error and the task's measure; loss and its terms."""
     metrics = {id(run): run.metrics for group in groups for run in group.runs}
     names = sorted({name for m in metrics.values() for name in m}, key=_order)
 
@@ -36,10 +36,15 @@ def figures(groups: Sequence[Group], floors: Floors) -> list[Figure]:
         variant = name.removeprefix("val/error/")
         title, label = f"validation error, {variant} distribution", "mean squared error per entry"
         panels.append(Panel(title, _drawer(curves(name), label, floors.get(variant, {}))))
+    measured = [name for name in names if _measure(name, groups)]
+    for name in measured:
+        _, measure, variant = name.split("/")
+        title = f"validation, {variant} distribution: {measure}"
+        panels.append(Panel(title, _drawer(curves(name), f"share of right: {measure}", {})))
     for name in (n for n in names if n.startswith("train/")):
         title, label = _TITLES.get(name, (name, name.split("/")[-1]))
         panels.append(Panel(title, _drawer(curves(name), label, {})))
-    for name in (n for n in names if _other(n, groups)):
+    for name in (n for n in names if _other(n, groups) and n not in measured):
         panels.append(Panel(name, _drawer(curves(name), name, {})))
     if not panels:
         return []
@@ -84,6 +89,13 @@ def _drawer(
         legend(axes, [group for group, _ in curves])
 
     return draw
+
+
+def _measure(name: str, groups: Sequence[Group]) -> bool:
+    """Whether a metric is a task's own measure at validation."""
+    runs = [run for group in groups for run in group.runs if name in run.metrics]
+    own = name.count("/") == 2 and name.startswith("val/") and not name.startswith("val/error/")
+    return own and any(run.config for run in runs)
 
 
 def _other(name: str, groups: Sequence[Group]) -> bool:

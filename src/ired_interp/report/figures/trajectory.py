@@ -1,6 +1,6 @@
 """What happens along inference, landscape by landscape and step by step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,11 +9,12 @@ from matplotlib.axes import Axes
 
 from ired_interp.report.collect import Group, Section, after_steps
 from ired_interp.report.figure import Figure, Panel
-from ired_interp.report.figures.lines import by_landscape, error_bars, legend, with_spread
+from ired_interp.report.figures import pictures
+from ired_interp.report.figures.families import preference
+from ired_interp.report.figures.lines import by_landscape, legend, spread_bars, with_spread
 from ired_interp.report.style import INK, MARKERS, MUTED, log_if_positive, series_colour
 
 Data = Sequence[tuple[Group, list[xr.Dataset]]]
-_LENGTH = 0.5  # of displacements, in norms of the answer
 _MOST_GROUPS = 2
 
 
@@ -53,7 +54,7 @@ def figures(section: Section) -> list[Figure]:
     if "normal_ratio_answer" in first:
         panels.append(Panel("gradient off the rank-r manifold", lambda axes: _off(axes, data)))
         panels += [
-            Panel(f"rise of energy by direction, {group.name}", _preference(results))
+            Panel(f"rise of energy by direction, {group.name}", preference(results))
             for group, results in data[:_MOST_GROUPS]
         ]
     inner = first.sizes["inner_step"] - 1
@@ -76,7 +77,8 @@ def figures(section: Section) -> list[Figure]:
             "hides, of that in random directions; 1: no preference (short bars: exact for a "
             "perfect model). Off the manifold: dashed, the mean for gradients without direction."
         )
-    return [Figure(section.probe, "Along inference", caption, panels, _table(data))]
+    curves = Figure(section.probe, "Along inference", caption, panels, _table(data))
+    return [curves, *pictures.figures(section)]
 
 
 def _along(axes: Axes, data: Data, name: str, label: str) -> None:
@@ -146,7 +148,7 @@ def _contraction(axes: Axes, data: Data, name: str, label: str) -> None:
             axes.errorbar(
                 results[0]["landscape"],
                 mean,
-                yerr=_spread([r.isel(move=0) for r in results], variable),
+                yerr=spread_bars([r.isel(move=0) for r in results], variable),
                 linestyle=line,
                 color=colour,
                 marker=marker if line == "-" else None,
@@ -162,49 +164,11 @@ def _contraction(axes: Axes, data: Data, name: str, label: str) -> None:
     axes.legend(loc="upper left")
 
 
-def _spread(results: Sequence[xr.Dataset], name: str) -> np.ndarray:
-    """Two standard errors of one run, or the range of several about their mean."""
-    if len(results) == 1:
-        return error_bars(results[0], name)
-    stacked = np.stack([r[name].values for r in results])
-    return np.stack([stacked.mean(0) - stacked.min(0), stacked.max(0) - stacked.mean(0)])
-
-
 def _off(axes: Axes, data: Data) -> None:
     by_landscape(axes, data, "normal_ratio_answer", "‖normal‖ / ‖tangent‖")
     chance = float(data[0][1][0]["normal_ratio_chance"])
     axes.axhline(chance, color=INK, linestyle="--", linewidth=1, label="no direction")
     axes.legend()
-
-
-def _preference(results: Sequence[xr.Dataset]) -> Callable[[Axes], None]:
-    def draw(axes: Axes) -> None:
-        parts = [r.sel(length=_LENGTH) for r in results]
-        names = [name for name in parts[0]["family"].values if name != "random"]
-        k = parts[0]["landscape"].values
-        for i, name in enumerate(names):
-            here = [part.sel(family=name) for part in parts]
-            x = k + (i - (len(names) - 1) / 2) * 0.08
-            mean = np.mean([part["preference"].values for part in here], 0)
-            axes.errorbar(
-                x,
-                mean,
-                yerr=_spread(here, "preference"),
-                color=series_colour(i),
-                marker=MARKERS[i % len(MARKERS)],
-                capsize=2,
-                linewidth=1,
-                label=str(name),
-            )
-            if "theory_preference" in here[0]:
-                axes.hlines(here[0]["theory_preference"], k - 0.3, k + 0.3, color=INK, linewidth=1)
-        axes.axhline(1, color=MUTED, linewidth=0.8)
-        axes.set_xticks(k)
-        axes.set_xlabel("landscape k (0: sharpest)")
-        axes.set_ylabel("rise / rise in random directions")
-        axes.legend()
-
-    return draw
 
 
 def _table(data: Data) -> pd.DataFrame:

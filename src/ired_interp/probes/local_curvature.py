@@ -1,0 +1,80 @@
+"""The Hessian in y at one point of each problem: spectrum, planes, and the denoised answer."""
+
+import torch
+from torch import Tensor
+
+from ired_interp.diffusion import Schedule
+from ired_interp.energy import Energy
+from ired_interp.errors import RunError
+from ired_interp.probes.planes import RANDOM, Frame, families, plane_curvature
+
+
+@torch.no_grad()
+def local_curvature(
+    energy: Energy,
+    schedule: Schedule,
+    x: Tensor,
+    answer: Tensor,
+    at: Tensor,
+    k: int,
+    frames: list[Frame],
+) -> dict[str, Tensor]:
+    """Measure Hessian H and gradient g of one landscape.
+
+    Parameters
+    ----------
+    energy : Energy
+        E, of the free entries of y.
+    schedule : Schedule
+        Of its landscapes.
+    x, answer, at : Tensor (B, d_x), (B, d_y), (B, d_y)
+        Problems, their answers, and where to measure, whose dtype is that of the arithmetic.
+    k : int
+        Landscape.
+    frames : list of Frame
+        Of the problems.
+
+    Returns
+    -------
+    dict of str to Tensor (B, ...)
+        In float64: `eigenvalues` (d_y,) ascending, those of the n free entries first and then NaN;
+        `plane_shares` (families, d_y), ‖P v‖² of their eigenvectors; `gradient_shares` (d_y,),
+        (vᵀg)²; `curvature` and `off_block` (families,), see `plane_curvature`; `entries`, n;
+        `trace`, σ tr H; `gradient_square`, ‖g‖²; `error`, ‖D − y*‖²/n of D = (y − σ g)/√ᾱ.
+
+    Raises
+    ------
+    RunError
+        If the Hessian is not finite.
+    """
+    signal, noise = schedule.signal[k].double(), schedule.noise[k].double()
+    hessian = energy.hessian(x.to(at), at, k).double()
+    gradient = energy.gradient(x.to(at), at, k).double()
+    if not (hessian.isfinite().all() and gradient.isfinite().all()):
+        raise RunError(
+            f"the Hessian in y of landscape {k} is not finite; the weights or the point have "
+            "diverged."
+        )
+    free = families(frames)[RANDOM][1]
+    entries = free.sum(1)
+    # Given entries are set apart above all others, of which no eigenvalue reaches the norm.
+    apart = 1 + 2 * torch.linalg.matrix_norm(hessian)
+    values, vectors = torch.linalg.eigh(hessian + torch.diag_embed(apart[:, None] * (1 - free)))
+    beyond = torch.arange(values.shape[1], device=values.device) >= entries[:, None]
+    shares = []
+    for frame in frames:
+        squares = frame.into(vectors).square()
+        shares += [torch.einsum("bij,bi->bj", squares, plane) for plane in frame.planes.values()]
+    planes = plane_curvature(hessian, frames, float(noise))
+    denoised = (at.double() - noise * gradient) / signal
+    return {
+        "eigenvalues": values.masked_fill(beyond, torch.nan),
+        "plane_shares": torch.stack(shares, 1),
+        "gradient_shares": torch.einsum("bij,bi->bj", vectors, gradient).square(),
+        "curvature": torch.stack([mean for mean, _ in planes.values()], 1),
+        "off_block": torch.stack([off for _, off in planes.values()], 1),
+        "entries": entries,
+        "trace": noise * hessian.diagonal(dim1=1, dim2=2).sum(1),
+        "gradient_square": gradient.square().sum(1),
+        "error": ((denoised - answer.double()).square() * free).sum(1) / entries,
+    }

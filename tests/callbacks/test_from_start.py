@@ -1,0 +1,44 @@
+"""Callbacks that remember what training began with, also in a run that goes on."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ired_interp.callbacks import EffectiveRank
+from ired_interp.module import IREDModule
+from ired_interp.results import open_results
+
+Fit = Callable[..., IREDModule]
+
+
+def callback(**settings: object) -> EffectiveRank:
+    return EffectiveRank(every_n_steps=6, problems=4, landscapes=[0], **settings)
+
+
+def test_what_training_added_is_counted_from_its_start_which_is_measured_too(
+    fit: Fit, tmp_path: Path
+) -> None:
+    remembering = callback()
+    module = fit(remembering, steps=6)
+    found = open_results(tmp_path / "run")["effective_rank"]
+    assert found["step"].values.tolist() == [0, 6]
+    change = found["change_rank"].sel(layer="fc2", measure="participation")
+    assert change.isel(step=0).isnull()
+    assert change.isel(step=1) > 1
+    start = remembering.state_dict()["initial"]["fc2.weight"]
+    assert not torch.equal(start, module.energy.get_parameter("fc2.weight"))
+
+
+def test_a_run_that_goes_on_counts_from_the_start_in_its_checkpoint(
+    fit: Fit, tmp_path: Path
+) -> None:
+    going_on = callback()
+    with torch.random.fork_rng():
+        zeros = {n: torch.zeros_like(p) for n, p in fit(steps=1).energy.named_parameters()}
+    going_on.load_state_dict({"initial": zeros})
+    fit(going_on, steps=1, folder="on")
+    found = open_results(tmp_path / "on")["effective_rank"].isel(step=-1)
+    np.testing.assert_allclose(found["change_rank"], found["weight_rank"])
+    assert callback().state_key == going_on.state_key != callback(seed=1).state_key

@@ -1,0 +1,98 @@
+"""The job script between SLURM's signals and the queue, run with stand-ins for SLURM's commands."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ired_interp.cluster.job import Job
+from ired_interp.cluster.profile import Profile
+from ired_interp.cluster.repository import Repository
+from ired_interp.cluster.tasks import JobTask
+
+pytestmark = pytest.mark.process
+
+START = "StartTime=2026-11-26T10:00:00"
+BEFORE, NOW = "PreemptTime=2026-11-26T09:00:00", "PreemptTime=2026-11-26T10:30:00"
+
+
+@pytest.fixture
+def run_job(tmp_path: Path):
+    """Run a job's script: (output, exit code that it left or None, whether srun was started)."""
+    for folder in ("bin", "job", "source"):
+        (tmp_path / folder).mkdir()
+    task = JobTask(0, "", ("fit",), f"{tmp_path}/runs/a/b")
+    job = Job(
+        name="a/b",
+        tasks=(task,),
+        profile=Profile(environment="/env", options=("--comment=two words",)),
+        folder=f"{tmp_path}/job",
+        remote="/nowhere",
+        commit="0" * 40,
+        prefix="",
+        project="",
+        source=f"{tmp_path}/source",
+        environment="/env",
+    )
+    script = job.script(Repository(tmp_path, ""))
+    (tmp_path / "job" / "ended-0").write_text("1\n")  # of an earlier run of the job
+
+    def run(srun: str, facts: str = START, requeue: str = "true", prepare: str = "true"):
+        (tmp_path / "job" / "prepare.sh").write_text(prepare)
+        for name, text in {
+            "srun": f"touch {tmp_path}/started; {srun}",
+            "scontrol": f"[[ $1 == show ]] && echo 'JobId=7 {facts}' || {requeue}",
+            "scancel": "true",
+            "sleep": "kill -9 $PPID",  # SLURM ends a script that it has taken back
+        }.items():
+            (tmp_path / "bin" / name).write_text(f"#!/bin/bash\n{text}\n")
+            (tmp_path / "bin" / name).chmod(0o755)
+        done = subprocess.run(
+            ["bash", "-c", script],
+            env={
+                **os.environ,
+                "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
+                "SLURM_JOB_ID": "7",
+                "SLURM_CPUS_PER_TASK": "1",
+            },
+            capture_output=True,
+            text=True,
+        )
+        left = tmp_path / "job" / "ended-0"
+        code = left.read_text().strip() if left.exists() else None
+        return done.stdout + done.stderr, code, (tmp_path / "started").exists()
+
+    assert "#SBATCH '--comment=two words'\n" in script
+    return run
+
+
+def test_it_leaves_the_exit_code_of_its_command(run_job):
+    assert run_job("exit 0") == ("", "0", True)
+    output, code, _ = run_job("exit 3")
+    assert code == "3"
+    assert "queue" not in output
+
+
+def test_a_fault_of_its_own_after_an_earlier_preemption_does_not_go_round_for_ever(run_job):
+    output, code, _ = run_job("exit 3", f"{START} {BEFORE}")
+    assert code == "3"
+    assert "queue" not in output
+
+
+def test_a_preemption_brings_it_back_into_the_queue(run_job):
+    output, code, _ = run_job("exit 143", f"{START} {NOW}")
+    assert "job 7 goes back into the queue" in output
+    assert code is None, "it has not ended"
+
+
+def test_time_that_is_up_before_srun_brings_it_back_and_begins_nothing(run_job):
+    output, code, started = run_job("exit 0", prepare="[[ $1 == source ]] && kill -USR1 $PPID")
+    assert "job 7 goes back into the queue" in output
+    assert (code, started) == (None, False)
+
+
+def test_where_requeueing_is_forbidden_it_says_how_to_go_on(run_job):
+    output, code, _ = run_job("exit 143", f"{START} {NOW}", requeue="exit 1")
+    assert "ired: SLURM does not take the job back into the queue; go on with it: ired" in output
+    assert code == "143"
