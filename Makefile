@@ -24,7 +24,7 @@ test: $(VENV)/ready
 	$(VENV)/bin/python -m pytest -n 2
 
 test-fast: $(VENV)/ready
-	$(VENV)/bin/python -m pytest -n 2 -m "not process and not slurm and not browser and not gpu"
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal -m "not process and not slurm and not browser and not gpu"
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .

@@ -129,6 +129,7 @@ def test_every_configuration_parses_and_says_how_it_is_run(ired: Ired, config: P
             assert code == 0, err
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("fragment", FRAGMENTS, ids=str)
 def test_every_fragment_adds_its_callback(ired: Ired, fragment: Path):
     added = yaml.safe_load((ROOT / fragment).read_text())["trainer"]["callbacks+"]

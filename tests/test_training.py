@@ -168,6 +168,7 @@ def test_a_loss_that_is_no_number_ends_the_run(ired: Ired, tmp_path: Path):
     assert "gradients exploded" in err
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("baseline", ["feed_forward", "diffusion"])
 def test_baselines_train_and_are_tested_with_the_same_commands(ired: Ired, baseline: str):
     tiny = [

@@ -100,6 +100,7 @@ def test_a_bare_checkpoint_names_only_classes_of_modules_that_the_user_names(
     assert type(load(bare).energy).__name__ == "Bowl", "what is imported already needs no name"
 
 
+@pytest.mark.process
 def test_a_run_outside_of_the_users_project_says_nothing_of_where_modules_are(
     ired: Ired, own: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -172,6 +173,7 @@ def test_a_strangers_run_is_not_resumed_with_code_that_its_file_names(
     assert "Traceback" not in err
 
 
+@pytest.mark.process
 def test_a_strangers_run_of_shipped_classes_goes_on_and_one_of_others_with_the_users_word(
     ired: Ired, tiny_run: Path, own: Path, run: Path, tmp_path: Path, monkeypatch
 ):

@@ -14,6 +14,8 @@ from ired_interp.probes import Probe
 from ired_interp.rehearsal.rehearse import rehearse
 from ired_interp.results import Run, read_result
 
+pytestmark = pytest.mark.process
+
 MODULE = '''
 import xarray as xr
 from lightning.pytorch import Callback

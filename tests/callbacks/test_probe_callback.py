@@ -22,6 +22,7 @@ FAILURES = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("kind", FAILURES)
 def test_a_failed_measurement_does_not_end_training(ired: Ired, tmp_path: Path, monkeypatch, kind):
     error, words = FAILURES[kind]

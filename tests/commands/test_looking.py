@@ -22,6 +22,7 @@ def run(tmp_path: Path) -> Run:
     return make_run(tmp_path / "runs" / "demo" / "a")
 
 
+@pytest.mark.process
 def test_watch_follows_a_run_to_its_end(ired: Ired, run: Run) -> None:
     def go_on() -> None:
         with record_state(run):

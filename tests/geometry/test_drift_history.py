@@ -118,6 +118,7 @@ def test_measured_as_it_grows_or_at_the_end_is_the_same(turn):
     assert growing.independent_angles()[:, 1:].isfinite().all()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("measured_before", [False, True])
 def test_goes_on_after_a_kill_as_if_nothing_had_happened(turn, folder, tmp_path, measured_before):
     history = DriftHistory(folder)

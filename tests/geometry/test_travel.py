@@ -8,6 +8,8 @@ from ired_interp.geometry import orthonormal_basis, principal_angles
 from ired_interp.geometry.corrected import corrected_pairs
 from ired_interp.geometry.travel import travel
 
+pytestmark = pytest.mark.process
+
 N, P, COUNT = 16, 2, 12
 
 

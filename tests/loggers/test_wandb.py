@@ -156,6 +156,7 @@ def test_logged_in_but_out_of_reach_a_run_goes_on_offline(ired: Ired, tmp_path: 
     assert list((tmp_path / "runs" / "quickstart" / "tiny").glob("wandb/offline-run-*/run-*.wandb"))
 
 
+@pytest.mark.process
 def test_off_means_off(ired: Ired, tmp_path: Path) -> None:
     code, _, err = ired("fit", *PROBED, "--trainer.logger.init_args.mode", "disabled")
     assert code == 0, err

@@ -108,6 +108,7 @@ def test_against_the_dense_hessian(snapshot, objective, landscape):
     assert result["parameters"].item() == len(gradient)
 
 
+@pytest.mark.process
 def test_interrupted_spectrum_goes_on_from_its_folder(snapshot, tmp_path, monkeypatch):
     """Stopped after the eigenpairs of the second landscape: the same numbers as in one go, with fewer products."""
     probe = HessianSpectrumTheta(

@@ -17,6 +17,8 @@ from ired_interp.probes.theta_spectrum import MIXED, theta_operator
 from ired_interp.random import stream
 from ired_interp.tasks import ExactEnergy, Inverse
 
+pytestmark = pytest.mark.process
+
 
 @pytest.mark.parametrize("normalisation", ["filter", "layer", "all"])
 def test_second_differences_are_products_of_the_hessian(

@@ -11,6 +11,8 @@ from conftest import TINY, Ired
 from ired_interp.results import choose_checkpoint
 from rehearsals import checks, failure, passed
 
+pytestmark = pytest.mark.process
+
 
 def test_trained_runs_pass_and_are_left_as_they_are(
     user_module, ired: Ired, tiny_run: Path, tmp_path: Path
@@ -44,7 +46,6 @@ def test_trained_runs_pass_and_are_left_as_they_are(
     } == before
 
 
-@pytest.mark.process
 def test_a_run_whose_subspaces_are_followed_goes_on(user_module, ired: Ired, tmp_path: Path):
     code, _, err = ired(
         "fit", *TINY, "--config", "callbacks/subspace_drift.yaml", "--name", "drift"

@@ -77,6 +77,7 @@ WRONG = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("kind", WRONG)
 def test_an_energy_that_breaks_its_contract(user_module, kind: str):
     evaluate, more, expected, words = WRONG[kind]

@@ -7,6 +7,8 @@ import pytest
 from ired_interp.energy import MLPEnergy
 from rehearsals import SMALL, checks, failure, passed
 
+pytestmark = pytest.mark.process
+
 
 def test_a_right_job_passes_every_check_and_writes_nothing(user_module, tmp_path: Path):
     more = [

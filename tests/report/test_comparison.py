@@ -11,6 +11,8 @@ from ired_interp.results import ResultKey, Run, open_results, write_result
 from ired_interp.results.provenance import provenance
 from runs import errors, make_run
 
+pytestmark = pytest.mark.process
+
 QUESTION = "Is it better than trivial?"
 
 
@@ -53,7 +55,6 @@ def test_within_a_percent_a_trivial_answer_is_as_good(
     assert says in verdict(run_that_scores(tmp_path / "ired", "IREDModule", error))["ired"]
 
 
-@pytest.mark.process
 @pytest.mark.parametrize(
     ("score", "says"),
     [
@@ -76,7 +77,6 @@ def test_a_feed_forward_pass_that_learned_the_same_is_beside_it(
     assert "feed-forward pass" not in sentences["pass"]
 
 
-@pytest.mark.process
 def test_of_another_task_it_says_nothing(tmp_path: Path) -> None:
     ours = run_that_scores(tmp_path / "ired", "IREDModule", 0.02)
     assert "feed-forward" not in verdict(ours)["ired"]
@@ -84,7 +84,6 @@ def test_of_another_task_it_says_nothing(tmp_path: Path) -> None:
     assert "feed-forward" not in verdict(ours, other)["ired"]
 
 
-@pytest.mark.process
 def test_the_page_and_the_terminal_say_it(ired: Ired, tmp_path: Path) -> None:
     runs = [
         run_that_scores(tmp_path / "ired", "IREDModule", 0.02),

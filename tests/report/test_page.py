@@ -18,6 +18,8 @@ from ired_interp.results import ResultKey, Run, open_results, write_result
 from ired_interp.results.state import record_state
 from runs import PROBE, errors, make_run, spectrum
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def runs(tmp_path: Path) -> list[Run]:
@@ -38,14 +40,12 @@ def sentences(report: Report, question: str) -> list[str]:
     )
 
 
-@pytest.mark.process
 def test_runs_that_differ_in_their_seed_are_one_group(runs: list[Run]) -> None:
     groups = report_of(runs).groups
     assert [group.name for group in groups] == ["seed (2 runs)", "wide"]
     assert groups[1].differences == {"model.init_args.energy.init_args.width": 99}
 
 
-@pytest.mark.process
 def test_a_run_made_twice_is_no_replicate(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "demo"
     made = [make_run(folder / name, seed) for name, seed in (("a", 0), ("b", 1), ("c", 0))]
@@ -61,7 +61,6 @@ def test_a_run_made_twice_is_no_replicate(tmp_path: Path) -> None:
     assert "means over the seeds" not in alone.caption
 
 
-@pytest.mark.process
 def test_captions_say_after_how_many_steps_each_run_was_measured(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "demo"
     made = [
@@ -87,7 +86,6 @@ def test_a_result_of_one_step_makes_no_panel_over_training(tmp_path: Path) -> No
     assert "hessian_spectrum_y_over_training" not in names
 
 
-@pytest.mark.process
 def test_what_was_run_says_when_where_and_how(runs: list[Run], tmp_path: Path) -> None:
     run = runs[0]
     command = "ired test --ckpt runs/demo/seed-0"
@@ -161,7 +159,6 @@ def test_groups_that_share_a_name_say_how_they_differ(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.process
 def test_the_answers_state_the_measured_numbers(runs: list[Run]) -> None:
     report = report_of(runs)
     learned, wide = sentences(report, "Did it learn?")
@@ -198,7 +195,6 @@ def test_the_error_table_holds_model_and_floors(runs: list[Run]) -> None:
     )
 
 
-@pytest.mark.process
 def test_the_page_needs_nothing_but_itself(runs: list[Run], tmp_path: Path) -> None:
     text = write_page(report_of(runs), tmp_path / "page.html").read_text()
     outside = re.findall(r'(?:\b(?:src|href)="|url\()(?!#|data:)([^")]*)', text)
@@ -212,7 +208,6 @@ def test_the_page_needs_nothing_but_itself(runs: list[Run], tmp_path: Path) -> N
     assert set(targets) <= set(ids)
 
 
-@pytest.mark.process
 def test_every_figure_says_what_on_what_and_in_which_units(runs: list[Run]) -> None:
     for figure in report_of(runs).figures:
         assert figure.title
@@ -225,7 +220,6 @@ def test_every_figure_says_what_on_what_and_in_which_units(runs: list[Run]) -> N
             )
 
 
-@pytest.mark.process
 def test_every_tag_is_closed(runs: list[Run], tmp_path: Path) -> None:
     class Balance(HTMLParser):
         open: list[str] = []  # noqa: RUF012
@@ -247,7 +241,6 @@ def test_names_of_files_and_runs_are_escaped(tmp_path: Path) -> None:
     assert "<b>&run" not in write_page(report_of([run]), tmp_path / "page.html").read_text()
 
 
-@pytest.mark.process
 def test_a_damaged_file_is_named_and_the_rest_is_shown(runs: list[Run], tmp_path: Path) -> None:
     path = next(runs[0].results.glob("hessian_spectrum_y/step-00001000*"))
     path.write_bytes(path.read_bytes()[:300])
@@ -284,7 +277,6 @@ def test_the_same_probe_with_two_settings_is_two_figures(runs: list[Run]) -> Non
     assert len(names) == len(set(names))
 
 
-@pytest.mark.process
 def test_figures_for_a_paper(runs: list[Run], tmp_path: Path) -> None:
     paths = save_figures(report_of(runs[:1]), tmp_path / "figures")
     names = {path.name for path in paths}
@@ -301,7 +293,6 @@ def test_figures_for_a_paper(runs: list[Run], tmp_path: Path) -> None:
         assert path.stat().st_size > 100
 
 
-@pytest.mark.process
 def test_the_command_prints_the_path_of_the_page(runs: list[Run], ired) -> None:
     code, out, err = ired("report", *(run.path for run in runs), "--figures", "figures")
     assert code == 0, err

@@ -23,6 +23,8 @@ from ired_interp.results.provenance import provenance
 from ired_interp.tasks import Connectivity, ShortestPath, Sudoku, Task
 from runs import make_run
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:

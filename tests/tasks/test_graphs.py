@@ -77,6 +77,7 @@ FLOORS = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("p", "variant"), FLOORS)
 def test_floors_are_those_measured_independently(p, variant):
     found = trivial_scores(TaskData(Connectivity(12, p)), "test", variant, 1000, CPU)

@@ -85,6 +85,7 @@ FLOORS = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("setting", FLOORS)
 def test_floors_are_those_measured_independently(setting):
     task, count = ShortestPath(*setting), 2000

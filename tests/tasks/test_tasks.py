@@ -89,6 +89,7 @@ PAPER = [
 ]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("task", "variant", "name", "expected", "rounding"), PAPER)
 def test_floors_are_the_papers(task, variant, name, expected, rounding):
     model = IREDModule(MLPEnergy(400, 400, 8))
@@ -97,6 +98,7 @@ def test_floors_are_the_papers(task, variant, name, expected, rounding):
     assert abs(value - expected) < 6 * error + rounding
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("task", "variant", "expected", "spread"),
     [

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ired_interp.energy.graph import GraphEnergy
 from ired_interp.energy.modulated_mlp import time_features, time_mlp
-from ired_interp.energy.proposal import Level, ProposingEnergy
+from ired_interp.energy.proposal import Level, ProposingEnergy, level_of
 
 _WIDTH, _EMBEDDING = 32, 512
 _CHANNELS = 2 + _WIDTH  # of a pair: x, y, and the features of the landscape
@@ -83,7 +83,7 @@ class ConnectivityEnergy(GraphEnergy, ProposingEnergy):
         """Give x (B, n²) as matrices, with the features of landscapes k (B,)."""
         n = round(x.shape[1] ** 0.5)
         time = time_features(self.time_mlp, k, self.landscapes, x.dtype)
-        return ConnectivityContext(x.unflatten(1, (n, n)), time, self.level(x, k))
+        return ConnectivityContext(x.unflatten(1, (n, n)), time, level_of(self.schedule, k, x))
 
     def output(self, context: ConnectivityContext, y: Tensor) -> Tensor:
         """Compute outputs o (B, n²)."""

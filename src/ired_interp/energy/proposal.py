@@ -16,6 +16,12 @@ class Level(NamedTuple):
     noise: Tensor
 
 
+def level_of(schedule: Schedule, k: Tensor, like: Tensor) -> Level:
+    """Signal and noise of landscapes k (B,), in the precision of a tensor."""
+    signal, noise = schedule.signal[k, None], schedule.noise[k, None]
+    return Level(signal.to(like.dtype), noise.to(like.dtype))
+
+
 def distance(y: Tensor, proposal: Tensor, level: Level) -> Tensor:
     """‖y − √ᾱ_k h‖²/(2σ_k) (B,) of candidates y and proposals h (B, d_y)."""
     return (y - level.signal * proposal).square().sum(1) / (2 * level.noise[:, 0])
@@ -49,11 +55,6 @@ class ProposingEnergy(Energy):
         super().__init__(condition_dim, solution_dim, landscapes)
         self.residual = residual
         self.schedule = Schedule(landscapes)
-
-    def level(self, x: Tensor, k: Tensor) -> Level:
-        """Signal and noise of the landscapes k (B,) of problems x (B, d_x)."""
-        signal, noise = self.schedule.signal[k, None], self.schedule.noise[k, None]
-        return Level(signal.to(x.dtype), noise.to(x.dtype))
 
     @abstractmethod
     def output(self, context: Any, y: Tensor) -> Tensor:

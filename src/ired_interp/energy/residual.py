@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ired_interp.energy.base import Energy
 from ired_interp.energy.moments import Moments
-from ired_interp.energy.proposal import Level, distance
+from ired_interp.energy.proposal import Level, distance, level_of
 from ired_interp.schedule import Schedule
 
 
@@ -65,9 +65,8 @@ class ResidualEnergy(Energy):
 
     def coordinates(self, x: Tensor, k: Tensor) -> Coordinates:
         """Find the coordinates of rows x (B, d_x) in landscapes k (B,)."""
-        signal, noise = self.schedule.signal[k, None], self.schedule.noise[k, None]
         condition, scale = self.moments.condition(x), self.moments.scale(x)
-        return Coordinates(condition, scale, signal.to(x.dtype), noise.to(x.dtype))
+        return Coordinates(condition, scale, *level_of(self.schedule, k, x))
 
     def standardised(self, at: Coordinates, y: Tensor) -> Tensor:
         """Give y (B, d_y) mean 0 and variance 1 over noised training problems."""

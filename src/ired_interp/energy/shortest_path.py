@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ired_interp.energy.edge_extremes import chosen_sum
 from ired_interp.energy.graph import GraphEnergy, node_count
 from ired_interp.energy.modulated_mlp import time_features, time_mlp
-from ired_interp.energy.proposal import Level, ProposingEnergy, one_of
+from ired_interp.energy.proposal import Level, ProposingEnergy, level_of, one_of
 from ired_interp.errors import InputError
 
 STEPS = 8  # of a plan
@@ -141,7 +141,7 @@ class ShortestPathEnergy(GraphEnergy, ProposingEnergy):
         graph = x.unflatten(1, (n, n, EDGE_CHANNELS))
         time = time_features(self.time_mlp, k, self.landscapes, x.dtype)
         edges = (self.block1.edges(graph), self.block2.edges(graph))
-        return ShortestPathContext(time, edges, self.level(x, k))
+        return ShortestPathContext(time, edges, level_of(self.schedule, k, x))
 
     def output(self, context: ShortestPathContext, y: Tensor) -> Tensor:
         """Compute outputs o (B, 8n)."""

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ired_interp.energy.modulated_mlp import time_features, time_mlp
-from ired_interp.energy.proposal import Level, ProposingEnergy, one_of
+from ired_interp.energy.proposal import Level, ProposingEnergy, level_of, one_of
 from ired_interp.errors import InputError
 
 _TIME, _EMBEDDING = 64, 128
@@ -115,7 +115,7 @@ class SudokuEnergy(ProposingEnergy):
         weight = self.conv1.weight[:, : self.digits]
         first = F.conv2d(self._planes(x), weight, self.conv1.bias, padding=1)
         time = time_features(self.time_mlp, k, self.landscapes, x.dtype)
-        return SudokuContext(first, time, self.level(x, k))
+        return SudokuContext(first, time, level_of(self.schedule, k, x))
 
     def output(self, context: SudokuContext, y: Tensor) -> Tensor:
         """Compute outputs o (B, 729), cell by cell as y."""

@@ -26,6 +26,7 @@ from ired_interp.probes.settings import (
     check_choice,
     check_landscapes,
     check_memory,
+    check_rank_setting,
     check_seed,
     check_setting,
     few_landscapes,
@@ -109,8 +110,7 @@ class Curvature(Probe):
     ) -> None:
         check_landscapes(self.name, landscapes)
         check_choice(self.name, "point", point, Point)
-        if rank is not None:
-            check_setting(self.name, "rank", rank, rank >= 1, "expected at least 1")
+        check_rank_setting(self.name, rank)
         check_setting(self.name, "candidates", candidates, 1 <= candidates <= 10_000, "1 to 10000")
         check_choice(self.name, "dtype", dtype, Literal["float32", "float64"])
         check_memory(self.name, memory_gib)

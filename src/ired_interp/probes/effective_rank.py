@@ -21,8 +21,8 @@ from ired_interp.probes.rank_measures import MEASURES, detectable, rank_measures
 from ired_interp.probes.settings import (
     Landscapes,
     check_landscapes,
+    check_rank_setting,
     check_seed,
-    check_setting,
     few_landscapes,
 )
 from ired_interp.probes.spread import mean_error
@@ -61,8 +61,7 @@ class EffectiveRank(Probe):
         self, landscapes: Landscapes = "all", rank: int | None = None, seed: int = 0
     ) -> None:
         check_landscapes(self.name, landscapes)
-        if rank is not None:
-            check_setting(self.name, "rank", rank, rank >= 1, "expected at least 1")
+        check_rank_setting(self.name, rank)
         check_seed(self.name, seed)
         self.landscapes, self.rank, self.seed = landscapes, rank, seed
 

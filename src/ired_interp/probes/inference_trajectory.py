@@ -16,7 +16,7 @@ from ired_interp.probes.contraction import contractions, gradients_along, perfec
 from ired_interp.probes.gram_statistics import effective_ranks
 from ired_interp.probes.rank_manifold import as_matrices, check_rank, known_rank
 from ired_interp.probes.rank_surroundings import RankSurroundings
-from ired_interp.probes.settings import check_seed, check_setting
+from ired_interp.probes.settings import check_rank_setting, check_seed, check_setting
 from ired_interp.probes.spread import mean_error
 from ired_interp.probes.trajectory_pictures import picture_variables
 from ired_interp.probes.trajectory_table import trajectory_table
@@ -51,11 +51,9 @@ class InferenceTrajectory(Probe):
         self, steps: int | None = None, rank: int | None = None, candidates: int = 2, seed: int = 0
     ) -> None:
         check_seed(self.name, seed)
-        least = "expected at least 1"
         if steps is not None:
-            check_setting(self.name, "steps", steps, steps >= 1, least)
-        if rank is not None:
-            check_setting(self.name, "rank", rank, rank >= 1, least)
+            check_setting(self.name, "steps", steps, steps >= 1, "expected at least 1")
+        check_rank_setting(self.name, rank)
         check_setting(self.name, "candidates", candidates, 1 <= candidates <= 10_000, "1 to 10000")
         self.steps, self.rank, self.candidates, self.seed = steps, rank, candidates, seed
 

@@ -18,6 +18,7 @@ from ired_interp.probes.settings import (
     Landscapes,
     check_choice,
     check_landscapes,
+    check_rank_setting,
     check_seed,
     check_setting,
     few_landscapes,
@@ -89,8 +90,7 @@ class Path(Probe):
     ) -> None:
         check_landscapes(self.name, landscapes)
         check_choice(self.name, "between", between, Between)
-        if rank is not None:
-            check_setting(self.name, "rank", rank, rank >= 1, "expected at least 1")
+        check_rank_setting(self.name, rank)
         even = 4 <= intervals <= 10_000 and intervals % 2 == 0
         check_setting(self.name, "intervals", intervals, even, "expected an even number from 4 on")
         check_setting(self.name, "bands", bands, 1 <= bands <= 10_000, "expected 1 to 10000")

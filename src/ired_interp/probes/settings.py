@@ -57,6 +57,11 @@ def check_landscapes(probe: str, landscapes: Literal["all"] | Sequence[int]) -> 
     check_setting(probe, "landscapes", landscapes, fits, expected)
 
 
+def check_rank_setting(probe: str, rank: int | None) -> None:
+    """Refuse a rank below 1; None is that of the task."""
+    check_setting(probe, "rank", rank, rank is None or rank >= 1, "expected at least 1")
+
+
 def check_seed(probe: str, seed: int) -> None:
     """Refuse a seed that no generator takes, or that a file of results cannot hold."""
     check_setting(probe, "seed", seed, 0 <= seed < 2**63, "expected 0 to 2^63 − 1")

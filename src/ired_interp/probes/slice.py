@@ -18,6 +18,7 @@ from ired_interp.probes.settings import (
     Landscapes,
     check_choice,
     check_landscapes,
+    check_rank_setting,
     check_seed,
     check_setting,
     few_landscapes,
@@ -92,8 +93,7 @@ class Slice(Probe):
     ) -> None:
         check_landscapes(self.name, landscapes)
         check_choice(self.name, "point", point, Point)
-        if rank is not None:
-            check_setting(self.name, "rank", rank, rank >= 1, "expected at least 1")
+        check_rank_setting(self.name, rank)
         check_setting(self.name, "draws", draws, 1 <= draws <= 10_000, "expected 1 to 10000")
         check_setting(self.name, "reach", reach, 0 < reach < 1e6, "expected a positive number")
         odd = 3 <= grid <= 501 and grid % 2 == 1

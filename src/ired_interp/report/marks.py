@@ -82,8 +82,9 @@ def _segments(axes: Axes) -> Iterator[Mark]:
     for collection in axes.collections:
         if isinstance(collection, LineCollection) and id(collection) not in errors:
             for segment in collection.get_segments():
-                x, y = np.asarray(segment).mean(0)
-                yield _name(collection.get_label()), float(x), float(y), "", ""
+                if len(segment) >= 2:  # ends that are not finite are left out
+                    x, y = np.asarray(segment).mean(0)
+                    yield _name(collection.get_label()), float(x), float(y), "", ""
 
 
 def _cells(axes: Axes) -> Iterator[Mark]:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from ired_interp.report.collect import Group, Section, after_steps, left_out, of_group
 from ired_interp.report.figure import Figure, Panel
 from ired_interp.report.figures.families import by_family, preference
-from ired_interp.report.figures.lines import by_landscape, legend, with_spread
+from ired_interp.report.figures.lines import by_landscape, landscape_table, legend
 from ired_interp.report.style import INK, MARKERS, MUTED, series_colour
 
 Data = Sequence[tuple[Group, list[xr.Dataset]]]
@@ -107,15 +107,6 @@ def _table(data: Data) -> pd.DataFrame:
         "free_directions": "free directions",
         "calibration": "calibration",
         "curvature_ratio": "normal / tangent",
+        "gap_rank": "gap after",
     }
-    rows = []
-    for group, results in data:
-        for k in results[0]["landscape"].values:
-            here = [r.sel(landscape=k) for r in results if k in r["landscape"]]
-            row: dict[str, object] = {"runs": group.name, "k": int(k)}
-            for name, title in names.items():
-                if name in here[0]:
-                    row |= with_spread(title, here, name)
-            row |= {"gap after": int(here[0]["gap_rank"])} if "gap_rank" in here[0] else {}
-            rows.append(row)
-    return pd.DataFrame(rows)
+    return landscape_table(data, names, exact=["gap_rank"])

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from ired_interp.report.collect import Group, Section, after_steps, left_out, of_group
 from ired_interp.report.figure import Figure, Panel
-from ired_interp.report.figures.lines import by_landscape, error_bars, legend, with_spread
+from ired_interp.report.figures.lines import by_landscape, error_bars, landscape_table, legend
 from ired_interp.report.style import INK, MARKERS, landscape_colour, log_if_positive, series_colour
 
 _UNIT = "eigenvalue λ (energy / y²)"
@@ -258,15 +258,4 @@ def _table(data: Sequence[tuple[Group, list[xr.Dataset]]]) -> pd.DataFrame:
         "effective_rank": "effective rank",
         "condition_number": "condition number",
     }
-    rows = []
-    for group, results in data:
-        for k in results[0]["landscape"].values:
-            here = [r.sel(landscape=k) for r in results if k in r["landscape"]]
-            row: dict[str, object] = {"runs": group.name, "k": int(k)}
-            for name, title in columns.items():
-                if name == "theory_median" and name in here[0]:
-                    row[title] = float(here[0][name])
-                elif name in here[0]:
-                    row |= with_spread(title, here, name)
-            rows.append(row)
-    return pd.DataFrame(rows)
+    return landscape_table(data, columns, exact=["theory_median"])

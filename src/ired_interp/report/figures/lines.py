@@ -1,9 +1,10 @@
 """Curves of groups of runs, with the spread of their seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 
@@ -202,6 +203,42 @@ def with_spread(title: str, results: Sequence[xr.Dataset], name: str) -> dict[st
     else:
         error = float(results[0].get(f"{name}_error", np.nan))
     return {title: float(np.mean(values)), f"± {title}": error}
+
+
+def landscape_table(
+    data: Sequence[tuple[Group, list[xr.Dataset]]],
+    columns: Mapping[str, str],
+    exact: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Make a table of a row for each group and landscape.
+
+    Parameters
+    ----------
+    data : sequence of (Group, list of xarray.Dataset)
+        Results of the runs of each group, over landscapes.
+    columns : mapping of str to str
+        Variables and their headings; those that a group lacks are left out.
+    exact : sequence of str
+        Which of them have no error and are the same in all runs.
+
+    Returns
+    -------
+    pandas.DataFrame
+        With a column for what belongs after ± beside each that is not exact.
+    """
+    rows = []
+    for group, results in data:
+        for k in results[0]["landscape"].values:
+            here = [r.sel(landscape=k) for r in results if k in r["landscape"]]
+            row: dict[str, object] = {"runs": group.name, "k": int(k)}
+            for name, title in columns.items():
+                if name in here[0]:
+                    known = name in exact
+                    row |= (
+                        {title: here[0][name].item()} if known else with_spread(title, here, name)
+                    )
+            rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def thinned(curve: xr.DataArray, along: str) -> xr.DataArray:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from ired_interp.report.collect import Group, Section, after_steps
 from ired_interp.report.figure import Figure, Panel
-from ired_interp.report.figures.lines import by_landscape, legend, spread_bars, with_spread
+from ired_interp.report.figures.lines import by_landscape, landscape_table, legend, spread_bars
 from ired_interp.report.style import log_if_positive, series_colour
 
 Data = Sequence[tuple[Group, list[xr.Dataset]]]
@@ -85,13 +85,4 @@ def _table(data: Data) -> pd.DataFrame:
         "nearest_error": "from the nearest answer",
         "prefers_answer": "prefers its own",
     }
-    rows = []
-    for group, results in data:
-        for k in results[0]["landscape"].values:
-            here = [r.sel(landscape=k) for r in results if k in r["landscape"]]
-            row: dict[str, object] = {"runs": group.name, "k": int(k)}
-            for name, title in names.items():
-                if name in here[0]:
-                    row |= with_spread(title, here, name)
-            rows.append(row)
-    return pd.DataFrame(rows)
+    return landscape_table(data, names)

@@ -59,7 +59,8 @@ def _along(results: Sequence[xr.Dataset]) -> Callable[[Axes], None]:
             label = f"k = {k}" if i in (0, len(landscapes) - 1) else f"_k = {k}"
             axes.plot(mean["t"], mean.sel(landscape=k), color=colour, label=label)
         axes.axhline(0, color=MUTED, linewidth=0.6)
-        axes.set_yscale("symlog", linthresh=1.0)
+        if float(abs(mean).max()) > 10:  # nats
+            axes.set_yscale("symlog", linthresh=1.0)
         axes.set_xlabel("t, from the first end to the second")
         axes.set_ylabel("E/σ above the start (nats)")
         axes.legend()

@@ -46,6 +46,7 @@ def _picture(result: xr.Dataset) -> Callable[[Axes], None]:
         axes.grid(visible=False)
         axes.set_xlabel("a (along d₁)")
         axes.set_ylabel("b (along d₂)")
+        axes.locator_params(nbins=5)
         bar = axes.figure.colorbar(image, ax=axes, shrink=0.85, label="loss")
         bar.outline.set_visible(False)
 
@@ -65,6 +66,7 @@ def _lines(result: xr.Dataset) -> Callable[[Axes], None]:
         low, high = float(result["loss"].min()), float(result["loss"].max())
         axes.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
         axes.set_xlabel("a, or b")
+        axes.locator_params(axis="x", nbins=5)
         axes.set_ylabel("loss")
         axes.legend()
 
