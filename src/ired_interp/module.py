@@ -110,9 +110,14 @@ class IREDModule(SolverModule):
             return energy
         return HeldEnergy(energy, self.task.fixed, self.schedule)
 
-    def weights_of_score(self, x: Tensor, y: Tensor) -> Tensor | None:
-        """Return weights (B, d_y) of the score term's entries, None where all are 1."""
-        return None if self.task is None else self.task.score_weights(x, y)
+    def weights_of_score(self, x: Tensor, y: Tensor, k: Tensor) -> Tensor | None:
+        """Return weights (B, d_y) or (B, 1) of the score term's entries, None where all are 1."""
+        of_entries = None if self.task is None else self.task.score_weights(x, y)
+        by_landscape = self.objective.landscape_weights(self.schedule)
+        if by_landscape is None:
+            return of_entries
+        rows = by_landscape.to(y.dtype)[k, None]
+        return rows if of_entries is None else rows * of_entries
 
     def settled(self, inference: Inference, value_range: float | None = None) -> Inference:
         """Return inference settings with what they leave to preset and task.
@@ -222,7 +227,7 @@ class IREDModule(SolverModule):
         self, x: Tensor, y: Tensor, noise: Noise, wrong: Tensor | None = None
     ) -> Loss:
         """Return the objective on problems x (B, d_x), answers y and wrong ones (B, d_y)."""
-        weights = self.weights_of_score(x, y)
+        weights = self.weights_of_score(x, y, noise.k)
         return self.objective(self.free(), self.schedule, x, y, noise, weights, wrong)
 
     def wrong_answers(self, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor | None:

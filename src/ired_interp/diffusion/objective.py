@@ -15,6 +15,7 @@ from ired_interp.errors import InputError
 from ired_interp.schedule import Schedule
 
 Negatives = Literal["corrected", "published"]
+Weighting = Literal["noise", "answer"]
 
 
 class Noise(NamedTuple):
@@ -71,12 +72,22 @@ class Objective:
     negatives : {"corrected", "published"}
         "published" is the authors' code to the letter: factor 2 on the second inner step, and
         every row kept within the bound of the batch's first row, whatever its landscape.
+    weighting : {"noise", "answer"}
+        What squared errors of the score count as: errors of the noise, in every landscape alike; or
+        "answer", where there is more noise than signal, errors of the answer, which are σ_k²/ᾱ_k
+        times as large. Of the noise, an error of the answer hardly counts in smooth landscapes,
+        where an energy in residual form must find the answer from the problem alone.
 
     Raises
     ------
     InputError
         If one of them is negative or no number, the bound is not positive, or there are no such
-        negatives.
+        negatives or weighting.
+
+    References
+    ----------
+    Salimans & Ho, "Progressive distillation for fast sampling of diffusion models", 2022, for the
+    weighting by the answer ("truncated SNR").
     """
 
     contrast_weight: float = 0.5
@@ -84,20 +95,27 @@ class Objective:
     negative_noise: float = 3.0
     negative_bound: float = 2.0
     negatives: Negatives = "corrected"
+    weighting: Weighting = "noise"
 
     def __post_init__(self) -> None:
         for name in ("contrast_weight", "negative_steps", "negative_noise"):
             if not 0 <= (value := getattr(self, name)) < math.inf:
                 raise InputError(f"objective has {name}={value}; expected a number of at least 0.")
-        if self.negatives not in get_args(Negatives):
-            raise InputError(
-                f"objective.negatives is {self.negatives!r}; choose one of "
-                f"{', '.join(get_args(Negatives))}."
-            )
+        for name, known in (("negatives", Negatives), ("weighting", Weighting)):
+            if (choice := getattr(self, name)) not in get_args(known):
+                raise InputError(
+                    f"objective.{name} is {choice!r}; choose one of {', '.join(get_args(known))}."
+                )
         if not self.negative_bound > 0:
             raise InputError(
                 f"objective has negative_bound={self.negative_bound}; it must be positive."
             )
+
+    def landscape_weights(self, schedule: Schedule) -> Tensor | None:
+        """Return the weights (K,) of the landscapes in the score term, None where all are 1."""
+        if self.weighting == "noise":
+            return None
+        return schedule.noise_to_signal.square().clamp(min=1)
 
     def __call__(
         self,
@@ -121,7 +139,7 @@ class Objective:
             Problems and answers.
         noise : Noise
             Random numbers.
-        weights : Tensor (B, d_y), optional
+        weights : Tensor (B, d_y) or (B, 1), optional
             Of the entries in the score term.
         wrong : Tensor (B, d_y), optional
             Wrong answers that the contrast turns away from; found by inner steps without them.

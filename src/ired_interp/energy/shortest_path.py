@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ired_interp.energy.checks import check_sizes
 from ired_interp.energy.edge_extremes import chosen_sum
 from ired_interp.energy.graph import GraphEnergy, node_count
 from ired_interp.energy.modulated_mlp import time_features, time_mlp
@@ -23,7 +24,7 @@ class ShortestPathContext(NamedTuple):
     """What E depends on besides y: landscape features (B, 32), and edges of each block."""
 
     time: Tensor
-    edges: tuple[Tensor, Tensor]  # (B, n, n, 64)
+    edges: list[Tensor]  # (B, n, n, 64)
     level: Level
 
 
@@ -72,7 +73,8 @@ class EdgeBlock(nn.Module):
 class ShortestPathEnergy(GraphEnergy, ProposingEnergy):
     """E = Σ_ti o_ti over the steps t and nodes i of a plan, or the distance from softmax_i o_ti.
 
-    Features of steps and nodes pass through two blocks over the edges.
+    Features of steps and nodes pass through blocks over the edges, each of which reaches one edge
+    and one step further.
 
     x is (B, 4n²), [row, column, channel] flattened; y is (B, 8n), [step, node].
 
@@ -89,11 +91,13 @@ class ShortestPathEnergy(GraphEnergy, ProposingEnergy):
     residual : bool
         Take the outputs as logits of each step's node, whose distance from y is the
         energy, in place of the published form; see `ProposingEnergy`.
+    blocks : int
+        How many follow each other; 2 as published.
 
     Raises
     ------
     InputError
-        If there is no such time shift.
+        If there is no such time shift, or no block.
 
     References
     ----------
@@ -118,7 +122,9 @@ class ShortestPathEnergy(GraphEnergy, ProposingEnergy):
         solution_dim: int = 160,
         landscapes: int = 10,
         residual: bool = False,
+        blocks: int = 2,
     ) -> None:
+        check_sizes(type(self).__name__, blocks=blocks)
         if time_shift not in get_args(TimeShift):
             raise InputError(
                 f"ShortestPathEnergy got time_shift={time_shift!r}; choose one of "
@@ -127,9 +133,15 @@ class ShortestPathEnergy(GraphEnergy, ProposingEnergy):
         super().__init__(condition_dim, solution_dim, landscapes, residual)
         self.time_shift = time_shift
         self.time_mlp = time_mlp(_EMBEDDING, _TIME)
-        self.block1 = EdgeBlock(1 + _TIME, time_shift)
-        self.block2 = EdgeBlock(_WIDTH, time_shift)
+        self.blocks = blocks
+        for i in range(blocks):
+            self.add_module(f"block{i + 1}", EdgeBlock(_WIDTH if i else 1 + _TIME, time_shift))
         self.fc = nn.Linear(_WIDTH, 1)
+
+    @property
+    def _blocks(self) -> list[EdgeBlock]:
+        found = [self.get_submodule(f"block{i + 1}") for i in range(self.blocks)]
+        return [block for block in found if isinstance(block, EdgeBlock)]
 
     def entries(self, n: int) -> int:
         """Return 8n."""
@@ -140,7 +152,7 @@ class ShortestPathEnergy(GraphEnergy, ProposingEnergy):
         n = node_count(x.shape[1], EDGE_CHANNELS)
         graph = x.unflatten(1, (n, n, EDGE_CHANNELS))
         time = time_features(self.time_mlp, k, self.landscapes, x.dtype)
-        edges = (self.block1.edges(graph), self.block2.edges(graph))
+        edges = [block.edges(graph) for block in self._blocks]
         return ShortestPathContext(time, edges, level_of(self.schedule, k, x))
 
     def output(self, context: ShortestPathContext, y: Tensor) -> Tensor:
@@ -148,7 +160,7 @@ class ShortestPathEnergy(GraphEnergy, ProposingEnergy):
         plan = y.unflatten(1, (STEPS, -1))[..., None]
         time = context.time[:, None, None].expand(*plan.shape[:3], -1)
         h = torch.cat([plan, time], -1)
-        for block, edges in zip((self.block1, self.block2), context.edges, strict=True):
+        for block, edges in zip(self._blocks, context.edges, strict=True):
             h = block(h, edges)
         output: Tensor = self.fc(h)
         return output.flatten(1)

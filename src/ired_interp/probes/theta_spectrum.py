@@ -112,7 +112,7 @@ def fixed_loss(
     rows = drawn.k if k == MIXED else torch.full_like(drawn.k, k)
     wrong = module.wrong_answers(x, y, stream(y.device, seed, "wrong"))
     noise = Noise(rows, drawn.eps.to(dtype), drawn.contrast_eps.to(dtype))
-    weights = module.weights_of_score(x, y)
+    weights = module.weights_of_score(x, y, rows)
     weights = torch.ones_like(y[:, :1]) if weights is None else weights
     free, training = module.free(energy), module.objective
     function, data = _objective(objective, training, free, schedule, x, y, noise, weights, wrong)
