@@ -63,7 +63,12 @@ class Capture:
             yield
         current.wait_stream(self.stream)
 
-    def record(self, function: Function, inputs: Sequence[Tensor]) -> None:
+    def record(
+        self,
+        function: Function,
+        inputs: Sequence[Tensor] = (),
+        generators: Sequence[torch.Generator] = (),
+    ) -> None:
         """Record a function.
 
         Parameters
@@ -72,6 +77,8 @@ class Capture:
             Tensors to a tuple of tensors; it is called three times.
         inputs : sequence of Tensor
             Of the shapes of all later ones.
+        generators : sequence of torch.Generator
+            That it draws from; a replay draws from where they then stand.
 
         Raises
         ------
@@ -86,13 +93,17 @@ class Capture:
             if self.stream is None:
                 self._replay = partial(self._call, function)
             else:
-                self._capture(function, self.stream)
+                self._capture(function, self.stream, generators)
         except RuntimeError as error:
             self._inputs, self._outputs = [], ()
             raise NotCapturedError(str(error).partition("\n")[0]) from error
 
-    def _capture(self, function: Function, stream: torch.cuda.Stream) -> None:
+    def _capture(
+        self, function: Function, stream: torch.cuda.Stream, generators: Sequence[torch.Generator]
+    ) -> None:
         current, graph = torch.cuda.current_stream(self._device), torch.cuda.CUDAGraph()
+        for generator in generators:
+            graph.register_generator_state(generator)
         try:
             with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 self._outputs = tuple(t.detach() for t in function(*self._inputs))

@@ -4,6 +4,7 @@ A private part may change with any version: pyproject.toml admits those that the
 module were run with, and no other module names an underscored part of a Lightning object.
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from lightning.pytorch import LightningModule, Trainer
@@ -54,8 +55,8 @@ class Replay(Protocol):
     def covers(self, step: int) -> bool:
         """Whether it makes the update of this number, counted from 1."""
 
-    def step(self, batch: Any) -> None:
-        """Make an update with a batch, which is not moved."""
+    def step(self, fetch: Callable[[], Any]) -> None:
+        """Make an update with the batch that is fetched once, which is not moved."""
 
     def stepped(self) -> None:
         """Do what follows an update that has been counted."""
@@ -90,8 +91,7 @@ class _EpochLoop(_TrainingEpochLoop):
         """Nothing: signals are `ired_interp.stopping`'s, and this would wait at every step."""
 
     def _replay(self, replay: Replay, data_fetcher: Any) -> None:
-        batch, _, _ = next(data_fetcher)
-        replay.step(batch)
+        replay.step(lambda: next(data_fetcher)[0])
         self.batch_progress.increment_by(1, is_last_batch=data_fetcher.done)
         optimizer = self.automatic_optimization.optim_progress.optimizer
         optimizer.step.increment_by(1)

@@ -234,10 +234,12 @@ class IREDModule(SolverModule):
         """Draw the task's wrong answers (B, d_y) for the contrast, None where it has none."""
         return None if self.task is None else self.task.wrong_answers(Problems(x, y), generator)
 
-    def loss_inputs(self, batch: Batch) -> tuple[Tensor, ...]:
+    def loss_inputs(
+        self, batch: Batch, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, ...]:
         """Return problems, answers and noise, and wrong answers where the task gave them."""
         wrong = () if batch.wrong is None else (batch.wrong,)
-        return *super().loss_inputs(batch), *wrong
+        return *super().loss_inputs(batch, generator), *wrong
 
     def predict(
         self, x: Tensor, start: Tensor, steps: int, value_range: float, generator: torch.Generator

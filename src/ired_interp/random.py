@@ -16,9 +16,14 @@ def stream(device: torch.device | str, seed: int, *names: int | str) -> torch.Ge
     of a run can be drawn without the 999 before it. The draws of a CPU and of a GPU generator
     differ.
     """
+    return restart(torch.Generator(device), seed, *names)
+
+
+def restart(generator: torch.Generator, seed: int, *names: int | str) -> torch.Generator:
+    """Put a generator at the beginning of a `stream`, and return it."""
     words = [zlib.crc32(name.encode()) if isinstance(name, str) else name for name in names]
     state = np.random.SeedSequence([seed, *words]).generate_state(2, np.uint32)
-    return torch.Generator(device).manual_seed(int(state[0]) << 31 ^ int(state[1]))
+    return generator.manual_seed(int(state[0]) << 31 ^ int(state[1]))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from torch import Tensor
 from ired_interp.compilation import Loss, compiled
 from ired_interp.errors import InputError
 from ired_interp.metrics import ProblemError, Ratio
-from ired_interp.random import stream
+from ired_interp.random import restart, stream
 from ired_interp.registry import Registered
 from ired_interp.tasks.base import Task
 from ired_interp.tasks.batch import Batch
@@ -112,10 +112,21 @@ class SolverModule(Registered, LightningModule, ABC):
     def adapt(self, x: Tensor, y: Tensor) -> None:
         """Learn before training what the model must know of problems x and answers y."""
 
-    def loss_inputs(self, batch: Batch) -> tuple[Tensor, ...]:
-        """Return the arguments of `loss` for a batch: problems, answers, and this rank's noise."""
-        noise = self.noise(batch.whole, stream(self.device, self.seed, "noise", batch.number))
+    def loss_inputs(
+        self, batch: Batch, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, ...]:
+        """Return the arguments of `loss` for a batch: problems, answers, and this rank's noise.
+
+        The noise is that of the batch's number, unless it is drawn from a generator.
+        """
+        if generator is None:
+            generator = self.restart_noise(torch.Generator(self.device), batch.number)
+        noise = self.noise(batch.whole, generator)
         return batch.x, batch.y, *(batch.share(tensor) for tensor in noise)
+
+    def restart_noise(self, generator: torch.Generator, number: int) -> torch.Generator:
+        """Put a generator where the noise of a batch begins, and return it."""
+        return restart(generator, self.seed, "noise", number)
 
     def setup(self, stage: str) -> None:
         """Let a model that will be trained see problems of its kind."""

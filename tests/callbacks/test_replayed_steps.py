@@ -118,7 +118,7 @@ def test_steps_that_cannot_be_replayed_are_lightnings(ired, tmp_path, replays, m
         options += fragment(tmp_path, f"{__name__}.Watcher")
     else:
 
-        def refuse(self, function, inputs):
+        def refuse(self, function, inputs=(), generators=()):
             function(*inputs)
             raise NotCapturedError("it waits for the device")
 

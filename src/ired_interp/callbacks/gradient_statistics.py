@@ -215,7 +215,7 @@ class GradientStatistics(ProbeCallback):
         grams = torch.cat([grams.sum(0, keepdim=True), grams])
         if not grams.isfinite().all():
             return failed_result("a gradient of the loss is not finite")
-        variables = theta_variables(grams.numpy(), batch, ("layer",), "update")
+        variables = theta_variables(grams.numpy(), batch, ("layer",), "update", rows.device)
         size = grams.diagonal(dim1=1, dim2=2).sqrt()
         cosine = grams.diagonal(1, dim1=1, dim2=2) / (size[:, 1:] * size[:, :-1])
         variables["consecutive_cosine"] = (

@@ -1,6 +1,7 @@
 """Whole training steps replayed as a CUDA graph, where nothing else happens between them."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -9,11 +10,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ired_interp.callbacks.averaging import WeightAveraging
-from ired_interp.capture import Capture, NotCapturedError, capturable
+from ired_interp.capture import Capture, Function, NotCapturedError, capturable
 from ired_interp.lightning_private import replay_between
 from ired_interp.solver import SolverModule
-from ired_interp.tasks.batch import Batch
 from ired_interp.tasks.data import TaskData
+from ired_interp.tasks.training_stream import TrainingStream
 from ired_interp.terminal import log
 
 _HOOKS = (
@@ -30,9 +31,10 @@ _STEPS = ("backward", "optimizer_step", "optimizer_zero_grad", "lr_scheduler_ste
 class ReplayedSteps(Callback):
     """Replay the steps at which nothing is logged, saved, measured or validated.
 
-    Of a compiled model that one GPU trains, such a step (loss, backward pass, clipping, update) is
-    one CUDA graph, without Lightning's loop around it; weights are averaged after it. All other
-    steps are Lightning's own, with the same sums. Which those are depends on the step's number
+    Of a compiled model that one GPU trains, such a step (problems, noise, loss, backward pass,
+    clipping, update) is one CUDA graph, without Lightning's loop around it; weights are averaged
+    after it. Problems that cannot be recorded are drawn before it. All other steps are Lightning's
+    own, with the same sums. Which those are depends on the step's number
     alone: a callback tells by a method ``needs(step)`` whether it acts at or after a step, and one
     that acts on batches and has no such method needs every step.
     """
@@ -54,8 +56,14 @@ class ReplayedSteps(Callback):
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
         self._needs: list[Callable[[int], bool]] = [c.needs for c in callbacks if _tells(c)]
         self._averaging = next((c for c in callbacks if isinstance(c, WeightAveraging)), None)
-        self._trainer, self._module = trainer, pl_module
-        self._capture = Capture(pl_module.device)
+        self._trainer, self._module, device = trainer, pl_module, pl_module.device
+        data, batches = trainer.datamodule, trainer.train_dataloader  # type: ignore[attr-defined]
+        assert isinstance(data, TaskData)
+        assert isinstance(batches, TrainingStream)
+        self._data, self._stream = data, batches
+        self._of_data = torch.Generator(device), torch.Generator(device)
+        self._of_noise = torch.Generator(device)
+        self._capture, self._draws = Capture(device), True
         _settle(trainer.optimizers[0], pl_module.device)
         self._active = pl_module.replayed = True
         replay_between(trainer, self)
@@ -86,16 +94,23 @@ class ReplayedSteps(Callback):
             and not any(needs(step) for needs in self._needs)
         )
 
-    def step(self, batch: Batch) -> None:
+    def step(self, fetch: Callable[[], Any]) -> None:
         """Make an update.
 
         Parameters
         ----------
-        batch : Batch
-            Where training is.
+        fetch : callable
+            Takes the next batch from the training stream.
         """
-        inputs = self._module.loss_inputs(batch)
-        if self._capture.recorded or self._record(inputs):
+        if self._draws and (self._capture.recorded or self._record_drawing()):
+            with self._stream.undrawn():
+                number = fetch()
+            self._data.restart_training(self._of_data, number)
+            self._module.restart_noise(self._of_noise, number)
+            self._capture()
+            return
+        inputs = self._module.loss_inputs(fetch())
+        if self._capture.recorded or (self._active and self._record(self._update, inputs)):
             self._capture(*inputs)
         else:
             self._update(*inputs)
@@ -105,14 +120,33 @@ class ReplayedSteps(Callback):
         if self._averaging is not None:
             self._averaging.on_train_batch_end(self._trainer, self._module, None, None, 0)
 
-    def _record(self, inputs: tuple[Tensor, ...]) -> bool:
-        """Record the update, and undo what that did to the state of training."""
+    def _record_drawing(self) -> bool:
+        """Record an update that draws its batch, where the task's problems can be recorded."""
+        generators = (*self._of_data, self._of_noise)
+        try:
+            Capture(self._module.device).record(self._draw, generators=generators)
+        except NotCapturedError:
+            self._draws = False
+            return False
+        return self._record(lambda: self._update(*self._draw()), generators=generators)
+
+    def _draw(self) -> tuple[Tensor, ...]:
+        batch = self._data.draw_training(self._of_data, 0)
+        return self._module.loss_inputs(batch, self._of_noise)
+
+    def _record(
+        self,
+        update: Function,
+        inputs: tuple[Tensor, ...] = (),
+        generators: tuple[torch.Generator, ...] = (),
+    ) -> bool:
+        """Record an update, and undo what that did to the state of training."""
         optimizer = self._trainer.optimizers[0]
         state = [v for s in optimizer.state.values() for v in s.values() if isinstance(v, Tensor)]
         changed = [*self._module.parameters(), *self._module.buffers(), *state]
         before = [tensor.detach().clone() for tensor in changed]
         try:
-            self._capture.record(self._update, inputs)
+            self._capture.record(update, inputs, generators)
         except NotCapturedError as error:
             log(f"training steps are not replayed as a CUDA graph: {error}")
             self._active = False

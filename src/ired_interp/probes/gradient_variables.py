@@ -8,7 +8,7 @@ from scipy import stats
 from torch import Tensor
 
 from ired_interp.probes.gradient_rows import GradientRows
-from ired_interp.probes.gram_statistics import gram_statistics
+from ired_interp.probes.gram_statistics import CPU, gram_statistics
 from ired_interp.probes.spread import jackknife_error, mean_error
 
 QUANTILES = (0.05, 0.5, 0.95)
@@ -54,7 +54,11 @@ def layer_grams(gradients: GradientRows, memory: float, groups: int) -> tuple[np
 
 
 def theta_variables(
-    grams: np.ndarray, problems_each: int, dims: tuple[str, ...], row: str = "problem"
+    grams: np.ndarray,
+    problems_each: int,
+    dims: tuple[str, ...],
+    row: str = "problem",
+    device: torch.device = CPU,
 ) -> dict[str, Any]:
     """Label statistics of gradients in the weights.
 
@@ -68,6 +72,8 @@ def theta_variables(
         Names of the leading dimensions.
     row : str
         What a gradient belongs to.
+    device : torch.device
+        Where eigenvalues are found.
 
     Returns
     -------
@@ -82,7 +88,7 @@ def theta_variables(
         "noise_scale": "problems",
         "eigenvalues": "(loss / weight)²",
     }
-    for name, values in gram_statistics(grams, problems_each).items():
+    for name, values in gram_statistics(grams, problems_each, device).items():
         measure = name.removesuffix("_error").removesuffix("_low").removesuffix("_high")
         own = (*dims, "rank") if measure == "eigenvalues" else dims
         variables[name] = (own, values, {"units": units.get(measure, "1")})

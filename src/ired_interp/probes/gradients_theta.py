@@ -150,7 +150,8 @@ class GradientStatisticsTheta(Probe):
             gram, group_means = layer_grams(gradients, memory, groups)
             grams.append(gram)
             means.append(group_means)
-        variables = theta_variables(np.stack(grams), self.microbatch, ("landscape", "layer"))
+        dims, device = ("landscape", "layer"), snapshot.batch.y.device
+        variables = theta_variables(np.stack(grams), self.microbatch, dims, device=device)
         sizes = [gradients.size, *gradients.layers.values()]
         isotropic = [isotropic_participation(gradients.count, n) for n in sizes]
         pair, unit = ("landscape", "other_landscape"), {"units": "1"}

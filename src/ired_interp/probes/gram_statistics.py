@@ -3,15 +3,19 @@
 from collections.abc import Callable
 
 import numpy as np
+import torch
 
 from ired_interp.probes.noise_scale import noise_scale_interval
 from ired_interp.probes.spread import jackknife_error, left_out
-from ired_interp.spectra import effective_rank
+from ired_interp.spectra import effective_rank, many_eigenvalues
 
 Array = np.ndarray
+CPU = torch.device("cpu")
 
 
-def gram_statistics(gram: Array, problems_each: int = 1) -> dict[str, Array]:
+def gram_statistics(
+    gram: Array, problems_each: int = 1, device: torch.device = CPU
+) -> dict[str, Array]:
     """Find statistics of B gradients from their Gram matrix, with jackknife standard errors.
 
     Parameters
@@ -20,6 +24,8 @@ def gram_statistics(gram: Array, problems_each: int = 1) -> dict[str, Array]:
         Inner products of gradients g_i, B ≥ 3.
     problems_each : int
         Problems of which each gradient is the mean.
+    device : torch.device
+        Where eigenvalues are found.
 
     Returns
     -------
@@ -64,7 +70,7 @@ def gram_statistics(gram: Array, problems_each: int = 1) -> dict[str, Array]:
     statistics["mean_cosine_error"] = jackknife_error(_off_diagonal_mean(*leave_one_out, count - 1))
     every = np.arange(count)
     return statistics | spectrum_statistics(
-        lambda rows: _eigenvalues(gram[..., rows, :][..., rows], problems_each), every
+        lambda rows: _eigenvalues(gram[..., rows, :][..., rows], problems_each, device), every
     )
 
 
@@ -95,15 +101,17 @@ def spectrum_statistics(eigenvalues: Callable[[Array], Array], every: Array) -> 
     return found | errors
 
 
-def _eigenvalues(gram: Array, problems_each: int) -> Array:
+def _eigenvalues(gram: Array, problems_each: int, device: torch.device) -> Array:
     centred = (
         gram
         - gram.mean(-1, keepdims=True)
         - gram.mean(-2, keepdims=True)
         + gram.mean((-2, -1), keepdims=True)
     )
-    found: Array = np.linalg.eigvalsh(centred)[..., :0:-1].clip(min=0)
-    return np.asarray(found * problems_each / (gram.shape[-1] - 1))
+    size = gram.shape[-1]
+    matrices = torch.from_numpy(centred.reshape(-1, size, size)).to(device)
+    found = many_eigenvalues(matrices).numpy()[:, :0:-1].clip(min=0)
+    return np.asarray(found * problems_each / (size - 1)).reshape(*gram.shape[:-2], size - 1)
 
 
 def effective_ranks(eigenvalues: Array) -> dict[str, Array]:

@@ -67,7 +67,7 @@ class LossGradientStatistics(LossProbe):
             )
         device = next(iter(snapshot.loss.weights.values())).device
         grams, _ = layer_grams(rows, working_memory(self.memory_gib, device), groups=1)
-        variables = theta_variables(grams, rows.samples, ("layer",), "gradient")
+        variables = theta_variables(grams, rows.samples, ("layer",), "gradient", device)
         sizes = [rows.size, *rows.layers.values()]
         variables |= {
             "batch_cosine": (

@@ -8,14 +8,16 @@ import torch
 from lightning.pytorch import LightningDataModule
 
 from ired_interp.errors import InputError
-from ired_interp.random import stream
+from ired_interp.random import restart, stream
 from ired_interp.tasks.base import Problems, Task, Variant
 from ired_interp.tasks.batch import Batch
 from ired_interp.tasks.training_stream import TrainingStream
 
 _EVALUATION_BATCH = 2000
 _MOST_EVALUATED = 10_000_000  # problems, which settle an error to 1/3000 of its spread
-_FINITE_EVERY = 100  # training batches
+_FINITE_EVERY = 100  # training batches, the first among them
+
+Generators = tuple[torch.Generator, torch.Generator]  # of training problems, of wrong answers
 
 
 class EvaluationSet:
@@ -133,7 +135,6 @@ class TaskData(LightningDataModule):
         seed: int,
         variant: Variant,
         *names: int | str,
-        finite: bool = True,
         training: bool = False,
     ) -> Problems:
         """Draw problems, and check what was drawn.
@@ -150,8 +151,6 @@ class TaskData(LightningDataModule):
             Their distribution.
         names : int or str
             What the draw is for; equal seed, variant and names give equal problems.
-        finite : bool
-            Also look for values that are no numbers, which waits for the device.
         training : bool
             Draw problems to train on, where the task sets some apart for tests.
 
@@ -166,8 +165,28 @@ class TaskData(LightningDataModule):
             If the task has no such variant, or yields shapes or values that do not fit.
         """
         self.task.check_variant(variant)
+        generator = stream(device, seed, *names, variant)
+        where = f"variant {variant}, {names}"
+        return self._drawn(count, generator, variant, where, finite=True, training=training)
+
+    def _drawn(
+        self,
+        count: int,
+        generator: torch.Generator,
+        variant: Variant,
+        where: str,
+        finite: bool,
+        training: bool,
+    ) -> Problems:
+        """Draw from a generator, and check; looking for values that are no numbers waits.
+
+        Raises
+        ------
+        InputError
+            If shapes or values do not fit.
+        """
         sample = self.task.sample_training if training else self.task.sample
-        problems = sample(count, stream(device, seed, *names, variant), variant)
+        problems = sample(count, generator, variant)
         widths = self.task.sizes(variant)
         for what, tensor, width in zip(("x", "y"), problems, widths, strict=True):
             if tensor.shape != (count, width):
@@ -178,8 +197,8 @@ class TaskData(LightningDataModule):
                 )
             if finite and not tensor.isfinite().all():
                 raise InputError(
-                    f"task {self.task.name} drew {what} with NaN or infinite values "
-                    f"(variant {variant}, {names}); correct its sample()."
+                    f"task {self.task.name} drew {what} with NaN or infinite values ({where}); "
+                    "correct its sample()."
                 )
         return problems
 
@@ -187,16 +206,51 @@ class TaskData(LightningDataModule):
         self, index: int, device: torch.device, part: int = 0, parts: int = 1
     ) -> Batch:
         """Draw batch `index` of the training stream, or this rank's share of it."""
-        finite = index % _FINITE_EVERY == 0  # the look at the values waits for the device
-        seed, variant = self.seed, self.train_variant
-        drawn = (self.batch_size, device, seed, variant, "train", index)
-        problems = self.draw(*drawn, finite=finite, training=True)
+        generators = torch.Generator(device), torch.Generator(device)
+        self.restart_training(generators, index)
+        finite = index == 0 or (index + 1) % _FINITE_EVERY == 0
+        return self.draw_training(generators, index, part, parts, finite)
+
+    def restart_training(self, generators: Generators, index: int) -> None:
+        """Put generators where batch `index` of the training stream begins."""
+        problems, wrong = generators
+        restart(problems, self.seed, "train", index, self.train_variant)
+        restart(wrong, self.seed, "wrong", index)
+
+    def draw_training(
+        self,
+        generators: Generators,
+        index: int,
+        part: int = 0,
+        parts: int = 1,
+        finite: bool = False,
+    ) -> Batch:
+        """Draw a training batch, or a rank's share of it.
+
+        Parameters
+        ----------
+        generators : two torch.Generator
+            Of problems and of wrong answers, on the device to draw on.
+        index : int
+            Number of the batch, which it is labelled with.
+        part, parts : int
+            This rank, and how many there are.
+        finite : bool
+            Also look for values that are no numbers, which waits for the device.
+
+        Returns
+        -------
+        Batch
+            The batch.
+        """
+        variant, where = self.train_variant, f"training batch {index}"
+        problems = self._drawn(self.batch_size, generators[0], variant, where, finite, True)
         wrong = None
         if type(self.task).wrong_answers is not Task.wrong_answers:
-            wrong = self.task.wrong_answers(problems, stream(device, seed, "wrong", index))
+            wrong = self.task.wrong_answers(problems, generators[1])
         x, y = (tensor[part::parts] for tensor in problems)
-        where = ("train", self.train_variant, index, self.batch_size, part, parts)
-        return Batch(x, y, *where, None if wrong is None else wrong[part::parts])
+        place = ("train", variant, index, self.batch_size, part, parts)
+        return Batch(x, y, *place, None if wrong is None else wrong[part::parts])
 
     def evaluation_batch(
         self, split: str, variant: Variant, index: int, size: int, device: torch.device | str

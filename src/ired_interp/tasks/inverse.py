@@ -77,5 +77,8 @@ class Inverse(MatrixTask):
     @staticmethod
     def _answer(s: Tensor) -> Tensor:
         # Positive definite by construction, so nothing waits for a check.
-        inverse: Tensor = torch.linalg.inv_ex(s).inverse
+        factor = torch.linalg.cholesky_ex(s).L
+        identity = torch.eye(s.shape[-1], device=s.device, dtype=s.dtype)
+        root = torch.linalg.solve_triangular(factor, identity.expand_as(s), upper=False)
+        inverse: Tensor = root.mT @ root
         return inverse.flatten(1)

@@ -1,6 +1,7 @@
 """The batches of one training run; on a GPU the next is drawn beside a step."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -30,16 +31,29 @@ class TrainingStream:
         self._ahead = capturable(device)
         self._side = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._next: tuple[int, Batch] | None = None
+        self._undrawn = False
         self.position = 0
 
     def __len__(self) -> int:
         return self._length
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch | int]:
         while self.position < self._length:
             index = self.position
             self.position += 1
-            yield self._begun(index) if self._ahead else self._draw(index)
+            if self._undrawn:
+                yield index
+            else:
+                yield self._begun(index) if self._ahead else self._draw(index)
+
+    @contextmanager
+    def undrawn(self) -> Iterator[None]:
+        """Hand out the numbers of batches in place of them, within the block."""
+        self._undrawn = True
+        try:
+            yield
+        finally:
+            self._undrawn = False
 
     def _begun(self, index: int) -> Batch:
         """Return a batch that was begun at the one before, and begin the next."""
