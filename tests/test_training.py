@@ -150,7 +150,8 @@ def test_two_processes_train_the_run_of_one(ired: Ired, tiny_run: Path, tmp_path
     for name, value in one["state_dict"].items():
         torch.testing.assert_close(two["state_dict"][name], value, rtol=1e-4, atol=1e-5)
     metrics = [Run(run).metrics()[12] for run in (tiny_run, tiny_run.with_name("two"))]
-    assert metrics[0] == pytest.approx(metrics[1], rel=1e-4)
+    # The first jump divides by √ᾱ_9 = .005, and so multiplies what rounding leaves in the weights.
+    assert metrics[0] == pytest.approx(metrics[1], rel=1e-2)
 
 
 def test_a_loss_that_is_no_number_ends_the_run(ired: Ired, tmp_path: Path):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ired_interp.energy.graph import GraphEnergy
 from ired_interp.energy.modulated_mlp import time_features, time_mlp
 from ired_interp.energy.proposal import Level, ProposingEnergy, level_of
+from ired_interp.errors import InputError
 
 _WIDTH, _EMBEDDING = 32, 512
 _CHANNELS = 2 + _WIDTH  # of a pair: x, y, and the features of the landscape
@@ -31,7 +32,8 @@ class ConnectivityEnergy(GraphEnergy, ProposingEnergy):
     directions of z, triples (i, j, l) all six z among them, of which pairs take the extremes over
     l. No triple is built: what a triple sees is a sum of a share of (i, j), one of (i, l) and one
     of (j, l), and the sigmoid is monotonic, so the extremes over l are those of a sum of two
-    matrices, taken before the sigmoid.
+    matrices, taken before the sigmoid. A path of up to four edges is seen in this way; each
+    composition that follows (`PairComposition`) doubles what is seen.
 
     Parameters
     ----------
@@ -42,6 +44,13 @@ class ConnectivityEnergy(GraphEnergy, ProposingEnergy):
     residual : bool
         Take the outputs as the logits of an answer, whose distance from y is the
         energy, in place of the published form; see `ProposingEnergy`.
+    compositions : int
+        How many follow the published network's features; 0 as published.
+
+    Raises
+    ------
+    InputError
+        If the sizes are no graph's, or the number of compositions is negative.
 
     References
     ----------
@@ -67,12 +76,18 @@ class ConnectivityEnergy(GraphEnergy, ProposingEnergy):
         solution_dim: int = 144,
         landscapes: int = 10,
         residual: bool = False,
+        compositions: int = 0,
     ) -> None:
         super().__init__(condition_dim, solution_dim, landscapes, residual)
+        if compositions < 0:
+            raise InputError(
+                f"ConnectivityEnergy got compositions={compositions}; it must be 0 or more."
+            )
         self.time_mlp = time_mlp(_EMBEDDING, _WIDTH)
         first = {"1": 2 * _CHANNELS, "2": 2 * _CHANNELS, "3": 6 * _CHANNELS}
         layers = (first, {"2": 8 * _WIDTH})
         self.nlm = nn.ModuleDict({"layers": nn.ModuleList(_layer(inputs) for inputs in layers)})
+        self.compositions = nn.ModuleList(PairComposition() for _ in range(compositions))
         self.fc_out = nn.Linear(_WIDTH, 1)
 
     def entries(self, n: int) -> int:
@@ -93,7 +108,11 @@ class ConnectivityEnergy(GraphEnergy, ProposingEnergy):
         nodes = self._nodes(x, y, time)
         pairs = torch.sigmoid(self._both_ways(self._logic(0, 2), z, time))
         triples = self._triple_extremes(z, time)
-        return self._output(nodes, torch.cat([pairs, triples], -1)).flatten(1)
+        features = self._features(nodes, torch.cat([pairs, triples], -1))
+        for composition in self.compositions:
+            features = composition(features, time)
+        output: Tensor = self.fc_out(features)
+        return output.flatten(1)
 
     def published(self, output: Tensor) -> Tensor:
         """Σ_ij o_ij² (B,)."""
@@ -139,23 +158,47 @@ class ConnectivityEnergy(GraphEnergy, ProposingEnergy):
         itself = torch.eye(n, dtype=torch.bool, device=z.device)[..., None]
         extremes = []
         for largest in (True, False):
-            third = _third_node(ahead.detach(), aside.detach(), largest)
-            seen = ahead.gather(2, third) + aside.gather(2, third.transpose(1, 2)).transpose(1, 2)
+            seen = _through_third_node(ahead, aside, largest)
             # Three nodes of which two are one count as 0 for the maximum, as 1 for the minimum.
             value = torch.sigmoid(fixed + seen).masked_fill(itself, 0.0 if largest else 1.0)
             extremes.append(value if n > 2 else torch.full_like(value, 0.0 if largest else 1.0))
         return torch.stack(extremes, -1).flatten(-2)
 
-    def _output(self, nodes: Tensor, pairs: Tensor) -> Tensor:
-        """Compute o (B, n, n, 1) of nodes (B, n, 32) and pairs (B, n, n, 96)."""
+    def _features(self, nodes: Tensor, pairs: Tensor) -> Tensor:
+        """Compute features of pairs (B, n, n, 32), of nodes (B, n, 32) and pairs (B, n, n, 96)."""
         logic = self._logic(1, 2)
         weight = logic.weight.unflatten(1, (2, 4 * _WIDTH))
         of_node = F.linear(nodes, weight[:, :, :_WIDTH].transpose(0, 1).flatten(0, 1))
         of_pair = F.linear(pairs, weight[:, :, _WIDTH:].transpose(0, 1).flatten(0, 1))
         (here, there), (to, back) = of_node.chunk(2, -1), of_pair.chunk(2, -1)
         seen = here[:, :, None] + there[:, None] + to + back.transpose(1, 2)
-        output: Tensor = self.fc_out(torch.sigmoid(seen + logic.bias))
-        return output
+        return torch.sigmoid(seen + logic.bias)
+
+
+class PairComposition(nn.Module):
+    """Relations composed: u_ij ← u_ij + W₂ silu(W₁ [u_ij; u_ji; max_l A u_il + B u_jl] + c).
+
+    u are the features of pairs of nodes, c those of the landscape; l is any third node. It begins
+    as the identity.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.third = nn.Linear(_WIDTH, 2 * _WIDTH, bias=False)
+        self.inlet = nn.Linear(3 * _WIDTH, 2 * _WIDTH)
+        self.by_time = nn.Linear(_WIDTH, 2 * _WIDTH)
+        self.outlet = nn.Linear(2 * _WIDTH, _WIDTH)
+        nn.init.zeros_(self.outlet.weight)
+        nn.init.zeros_(self.outlet.bias)
+
+    def forward(self, u: Tensor, time: Tensor) -> Tensor:
+        """Return the next features (B, n, n, 32), with those of landscapes (B, 32)."""
+        through = u
+        if u.shape[1] > 2:  # else there is no third node
+            through = _through_third_node(*self.third(u).chunk(2, -1), largest=True)
+        inner = self.inlet(torch.cat([u, u.transpose(1, 2), through], -1))
+        step: Tensor = self.outlet(F.silu(inner + self.by_time(time)[:, None, None]))
+        return u + step
 
 
 def _layer(inputs: dict[str, int]) -> nn.ModuleDict:
@@ -172,6 +215,12 @@ def _layer(inputs: dict[str, int]) -> nn.ModuleDict:
 def _extreme(entries: Tensor, largest: bool) -> Tensor:
     """Largest or smallest entry of each row, whose gradient goes to the first of equal ones."""
     return (entries.max(2) if largest else entries.min(2)).values
+
+
+def _through_third_node(ahead: Tensor, aside: Tensor, largest: bool) -> Tensor:
+    """Extreme over l ∉ {i, j} of ahead_il + aside_jl, for ahead and aside (B, n, n, C)."""
+    third = _third_node(ahead.detach(), aside.detach(), largest)
+    return ahead.gather(2, third) + aside.gather(2, third.transpose(1, 2)).transpose(1, 2)
 
 
 def _third_node(ahead: Tensor, aside: Tensor, largest: bool) -> Tensor:
