@@ -14,6 +14,7 @@ from ired_interp.results.opened import OpenedRun
 from ired_interp.results.validation import read_validation
 from ired_interp.studies.cell import Cell
 from ired_interp.studies.record import Record
+from ired_interp.studies.statements import statements
 from ired_interp.studies.study import Study
 
 
@@ -78,7 +79,7 @@ class Group:
 
 
 def study_page(study: Study, command: str) -> str:
-    """Return a study as Markdown: its question, what holds, a table for each task, how to repeat.
+    """Return a study as Markdown: its question, the answers, a table for each task, how to repeat.
 
     Parameters
     ----------
@@ -94,6 +95,9 @@ def study_page(study: Study, command: str) -> str:
     """
     groups = _groups(study)
     parts = [f"# {study.name}", study.question]
+    parts += [statement.markdown() for statement in statements(study)]
+    if study.answers:
+        parts.append("## Test errors")
     for group in groups:
         parts += [_sentences(group), _table(group)]
     if not groups:

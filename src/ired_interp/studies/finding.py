@@ -1,0 +1,280 @@
+"""What the runs of a study say of a quantity: means over seeds, and which claims they bear."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+from scipy.stats import t as student
+
+from ired_interp.errors import InputError
+from ired_interp.results.opened import OpenedRun
+from ired_interp.results.series import Series
+from ired_interp.studies.cell import Cell
+from ired_interp.studies.quantity import TRAINING, Quantity
+
+CONFIDENCE = 0.95
+Verdict = Literal["holds", "fails", "open"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A quantity of one training at one label of `each`.
+
+    Attributes
+    ----------
+    values : ndarray (n,)
+        Of each seed.
+    beside : dict of str to float
+        Mean over seeds of what stands beside it.
+    verdict : str
+        Whether the claim holds; "" where none is made, or only one seed is there.
+    """
+
+    values: np.ndarray
+    beside: dict[str, float]
+    verdict: Verdict | Literal[""]
+
+    @property
+    def mean(self) -> float:
+        """Over seeds."""
+        return float(self.values.mean())
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean; NaN of one seed."""
+        return _standard_error(self.values)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A quantity in one training less that in another.
+
+    Attributes
+    ----------
+    first, second : str
+        Labels of the trainings.
+    each : str
+        The label of `each`.
+    value, error : float
+        Second less first, and its standard error.
+    told : bool
+        Whether the difference stands above chance.
+    """
+
+    first: str
+    second: str
+    each: str
+    value: float
+    error: float
+    told: bool
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A quantity with all that was found.
+
+    Attributes
+    ----------
+    quantity : Quantity
+        Which.
+    estimates : dict of (str, str) to Estimate
+        By label of the training and of `each`.
+    differences : list of Difference
+        Between trainings that `compare` sets apart.
+    missing : dict of str to str
+        Label of a training → why seeds of it are left out.
+    """
+
+    quantity: Quantity
+    estimates: dict[tuple[str, str], Estimate] = field(default_factory=dict)
+    differences: list[Difference] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+class _Missing(Exception):
+    """A run does not have the quantity."""
+
+
+def find(quantity: Quantity, cells: Sequence[Cell]) -> Finding:
+    """Read a quantity from the runs of a study.
+
+    Parameters
+    ----------
+    quantity : Quantity
+        Which.
+    cells : sequence of Cell
+        Of the study.
+
+    Returns
+    -------
+    Finding
+        With a reason for each training that lacks it.
+    """
+    finding = Finding(quantity)
+    asked = [c for c in cells if not quantity.trainings or c.training in quantity.trainings]
+    for label in dict.fromkeys(cell.label for cell in asked):
+        seeds = [cell for cell in asked if cell.label == label]
+        read: list[dict[str, dict[str, float]]] = []
+        for cell in seeds:
+            try:
+                read.append(_of_run(quantity, cell))
+            except _Missing as reason:
+                finding.missing.setdefault(label, str(reason))
+        for each in dict.fromkeys(itertools.chain.from_iterable(read)):
+            found = [one[each] for one in read if each in one and _finite(one[each][""])]
+            if found:
+                finding.estimates[label, each] = _estimate(quantity, found)
+            else:
+                finding.missing.setdefault(label, f"{quantity.variable} is not defined there")
+    if quantity.compare:
+        finding.differences.extend(_differences(finding, asked))
+    return finding
+
+
+def _of_run(quantity: Quantity, cell: Cell) -> dict[str, dict[str, float]]:
+    """Return, by label of `each`, the quantity (under "") and what stands beside it."""
+    if not cell.run.config.is_file():
+        raise _Missing("not trained yet")
+    series = _series(quantity, OpenedRun(cell.run))
+    results = _steps(quantity, series)
+    here = [_values(quantity, result, quantity.variable, quantity.at) for result in results]
+    found = {each: {"": _moved([one[each] for one in here])} for each in here[0]}
+    for name, what in quantity.beside.items():
+        if isinstance(what, int | float):
+            beside = [dict.fromkeys(found, float(what))]
+        else:
+            other = {"variable": what} if isinstance(what, str) else what
+            variable = str(other.get("variable", quantity.variable))
+            at = {**quantity.at, **other.get("at", {})}
+            beside = [_values(quantity, result, variable, at) for result in results]
+        for each in found:
+            rows = [one[each] if each in one else next(iter(one.values())) for one in beside]
+            found[each][name] = _moved(rows) if len(rows) > 1 else rows[0]
+    return found
+
+
+def _series(quantity: Quantity, run: OpenedRun) -> Series:
+    try:
+        return run.find(quantity.probe, **quantity.settings)
+    except InputError:
+        measured = [series for series in run.series if series.probe == quantity.probe]
+        reason = (
+            f"{len(measured)} series of {quantity.probe} fit; name its settings"
+            if measured
+            else f"{quantity.probe} was not measured"
+        )
+        failed = [sentence for sentence in run.skipped if sentence.startswith(quantity.probe)]
+        raise _Missing(failed[0] if failed and not measured else reason) from None
+
+
+def _steps(quantity: Quantity, series: Series) -> list[xr.Dataset]:
+    """Return the one result that is asked for, or the first and the last."""
+    steps = series.steps
+    if quantity.step == "change":
+        if len(steps) < 2:
+            raise _Missing(f"{quantity.probe} was measured at one step only")
+        return [series.at(steps[0]), series.at(steps[-1])]
+    return [series.at(steps[0] if quantity.step == "first" else steps[-1])]
+
+
+def _moved(values: Sequence[float]) -> float:
+    return values[-1] - values[0] if len(values) > 1 else values[0]
+
+
+def _values(
+    quantity: Quantity, result: xr.Dataset, variable: str, at: dict[str, Any] | Any
+) -> dict[str, float]:
+    """Return the mean over what is selected, by label of `each` ("" where there is none)."""
+    if variable not in result:
+        raise _Missing(f"{quantity.probe} has no {variable} there")
+    values = result[variable]
+    chosen = {k: v for k, v in at.items() if k in values.dims}
+    try:
+        values = values.sel(chosen)
+    except KeyError as error:
+        raise _Missing(f"{quantity.probe} has no {error.args[0]} there") from None
+    each = quantity.each
+    rest = [dim for dim in values.dims if dim != each]
+    values = values.mean(rest)
+    if each not in values.dims:
+        return {"": float(values)}
+    return {str(label): float(values.sel({each: label})) for label in values[each].values}
+
+
+def _finite(value: float) -> bool:
+    return math.isfinite(value)
+
+
+def _estimate(quantity: Quantity, found: list[dict[str, float]]) -> Estimate:
+    values = np.array([one[""] for one in found])
+    beside = {name: float(np.mean([one[name] for one in found])) for name in quantity.beside}
+    verdict: Verdict | Literal[""] = ""
+    if quantity.claim and len(values) > 1:
+        first = next(iter(quantity.beside))
+        differences = values - np.array([one[first] for one in found])
+        if np.isfinite(differences).all():
+            verdict = _verdict(quantity, differences)
+    return Estimate(values, beside, verdict)
+
+
+def _verdict(quantity: Quantity, differences: np.ndarray) -> Verdict:
+    """Say what the interval of the mean difference, by Student's t, allows to say."""
+    reach = _quantile(len(differences) - 1) * _standard_error(differences)
+    low, high = float(differences.mean()) - reach, float(differences.mean()) + reach
+    if quantity.claim == "equal":
+        holds, fails = (
+            -quantity.within <= low and high <= quantity.within,
+            low > quantity.within or high < -quantity.within,
+        )
+    else:
+        holds, fails = low > 0, high < 0
+        if quantity.claim == "below":
+            holds, fails = fails, holds
+    return "holds" if holds else "fails" if fails else "open"
+
+
+def _differences(finding: Finding, cells: Sequence[Cell]) -> list[Difference]:
+    """Compare trainings that agree in all but one option with that of its first value."""
+    option = finding.quantity.compare
+    groups: dict[str, dict[str, Cell]] = {}
+    for cell in cells:
+        rest = {k: v for k, v in cell.place.items() if k != option}
+        key = str(rest if option == TRAINING else (cell.training, rest))
+        value = cell.training if option == TRAINING else str(cell.place.get(option, ""))
+        if value:
+            groups.setdefault(key, {}).setdefault(value, cell)
+    found = []
+    for group in groups.values():
+        first, *others = (cell.label for cell in group.values())
+        for other, (label, each) in itertools.product(others, finding.estimates):
+            if label == other and (first, each) in finding.estimates:
+                pair = finding.estimates[first, each], finding.estimates[other, each]
+                if all(len(one.values) > 1 for one in pair):
+                    found.append(_difference(first, other, each, *pair))
+    return found
+
+
+def _difference(
+    first: str, second: str, each: str, before: Estimate, after: Estimate
+) -> Difference:
+    """Test a difference of means by Welch's t."""
+    squares = [before.error**2, after.error**2]
+    value, error = after.mean - before.mean, math.sqrt(sum(squares))
+    counts = [len(before.values), len(after.values)]
+    below = sum(s**2 / (n - 1) for s, n in zip(squares, counts, strict=True))
+    freedom = sum(squares) ** 2 / below if below else float(sum(counts) - 2)
+    return Difference(first, second, each, value, error, abs(value) > _quantile(freedom) * error)
+
+
+def _quantile(freedom: float) -> float:
+    return float(student.ppf((1 + CONFIDENCE) / 2, freedom))
+
+
+def _standard_error(values: np.ndarray) -> float:
+    if len(values) < 2:
+        return math.nan
+    return float(values.std(ddof=1) / math.sqrt(len(values)))

@@ -1,0 +1,171 @@
+"""A study's answers in words: values beside truth or chance, and whether a claim holds."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ired_interp.studies.finding import CONFIDENCE, Difference, Estimate, Finding, find
+from ired_interp.studies.study import Study
+
+_VERDICTS = {"holds": "holds", "fails": "fails", "open": "cannot be told", "": "one seed"}
+_CLAIMS = {"above": "above", "below": "below", "equal": "equal to"}
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What was found of one quantity.
+
+    Attributes
+    ----------
+    title : str
+        The quantity.
+    summary : list of str
+        Sentences: whether the claim holds, what differs, what is missing.
+    columns : list of str
+        Labels of what is not averaged; one "" where all is.
+    rows : dict of str to dict of str to str
+        By training and column: value ± standard error over seeds, beside its truth or chance.
+    """
+
+    title: str
+    summary: list[str]
+    columns: list[str]
+    rows: dict[str, dict[str, str]]
+
+    def markdown(self) -> str:
+        """Return it as Markdown."""
+        parts = [f"**{self.title[:1].upper()}{self.title[1:]}.** {' '.join(self.summary)}"]
+        if self.rows:
+            head = ["", *(column or "mean over seeds" for column in self.columns)]
+            lines = [head, ["---"] * len(head)]
+            for label, cells in self.rows.items():
+                lines.append([label, *(cells.get(column, "–") for column in self.columns)])
+            parts.append("\n".join("| " + " | ".join(line) + " |" for line in lines))
+        return "\n\n".join(parts)
+
+    def sentences(self) -> dict[str, str]:
+        """Return what each training shows, as one sentence."""
+        return {
+            label: "; ".join(f"{column}: {text}" if column else text for column, text in row.items())
+            + "."
+            for label, row in self.rows.items()
+        }
+
+
+def statements(study: Study) -> list[Statement]:
+    """Return what the runs of a study that are there say of its quantities."""
+    return [_statement(find(quantity, study.cells)) for quantity in study.answers]
+
+
+def _statement(finding: Finding) -> Statement:
+    columns = {each: _column(finding, each) for _, each in finding.estimates}
+    rows: dict[str, dict[str, str]] = {}
+    for (label, each), estimate in finding.estimates.items():
+        rows.setdefault(label, {})[columns[each]] = _cell(estimate)
+    summary = [*_claims(finding), *_compared(finding), *_missing(finding)]
+    return Statement(finding.quantity.name, summary, list(columns.values()), rows)
+
+
+def _column(finding: Finding, each: str) -> str:
+    return f"{finding.quantity.each} {each}" if each else ""
+
+
+def _cell(estimate: Estimate) -> str:
+    beside = ", ".join(f"{name} {_plain(value)}" for name, value in estimate.beside.items())
+    verdict = f", **{_VERDICTS[estimate.verdict]}**" if estimate.verdict else ""
+    seeds = len(estimate.values)
+    counted = f"n = {seeds}"
+    said = f"{_with_error(estimate.mean, estimate.error)} ({counted}{verdict})"
+    return f"{said}; {beside}" if beside else said
+
+
+def _claims(finding: Finding) -> list[str]:
+    """Say where the claim holds, where it fails, and where the seeds do not tell."""
+    quantity = finding.quantity
+    if quantity.claim is None or not finding.estimates:
+        return []
+    first = next(iter(quantity.beside))
+    what = f"{_CLAIMS[quantity.claim]} “{first}”"
+    what += f" within {quantity.within:g}" if quantity.claim == "equal" else ""
+    places: dict[str, list[tuple[str, str]]] = {}
+    for place, estimate in finding.estimates.items():
+        places.setdefault(estimate.verdict, []).append(place)
+    said = []
+    for verdict, words in _VERDICTS.items():
+        if verdict in places:
+            where = _places(finding, places[verdict])
+            said.append(f"no claim from one seed: {where}" if not verdict else f"{words} {where}")
+    counts = sorted({len(e.values) for e in finding.estimates.values() if e.verdict})
+    tested = ""
+    if counts:
+        seeds = " to ".join(dict.fromkeys(map(str, (counts[0], counts[-1]))))
+        tested = f" ({CONFIDENCE:.0%}, Student's t, n = {seeds} seeds)"
+    return [f"That it is {what} {'; '.join(said)}{tested}."]
+
+
+def _places(finding: Finding, places: Sequence[tuple[str, str]]) -> str:
+    if len(places) == len(finding.estimates):
+        return "everywhere"
+    by_label: dict[str, list[str]] = {}
+    for label, each in places:
+        by_label.setdefault(label, []).append(each)
+    parts = []
+    for label, found in by_label.items():
+        every = [each for other, each in finding.estimates if other == label]
+        detail = "" if found == every else f" ({finding.quantity.each} {', '.join(found)})"
+        parts.append(f"{label}{detail}")
+    return f"for {_listed(parts)}"
+
+
+def _compared(finding: Finding) -> list[str]:
+    sentences = []
+    pairs = dict.fromkeys((d.first, d.second) for d in finding.differences)
+    for first, second in pairs:
+        mine = [d for d in finding.differences if (d.first, d.second) == (first, second)]
+        told = [d for d in mine if d.told]
+        if not told:
+            sentences.append(f"{second} cannot be told from {first}.")
+            continue
+        differences = _listed([_difference(finding, d) for d in told])
+        rest = "" if len(told) == len(mine) else "; elsewhere no difference can be told"
+        sentences.append(f"{second} differs from {first} by {differences}{rest}.")
+    return sentences
+
+
+def _difference(finding: Finding, one: Difference) -> str:
+    place = f" at {_column(finding, one.each)}" if one.each else ""
+    sign = "+" if one.value > 0 else ""
+    return f"{sign}{_with_error(one.value, one.error)}{place}"
+
+
+def _missing(finding: Finding) -> list[str]:
+    reasons: dict[str, list[str]] = {}
+    for label, reason in finding.missing.items():
+        reasons.setdefault(reason, []).append(label)
+    return [f"Missing for {_listed(labels)}: {reason}." for reason, labels in reasons.items()]
+
+
+def _listed(parts: Iterable[str]) -> str:
+    *first, last = list(parts)
+    return f"{'; '.join(first)} and {last}" if first else last
+
+
+def _plain(value: float) -> str:
+    return f"{value:.3g}" if math.isfinite(value) else "–"
+
+
+def _with_error(value: float, error: float) -> str:
+    """Return a number with its error, to the digits that the error allows.
+
+    Examples
+    --------
+    >>> _with_error(0.22345, 0.0123), _with_error(3.2, float("nan")), _with_error(1e6, 2e4)
+    ('0.223 ± 0.012', '3.2', '1.00e+06 ± 2e+04')
+    """
+    if not (math.isfinite(error) and error > 0):
+        return f"{value:.3g}"
+    if max(abs(value), error) >= 1e5 or max(abs(value), error) < 1e-3:
+        return f"{value:.2e} ± {error:.0e}"
+    leading = math.floor(math.log10(error))
+    digits = max(0, -leading + (error / 10**leading < 2))
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
