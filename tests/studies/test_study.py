@@ -12,7 +12,7 @@ import yaml
 from conftest import ROOT
 from ired_interp.errors import InputError
 from ired_interp.shipped import configurations
-from ired_interp.studies import Record, read_study, run_study, study_page
+from ired_interp.studies import Record, findings, read_study, run_study, study_page
 
 TRAIN = {
     "model.energy.width": 16,
@@ -82,7 +82,7 @@ def test_it_trains_and_tests_once_and_then_does_nothing(study, capfd) -> None:
     assert [o.fault for o in run_study(made, 2, start=start)] == ["", ""]
     assert [c.split()[0] for c in start.commands].count("fit") == 2
     assert [c.split()[0] for c in start.commands].count("test") == 2
-    page = study_page(made, "ired study tiny.yaml")
+    page = study_page(made, "ired study tiny.yaml", findings(made))
     assert "2 of 2 trainings" in page
     assert "no better than “best constant”" in page  # six steps teach nothing, and it says so
     row = next(line for line in page.splitlines() if line.startswith("| small"))

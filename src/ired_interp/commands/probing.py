@@ -162,9 +162,7 @@ def chosen_measurements(
         If a class cannot be imported, a name is unknown or a setting is refused.
     """
     given = {
-        name: value
-        for name in _OF_MEASUREMENTS
-        if (value := getattr(options, name)) is not None
+        name: value for name in _OF_MEASUREMENTS if (value := getattr(options, name)) is not None
     }
     named = [m for file in options.config for m in configured_measurements(read_yaml(file))]
     own = checkpoint_measurements(checkpoint) if checkpoint else []
@@ -208,7 +206,13 @@ def checkpoint_measurements(checkpoint: Checkpoint) -> list[Measurement]:
 
 
 def _named(text: str, several: bool) -> Measurement:
-    """Read a probe's name, alone or with settings as in `minimum: {starts: 8, problems: 16}`."""
+    """Read a probe's name, alone or with settings as in `minimum: {starts: 8, problems: 16}`.
+
+    Raises
+    ------
+    InputError
+        If there is no such probe, or it takes no such settings.
+    """
     name, colon, rest = text.partition(":")
     kind = Probe.named(name.strip())
     settings = load_yaml(rest, f"--probes {text}") if colon else {}
@@ -219,9 +223,12 @@ def _named(text: str, several: bool) -> Measurement:
     if kind is SubspaceDrift and several:
         settings = {"axis": "training", **settings}
     own = {key: value for key, value in settings.items() if key not in _OF_MEASUREMENTS}
-    rest_of = {key: value for key, value in settings.items() if key in _OF_MEASUREMENTS}
+    about = {key: value for key, value in settings.items() if key in _OF_MEASUREMENTS}
     parser = SentenceParser()
     parser.add_argument("--probe", type=kind)
+    parser.add_argument("--weights", type=str)
+    parser.add_argument("--problems", type=int)
+    parser.add_argument("--variant", type=str)
     path = f"{kind.__module__}.{kind.__qualname__}"
-    parsed = parser.parse_object({"probe": {"class_path": path, "init_args": own}})
-    return Measurement(parser.instantiate(parsed).probe, **rest_of)
+    parsed = parser.parse_object({"probe": {"class_path": path, "init_args": own}, **about})
+    return Measurement(parser.instantiate(parsed).probe, **about)

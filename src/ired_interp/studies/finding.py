@@ -2,8 +2,9 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -99,7 +100,7 @@ class _Missing(Exception):
     """A run does not have the quantity."""
 
 
-def find(quantity: Quantity, cells: Sequence[Cell]) -> Finding:
+def find(quantity: Quantity, cells: Sequence[Cell], runs: Mapping[Path, OpenedRun]) -> Finding:
     """Read a quantity from the runs of a study.
 
     Parameters
@@ -108,6 +109,8 @@ def find(quantity: Quantity, cells: Sequence[Cell]) -> Finding:
         Which.
     cells : sequence of Cell
         Of the study.
+    runs : mapping of Path to OpenedRun
+        Those that are there, by folder.
 
     Returns
     -------
@@ -121,7 +124,7 @@ def find(quantity: Quantity, cells: Sequence[Cell]) -> Finding:
         read: list[dict[str, dict[str, float]]] = []
         for cell in seeds:
             try:
-                read.append(_of_run(quantity, cell))
+                read.append(_of_run(quantity, runs.get(cell.run.path)))
             except _Missing as reason:
                 finding.missing.setdefault(label, str(reason))
         for each in dict.fromkeys(itertools.chain.from_iterable(read)):
@@ -135,11 +138,17 @@ def find(quantity: Quantity, cells: Sequence[Cell]) -> Finding:
     return finding
 
 
-def _of_run(quantity: Quantity, cell: Cell) -> dict[str, dict[str, float]]:
-    """Return, by label of `each`, the quantity (under "") and what stands beside it."""
-    if not cell.run.config.is_file():
+def _of_run(quantity: Quantity, run: OpenedRun | None) -> dict[str, dict[str, float]]:
+    """Return, by label of `each`, the quantity (under "") and what stands beside it.
+
+    Raises
+    ------
+    _Missing
+        If the run lacks it.
+    """
+    if run is None:
         raise _Missing("not trained yet")
-    series = _series(quantity, OpenedRun(cell.run))
+    series = _series(quantity, run)
     results = _steps(quantity, series)
     here = [_values(quantity, result, quantity.variable, quantity.at) for result in results]
     found = {each: {"": _moved([one[each] for one in here])} for each in here[0]}
@@ -147,7 +156,7 @@ def _of_run(quantity: Quantity, cell: Cell) -> dict[str, dict[str, float]]:
         if isinstance(what, int | float):
             beside = [dict.fromkeys(found, float(what))]
         else:
-            other = {"variable": what} if isinstance(what, str) else what
+            other: Mapping[str, Any] = {"variable": what} if isinstance(what, str) else what
             variable = str(other.get("variable", quantity.variable))
             at = {**quantity.at, **other.get("at", {})}
             beside = [_values(quantity, result, variable, at) for result in results]
@@ -172,7 +181,13 @@ def _series(quantity: Quantity, run: OpenedRun) -> Series:
 
 
 def _steps(quantity: Quantity, series: Series) -> list[xr.Dataset]:
-    """Return the one result that is asked for, or the first and the last."""
+    """Return the one result that is asked for, or the first and the last.
+
+    Raises
+    ------
+    _Missing
+        If the run lacks it.
+    """
     steps = series.steps
     if quantity.step == "change":
         if len(steps) < 2:
@@ -186,9 +201,15 @@ def _moved(values: Sequence[float]) -> float:
 
 
 def _values(
-    quantity: Quantity, result: xr.Dataset, variable: str, at: dict[str, Any] | Any
+    quantity: Quantity, result: xr.Dataset, variable: str, at: Mapping[str, Any]
 ) -> dict[str, float]:
-    """Return the mean over what is selected, by label of `each` ("" where there is none)."""
+    """Return the mean over what is selected, by label of `each` ("" where there is none).
+
+    Raises
+    ------
+    _Missing
+        If the run lacks it.
+    """
     if variable not in result:
         raise _Missing(f"{quantity.probe} has no {variable} there")
     values = result[variable]

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from ired_interp.results.opened import OpenedRun
+from ired_interp.results.statement import Findings, Statement
 from ired_interp.studies.finding import CONFIDENCE, Difference, Estimate, Finding, find
 from ired_interp.studies.study import Study
 
@@ -11,50 +12,11 @@ _VERDICTS = {"holds": "holds", "fails": "fails", "open": "cannot be told", "": "
 _CLAIMS = {"above": "above", "below": "below", "equal": "equal to"}
 
 
-@dataclass(frozen=True)
-class Statement:
-    """What was found of one quantity.
-
-    Attributes
-    ----------
-    title : str
-        The quantity.
-    summary : list of str
-        Sentences: whether the claim holds, what differs, what is missing.
-    columns : list of str
-        Labels of what is not averaged; one "" where all is.
-    rows : dict of str to dict of str to str
-        By training and column: value ± standard error over seeds, beside its truth or chance.
-    """
-
-    title: str
-    summary: list[str]
-    columns: list[str]
-    rows: dict[str, dict[str, str]]
-
-    def markdown(self) -> str:
-        """Return it as Markdown."""
-        parts = [f"**{self.title[:1].upper()}{self.title[1:]}.** {' '.join(self.summary)}"]
-        if self.rows:
-            head = ["", *(column or "mean over seeds" for column in self.columns)]
-            lines = [head, ["---"] * len(head)]
-            for label, cells in self.rows.items():
-                lines.append([label, *(cells.get(column, "–") for column in self.columns)])
-            parts.append("\n".join("| " + " | ".join(line) + " |" for line in lines))
-        return "\n\n".join(parts)
-
-    def sentences(self) -> dict[str, str]:
-        """Return what each training shows, as one sentence."""
-        return {
-            label: "; ".join(f"{column}: {text}" if column else text for column, text in row.items())
-            + "."
-            for label, row in self.rows.items()
-        }
-
-
-def statements(study: Study) -> list[Statement]:
+def findings(study: Study) -> Findings:
     """Return what the runs of a study that are there say of its quantities."""
-    return [_statement(find(quantity, study.cells)) for quantity in study.answers]
+    runs = {c.run.path: OpenedRun(c.run) for c in study.cells if c.run.config.is_file()}
+    found = [_statement(find(quantity, study.cells, runs)) for quantity in study.answers]
+    return Findings(study.question, found)
 
 
 def _statement(finding: Finding) -> Statement:
@@ -67,12 +29,12 @@ def _statement(finding: Finding) -> Statement:
 
 
 def _column(finding: Finding, each: str) -> str:
-    return f"{finding.quantity.each} {each}" if each else ""
+    return f"{finding.quantity.each} {each}" if each else "value"
 
 
 def _cell(estimate: Estimate) -> str:
     beside = ", ".join(f"{name} {_plain(value)}" for name, value in estimate.beside.items())
-    verdict = f", **{_VERDICTS[estimate.verdict]}**" if estimate.verdict else ""
+    verdict = f", {_VERDICTS[estimate.verdict]}" if estimate.verdict else ""
     seeds = len(estimate.values)
     counted = f"n = {seeds}"
     said = f"{_with_error(estimate.mean, estimate.error)} ({counted}{verdict})"

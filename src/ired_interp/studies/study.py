@@ -108,7 +108,13 @@ def read_study(name: str, runs: Path) -> Study:
 
 
 def _with_base(path: Path) -> dict[str, Any]:
-    """Read a study's file, put over the study that it names as its base, if any."""
+    """Read a study's file, put over the study that it names as its base, if any.
+
+    Raises
+    ------
+    InputError
+        If it is its own base.
+    """
     content, seen = read_yaml(path), [path]
     while "base" in content:
         below = find_configuration(str(content.pop("base")))
@@ -130,7 +136,13 @@ def _merged(below: Any, above: Any) -> Any:
 
 
 def _probes(entries: Any, where: str) -> list[Step]:
-    """Read what is measured: files of `ired probe --config`, and probes with their settings."""
+    """Read what is measured: files of `ired probe --config`, and probes with their settings.
+
+    Raises
+    ------
+    InputError
+        If an entry is neither.
+    """
     if not isinstance(entries, list | tuple | None):
         raise InputError(f"{where} has probes: {entries!r}; expected a list.")
     steps = []

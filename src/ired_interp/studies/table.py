@@ -11,10 +11,10 @@ import xarray as xr
 
 from ired_interp.results.names import AS_GOOD, FEED_FORWARD, PERFECT
 from ired_interp.results.opened import OpenedRun
+from ired_interp.results.statement import Findings
 from ired_interp.results.validation import read_validation
 from ired_interp.studies.cell import Cell
 from ired_interp.studies.record import Record
-from ired_interp.studies.statements import statements
 from ired_interp.studies.study import Study
 
 
@@ -78,7 +78,7 @@ class Group:
         return list(dict.fromkeys(v for row in self.rows.values() for v in row.errors))
 
 
-def study_page(study: Study, command: str) -> str:
+def study_page(study: Study, command: str, found: Findings) -> str:
     """Return a study as Markdown: its question, the answers, a table for each task, how to repeat.
 
     Parameters
@@ -87,6 +87,10 @@ def study_page(study: Study, command: str) -> str:
         Of which what is done counts.
     command : str
         That makes it.
+    found : Findings
+        The answers.
+    found : Findings
+        The answers.
 
     Returns
     -------
@@ -95,8 +99,8 @@ def study_page(study: Study, command: str) -> str:
     """
     groups = _groups(study)
     parts = [f"# {study.name}", study.question]
-    parts += [statement.markdown() for statement in statements(study)]
-    if study.answers:
+    parts += [statement.markdown() for statement in found.statements]
+    if found.statements:
         parts.append("## Test errors")
     for group in groups:
         parts += [_sentences(group), _table(group)]
