@@ -2,13 +2,21 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ired_interp.results.opened import OpenedRun
 from ired_interp.results.statement import Findings, Statement
 from ired_interp.studies.finding import CONFIDENCE, Difference, Estimate, Finding, find
+from ired_interp.studies.quantity import Quantity
 from ired_interp.studies.study import Study
 
-_VERDICTS = {"holds": "holds", "fails": "fails", "open": "cannot be told", "": "one seed"}
+_VERDICTS = {"holds": "holds", "fails": "fails", "open": "cannot be told"}
+_MARKS = {"holds": "✓", "fails": "✗", "open": "?", "": ""}
+_SEEDS = "seeds"
+LEGEND = (
+    "Values are means over seeds ± their standard error; ✓ the claim holds, ✗ it fails, ? the "
+    f"seeds do not tell, at {CONFIDENCE:.0%}."
+)
 _CLAIMS = {"above": "above", "below": "below", "equal": "equal to"}
 
 
@@ -20,25 +28,41 @@ def findings(study: Study) -> Findings:
 
 
 def _statement(finding: Finding) -> Statement:
+    quantity = finding.quantity
     columns = {each: _column(finding, each) for _, each in finding.estimates}
     rows: dict[str, dict[str, str]] = {}
     for (label, each), estimate in finding.estimates.items():
-        rows.setdefault(label, {})[columns[each]] = _cell(estimate)
+        rows.setdefault(label, {})[columns[each]] = _cell(quantity, estimate)
+    for label, row in rows.items():
+        found = (e for (other, _), e in finding.estimates.items() if other == label)
+        row[_SEEDS] = _span([len(estimate.values) for estimate in found])
+    fixed = [f"{name} {value:g}" for name, value in quantity.beside.items() if _fixed(value)]
+    title = quantity.name + (f" ({', '.join(fixed)})" if fixed else "")
     summary = [*_claims(finding), *_compared(finding), *_missing(finding)]
-    return Statement(finding.quantity.name, summary, list(columns.values()), rows)
+    return Statement(title, summary, [*columns.values(), _SEEDS] if rows else [], rows)
 
 
 def _column(finding: Finding, each: str) -> str:
     return f"{finding.quantity.each} {each}" if each else "value"
 
 
-def _cell(estimate: Estimate) -> str:
-    beside = ", ".join(f"{name} {_plain(value)}" for name, value in estimate.beside.items())
-    verdict = f", {_VERDICTS[estimate.verdict]}" if estimate.verdict else ""
-    seeds = len(estimate.values)
-    counted = f"n = {seeds}"
-    said = f"{_with_error(estimate.mean, estimate.error)} ({counted}{verdict})"
-    return f"{said}; {beside}" if beside else said
+def _cell(quantity: Quantity, estimate: Estimate) -> str:
+    beside = [
+        f"{name} {_plain(value)}"
+        for name, value in estimate.beside.items()
+        if not _fixed(quantity.beside[name])
+    ]
+    said = f"{_with_error(estimate.mean, estimate.error)} {_MARKS[estimate.verdict]}".rstrip()
+    return "; ".join([said, *beside])
+
+
+def _fixed(beside: Any) -> bool:
+    return isinstance(beside, int | float)
+
+
+def _span(counts: Sequence[int]) -> str:
+    least, most = min(counts), max(counts)
+    return str(least) if least == most else f"{least} to {most}"
 
 
 def _claims(finding: Finding) -> list[str]:
@@ -51,18 +75,20 @@ def _claims(finding: Finding) -> list[str]:
     what += f" within {quantity.within:g}" if quantity.claim == "equal" else ""
     places: dict[str, list[tuple[str, str]]] = {}
     for place, estimate in finding.estimates.items():
-        places.setdefault(estimate.verdict, []).append(place)
-    said = []
-    for verdict, words in _VERDICTS.items():
-        if verdict in places:
-            where = _places(finding, places[verdict])
-            said.append(f"no claim from one seed: {where}" if not verdict else f"{words} {where}")
+        places.setdefault(_verdict(estimate), []).append(place)
+    said = [f"{words} {_places(finding, where)}" for words, where in sorted(places.items())]
     counts = sorted({len(e.values) for e in finding.estimates.values() if e.verdict})
     tested = ""
     if counts:
-        seeds = " to ".join(dict.fromkeys(map(str, (counts[0], counts[-1]))))
-        tested = f" ({CONFIDENCE:.0%}, Student's t, n = {seeds} seeds)"
+        tested = f" ({CONFIDENCE:.0%}, Student's t, n = {_span(counts)} seeds)"
     return [f"That it is {what} {'; '.join(said)}{tested}."]
+
+
+def _verdict(estimate: Estimate) -> str:
+    if estimate.verdict:
+        return _VERDICTS[estimate.verdict]
+    one = len(estimate.values) == 1
+    return "is not claimed from one seed" if one else "has nothing to be held against"
 
 
 def _places(finding: Finding, places: Sequence[tuple[str, str]]) -> str:
