@@ -101,10 +101,12 @@ def test_what_is_not_chosen_is_averaged_and_each_has_a_column(study: Read) -> No
 def test_a_claim_holds_where_students_t_says_so(
     study: Read, claim: str, truth: float, verdict: str
 ) -> None:
-    made = study({**HERE, "beside": {"truth": truth}, "claim": claim})
+    made = study({**HERE, "beside": {"truth": truth}, "claim": {claim: "truth"}})
     write(made, [1, 2, 3])
     (sentence,) = [one for one in only(made).summary if one.startswith("That")]
-    assert f"“truth” {verdict} everywhere (95%, Student's t, n = 3 seeds)" in sentence
+    assert sentence == (
+        f"That it is {claim} truth {verdict} everywhere (95%, Student's t, 3 seeds)."
+    )
 
 
 @pytest.mark.parametrize(
@@ -114,26 +116,37 @@ def test_a_claim_holds_where_students_t_says_so(
 def test_equal_is_claimed_only_within_what_the_seeds_bear_out(
     study: Read, within: float, verdict: str
 ) -> None:
-    made = study({**HERE, "beside": {"truth": 1}, "claim": "equal", "within": within})
+    made = study({**HERE, "beside": {"truth": 1}, "claim": {"equal": "truth", "within": within}})
     write(made, [1, 2, 3])
     assert f"{verdict} everywhere" in only(made).summary[0]
 
 
 def test_equal_fails_where_the_whole_interval_lies_outside(study: Read) -> None:
-    made = study({**HERE, "beside": {"truth": 5}, "claim": "equal", "within": 0.5})
+    made = study({**HERE, "beside": {"truth": 5}, "claim": {"equal": "truth", "within": 0.5}})
     write(made, [1, 2, 3])
     assert "fails everywhere" in only(made).summary[0]
 
 
 def test_chance_that_scatters_with_the_seeds_is_compared_seed_by_seed(study: Read) -> None:
-    made = study({**HERE, "beside": {"chance": "chance"}, "claim": "above"})
+    made = study({**HERE, "beside": {"chance": "chance"}, "claim": {"above": "chance"}})
     write(made, [1, 2, 3])  # each 0.1 above its own chance: no scatter at all
     assert "holds everywhere" in only(made).summary[0]
     assert only(made).rows["small n=2"]["value"] == "2.0 ± 0.6 ✓; chance 1.9"
 
 
+def test_a_claim_that_holds_here_and_fails_there_says_where(study: Read) -> None:
+    made = study({"each": "landscape", "beside": {"truth": 9}, "claim": {"above": "truth"}})
+    write(made, [1, 1.1, 1.2])
+    write(made, [31, 31.1, 31.2], label="small n=3")
+    assert only(made).summary == [
+        "That it is above truth holds for small n=2 (landscape 9); small n=3 "
+        "(95%, Student's t, 3 seeds).",
+        "It fails for small n=2 (landscape 0).",
+    ]
+
+
 def test_one_seed_bears_no_claim(study: Read) -> None:
-    made = study({**HERE, "beside": {"truth": 0}, "claim": "above"})
+    made = study({**HERE, "beside": {"truth": 0}, "claim": {"above": "truth"}})
     write(made, [1])
     assert "is not claimed from one seed everywhere" in only(made).summary[0]
     assert only(made).rows["small n=2"] == {"value": "1", "seeds": "1"}
@@ -153,9 +166,19 @@ def test_what_is_missing_is_said(study: Read) -> None:
         "Missing for small n=2: not trained yet.",
         "Missing for small n=3: shares was not measured.",
     ]
-    made.cells[3].run.config.unlink()
-    absent = study({**HERE, "variable": "sharp"})
-    assert "Missing for small n=2: shares has no sharp there" in " ".join(only(absent).summary)
+    assert "Missing for small n=3: shares at step 10 failed" in " ".join(
+        only(study({**HERE, "trainings": ["small"]}, seeds=[1, 2])).summary
+    )
+    for asked, sentence in (
+        ({"variable": "sharp"}, "has no sharp there"),
+        ({"at": {"side": "top"}}, "has no side top there"),
+        ({"at": {"landscape": [0, 4]}}, "has no landscape 4 there"),
+        ({"at": {"corner": 1}}, "has no dimension corner of share"),
+        ({"each": "corner"}, "has no dimension corner of share"),
+        ({"settings": {"seed": 1}}, "was measured with other settings than seed=1"),
+    ):
+        absent = " ".join(only(study({**HERE, **asked})).summary)
+        assert f"Missing for small n=2: shares {sentence}." in absent
 
 
 def test_a_change_is_that_from_the_first_measurement_to_the_last(study: Read) -> None:
@@ -193,10 +216,12 @@ def test_findings_are_kept_with_the_runs(study: Read) -> None:
     ("answer", "sentence"),
     [
         ({"probes": "x"}, "has no setting 'probes'"),
-        ({"claim": "over", "beside": {"truth": 1}}, "choose from 'above', 'below', 'equal'"),
-        ({"claim": "above"}, "claims 'above' of nothing"),
-        ({"claim": "equal", "beside": {"truth": 1}}, "to be equal needs"),
-        ({"within": 0.1}, "nothing else takes one"),
+        ({"claim": "above", "beside": {"truth": 1}}, "write {above: NAME}"),
+        ({"claim": {"over": "truth"}, "beside": {"truth": 1}}, "write {above: NAME}"),
+        ({"claim": {"above": "truth"}}, "claims something of 'truth'; beside it stand none"),
+        ({"claim": {"equal": "truth"}, "beside": {"truth": 1}}, "within: NUMBER"),
+        ({"claim": {"above": "a", "within": 1}, "beside": {"a": 1}}, "write {above: NAME}"),
+        ({"claim": {"above": "a", "below": "a"}, "beside": {"a": 1}}, "write {above: NAME}"),
         ({"step": "middle"}, "choose from 'last', 'first', 'change'"),
         ({"trainings": ["large"]}, "expected a list of small"),
         ({"at": 3}, "expected a mapping"),
@@ -226,6 +251,8 @@ def test_a_study_changes_its_base_key_by_key(study: Read) -> None:
     assert fit.arguments[fit.arguments.index("--trainer.max_steps") + 1] == "9"
     assert minimum.arguments == ("probe", "--probes", 'minimum: {"starts": 8}')
     assert curvature.arguments[1] == "--config"
+    Path("top.yaml").write_text("base: above.yaml\ntrainings: {small: null}\n")
+    assert {c.training for c in read_study("top.yaml", Path("runs")).cells} == {"other"}
     Path("made.yaml").write_text("base: above.yaml\n")
     with pytest.raises(InputError, match="is its own base"):
         read_study("above.yaml", Path("runs"))

@@ -15,7 +15,7 @@ from ired_interp.errors import InputError
 from ired_interp.results.opened import OpenedRun
 from ired_interp.results.series import Series
 from ired_interp.studies.cell import Cell
-from ired_interp.studies.quantity import TRAINING, Quantity
+from ired_interp.studies.quantity import TRAINING, Claim, Quantity
 
 CONFIDENCE = 0.95
 Verdict = Literal["holds", "fails", "open"]
@@ -167,17 +167,26 @@ def _of_run(quantity: Quantity, run: OpenedRun | None) -> dict[str, dict[str, fl
 
 
 def _series(quantity: Quantity, run: OpenedRun) -> Series:
+    """Return the measurement of a quantity.
+
+    Raises
+    ------
+    _Missing
+        If there is none, or more than one.
+    """
+    measured = [series for series in run.series if series.probe == quantity.probe]
+    if not measured:
+        failed = [sentence for sentence in run.skipped if sentence.startswith(quantity.probe)]
+        raise _Missing(failed[0].rstrip(".") if failed else f"{quantity.probe} was not measured")
     try:
         return run.find(quantity.probe, **quantity.settings)
     except InputError:
-        measured = [series for series in run.series if series.probe == quantity.probe]
-        reason = (
-            f"{len(measured)} series of {quantity.probe} fit; name its settings"
-            if measured
-            else f"{quantity.probe} was not measured"
-        )
-        failed = [sentence for sentence in run.skipped if sentence.startswith(quantity.probe)]
-        raise _Missing(failed[0] if failed and not measured else reason) from None
+        settings = ", ".join(f"{name}={value}" for name, value in quantity.settings.items())
+        raise _Missing(
+            f"{quantity.probe} was measured with other settings than {settings}"
+            if settings
+            else f"{quantity.probe} was measured with {len(measured)} settings; say which"
+        ) from None
 
 
 def _steps(quantity: Quantity, series: Series) -> list[xr.Dataset]:
@@ -212,13 +221,19 @@ def _values(
     """
     if variable not in result:
         raise _Missing(f"{quantity.probe} has no {variable} there")
-    values = result[variable]
-    chosen = {k: v for k, v in at.items() if k in values.dims}
-    try:
-        values = values.sel(chosen)
-    except KeyError as error:
-        raise _Missing(f"{quantity.probe} has no {error.args[0]} there") from None
-    each = quantity.each
+    values, each = result[variable], quantity.each
+    if variable == quantity.variable:
+        for dim in (*at, *[each] * bool(each)):
+            if dim not in values.dims:
+                raise _Missing(f"{quantity.probe} has no dimension {dim} of {variable}")
+    for dim, wanted in at.items():
+        if dim not in values.dims:
+            continue  # what stands beside may be the same along it
+        known = values[dim].values.tolist()
+        for label in wanted if isinstance(wanted, list) else [wanted]:
+            if label not in known:
+                raise _Missing(f"{quantity.probe} has no {dim} {label} there")
+        values = values.sel({dim: wanted})
     rest = [dim for dim in values.dims if dim != each]
     values = values.mean(rest)
     if each not in values.dims:
@@ -235,26 +250,22 @@ def _estimate(quantity: Quantity, found: list[dict[str, float]]) -> Estimate:
     beside = {name: float(np.mean([one[name] for one in found])) for name in quantity.beside}
     verdict: Verdict | Literal[""] = ""
     if quantity.claim and len(values) > 1:
-        first = next(iter(quantity.beside))
-        differences = values - np.array([one[first] for one in found])
+        differences = values - np.array([one[quantity.claim.to] for one in found])
         if np.isfinite(differences).all():
-            verdict = _verdict(quantity, differences)
+            verdict = _verdict(quantity.claim, differences)
     return Estimate(values, beside, verdict)
 
 
-def _verdict(quantity: Quantity, differences: np.ndarray) -> Verdict:
+def _verdict(claim: Claim, differences: np.ndarray) -> Verdict:
     """Say what the interval of the mean difference, by Student's t, allows to say."""
     reach = _quantile(len(differences) - 1) * _standard_error(differences)
     low, high = float(differences.mean()) - reach, float(differences.mean()) + reach
-    if quantity.claim == "equal":
-        holds, fails = (
-            -quantity.within <= low and high <= quantity.within,
-            low > quantity.within or high < -quantity.within,
-        )
-    else:
-        holds, fails = low > 0, high < 0
-        if quantity.claim == "below":
-            holds, fails = fails, holds
+    above, below = low > claim.within, high < -claim.within
+    holds, fails = {
+        "above": (above, below),
+        "below": (below, above),
+        "equal": (-claim.within <= low and high <= claim.within, above or below),
+    }[claim.relation]
     return "holds" if holds else "fails" if fails else "open"
 
 

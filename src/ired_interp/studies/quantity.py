@@ -6,9 +6,28 @@ from typing import Any, Literal, get_args
 
 from ired_interp.errors import InputError
 
-Claim = Literal["above", "below", "equal"]
+Relation = Literal["above", "below", "equal"]
 Step = Literal["last", "first", "change"]
 TRAINING = "training"  # what `compare` calls the trainings' names
+
+
+@dataclass(frozen=True)
+class Claim:
+    """That a quantity is above, below or equal to what stands beside it.
+
+    Attributes
+    ----------
+    relation : str
+        "above", "below", or "equal".
+    to : str
+        The name of what stands beside it.
+    within : float
+        By how much two that count as equal may differ; else 0.
+    """
+
+    relation: Relation
+    to: str
+    within: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -36,10 +55,8 @@ class Quantity:
     beside : mapping of str to Any
         What it is held against, by what that is ("truth", "chance", …): a number, a variable of the
         same result, or a mapping of `variable`, `at`.
-    claim : str, optional
-        How it stands to the first of these: "above", "below", or "equal".
-    within : float
-        By how much two that count as equal may differ.
+    claim : Claim, optional
+        How it stands to one of these.
     compare : str
         An option of the grid between whose values it is compared, "training" for the trainings
         themselves; "" for none.
@@ -55,7 +72,6 @@ class Quantity:
     trainings: tuple[str, ...] = ()
     beside: Mapping[str, Any] = field(default_factory=dict)
     claim: Claim | None = None
-    within: float = 0.0
     compare: str = ""
 
 
@@ -105,19 +121,36 @@ def _quantity(entry: Any, trainings: Sequence[str], where: str) -> Quantity:
         raise InputError(
             f"{where} has trainings: {named!r}; expected a list of {', '.join(trainings)}."
         )
-    found = Quantity(**{**entry, "trainings": tuple(named)})
-    for name, value, choices in (
-        ("claim", found.claim, (*get_args(Claim), None)),
-        ("step", found.step, get_args(Step)),
-    ):
-        if value not in choices:
-            names = ", ".join(repr(choice) for choice in choices if choice)
-            raise InputError(f"{where} has {name}: {value!r}; choose from {names}.")
-    if found.claim and not found.beside:
-        raise InputError(f"{where} claims {found.claim!r} of nothing; add `beside:`.")
-    if (found.claim == "equal") != (isinstance(found.within, int | float) and found.within > 0):
-        raise InputError(
-            f"{where} has claim: {found.claim!r} with within: {found.within!r}; to be equal needs "
-            "a number above 0, and nothing else takes one."
-        )
+    claim = _claim(entry["claim"], entry.get("beside", {}), where) if "claim" in entry else None
+    found = Quantity(**{**entry, "trainings": tuple(named), "claim": claim})
+    if found.step not in get_args(Step):
+        names = ", ".join(map(repr, get_args(Step)))
+        raise InputError(f"{where} has step: {found.step!r}; choose from {names}.")
     return found
+
+
+def _claim(entry: Any, beside: Mapping[str, Any], where: str) -> Claim:
+    """Read `{above: NAME}`, `{below: NAME}` or `{equal: NAME, within: NUMBER}`.
+
+    Raises
+    ------
+    InputError
+        If it is none of these, or nothing of the name stands beside the quantity.
+    """
+    if isinstance(entry, dict):
+        stated = [relation for relation in get_args(Relation) if relation in entry]
+        within = entry.get("within", 0.0)
+        equal = isinstance(within, int | float) and within > 0 and "equal" in entry
+        if len(stated) == 1 and len(entry) == 1 + ("within" in entry):
+            to = entry[stated[0]]
+            if to not in beside:
+                raise InputError(
+                    f"{where} claims something of {to!r}; beside it stand "
+                    f"{', '.join(map(repr, beside)) or 'none'}."
+                )
+            if equal or entry.keys() == {stated[0]} != {"equal"}:
+                return Claim(stated[0], str(to), float(within))
+    raise InputError(
+        f"{where} has claim: {entry!r}; write {{above: NAME}}, {{below: NAME}} or "
+        "{equal: NAME, within: NUMBER} with a name of `beside`."
+    )

@@ -12,12 +12,14 @@ from ired_interp.studies.study import Study
 
 _VERDICTS = {"holds": "holds", "fails": "fails", "open": "cannot be told"}
 _MARKS = {"holds": "✓", "fails": "✗", "open": "?", "": ""}
+_ONE, _NOTHING = "is not claimed from one seed", "has nothing to be held against"
+_ORDER = (*_VERDICTS.values(), _ONE, _NOTHING)
 _SEEDS = "seeds"
 LEGEND = (
     "Values are means over seeds ± their standard error; ✓ the claim holds, ✗ it fails, ? the "
     f"seeds do not tell, at {CONFIDENCE:.0%}."
 )
-_CLAIMS = {"above": "above", "below": "below", "equal": "equal to"}
+_RELATIONS = {"above": "above", "below": "below", "equal": "equal to"}
 
 
 def findings(study: Study) -> Findings:
@@ -67,28 +69,24 @@ def _span(counts: Sequence[int]) -> str:
 
 def _claims(finding: Finding) -> list[str]:
     """Say where the claim holds, where it fails, and where the seeds do not tell."""
-    quantity = finding.quantity
-    if quantity.claim is None or not finding.estimates:
+    claim = finding.quantity.claim
+    if claim is None or not finding.estimates:
         return []
-    first = next(iter(quantity.beside))
-    what = f"{_CLAIMS[quantity.claim]} “{first}”"
-    what += f" within {quantity.within:g}" if quantity.claim == "equal" else ""
+    what = f"{_RELATIONS[claim.relation]} {claim.to}"
+    what += f" within {claim.within:g}" if claim.within else ""
     places: dict[str, list[tuple[str, str]]] = {}
     for place, estimate in finding.estimates.items():
         places.setdefault(_verdict(estimate), []).append(place)
-    said = [f"{words} {_places(finding, where)}" for words, where in sorted(places.items())]
-    counts = sorted({len(e.values) for e in finding.estimates.values() if e.verdict})
-    tested = ""
-    if counts:
-        tested = f" ({CONFIDENCE:.0%}, Student's t, n = {_span(counts)} seeds)"
-    return [f"That it is {what} {'; '.join(said)}{tested}."]
+    counts = [len(e.values) for e in finding.estimates.values() if e.verdict]
+    tested = f" ({CONFIDENCE:.0%}, Student's t, {_span(counts)} seeds)" if counts else ""
+    said = [f"{words} {_places(finding, places[words])}" for words in _ORDER if words in places]
+    return [f"That it is {what} {said[0]}{tested}.", *(f"It {rest}." for rest in said[1:])]
 
 
 def _verdict(estimate: Estimate) -> str:
     if estimate.verdict:
         return _VERDICTS[estimate.verdict]
-    one = len(estimate.values) == 1
-    return "is not claimed from one seed" if one else "has nothing to be held against"
+    return _ONE if len(estimate.values) == 1 else _NOTHING
 
 
 def _places(finding: Finding, places: Sequence[tuple[str, str]]) -> str:
@@ -102,7 +100,7 @@ def _places(finding: Finding, places: Sequence[tuple[str, str]]) -> str:
         every = [each for other, each in finding.estimates if other == label]
         detail = "" if found == every else f" ({finding.quantity.each} {', '.join(found)})"
         parts.append(f"{label}{detail}")
-    return f"for {_listed(parts)}"
+    return f"for {'; '.join(parts)}"
 
 
 def _compared(finding: Finding) -> list[str]:

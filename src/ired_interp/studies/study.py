@@ -115,24 +115,28 @@ def _with_base(path: Path) -> dict[str, Any]:
     InputError
         If it is its own base.
     """
-    content, seen = read_yaml(path), [path]
-    while "base" in content:
-        below = find_configuration(str(content.pop("base")))
-        if below in seen:
-            raise InputError(f"{path} is its own base, by way of {below}; remove one `base:`.")
-        seen.append(below)
-        content = _merged(read_yaml(below), content)
-    return content
+    files, contents = [path], [read_yaml(path)]
+    while (base := contents[-1].pop("base", None)) is not None:
+        files.append(find_configuration(str(base)))
+        if files[-1] in files[:-1]:
+            raise InputError(f"{path} is its own base, by way of {files[-1]}; remove a `base:`.")
+        contents.append(read_yaml(files[-1]))
+    merged = contents.pop()
+    while contents:
+        merged = _merged(merged, contents.pop())
+    return merged
 
 
-def _merged(below: Any, above: Any) -> Any:
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """Merge mappings key by key; null removes a key, and all else replaces what is below."""
-    if not isinstance(below, dict) or not isinstance(above, dict):
-        return above
-    keys = [key for key in {**below, **above} if not (key in above and above[key] is None)]
-    return {
-        key: _merged(below.get(key), above[key]) if key in above else below[key] for key in keys
-    }
+    merged = {key: value for key, value in below.items() if above.get(key, value) is not None}
+    for key, value in above.items():
+        under = below.get(key)
+        if isinstance(value, dict):
+            merged[key] = _merged(under if isinstance(under, dict) else {}, value)
+        elif value is not None:
+            merged[key] = value
+    return merged
 
 
 def _probes(entries: Any, where: str) -> list[Step]:
