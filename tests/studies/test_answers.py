@@ -105,7 +105,7 @@ def test_a_claim_holds_where_students_t_says_so(
     write(made, [1, 2, 3])
     (sentence,) = [one for one in only(made).summary if one.startswith("That")]
     assert sentence == (
-        f"That it is {claim} truth {verdict} everywhere (95%, Student's t, 3 seeds)."
+        f"That it is {claim} “truth” {verdict} everywhere (95%, Student's t, 3 seeds)."
     )
 
 
@@ -139,7 +139,7 @@ def test_a_claim_that_holds_here_and_fails_there_says_where(study: Read) -> None
     write(made, [1, 1.1, 1.2])
     write(made, [31, 31.1, 31.2], label="small n=3")
     assert only(made).summary == [
-        "That it is above truth holds for small n=2 (landscape 9); small n=3 "
+        "That it is above “truth” holds for small n=2 (landscape 9); small n=3 "
         "(95%, Student's t, 3 seeds).",
         "It fails for small n=2 (landscape 0).",
     ]

@@ -72,7 +72,7 @@ def _claims(finding: Finding) -> list[str]:
     claim = finding.quantity.claim
     if claim is None or not finding.estimates:
         return []
-    what = f"{_RELATIONS[claim.relation]} {claim.to}"
+    what = f"{_RELATIONS[claim.relation]} “{claim.to}”"
     what += f" within {claim.within:g}" if claim.within else ""
     places: dict[str, list[tuple[str, str]]] = {}
     for place, estimate in finding.estimates.items():
