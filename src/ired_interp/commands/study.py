@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,7 +79,7 @@ def _listing(study: Study) -> str:
         for step in cell.steps:
             seconds = None if step in remaining else record.seconds(step)
             mark = "to do" if seconds is None else f"done in {duration(seconds)}"
-            lines.append(f"[{mark}] ired {' '.join(cell.command_line(step))}\n")
+            lines.append(f"[{mark}] {shlex.join(['ired', *cell.command_line(step)])}\n")
     return "".join(lines)
 
 

@@ -18,6 +18,7 @@ from ired_interp.studies.cell import Cell
 from ired_interp.studies.quantity import TRAINING, Claim, Quantity
 
 CONFIDENCE = 0.95
+_NONE = {"": math.nan}
 Verdict = Literal["holds", "fails", "open"]
 
 
@@ -122,17 +123,21 @@ def find(quantity: Quantity, cells: Sequence[Cell], runs: Mapping[Path, OpenedRu
     for label in dict.fromkeys(cell.label for cell in asked):
         seeds = [cell for cell in asked if cell.label == label]
         read: list[dict[str, dict[str, float]]] = []
+        undefined: list[str] = []
         for cell in seeds:
             try:
                 read.append(_of_run(quantity, runs.get(cell.run.path)))
             except _Missing as reason:
                 finding.missing.setdefault(label, str(reason))
         for each in dict.fromkeys(itertools.chain.from_iterable(read)):
-            found = [one[each] for one in read if each in one and _finite(one[each][""])]
+            found = [one[each] for one in read if math.isfinite(one.get(each, _NONE)[""])]
             if found:
                 finding.estimates[label, each] = _estimate(quantity, found)
             else:
-                finding.missing.setdefault(label, f"{quantity.variable} is not defined there")
+                undefined.append(each)
+        if undefined:
+            where = f" in {quantity.each} {', '.join(undefined)}" if quantity.each else ""
+            finding.missing.setdefault(label, f"{quantity.variable} has no value{where}")
     if quantity.compare:
         finding.differences.extend(_differences(finding, asked))
     return finding
@@ -239,10 +244,6 @@ def _values(
     if each not in values.dims:
         return {"": float(values)}
     return {str(label): float(values.sel({each: label})) for label in values[each].values}
-
-
-def _finite(value: float) -> bool:
-    return math.isfinite(value)
 
 
 def _estimate(quantity: Quantity, found: list[dict[str, float]]) -> Estimate:
