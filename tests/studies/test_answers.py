@@ -86,45 +86,31 @@ def test_what_is_not_chosen_is_averaged_and_each_has_a_column(study: Read) -> No
     assert only(made).rows["small n=2"] == {"landscape 9": "16.0 ± 0.6", "seeds": "3"}
 
 
-@pytest.mark.parametrize(
-    ("claim", "truth", "verdict"),
-    [
-        ("above", 2 - REACH - 0.01, "holds"),
-        ("above", 2 - REACH + 0.01, "cannot be told"),
-        ("above", 2 + REACH - 0.01, "cannot be told"),
-        ("above", 2 + REACH + 0.01, "fails"),
-        ("below", 2 + REACH + 0.01, "holds"),
-        ("below", 2 + REACH - 0.01, "cannot be told"),
-        ("below", 2 - REACH - 0.01, "fails"),
-    ],
-)
-def test_a_claim_holds_where_students_t_says_so(
-    study: Read, claim: str, truth: float, verdict: str
-) -> None:
-    made = study({**HERE, "beside": {"truth": truth}, "claim": {claim: "truth"}})
+def test_a_claim_holds_where_students_t_says_so(study: Read) -> None:
+    low, high = 2 - REACH, 2 + REACH
+    cases = [
+        ({"above": "truth"}, low - 0.01, "holds"),
+        ({"above": "truth"}, low + 0.01, "cannot be told"),
+        ({"above": "truth"}, high - 0.01, "cannot be told"),
+        ({"above": "truth"}, high + 0.01, "fails"),
+        ({"below": "truth"}, high + 0.01, "holds"),
+        ({"below": "truth"}, high - 0.01, "cannot be told"),
+        ({"below": "truth"}, low - 0.01, "fails"),
+        ({"equal": "truth", "within": REACH + 1.01}, 1, "holds"),
+        ({"equal": "truth", "within": REACH + 0.99}, 1, "cannot be told"),
+        ({"equal": "truth", "within": 0.5}, high + 0.51, "fails"),
+        ({"equal": "truth", "within": 0.5}, high + 0.49, "cannot be told"),
+    ]
+    shares = {"name": "a share", "probe": "shares", "variable": "share"}
+    asked = [{**shares, **HERE, "beside": {"truth": t}, "claim": c} for c, t, _ in cases]
+    made = study({}, answers=asked, trainings={"small n=2": {"config": "quickstart"}})
     write(made, [1, 2, 3])
-    (sentence,) = [one for one in only(made).summary if one.startswith("That")]
-    assert sentence == (
-        f"That it is {claim} “truth” {verdict} everywhere (95%, Student's t, 3 seeds)."
-    )
-
-
-@pytest.mark.parametrize(
-    ("within", "verdict"),
-    [(REACH + 1.01, "holds"), (REACH + 0.99, "cannot be told")],
-)
-def test_equal_is_claimed_only_within_what_the_seeds_bear_out(
-    study: Read, within: float, verdict: str
-) -> None:
-    made = study({**HERE, "beside": {"truth": 1}, "claim": {"equal": "truth", "within": within}})
-    write(made, [1, 2, 3])
-    assert f"{verdict} everywhere" in only(made).summary[0]
-
-
-def test_equal_fails_where_the_whole_interval_lies_outside(study: Read) -> None:
-    made = study({**HERE, "beside": {"truth": 5}, "claim": {"equal": "truth", "within": 0.5}})
-    write(made, [1, 2, 3])
-    assert "fails everywhere" in only(made).summary[0]
+    for statement, (claim, truth, verdict) in zip(findings(made).statements, cases, strict=True):
+        relation = " ".join(["equal to" if "equal" in claim else next(iter(claim)), "“truth”"])
+        within = f" within {claim['within']:g}" if "within" in claim else ""
+        assert statement.summary == [
+            f"That it is {relation}{within} {verdict} everywhere (95%, Student's t, 3 seeds)."
+        ], truth
 
 
 def test_chance_that_scatters_with_the_seeds_is_compared_seed_by_seed(study: Read) -> None:
@@ -191,16 +177,21 @@ def test_a_change_is_that_from_the_first_measurement_to_the_last(study: Read) ->
     assert only(first).rows["small n=2"]["value"].startswith("2.0 ± 0.6")
 
 
-@pytest.mark.parametrize("other", [[4.0, 4.1, 4.4], [2.5, 3.5, 4.5], [3.2, 5.0, 6.0]])
-def test_trainings_differ_where_welchs_test_says_so(study: Read, other: list[float]) -> None:
-    made = study({**HERE, "compare": "data.task.n"})
-    write(made, [1, 2, 3])
-    write(made, other, label="small n=3")
-    told = bool(ttest_ind([1, 2, 3], other, equal_var=False).pvalue < 0.05)
-    (sentence,) = only(made).summary
-    assert sentence.startswith(
-        "small n=3 differs from small n=2 by +" if told else "small n=3 cannot be told"
+def test_trainings_differ_where_welchs_test_says_so(study: Read) -> None:
+    others = {3: [7.0, 7.1, 7.4], 4: [2.5, 3.5, 4.5], 5: [3.2, 5.0, 6.0]}
+    grid = {"data.task.n": [2, *others]}
+    made = study(
+        {**HERE, "compare": "data.task.n"},
+        trainings={"small": {"config": "quickstart", "grid": grid}},
     )
+    write(made, [1, 2, 3])
+    for n, values in others.items():
+        write(made, values, label=f"small n={n}")
+    told = [bool(ttest_ind([1, 2, 3], v, equal_var=False).pvalue < 0.05) for v in others.values()]
+    assert set(told) == {True, False}
+    starts = {True: "differs from small n=2 by +", False: "cannot be told from small n=2."}
+    for n, one, sentence in zip(others, told, only(made).summary, strict=True):
+        assert sentence.startswith(f"small n={n} {starts[one]}")
 
 
 def test_findings_are_kept_with_the_runs(study: Read) -> None:
@@ -264,6 +255,7 @@ def test_a_probe_that_is_neither_file_nor_name_is_refused(study: Read, entry: ob
         study({}, probes=[entry])
 
 
+@pytest.mark.process
 def test_every_experiment_measures_what_it_answers_with(tmp_path: Path) -> None:
     for number in range(1, 11):
         for size in ("", "_small"):
