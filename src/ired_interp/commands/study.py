@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,7 @@ def main(command: str, arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.jobs is not None and options.jobs < 1:
         raise InputError(f"--jobs {options.jobs}; expected at least 1.")
-    from ired_interp.studies import read_study, run_study, study_page
+    from ired_interp.studies import findings, read_study, run_study, study_page
 
     study = read_study(options.file, Path(options.runs))
     if options.dry_run:
@@ -53,8 +54,9 @@ def main(command: str, arguments: list[str]) -> int:
     devices = _devices()
     outcomes = run_study(study, options.jobs or max(1, len(devices)), devices)
     page = Path(options.runs) / study.name / "study.md"
-    text = study_page(study, f"ired study {options.file}")
-    page.parent.mkdir(parents=True, exist_ok=True)
+    found = findings(study)
+    text = study_page(study, f"ired study {options.file}", found)
+    found.write(page.parent)
     page.write_text(text)
     print(text)
     log(f"written to {page}")
@@ -77,7 +79,7 @@ def _listing(study: Study) -> str:
         for step in cell.steps:
             seconds = None if step in remaining else record.seconds(step)
             mark = "to do" if seconds is None else f"done in {duration(seconds)}"
-            lines.append(f"[{mark}] ired {' '.join(cell.command_line(step))}\n")
+            lines.append(f"[{mark}] {shlex.join(['ired', *cell.command_line(step)])}\n")
     return "".join(lines)
 
 

@@ -3,6 +3,7 @@
 from ired_interp.studies.cell import Cell, Step
 from ired_interp.studies.record import Record
 from ired_interp.studies.runner import Outcome, run_study
+from ired_interp.studies.statements import findings
 from ired_interp.studies.study import Study, read_study
 from ired_interp.studies.table import study_page
 
@@ -12,6 +13,7 @@ __all__ = [
     "Record",
     "Step",
     "Study",
+    "findings",
     "read_study",
     "run_study",
     "study_page",
