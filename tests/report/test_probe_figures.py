@@ -95,6 +95,22 @@ def test_every_probe_has_figures_of_its_own(figures: dict[str, Figure]) -> None:
         assert all(figure.panels for figure in mine), name
 
 
+def test_the_section_from_smooth_to_sharp_comes_before_the_probes(
+    figures: dict[str, Figure],
+) -> None:
+    names = list(figures)
+    assert names.index("smooth_to_sharp") < names.index("hessian_spectrum_y")
+    section, mean = figures["smooth_to_sharp"], figures["curvature"].table
+    assert "Not measured" not in section.caption
+    assert {"σλ", "κN / κT", "⟨g, ε⟩/d", "minimum off y*", "overlap of D", "CKA to k + 1"} <= {
+        panel.title for panel in section.panels
+    }
+    assert section.table is not None
+    assert mean is not None
+    for title, own in (("dimension", "dimension"), ("κN / κT", "normal / tangent")):
+        np.testing.assert_allclose(section.table[title][::-1], mean[own], rtol=1e-9)
+
+
 def test_every_label_that_has_figures_was_measured_here(figures: dict[str, Figure]) -> None:
     measured = {key for key in FIGURES if any(name.startswith(key) for name in figures)}
     of_any_module = {"hessian_spectrum_loss", "gradient_statistics_loss"}  # see test_any_module

@@ -161,6 +161,8 @@ class Curvature(Probe):
             `detectable_rank`          landscape              singular values of y* as a matrix
                                                               above (σ/√ᾱ)√n, where noise hides none
             `curvature`                landscape, family      σ tr(P H)/tr P
+            `curvature_by_problem`     landscape, family,     the same of each
+                                       problem
             `off_block`                landscape, family      σ‖P H (I − P)‖_F
             `theory_curvature`         landscape, family      of a perfect model; 1 where visible
             `family_dimension`         family                 tr P, mean over problems

@@ -128,6 +128,8 @@ def plane_variables(found: Found, frames: list[Frame], shows: bool) -> dict[str,
     variables: dict[str, Any] = {"family_dimension": ("family", sizes, unit)}
     for name in ("curvature", "off_block"):
         variables |= _mean(name, found[name].swapaxes(1, 2))
+    each = found["curvature"].swapaxes(1, 2)
+    variables["curvature_by_problem"] = (("landscape", "family", "problem"), each, unit)
     theory = np.full(found["curvature"].shape[::2], np.nan)
     if "theory_curvature" in found:
         theory = found["theory_curvature"].mean(1)

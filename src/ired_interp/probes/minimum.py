@@ -108,7 +108,8 @@ class Minimum(Probe):
         -------
         xarray.Dataset
             As follows; d entries of y are free, ŷ_s is the answer of start s, as of each landscape.
-            Means over problems also as `…_error`.
+            Means over problems also as `…_error`, and `displacement`, `error` and `spread` of each
+            problem as `…_by_problem`.
 
             ========================= ================== ===========================================
             variable                  dims               meaning
@@ -116,12 +117,16 @@ class Minimum(Probe):
             `displacement`            landscape          ‖y_∞/√ᾱ − y*‖/‖y*‖, y_∞ the minimum to
                                                          which landscape k leads down from √ᾱ y*
             `displacement_in_noise`   landscape          ‖y_∞ − √ᾱ y*‖/σ
+            `displacement_chance`                        1, of a minimum at 0
             `theory_displacement`,    landscape          of a perfect model, where known: 0 where x
             `theory_…_in_noise`                          fixes y
             `converged`               landscape          share of descents that came to ‖g‖ < 1e-5
             `error`                   landscape          mean over starts of ‖ŷ_s − y*‖²/d
             `bias_square`, `spread`   landscape          its parts: of the mean answer, unbiased,
                                                          and of the starts about it
+            `error_chance`                               of the best answer that takes no learning:
+                                                         the task's trivial ones, or the mean of y*
+            `spread_chance`                              variance of y* over problems
             `nearest_error`           landscape          as `error`, from the nearest right answer
             `prefers_answer`          landscape          share with E(√ᾱ ŷ) < E(√ᾱ y*), of the
                                                          problems not solved; NaN if all are
@@ -157,7 +162,9 @@ class Minimum(Probe):
                 del found["converged"]
             for name, values in found.items():
                 variables |= _mean(prefix + name, values, {"units": "1"})
-        return variables
+            if not prefix:
+                variables |= _each("displacement", found["displacement"], {"units": "1"})
+        return variables | {"displacement_chance": 1.0}
 
     def _minimum(self, energy: Energy, snapshot: Snapshot, k: int) -> dict[str, np.ndarray]:
         schedule, (x, y) = snapshot.module.schedule, snapshot.batch
@@ -211,8 +218,28 @@ class Minimum(Probe):
         variables: dict[str, Any] = {}
         for name, values in found.items():
             variables |= _mean(name, (values / entries).cpu().numpy(), unit)
+        for name in ("error", "spread"):
+            variables |= _each(name, (found[name] / entries).cpu().numpy(), unit)
+        variables |= self._without_learning(snapshot, entries)
         variables |= self._preference(snapshot, ends[0], landscapes)
         return variables | self._basins(module, torch.stack(ends, 1))
+
+    @staticmethod
+    def _without_learning(snapshot: Snapshot, entries: int | Tensor) -> dict[str, Any]:
+        """Error of the best answer that takes no learning, and spread of unrelated answers."""
+        (x, y), task, fixed = snapshot.batch, snapshot.task, snapshot.module.fixed(snapshot.batch.x)
+        answers = {"mean": y.mean(0)} | (task.trivial(x) if task else {})
+
+        def squared(away: Tensor) -> float:
+            free = away if fixed is None else away.masked_fill(fixed.mask, 0.0)
+            return float((free.double().square().sum(1) / entries).mean())
+
+        spread = squared(y - y.mean(0)) * len(y) / max(len(y) - 1, 1)
+        unit = {"units": "y² per entry"}
+        return {
+            "error_chance": ((), min(squared(y - answer) for answer in answers.values()), unit),
+            "spread_chance": ((), spread, unit),
+        }
 
     @staticmethod
     def _preference(snapshot: Snapshot, answer: Tensor, landscapes: list[int]) -> dict[str, Any]:
@@ -259,6 +286,11 @@ class Minimum(Probe):
             f"{share:.0%} of the problems have several ends"
         )
         return estimate_table(title, result["landscape"].values, estimates(result, _SHOWN))
+
+
+def _each(name: str, values: np.ndarray, unit: dict[str, str]) -> dict[str, Any]:
+    """Label single problems (landscapes, B)."""
+    return {f"{name}_by_problem": (("landscape", "problem"), values, unit)}
 
 
 def _mean(name: str, values: np.ndarray, unit: dict[str, str]) -> dict[str, Any]:
