@@ -146,13 +146,6 @@ def trajectory(draws: int) -> Iterator[Row]:
     for name in ["contraction", "gradient_contraction", "predicted_contraction"]:
         value, error = (stacked(parts, name + part)[..., 0] for part in ("", "_error"))
         yield covered(name, f"inference, {count} problems", value, error, whole[name][:, 0])
-    value, error = (stacked(parts, f"preference{part}")[..., 1:, 2] for part in ("", "_error"))
-    exact = whole["theory_preference"].values[:, 1:, 2]  # `random` is the first family
-    yield covered("preference", f"exact energy, {count} problems", value, error, exact)
-    value, error = (stacked(parts, f"rise{part}")[..., 2] for part in ("", "_error"))
-    yield covered(
-        "rise", f"exact energy, {count} problems", value, error, whole["theory_rise"][..., 2]
-    )
 
 
 def noise_scale(draws: int) -> Iterator[Row]:

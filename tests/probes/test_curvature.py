@@ -229,6 +229,48 @@ def test_planes_are_those_of_their_projections() -> None:
             torch.testing.assert_close(off, exact, msg=name)
 
 
+def test_rises_of_a_gaussian_are_those_of_its_curvature_within_their_error() -> None:
+    """Of one answer no direction is preferred, at any length (above)."""
+    rng = torch.Generator().manual_seed(0)
+    y = (torch.randn(16, 3, 2, generator=rng) @ torch.randn(16, 2, 3, generator=rng)).flatten(1)
+    task = LinearGaussian(9)
+    module, x = IREDModule(ExactEnergy(task)).double(), task.sample(16, stream("cpu", 1)).x.double()
+    found = Curvature(rank=2, candidates=3)(Snapshot(module, Problems(x, y.double()), task))
+    assert float(abs(found["theory_preference"] - 1).max()) > 0.02
+    apart = found["preference"] - found["theory_preference"]
+    assert float(abs(apart / (found["preference_error"] + 1e-9)).max()) < 5
+
+
+class OffColumns(Energy):
+    """The squared distance of y from the column space of the answer, of rank 2."""
+
+    def __init__(self, problems: Problems) -> None:
+        super().__init__(problems.x.shape[1], problems.y.shape[1])
+        u = torch.linalg.svd(problems.y.unflatten(1, (6, 6))).U[..., :2]
+        self.x, self.outside = problems.x, torch.eye(6) - u @ u.mT
+
+    def condition(self, x: Tensor, k: Tensor) -> Tensor:
+        _, rows = torch.where((x[:, None] == self.x).all(2))
+        return self.outside[rows]
+
+    def evaluate(self, context: Tensor, y: Tensor) -> Tensor:
+        return (context @ y.unflatten(1, (6, 6))).square().sum((1, 2))
+
+
+def test_an_energy_that_knows_the_column_space_prefers_to_keep_it() -> None:
+    """Only what leaves it costs energy: turning it and raising the rank do, the rest does not."""
+    task = Completion(6, rank=2, noise=0.0)
+    batch = task.sample(24, stream("cpu", 2))
+    snapshot = Snapshot(IREDModule(OffColumns(batch)), batch, task)
+    found = Curvature([0])(snapshot).sel(length=0.5, landscape=0)
+    for family in ("row", "core"):
+        assert float(found["rise"].sel(family=family)) == pytest.approx(0, abs=1e-4)
+    for family in ("column", "normal"):  # all of D leaves it; of a random D (n − r)/n = 2/3
+        error = float(found["preference_error"].sel(family=family))
+        assert float(found["preference"].sel(family=family)) == pytest.approx(1.5, abs=4 * error)
+        assert error < 0.1
+
+
 class HalfGiven(Inverse):
     def fixed(self, x: Tensor) -> FixedEntries:
         mask = torch.tensor([True, False, False, True]).expand(len(x), -1)

@@ -90,6 +90,11 @@ def test_a_gaussian_model_is_at_fault_for_all_of_the_error() -> None:
     assert last["bias_square"].item() == pytest.approx(float(away.square().mean() / 8), rel=1e-3)
     assert abs(last["spread"].item()) < 1e-4 * last["bias_square"].item()
     np.testing.assert_allclose(found["prefers_answer"], 1)
+    for name in ("displacement", "error", "spread"):
+        np.testing.assert_allclose(found[f"{name}_by_problem"].mean("problem"), found[name])
+    np.testing.assert_allclose(found["spread_chance"], y.var(0).mean())
+    trivial = [(y - answer).square().mean() for answer in task.trivial(x).values()]
+    np.testing.assert_allclose(found["error_chance"], min(*trivial, y.var(0).mean() * 19 / 20))
 
 
 def opposite(length: float) -> tuple[Tensor, Tensor]:

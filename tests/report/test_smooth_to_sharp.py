@@ -40,7 +40,8 @@ def test_a_planted_point_is_found_within_an_interval_as_wide_as_estimates_scatte
     found = [point_of(planted(rng)) for _ in range(60)]
     k, low, high = np.array(found).T
     assert abs(k.mean() - POINT) < 0.03
-    assert 0.7 < (high - low).mean() / (4 * k.std()) < 1.3
+    width = (high - low).mean() / (4 * k.std())
+    assert width == pytest.approx(1, abs=0.3)
     assert ((low <= POINT) & (POINT <= high)).mean() > 0.85
 
 

@@ -89,8 +89,8 @@ def cka_error(a: Tensor, b: Tensor) -> np.ndarray:
     return jackknife_error(np.stack(parts, -1))
 
 
-def neighbour_halves(kernels: Tensor, seed: int) -> np.ndarray:
-    """Align kernels with the next of a list, on random halves of the problems.
+def neighbour_halves(kernels: Tensor, landscapes: list[int], seed: int) -> np.ndarray:
+    """Align kernels with that of the next smoother landscape, on random halves of the problems.
 
     Halves scatter about the whole as the whole about its truth, and unlike resamples have no
     problem twice, of which a kernel without its diagonal could make nothing.
@@ -99,23 +99,27 @@ def neighbour_halves(kernels: Tensor, seed: int) -> np.ndarray:
     ----------
     kernels : Tensor (K, N, N)
         One a landscape.
+    landscapes : list of int
+        Which.
     seed : int
         Of the halves.
 
     Returns
     -------
     ndarray (halves, K)
-        `debiased_cka` with the next kernel; NaN of the last, and of fewer than 8 problems.
+        `debiased_cka` with the next kernel; NaN of the smoothest, and of fewer than 8 problems.
     """
     count, n = kernels.shape[:2]
     found = np.full((_HALVES, count), np.nan)
     if n // 2 < 4 or count < 2:
         return found
     generator = stream("cpu", seed, "halves")
+    order = np.argsort(landscapes)
+    kernels = kernels.cpu()[order]
     for half in found:
         rows = torch.randperm(n, generator=generator)[: n // 2]
-        part = kernels.cpu()[:, rows][:, :, rows]
-        half[:-1] = debiased_cka(part[:-1], part[1:]).numpy()
+        part = kernels[:, rows][:, :, rows]
+        half[order[:-1]] = debiased_cka(part[:-1], part[1:]).numpy()
     return found
 
 

@@ -108,8 +108,7 @@ class Minimum(Probe):
         -------
         xarray.Dataset
             As follows; d entries of y are free, ŷ_s is the answer of start s, as of each landscape.
-            Means over problems also as `…_error`, and `displacement`, `error` and `spread` of each
-            problem as `…_by_problem`.
+            Means over problems also as `…_error`, and (but theory) of each as `…_by_problem`.
 
             ========================= ================== ===========================================
             variable                  dims               meaning
@@ -161,9 +160,7 @@ class Minimum(Probe):
             if prefix:
                 del found["converged"]
             for name, values in found.items():
-                variables |= _mean(prefix + name, values, {"units": "1"})
-            if not prefix:
-                variables |= _each("displacement", found["displacement"], {"units": "1"})
+                variables |= _mean(prefix + name, values, {"units": "1"}, not prefix)
         return variables | {"displacement_chance": 1.0}
 
     def _minimum(self, energy: Energy, snapshot: Snapshot, k: int) -> dict[str, np.ndarray]:
@@ -217,9 +214,7 @@ class Minimum(Probe):
         unit = {"units": "y² per entry"}
         variables: dict[str, Any] = {}
         for name, values in found.items():
-            variables |= _mean(name, (values / entries).cpu().numpy(), unit)
-        for name in ("error", "spread"):
-            variables |= _each(name, (found[name] / entries).cpu().numpy(), unit)
+            variables |= _mean(name, (values / entries).cpu().numpy(), unit, True)
         variables |= self._without_learning(snapshot, entries)
         variables |= self._preference(snapshot, ends[0], landscapes)
         return variables | self._basins(module, torch.stack(ends, 1))
@@ -288,14 +283,13 @@ class Minimum(Probe):
         return estimate_table(title, result["landscape"].values, estimates(result, _SHOWN))
 
 
-def _each(name: str, values: np.ndarray, unit: dict[str, str]) -> dict[str, Any]:
-    """Label single problems (landscapes, B)."""
-    return {f"{name}_by_problem": (("landscape", "problem"), values, unit)}
-
-
-def _mean(name: str, values: np.ndarray, unit: dict[str, str]) -> dict[str, Any]:
-    """Label a mean over problems (landscapes, B)."""
-    return {
+def _mean(
+    name: str, values: np.ndarray, unit: dict[str, str], each: bool = False
+) -> dict[str, Any]:
+    """Label a mean over problems (landscapes, B), and maybe what it is the mean of."""
+    mean = {
         name: ("landscape", values.mean(1), unit),
         f"{name}_error": ("landscape", mean_error(values), unit),
     }
+    own = {f"{name}_by_problem": (("landscape", "problem"), values, unit)}
+    return mean | own if each else mean

@@ -134,9 +134,8 @@ class TangentKernel(Probe):
             `…_low`, `…_high`             target             are permuted
             `landscape_cka`, `…_error`    landscape,         of the kernels of two landscapes
                                           other_landscape
-            `landscape_cka_halves`        half, landscape    with that of the next landscape
-                                                               measured, of random halves of the
-                                                               problems
+            `landscape_cka_halves`        half, landscape    with the next landscape's, of random
+                                                               halves of the problems
             `drift`, `…_error`            landscape, layer   with the kernel as training began,
                                                              where that is known
             ============================= ================== =======================================
@@ -180,8 +179,7 @@ class TangentKernel(Probe):
         variables |= cka_variables(
             "landscape_cka", dims, *(p.expand(*[len(kernels)] * 2, -1, -1) for p in pair)
         )
-        order = np.argsort(landscapes)
-        halves = neighbour_halves(kernels[order, 0], self.seed)[:, np.argsort(order)]
+        halves = neighbour_halves(kernels[:, 0], landscapes, self.seed)
         variables["landscape_cka_halves"] = (("half", "landscape"), halves, unit)
         if firsts:
             variables |= cka_variables(
