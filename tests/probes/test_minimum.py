@@ -94,7 +94,7 @@ def test_a_gaussian_model_is_at_fault_for_all_of_the_error() -> None:
         np.testing.assert_allclose(found[f"{name}_by_problem"].mean("problem"), found[name])
     assert found["spread_chance"].item() == pytest.approx(float(y.var(0).mean()))
     trivial = [float((y - answer).square().mean()) for answer in task.trivial(x).values()]
-    least = min(*trivial, float(y.var(0, correction=0).mean()))
+    least = min([*trivial, float(y.var(0, correction=0).mean())])
     assert found["error_chance"].item() == pytest.approx(least)
 
 

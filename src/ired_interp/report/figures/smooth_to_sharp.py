@@ -44,7 +44,7 @@ def figures(found: Sequence[Section]) -> list[Figure]:
             f"{_NAME}-emergence",
             "What emerges where",
             "Of each quantity, the landscape from which on it stays past half-way from chance, or "
-            "without one from its value in the smoothest landscape, to that in the sharpest; at the "
+            "without one from its value in the smoothest landscape, to the sharpest one; at the "
             "left edge, it is past in all. Bars: 95 % interval over problems and runs. Not shown: "
             "what does not change by more than that interval, or for the worse.",
             [Panel("passes half-way at", _points(joined, named), _height(joined))],
