@@ -13,7 +13,7 @@ from ired_interp.errors import InputError, RunError
 from ired_interp.geometry import tangent_normal_split
 from ired_interp.module import IREDModule
 from ired_interp.probes import Curvature, Snapshot
-from ired_interp.probes.planes import families, frames, plane_curvature
+from ired_interp.probes.planes import directions, families, frames, plane_curvature
 from ired_interp.random import stream
 from ired_interp.schedule import Schedule
 from ired_interp.tasks import Completion, ExactEnergy, Inverse, LinearGaussian, TwoAnswers
@@ -115,8 +115,10 @@ def test_where_x_fixes_y_no_plane_and_no_direction_is_preferred() -> None:
     task = Inverse(4)
     module, x = IREDModule(ExactEnergy(task)).double(), task.sample(40, stream("cpu", 1)).x.double()
     found = Curvature(rank=1, dtype="float64")(Snapshot(module, Problems(x, low_rank(40)), task))
-    assert list(found["family"].values)[1:] == ["column", "row", "core", "tangent", "normal"]
-    np.testing.assert_allclose(found["family_dimension"], [16, 3, 3, 1, 7, 9])
+    ranked = ["column", "row", "core", "tangent", "normal"]
+    spectral = ["eigenvalues", "eigenvectors", "large", "small"]
+    assert list(found["family"].values)[1:] == [*ranked, *spectral]
+    np.testing.assert_allclose(found["family_dimension"], [16, 3, 3, 1, 7, 9, 4, 12, 4, 4])
     for name in ("curvature", "theory_curvature", "curvature_ratio"):
         np.testing.assert_allclose(found[name], 1, rtol=1e-6)
     np.testing.assert_allclose(found["intrinsic_dimension"], 0, atol=1e-5)
@@ -269,6 +271,40 @@ def test_an_energy_that_knows_the_column_space_prefers_to_keep_it() -> None:
         error = float(found["preference_error"].sel(family=family))
         assert float(found["preference"].sel(family=family)) == pytest.approx(1.5, abs=4 * error)
         assert error < 0.1
+
+
+def test_planes_of_the_eigenvectors_of_x_are_those_of_its_answer() -> None:
+    """Against dense projections of Q, and first-order moves of the answer's own eigenvalues."""
+    task = Inverse(5)
+    x = task.sample(3, stream("cpu", 4)).x.double()
+    y = task.posterior(x).mean
+    every = frames(Snapshot(IREDModule(MLPEnergy(25, 25, 4)), Problems(x, y), task), None)
+    h = torch.randn(3, 25, 25, generator=torch.Generator().manual_seed(2)).double()
+    h = h + h.mT
+    found = plane_curvature(h, every, 0.7)
+    drawn = directions(every, y.shape, 1, stream("cpu", 5))
+    for i in range(3):
+        q = torch.linalg.eigh(y[i].view(5, 5)).eigenvectors.flip(1)  # of the largest first
+        pairs = torch.einsum("ai,bj->ijab", q, q).flatten(2)  # q_i q_jᵀ
+        same = torch.eye(5, dtype=torch.bool)
+        first = torch.arange(5) < 2
+        planes = {
+            "eigenvalues": same,
+            "eigenvectors": ~same,
+            "large": first[:, None] & first,
+            "small": ~first[:, None] & ~first,
+        }
+        for name, chosen in planes.items():
+            basis = pairs[chosen]
+            mean = 0.7 * torch.einsum("pi,ij,pj->p", basis, h[i], basis).mean()
+            torch.testing.assert_close(found[name][0][i], mean, msg=name)
+        moved = {n: y[i] + 1e-5 * drawn[n][0, i] for n in planes}
+        shift = {n: torch.linalg.eigvals(m.view(5, 5)).real.sort().values for n, m in moved.items()}
+        off = {
+            n: float((s - torch.linalg.eigvalsh(y[i].view(5, 5))).norm()) for n, s in shift.items()
+        }
+        assert off["eigenvalues"] == pytest.approx(1e-5, rel=1e-3)
+        assert off["eigenvectors"] < 1e-8
 
 
 class HalfGiven(Inverse):
