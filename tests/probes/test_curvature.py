@@ -13,6 +13,7 @@ from ired_interp.errors import InputError, RunError
 from ired_interp.geometry import tangent_normal_split
 from ired_interp.module import IREDModule
 from ired_interp.probes import Curvature, Snapshot
+from ired_interp.probes.base import measuring_point
 from ired_interp.probes.planes import directions, families, frames, plane_curvature
 from ired_interp.random import stream
 from ired_interp.schedule import Schedule
@@ -324,9 +325,51 @@ def test_what_a_problem_gives_has_no_curvature_and_counts_for_nothing() -> None:
     np.testing.assert_allclose(found["intrinsic_dimension"], 0, atol=1e-6)
 
 
+def test_products_with_random_signs_estimate_the_traces_of_the_dense_hessian() -> None:
+    y, task = low_rank(4), Completion(4, 1, noise=0.0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = IREDModule(MLPEnergy(16, 16, 8)).double()
+    snapshot = Snapshot(module, Problems(y * (y > 0), y), task)
+    settings = {"landscapes": [2, 7], "dtype": "float64"}
+    whole = Curvature(**settings)(snapshot)
+    found = Curvature(**settings, vectors=100)(snapshot)
+    off = found["intrinsic_dimension"] - whole["intrinsic_dimension"]
+    assert float((off / found["trace_error"]).std()) == pytest.approx(1, abs=0.6)
+    off = abs(found["curvature_by_problem"] - whole["curvature_by_problem"])
+    for i, k in enumerate(settings["landscapes"]):
+        at = measuring_point(snapshot, k, "noised", 0)
+        hessian = NOISE[k] * module.energy.hessian(snapshot.batch.x, at, k)
+        for name, (frame, plane) in families(frames(snapshot, None)).items():
+            inside = frame.matrix(hessian) * plane[:, :, None] * plane[:, None]
+            apart = inside - torch.diag_embed(inside.diagonal(dim1=1, dim2=2))
+            error = (2 / 100) ** 0.5 * torch.linalg.matrix_norm(apart) / plane.sum(1)
+            bound = SIGMAS * error.numpy() + 1e-12
+            assert (off[i].sel(family=name).values < bound).all(), name
+    np.testing.assert_allclose(found["off_block"], whole["off_block"], rtol=0.15, atol=1e-9)
+    for name in ("measured_error", "rise", "family_dimension"):
+        np.testing.assert_allclose(found[name], whole[name])
+    assert not {"shrinkage", "gap", "plane_overlap", "free_directions"} & set(found)
+
+
+def test_of_perfect_models_few_products_are_exact_in_the_planes_of_their_eigenvectors() -> None:
+    free = NOISE**2 / (SIGNAL**2 + NOISE**2)
+    found = perfect(LinearGaussian(20, 1.0, 1.0, rank=5), 8, vectors=2)
+    np.testing.assert_allclose(found["curvature"].sel(family="support"), free, rtol=1e-8)
+    np.testing.assert_allclose(found["curvature"].sel(family="kernel"), 1, rtol=1e-8)
+    one = perfect(Inverse(4), 8, vectors=2)
+    np.testing.assert_allclose(one["curvature"], 1, rtol=1e-8)
+    for name in ("intrinsic_dimension", "trace_error", "off_block"):
+        np.testing.assert_allclose(one[name], 0, atol=1e-8)
+    assert Curvature(vectors=2).summary(one)
+
+
 def test_complaints(network: Snapshot) -> None:
     with pytest.raises(InputError, match="rank 4 of 4 × 4 matrices"):
         Curvature(rank=4)(network)
+    with pytest.raises(InputError, match=r"takes 1.5e-05 GiB .* set vectors"):
+        Curvature(memory_gib=1e-5)(network)
+    Curvature(memory_gib=1e-5, vectors=2).check(network.module)
     for parameter in network.module.parameters():
         parameter.data.fill_(torch.nan)
     with pytest.raises(RunError, match="landscape 2 is not finite"):

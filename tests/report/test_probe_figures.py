@@ -40,6 +40,7 @@ probes:
   - {class_path: ired_interp.probes.SubspaceDrift, init_args: {source: solution, axis: inference}}
   - {class_path: ired_interp.probes.InferenceTrajectory}
   - {class_path: ired_interp.probes.Curvature, init_args: {rank: 1}}
+  - {class_path: ired_interp.probes.Curvature, init_args: {vectors: 2, landscapes: [0, 9]}}
   - {class_path: ired_interp.probes.Minimum, init_args: {landscapes: [0, 9], starts: 2, steps: 5}}
   - {class_path: ired_interp.probes.Slice, init_args: {landscapes: [0, 9], grid: 3}}
   - {class_path: ired_interp.probes.ThetaSlice, init_args: {grid: 3}}

@@ -33,7 +33,7 @@ def uncertainty_variables(
     Parameters
     ----------
     found : dict of str to ndarray (K, B, ...)
-        As `local_curvature` returns them, and `theory_trace`, where known.
+        As `local_curvature` or `projected_curvature` returns them, and `theory_trace`, where known.
     signal, noise : ndarray (K,)
         √ᾱ_k and σ_k.
     point : str
@@ -47,14 +47,18 @@ def uncertainty_variables(
         Variables of a dataset; see `Curvature`.
     """
     entries, each = found["entries"], ("landscape", "problem")
-    shrinkage = 1 - noise[:, None, None] * found["eigenvalues"]
     dimension = entries - found["trace"]
     if point == "answer":
         dimension = dimension + found["gradient_square"]
-    variables: dict[str, Any] = {"shrinkage": ((*each, "rank"), shrinkage, _UNIT)}
+    variables: dict[str, Any] = {}
+    if "eigenvalues" in found:
+        shrinkage = 1 - noise[:, None, None] * found["eigenvalues"]
+        variables["shrinkage"] = ((*each, "rank"), shrinkage, _UNIT)
+        variables |= _mean("free_directions", (shrinkage > 0.5).sum(2).astype(float))
+    else:
+        variables["trace_error"] = (each, found["trace_error"], _UNIT)
     variables["intrinsic_dimension"] = (each, dimension, _UNIT)
     variables |= _mean("intrinsic_dimension_mean", dimension)
-    variables |= _mean("free_directions", (shrinkage > 0.5).sum(2).astype(float))
     per_entry = ((noise / signal) ** 2)[:, None] / entries
     if point == "noised":
         errors = {

@@ -8,6 +8,7 @@ from torch import Tensor
 from ired_interp.energy import Energy
 from ired_interp.errors import InputError, RunError
 from ired_interp.probes.planes import TANGENT
+from ired_interp.probes.projected_curvature import hessian_product
 from ired_interp.probes.rank_manifold import square_matrices
 
 GRADIENT, TOP, BOTTOM = "gradient", "hessian_top", "hessian_bottom"
@@ -111,10 +112,7 @@ def nearest(y: Tensor, rank: int) -> Tensor:
 
 def bend(energy: Energy, context: Any, at: Tensor, unit: Tensor) -> Tensor:
     """Return dᵀHd (B,) at points and along directions (B, d_y)."""
-    product = torch.func.jvp(
-        lambda y: energy.evaluate_with_gradient(context, y)[1], (at,), (unit,)
-    )[1]
-    along: Tensor = (unit * product).sum(1)
+    along: Tensor = (unit * hessian_product(energy, context, at, unit)).sum(1)
     return along
 
 
