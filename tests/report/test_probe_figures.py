@@ -48,7 +48,8 @@ probes:
   - {class_path: ired_interp.probes.GradientField}
   - {class_path: ired_interp.probes.Patching}
   - {class_path: ired_interp.probes.Readout, init_args: {samples: 32}}
-  - {class_path: ired_interp.probes.Dictionary, init_args: {landscapes: [0, 5], atoms: 8, l0: 2, samples: 64, steps: 3}}
+  - {class_path: ired_interp.probes.Dictionary, init_args: {landscapes: [0, 5], atoms: 8, l0: 2, grid: [1, 2], samples: 64, steps: 3}}
+  - {class_path: ired_interp.probes.Dictionary, init_args: {source: error, atoms: 8, l0: 2, samples: 64, steps: 3}}
 """
 
 

@@ -103,7 +103,8 @@ def _problem(snapshot: Snapshot, corruption: str | None, generator: torch.Genera
         place = _one(torch.ones_like(values), generator)
         unit = vectors.gather(2, place[:, None].expand(-1, vectors.shape[1], -1))
         step = values.roll(1, 0).gather(1, place) - values.gather(1, place)
-        return (x.double() + (step[..., None] * unit @ unit.mT).flatten(1)).to(x.dtype)
+        moved: Tensor = x.double() + (step[..., None] * unit @ unit.mT).flatten(1)
+        return moved.to(x.dtype)
     return x
 
 
