@@ -23,24 +23,34 @@ import xarray as xr
 
 import ired_interp.geometry as geometry
 from ired_interp.diffusion import Inference
-from ired_interp.energy import Energy
+from ired_interp.energy import Energy, MLPEnergy
 from ired_interp.geometry.corrected import corrected_pairs
 from ired_interp.geometry.leading import leading_directions
 from ired_interp.geometry.travel import travel
 from ired_interp.metrics import ProblemError
 from ired_interp.module import IREDModule
 from ired_interp.probes import (
+    Curvature,
+    EffectiveRank,
+    GradientField,
     GradientStatisticsY,
     HessianSpectrumY,
     InferenceTrajectory,
+    Minimum,
+    Patching,
+    Path,
+    Probe,
+    Slice,
     Snapshot,
+    TangentKernel,
 )
 from ired_interp.probes.gradient_variables import landscape_cosines
 from ired_interp.probes.gram_statistics import gram_statistics, noise_statistics
 from ired_interp.probes.subspace_pairs import frame_of_matrices, frame_of_vectors
 from ired_interp.random import stream
+from ired_interp.report.half_way import halves_of_mean, mean_of_runs, passing
 from ired_interp.spectra import MatrixOperator, trace
-from ired_interp.tasks import ExactEnergy
+from ired_interp.tasks import Completion, ExactEnergy, Inverse, Task, TwoAnswers
 from ired_interp.tasks.base import Problems
 from ired_interp.tasks.linear_gaussian import LinearGaussian
 
@@ -146,13 +156,86 @@ def trajectory(draws: int) -> Iterator[Row]:
     for name in ["contraction", "gradient_contraction", "predicted_contraction"]:
         value, error = (stacked(parts, name + part)[..., 0] for part in ("", "_error"))
         yield covered(name, f"inference, {count} problems", value, error, whole[name][:, 0])
-    value, error = (stacked(parts, f"preference{part}")[..., 1:, 2] for part in ("", "_error"))
-    exact = whole["theory_preference"].values[:, 1:, 2]  # `random` is the first family
-    yield covered("preference", f"exact energy, {count} problems", value, error, exact)
-    value, error = (stacked(parts, f"rise{part}")[..., 2] for part in ("", "_error"))
-    yield covered(
-        "rise", f"exact energy, {count} problems", value, error, whole["theory_rise"][..., 2]
-    )
+
+
+def rises(draws: int) -> Iterator[Row]:
+    task, count = LinearGaussian(25), 32
+    module, probe = IREDModule(ExactEnergy(task)).double(), Curvature([9, 4], rank=2)
+
+    def measured(i: int, count: int) -> xr.Dataset:
+        x = task.sample(count, stream("cpu", i)).x.double()
+        factors = torch.randn(2, count, 5, 2, generator=stream("cpu", i, "y")).double()
+        y = (factors[0] @ factors[1].mT).flatten(1)
+        # As if y* were of rank 2.
+        found = probe.with_settings(seed=i)(Snapshot(module, Problems(x, y), task))
+        return found.sel(length=0.5)
+
+    parts, whole = [measured(i, count) for i in range(draws)], measured(draws, 5_000)
+    for name in ("preference", "rise"):
+        value, error = (stacked(parts, name + part) for part in ("", "_error"))
+        rows = slice(1 if name == "preference" else 0, None)  # `random` is the first family
+        exact = whole[f"theory_{name}"].values[:, rows]
+        data = f"exact energy, {count} problems"
+        yield covered(name, data, value[..., rows], error[..., rows], exact)
+
+
+def network_probes(draws: int) -> Iterator[Row]:
+    """Means over problems of a random network; the truth is that of many problems."""
+    task, small, two = Completion(4, rank=1, noise=0.0), Inverse(2), TwoAnswers(4)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module, other = (IREDModule(MLPEnergy(d, d, 16)) for d in (16, 4))
+    exact = IREDModule(ExactEnergy(two))
+    wanted: list[tuple[IREDModule, Task, Probe, int, list[str]]] = [
+        (module, task, Curvature([2, 6]), 3000, _CURVATURE),
+        (module, task, Slice([2, 6], hessian=False), 3000, ["curvature", "anharmonicity"]),
+        (module, task, Minimum([0, 5], starts=3), 2000, _MINIMUM),
+        (exact, two, Path([0, 3], between="answers", bands=1, band_steps=1), 2000, ["barrier"]),
+        (module, task, EffectiveRank([2, 6]), 3000, ["rank"]),
+        (module, task, GradientField([2, 6], permutations=40), 1000, ["overlap", "block_share"]),
+        (module, task, Patching([2, 6]), 3000, ["restored", "landscape_restored"]),
+        (other, small, TangentKernel([2, 6], vectors=4), 512, ["alignment", "landscape_cka"]),
+    ]
+    for model, problems, probe, many, names in wanted:
+        parts = [_of_network(model, problems, probe, i, 32) for i in range(draws)]
+        whole = _of_network(model, problems, probe, draws, many)
+        for name in names:
+            value, error = (stacked(parts, name + part) for part in ("", "_error"))
+            scattered = error > 1e-6 * np.abs(value)  # what is exact but for rounding says nothing
+            value, error = (np.where(scattered, part, np.nan) for part in (value, error))
+            some = np.isfinite(value).any(0)
+            truth = whole[name].values[some]
+            yield covered(name, f"{probe.name}, 32 problems", value[:, some], error[:, some], truth)
+
+
+_MINIMUM = ["displacement", "error", "bias_square", "spread"]
+_CURVATURE = [
+    *("curvature", "off_block", "curvature_ratio", "calibration"),
+    *("predicted_error_mean", "measured_error_mean", "intrinsic_dimension_mean", "gap"),
+]
+
+
+def _of_network(module: IREDModule, task: Task, probe: Probe, i: int, count: int) -> xr.Dataset:
+    snapshot = Snapshot(module, task.sample(count, stream("cpu", 1000 + i)), task)
+    return probe.with_settings(seed=i)(snapshot)
+
+
+def emergence_points(draws: int) -> Iterator[Row]:
+    rng, k, point = np.random.default_rng(8), np.arange(10), 4.3
+    line = np.clip((point + 1 - k) / 2, 0, 1)[:, None]
+    for count, runs in ((8, 1), (32, 1), (32, 3)):
+        inside = []
+        for _ in range(draws):
+            common = 0.2 * rng.standard_normal((10, count))
+            own = 0.05 * rng.standard_normal((runs, 10, 1)) if runs > 1 else np.zeros((1, 10, 1))
+            every = line + common + own
+            one = np.ones((10, count))
+            drawn = mean_of_runs(np.stack([halves_of_mean(values, one) for values in every]))
+            found = passing(k, every.mean((0, 2)), drawn, np.zeros(10))
+            inside.append([found.low <= point <= found.high, np.isfinite(found.k)])
+        held, told = np.array(inside).T
+        data = f"planted, {count} problems" + (f", {runs} runs" if runs > 1 else "")
+        yield Row("emergence", data, held[told], float(told.mean()))
 
 
 def noise_scale(draws: int) -> Iterator[Row]:
@@ -342,6 +425,9 @@ CASES: dict[str, Callable[[int], Iterator[Row]]] = {
     "eigengaps": eigengaps,
     "bands": bands,
     "trajectory": trajectory,
+    "rises": rises,
+    "network_probes": network_probes,
+    "emergence": emergence_points,
 }
 
 

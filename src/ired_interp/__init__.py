@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ired_interp.errors import InputError
     from ired_interp.module import IREDModule
     from ired_interp.probes import Probe, Snapshot, probe
+    from ired_interp.report import emergence
     from ired_interp.results.opened import open_results as open
     from ired_interp.tasks import ExactEnergy, Task
 
@@ -49,6 +50,7 @@ _PUBLIC = {
     "Solution": "ired_interp.diffusion",
     "SudokuEnergy": "ired_interp.energy",
     "Task": "ired_interp.tasks",
+    "emergence": "ired_interp.report",
     "load": "ired_interp.checkpoint",
     "open": "ired_interp.results.opened:open_results",
     "probe": "ired_interp.probes",
@@ -82,6 +84,7 @@ __all__ = [
     "__version__",
     "callbacks",
     "diffusion",
+    "emergence",
     "energy",
     "geometry",
     "load",

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ired_interp.callbacks import EffectiveRank
+from ired_interp.callbacks import EffectiveRank, ThetaSlice
 from ired_interp.module import IREDModule
+from ired_interp.report.figures import figures_of_file
 from ired_interp.results import open_results
 
 Fit = Callable[..., IREDModule]
@@ -29,6 +30,16 @@ def test_what_training_added_is_counted_from_its_start_which_is_measured_too(
     assert change.isel(step=1) > 1
     start = remembering.state_dict()["initial"]["fc2.weight"]
     assert not torch.equal(start, module.energy.get_parameter("fc2.weight"))
+
+
+def test_a_slice_says_how_much_of_the_training_it_holds(fit: Fit, tmp_path: Path) -> None:
+    fit(ThetaSlice(every_n_steps=6, problems=4, grid=3), steps=6)
+    found = open_results(tmp_path / "run")["theta_slice"]
+    share = found["path_share"]
+    assert share.isel(step=0).isnull()
+    assert 0 < share.isel(step=1) < 0.5
+    (figure,) = figures_of_file(next((tmp_path / "run" / "results" / "theta_slice").glob("*6_*")))
+    assert "of the square of the way from the start (chance" in figure.caption
 
 
 def test_a_run_that_goes_on_counts_from_the_start_in_its_checkpoint(

@@ -13,7 +13,8 @@ from ired_interp.errors import InputError, RunError
 from ired_interp.geometry import tangent_normal_split
 from ired_interp.module import IREDModule
 from ired_interp.probes import Curvature, Snapshot
-from ired_interp.probes.planes import families, frames, plane_curvature
+from ired_interp.probes.base import measuring_point
+from ired_interp.probes.planes import directions, families, frames, plane_curvature
 from ired_interp.random import stream
 from ired_interp.schedule import Schedule
 from ired_interp.tasks import Completion, ExactEnergy, Inverse, LinearGaussian, TwoAnswers
@@ -115,8 +116,10 @@ def test_where_x_fixes_y_no_plane_and_no_direction_is_preferred() -> None:
     task = Inverse(4)
     module, x = IREDModule(ExactEnergy(task)).double(), task.sample(40, stream("cpu", 1)).x.double()
     found = Curvature(rank=1, dtype="float64")(Snapshot(module, Problems(x, low_rank(40)), task))
-    assert list(found["family"].values)[1:] == ["column", "row", "core", "tangent", "normal"]
-    np.testing.assert_allclose(found["family_dimension"], [16, 3, 3, 1, 7, 9])
+    ranked = ["column", "row", "core", "tangent", "normal"]
+    spectral = ["eigenvalues", "eigenvectors", "large", "small"]
+    assert list(found["family"].values)[1:] == [*ranked, *spectral]
+    np.testing.assert_allclose(found["family_dimension"], [16, 3, 3, 1, 7, 9, 4, 12, 4, 4])
     for name in ("curvature", "theory_curvature", "curvature_ratio"):
         np.testing.assert_allclose(found[name], 1, rtol=1e-6)
     np.testing.assert_allclose(found["intrinsic_dimension"], 0, atol=1e-5)
@@ -229,6 +232,82 @@ def test_planes_are_those_of_their_projections() -> None:
             torch.testing.assert_close(off, exact, msg=name)
 
 
+def test_rises_of_a_gaussian_are_those_of_its_curvature_within_their_error() -> None:
+    """Of one answer no direction is preferred, at any length (above)."""
+    rng = torch.Generator().manual_seed(0)
+    y = (torch.randn(16, 3, 2, generator=rng) @ torch.randn(16, 2, 3, generator=rng)).flatten(1)
+    task = LinearGaussian(9)
+    module, x = IREDModule(ExactEnergy(task)).double(), task.sample(16, stream("cpu", 1)).x.double()
+    found = Curvature(rank=2, candidates=3)(Snapshot(module, Problems(x, y.double()), task))
+    assert float(abs(found["theory_preference"] - 1).max()) > 0.02
+    apart = found["preference"] - found["theory_preference"]
+    assert float(abs(apart / (found["preference_error"] + 1e-9)).max()) < 5
+
+
+class OffColumns(Energy):
+    """The squared distance of y from the column space of the answer, of rank 2."""
+
+    def __init__(self, problems: Problems) -> None:
+        super().__init__(problems.x.shape[1], problems.y.shape[1])
+        u = torch.linalg.svd(problems.y.unflatten(1, (6, 6))).U[..., :2]
+        self.x, self.outside = problems.x, torch.eye(6) - u @ u.mT
+
+    def condition(self, x: Tensor, k: Tensor) -> Tensor:
+        _, rows = torch.where((x[:, None] == self.x).all(2))
+        return self.outside[rows]
+
+    def evaluate(self, context: Tensor, y: Tensor) -> Tensor:
+        return (context @ y.unflatten(1, (6, 6))).square().sum((1, 2))
+
+
+def test_an_energy_that_knows_the_column_space_prefers_to_keep_it() -> None:
+    """Only what leaves it costs energy: turning it and raising the rank do, the rest does not."""
+    task = Completion(6, rank=2, noise=0.0)
+    batch = task.sample(24, stream("cpu", 2))
+    snapshot = Snapshot(IREDModule(OffColumns(batch)), batch, task)
+    found = Curvature([0])(snapshot).sel(length=0.5, landscape=0)
+    for family in ("row", "core"):
+        assert float(found["rise"].sel(family=family)) == pytest.approx(0, abs=1e-4)
+    for family in ("column", "normal"):  # all of D leaves it; of a random D (n − r)/n = 2/3
+        error = float(found["preference_error"].sel(family=family))
+        assert float(found["preference"].sel(family=family)) == pytest.approx(1.5, abs=4 * error)
+        assert error < 0.1
+
+
+def test_planes_of_the_eigenvectors_of_x_are_those_of_its_answer() -> None:
+    """Against dense projections of Q, and first-order moves of the answer's own eigenvalues."""
+    task = Inverse(5)
+    x = task.sample(3, stream("cpu", 4)).x.double()
+    y = task.posterior(x).mean
+    every = frames(Snapshot(IREDModule(MLPEnergy(25, 25, 4)), Problems(x, y), task), None)
+    h = torch.randn(3, 25, 25, generator=torch.Generator().manual_seed(2)).double()
+    h = h + h.mT
+    found = plane_curvature(h, every, 0.7)
+    drawn = directions(every, y.shape, 1, stream("cpu", 5))
+    for i in range(3):
+        q = torch.linalg.eigh(y[i].view(5, 5)).eigenvectors.flip(1)  # of the largest first
+        pairs = torch.einsum("ai,bj->ijab", q, q).flatten(2)  # q_i q_jᵀ
+        same = torch.eye(5, dtype=torch.bool)
+        first = torch.arange(5) < 2
+        planes = {
+            "eigenvalues": same,
+            "eigenvectors": ~same,
+            "large": first[:, None] & first,
+            "small": ~first[:, None] & ~first,
+        }
+        for name, chosen in planes.items():
+            basis = pairs[chosen]
+            mean = 0.7 * torch.einsum("pi,ij,pj->p", basis, h[i], basis).mean()
+            torch.testing.assert_close(found[name][0][i], mean, msg=name)
+        moved = {n: y[i] + 1e-5 * drawn[n][0, i] for n in planes}
+        shift = {n: torch.linalg.eigvals(m.view(5, 5)).real.sort().values for n, m in moved.items()}
+        off = {
+            n: float((s - torch.linalg.eigvalsh(y[i].view(5, 5))).norm()) for n, s in shift.items()
+        }
+        assert off["eigenvalues"] == pytest.approx(1e-5, rel=1e-3)
+        assert off["eigenvectors"] < 1e-8
+
+
 class HalfGiven(Inverse):
     def fixed(self, x: Tensor) -> FixedEntries:
         mask = torch.tensor([True, False, False, True]).expand(len(x), -1)
@@ -246,9 +325,51 @@ def test_what_a_problem_gives_has_no_curvature_and_counts_for_nothing() -> None:
     np.testing.assert_allclose(found["intrinsic_dimension"], 0, atol=1e-6)
 
 
+def test_products_with_random_signs_estimate_the_traces_of_the_dense_hessian() -> None:
+    y, task = low_rank(4), Completion(4, 1, noise=0.0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = IREDModule(MLPEnergy(16, 16, 8)).double()
+    snapshot = Snapshot(module, Problems(y * (y > 0), y), task)
+    settings = {"landscapes": [2, 7], "dtype": "float64"}
+    whole = Curvature(**settings)(snapshot)
+    found = Curvature(**settings, vectors=100)(snapshot)
+    off = found["intrinsic_dimension"] - whole["intrinsic_dimension"]
+    assert float((off / found["trace_error"]).std()) == pytest.approx(1, abs=0.6)
+    off = abs(found["curvature_by_problem"] - whole["curvature_by_problem"])
+    for i, k in enumerate(settings["landscapes"]):
+        at = measuring_point(snapshot, k, "noised", 0)
+        hessian = NOISE[k] * module.energy.hessian(snapshot.batch.x, at, k)
+        for name, (frame, plane) in families(frames(snapshot, None)).items():
+            inside = frame.matrix(hessian) * plane[:, :, None] * plane[:, None]
+            apart = inside - torch.diag_embed(inside.diagonal(dim1=1, dim2=2))
+            error = (2 / 100) ** 0.5 * torch.linalg.matrix_norm(apart) / plane.sum(1)
+            bound = SIGMAS * error.numpy() + 1e-12
+            assert (off[i].sel(family=name).values < bound).all(), name
+    np.testing.assert_allclose(found["off_block"], whole["off_block"], rtol=0.15, atol=1e-9)
+    for name in ("measured_error", "rise", "family_dimension"):
+        np.testing.assert_allclose(found[name], whole[name])
+    assert not {"shrinkage", "gap", "plane_overlap", "free_directions"} & set(found)
+
+
+def test_of_perfect_models_few_products_are_exact_in_the_planes_of_their_eigenvectors() -> None:
+    free = NOISE**2 / (SIGNAL**2 + NOISE**2)
+    found = perfect(LinearGaussian(20, 1.0, 1.0, rank=5), 8, vectors=2)
+    np.testing.assert_allclose(found["curvature"].sel(family="support"), free, rtol=1e-8)
+    np.testing.assert_allclose(found["curvature"].sel(family="kernel"), 1, rtol=1e-8)
+    one = perfect(Inverse(4), 8, vectors=2)
+    np.testing.assert_allclose(one["curvature"], 1, rtol=1e-8)
+    for name in ("intrinsic_dimension", "trace_error", "off_block"):
+        np.testing.assert_allclose(one[name], 0, atol=1e-8)
+    assert Curvature(vectors=2).summary(one)
+
+
 def test_complaints(network: Snapshot) -> None:
     with pytest.raises(InputError, match="rank 4 of 4 × 4 matrices"):
         Curvature(rank=4)(network)
+    with pytest.raises(InputError, match=r"takes 1.5e-05 GiB .* set vectors"):
+        Curvature(memory_gib=1e-5)(network)
+    Curvature(memory_gib=1e-5, vectors=2).check(network.module)
     for parameter in network.module.parameters():
         parameter.data.fill_(torch.nan)
     with pytest.raises(RunError, match="landscape 2 is not finite"):

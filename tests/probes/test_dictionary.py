@@ -10,6 +10,8 @@ from ired_interp.energy import MLPEnergy
 from ired_interp.errors import InputError, RunError
 from ired_interp.module import IREDModule
 from ired_interp.probes import Dictionary, Snapshot, topk
+from ired_interp.probes.dictionary_scores import plane_alignment
+from ired_interp.probes.planes import families, frames
 from ired_interp.probes.topk import agreement, explained, learn_dictionary
 from ired_interp.probes.vector_nulls import gaussian_like, leading_components
 from ired_interp.random import stream
@@ -106,3 +108,49 @@ def test_a_perfect_model_with_one_answer_has_no_error_to_learn_from() -> None:
         Dictionary(source="error", samples=64, steps=2)(Snapshot(module, snapshot.batch))
     with pytest.raises(RunError, match="nothing to learn"):
         Dictionary(source="error", samples=64, steps=2)(snapshot)
+
+
+def test_the_grid_explains_what_each_number_of_atoms_does_alone() -> None:
+    settings = {"atoms": 16, "samples": 128, "steps": 5}
+    found = Dictionary(**settings, l0=2, grid=[1, 2, 4])(network())
+    by_number = found["explained_by_l0"].isel(landscape=0)
+    assert by_number["l0"].values.tolist() == [1, 2, 4]
+    np.testing.assert_allclose(by_number.sel(l0=2), found["explained"][0])
+    alone = Dictionary(**settings, l0=4)(network())
+    np.testing.assert_allclose(by_number.sel(l0=4), alone["explained"][0])
+    leading = by_number.sel(kind="principal components")
+    assert (leading.diff("l0") > 0).all()
+    with pytest.raises(InputError, match="grid="):
+        Dictionary(atoms=4, grid=[5])
+
+
+def test_atoms_lie_to_planes_as_where_they_are_used() -> None:
+    """Atoms are entries, and each problem has what it does not show: all in the hidden plane."""
+    task = Completion(3, rank=1, noise=0.0)
+    batch = task.sample(40, stream("cpu", 0))
+    snapshot = Snapshot(IREDModule(MLPEnergy(9, 9, width=4)), batch, task)
+    every = frames(snapshot, None)
+    rows = (batch.x == 0).float() * torch.rand(40, 9, generator=stream("cpu", 1))
+    unit = torch.eye(9)
+    learned = topk.Dictionary(unit, unit, torch.zeros(9), torch.zeros(9), 1.0, 9)
+    found = plane_alignment(learned, rows, every)
+    share = dict(zip(families(every), found.share.T, strict=True))
+    chance = dict(zip(families(every), found.chance, strict=True))
+    np.testing.assert_allclose(share["hidden"], 1)
+    np.testing.assert_allclose(share["visible"], 0)
+    assert chance["hidden"] == pytest.approx(float((batch.x == 0).double().mean()))
+    assert chance["tangent"] == pytest.approx(5 / 9)
+    # all entries used alike: their shares in a plane add up to its dimension
+    found = plane_alignment(learned, torch.ones(40, 9), every)
+    np.testing.assert_allclose(found.share.mean(0), found.chance, rtol=1e-6)
+    unused = plane_alignment(replace(learned, offset=-10 * torch.ones(9)), rows, every)
+    assert np.isnan(unused.share).all()
+
+
+def test_errors_are_aligned_with_planes_and_layers_are_not() -> None:
+    found = Dictionary(source="error", atoms=8, l0=2, samples=64, steps=2)(network())
+    assert found["alignment"].dims == ("landscape", "atom", "family")
+    assert found["alignment_chance"].sel(family="random") == 1
+    both = found["alignment"].sel(family=["visible", "hidden"]).sum("family", skipna=False)
+    np.testing.assert_allclose(both.values[both.notnull().values], 1, rtol=1e-5)
+    assert "alignment" not in Dictionary(atoms=8, l0=2, samples=64, steps=2)(network())

@@ -13,7 +13,6 @@ from ired_interp.probes import InferenceTrajectory, Snapshot
 from ired_interp.probes.planes import directions, families, frames
 from ired_interp.probes.rank_manifold import normal_ratio
 from ired_interp.random import stream
-from ired_interp.schedule import Schedule
 from ired_interp.tasks import ExactEnergy
 from ired_interp.tasks.base import Problems, Task
 from ired_interp.tasks.completion import Completion
@@ -81,17 +80,15 @@ def test_follows_what_solve_returns(network: Snapshot) -> None:
     )
 
 
-class ManifoldEnergy(Energy):
-    """Planted: the squared distance of y/√ᾱ_k's part outside the answer's column space, plus a linear term along given gradients."""
+class Sloped(Energy):
+    """Planted: linear, with given gradients."""
 
-    def __init__(self, answer: torch.Tensor, rank: int, slope: torch.Tensor, steep: float) -> None:
-        super().__init__(answer.shape[1], answer.shape[1])
-        u = torch.linalg.svd(answer.unflatten(1, (6, 6))).U[..., :rank]
-        self.outside, self.slope, self.steep = torch.eye(6) - u @ u.mT, slope, steep
+    def __init__(self, slope: torch.Tensor) -> None:
+        super().__init__(slope.shape[1], slope.shape[1])
+        self.slope = slope
 
     def evaluate(self, context: object, y: torch.Tensor) -> torch.Tensor:
-        off = self.outside @ y.unflatten(1, (6, 6))
-        return self.steep * off.square().sum((1, 2)) + (self.slope * y).sum(1)
+        return (self.slope * y).sum(1)
 
 
 def completion(problems: int = 12) -> tuple[Completion, Problems]:
@@ -105,7 +102,7 @@ def test_planted_tangent_and_normal_parts_are_found() -> None:
     tangent = u[:, :, :1] @ vt[:, 4:5]  # in the column space, outside the row space
     normal = u[:, :, 3:4] @ vt[:, 5:6]  # outside both
     slope = (3 * tangent + 1.5 * normal).flatten(1).float()
-    module = IREDModule(ManifoldEnergy(batch.y, 2, slope, 0.0), inference=Inference(steps=STEPS))
+    module = IREDModule(Sloped(slope), inference=Inference(steps=STEPS))
     found = InferenceTrajectory()(Snapshot(module, batch, task))
     np.testing.assert_allclose(found["normal_ratio"], 0.5, rtol=1e-4)
     np.testing.assert_allclose(found["normal_ratio_answer"], 0.5, rtol=1e-4)
@@ -119,7 +116,7 @@ def test_planted_tangent_and_normal_parts_are_found() -> None:
 def test_families_are_planes_of_their_dimensions() -> None:
     """Draws lie where they say and fill that plane evenly."""
     task, batch = completion(2)
-    module = IREDModule(ManifoldEnergy(batch.y, 2, torch.zeros_like(batch.y), 0.0))
+    module = IREDModule(Sloped(torch.zeros_like(batch.y)))
     every = frames(Snapshot(module, batch, task), None)
     visible = int((batch.x[0] != 0).sum())
     dims = {"random": 36, "visible": visible, "hidden": 36 - visible}
@@ -139,72 +136,6 @@ def test_families_are_planes_of_their_dimensions() -> None:
     assert float(drawn["hidden"][:, batch.x != 0].abs().max()) == 0
     nothing_shown = frames(Snapshot(module, Problems(batch.x[:, :9], batch.y)), 2)
     assert list(families(nothing_shown)) == ["random", "column", "row", "core", "tangent", "normal"]
-
-
-def test_rises_of_perfect_models_are_exact() -> None:
-    """One answer: no direction is preferred, at any length. A Gaussian posterior: as its curvature
-    says, and so within the error of the drawn directions."""
-    rng = torch.Generator().manual_seed(0)
-    y = (torch.randn(16, 3, 2, generator=rng) @ torch.randn(16, 2, 3, generator=rng)).flatten(1)
-    for task, exact in ((Inverse(3), True), (LinearGaussian(9), False)):
-        module = IREDModule(ExactEnergy(task), inference=Inference(steps=STEPS)).double()
-        x = task.sample(16, stream("cpu", 1)).x
-        batch = Problems(x.double(), y.double())
-        found = InferenceTrajectory(rank=2, candidates=3)(Snapshot(module, batch, task))
-        assert found["rise"].dims == ("landscape", "family", "length")
-        if exact:
-            np.testing.assert_allclose(found["rise"], found["theory_rise"], rtol=1e-5)
-            np.testing.assert_allclose(found["preference"], 1, rtol=1e-6)
-            np.testing.assert_allclose(found["theory_preference"], 1, rtol=1e-9)
-        else:
-            assert float(abs(found["theory_preference"] - 1).max()) > 0.02
-            apart = found["preference"] - found["theory_preference"]
-            z = apart / (found["preference_error"] + 1e-9)
-            assert float(abs(z).max()) < 5  # of 50 pairs of families and landscapes
-    assert "theory_rise" not in InferenceTrajectory()(Snapshot(*_planted(1.0)))
-
-
-def test_an_energy_that_knows_the_column_space_prefers_to_keep_it() -> None:
-    """Only what leaves it costs energy: turning it and raising the rank do, the rest does not."""
-    module, batch, task = _planted(1.0)
-    found = InferenceTrajectory()(Snapshot(module, batch, task)).sel(length=0.5)
-    rise = found["rise"].isel(landscape=0)
-    assert float(rise.sel(family="row")) == pytest.approx(0, abs=1e-4)
-    assert float(rise.sel(family="core")) == pytest.approx(0, abs=1e-4)
-    for family in ("column", "normal"):  # all of D leaves it; of a random D (n − r)/n = 2/3
-        error = float(found["preference_error"].sel(family=family)[0])
-        assert float(found["preference"].sel(family=family)[0]) == pytest.approx(1.5, abs=4 * error)
-        assert error < 0.1
-
-
-def test_an_energy_of_distance_alone_prefers_nothing() -> None:
-    """‖y − y*‖² rises with the distance from the column space too, which says nothing of it."""
-    task, batch = completion(16)
-    module = IREDModule(_Distance(batch.y), inference=Inference(steps=STEPS))
-    found = InferenceTrajectory()(Snapshot(module, batch, task))
-    np.testing.assert_allclose(found["preference"].sel(length=1.0), 1, atol=1e-3)
-
-
-class _Distance(Energy):
-    def __init__(self, answer: torch.Tensor) -> None:
-        super().__init__(answer.shape[1], answer.shape[1])
-        self.answer = answer
-
-    def condition(self, x: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
-        return self.schedule[k] * self.answer
-
-    def evaluate(self, context: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return (y - context).square().sum(1)
-
-    @property
-    def schedule(self) -> torch.Tensor:
-        return Schedule(10).signal[:, None]
-
-
-def _planted(steep: float) -> tuple[IREDModule, Problems, Task]:
-    task, batch = completion(24)
-    energy = ManifoldEnergy(batch.y, 2, torch.zeros_like(batch.y), steep)
-    return IREDModule(energy, inference=Inference(steps=STEPS)), batch, task
 
 
 def test_later_steps_contract_by_their_own_factor() -> None:

@@ -90,6 +90,12 @@ def test_a_gaussian_model_is_at_fault_for_all_of_the_error() -> None:
     assert last["bias_square"].item() == pytest.approx(float(away.square().mean() / 8), rel=1e-3)
     assert abs(last["spread"].item()) < 1e-4 * last["bias_square"].item()
     np.testing.assert_allclose(found["prefers_answer"], 1)
+    for name in ("displacement", "error", "spread"):
+        np.testing.assert_allclose(found[f"{name}_by_problem"].mean("problem"), found[name])
+    assert found["spread_chance"].item() == pytest.approx(float(y.var(0).mean()))
+    trivial = [float((y - answer).square().mean()) for answer in task.trivial(x).values()]
+    least = min([*trivial, float(y.var(0, correction=0).mean())])
+    assert found["error_chance"].item() == pytest.approx(least)
 
 
 def opposite(length: float) -> tuple[Tensor, Tensor]:

@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 from ired_interp.energy import MLPEnergy
 from ired_interp.errors import InputError
 from ired_interp.module import IREDModule
 from ired_interp.probes import Patching, Readout, Snapshot
+from ired_interp.probes.corruptions import corruptions, evaluation
 from ired_interp.probes.landscape_patches import landscape_restored
 from ired_interp.probes.part_patches import PLANES, part_restored, parts_of
 from ired_interp.probes.ridge import ridge_predictions
@@ -17,6 +19,7 @@ from ired_interp.probes.site_patches import attributions, restored, run
 from ired_interp.random import stream
 from ired_interp.tasks import ExactEnergy
 from ired_interp.tasks.base import Problems
+from ired_interp.tasks.completion import Completion
 from ired_interp.tasks.inverse import Inverse
 from ired_interp.tasks.linear_gaussian import LinearGaussian
 
@@ -45,33 +48,86 @@ def test_whatever_a_chain_must_restore_it_does(scale_condition: bool) -> None:
     found = Patching(landscapes=[0, 9])(measured)
     truth = found["restored_truth"]
     known = truth.notnull()
-    assert bool(known.sel(corruption="landscape", site="x_path").any()) is not scale_condition
+    assert bool(known.sel(corruption="smoother", site="x_path").any()) is not scale_condition
+    assert found["restored"].sel(corruption="smoother", landscape=9).isnull().all()
+    assert found["restored"].sel(corruption="sharper", landscape=0).isnull().all()
+    assert int(found["restored"].isnull().any(["site", "direction", "metric"]).sum()) == 2
     for direction in found["direction"].values:
         off = abs(found["restored"].sel(direction=direction) - truth).where(known)
         assert float(off.max()) < 1e-9, direction
     # which landscape it is enters by two ways, that need not add up
-    ways = found["restored"].sel(corruption="landscape", site=["mod2", "mod3"], metric="energy")
+    ways = found["restored"].sel(site=["mod2", "mod3"], metric="energy")
+    ways = xr.concat(
+        [ways.sel(corruption="smoother", landscape=0), ways.sel(corruption="sharper", landscape=9)],
+        "end",
+    )
     assert ((ways > 1e-6) | (ways < -1e-6)).all()
 
 
+class Seen(MLPEnergy):
+    """Tells what it is given."""
+
+    def condition(self, x, k):
+        return x, k
+
+
+def test_corruptions_change_one_thing_alone() -> None:
+    task = Completion(4, rank=1, noise=0.0)
+    module = IREDModule(Seen(16, 16, 4)).double()
+    batch = Problems(*(part.double() for part in task.sample(40, stream("cpu", 1))))
+    masked = Snapshot(module, batch, task)
+    assert corruptions(masked) == [
+        *("problem", "entry", "row", "answer", "noise", "smoother", "sharper")
+    ]
+    (x, _), clean = evaluation(masked, K, None, 0)
+    for how, most in (("entry", 1), ("row", 4)):
+        (other, k), y = evaluation(masked, K, how, 0)
+        gone = (other != x).unflatten(1, (4, 4))
+        assert (other[gone.flatten(1)] == 0).all()
+        assert (gone.any(2).sum(1) == 1).all(), "in one row of every problem"
+        assert 1 <= int(gone.sum((1, 2)).min()) <= int(gone.sum((1, 2)).max()) <= most
+        assert torch.equal(y, clean)
+        assert (k == K).all()
+    (same, k), y = evaluation(masked, K, "sharper", 0)
+    assert torch.equal(same, x)
+    assert torch.equal(y, clean)
+    assert (k == K - 1).all()
+
+    task = Inverse(4)
+    batch = Problems(*(part.double() for part in task.sample(40, stream("cpu", 1))))
+    spectral = Snapshot(module, batch, task)
+    assert corruptions(spectral)[:2] == ["problem", "eigenvalue"]
+    (moved, _), _ = evaluation(spectral, K, "eigenvalue", 0)
+    q = torch.linalg.eigh(batch.x.view(-1, 4, 4)).eigenvectors
+    turned = q.mT @ moved.view(-1, 4, 4) @ q
+    torch.testing.assert_close(turned, torch.diag_embed(turned.diagonal(dim1=1, dim2=2)))
+    own = torch.linalg.eigvalsh(batch.x.view(-1, 4, 4))
+    new = (turned.diagonal(dim1=1, dim2=2) - own).abs() > 1e-9
+    assert (new.sum(1) == 1).all()
+    torch.testing.assert_close(turned.diagonal(dim1=1, dim2=2)[new], own.roll(1, 0)[new])
+    masked = replace(masked, module=IREDModule(MLPEnergy(16, 16, 4)).double())
+    found = Patching(landscapes=[K])(masked)["restored"].sel(corruption=["entry", "row"])
+    np.testing.assert_allclose(found.sel(site="x_path"), 1, rtol=1e-6)
+    np.testing.assert_allclose(found.sel(site="y_path"), 0, atol=1e-6)
+
+
 def test_values_patched_into_their_own_evaluation_change_nothing(snapshot: Snapshot) -> None:
-    probe = Patching()
     energy = snapshot.module.energy
-    context, y = probe._inputs(snapshot, K, None)
+    context, y = evaluation(snapshot, K, None, 0)
     clean = run(energy, context, y)
     again = run(energy, context, y, clean.sites)
     assert torch.equal(again.energy, clean.energy)
     assert torch.equal(again.gradient, clean.gradient)
     torch.testing.assert_close(clean.gradient, energy.gradient(snapshot.batch.x, y, K).detach())
-    other = run(energy, *probe._inputs(snapshot, K, "noise"))
+    other = run(energy, *evaluation(snapshot, K, "noise", 0))
     assert restored(other, other, clean) == {"energy": (0, 0), "gradient": (0, 0)}
 
 
 def test_parts_of_the_last_layer_restore_what_its_readout_says(snapshot: Snapshot) -> None:
     """E = ‖W h₃ + b‖², so that the energy of any patched h₃ is known."""
-    probe, energy = Patching(), snapshot.module.energy
+    energy = snapshot.module.energy
     assert isinstance(energy, MLPEnergy)
-    clean, corrupted = (probe._inputs(snapshot, K, how) for how in (None, "problem"))
+    clean, corrupted = (evaluation(snapshot, K, how, 0) for how in (None, "problem"))
     found = part_restored(energy, clean, corrupted, "h3", 0)
     sizes = parts_of(12)
     assert sizes == [1, 2, 4, 8, 12]
@@ -92,8 +148,8 @@ def test_parts_of_the_last_layer_restore_what_its_readout_says(snapshot: Snapsho
 
 
 def test_integrated_gradients_add_up_to_the_change_of_energy(snapshot: Snapshot) -> None:
-    probe, energy = Patching(), snapshot.module.energy
-    clean, corrupted = (probe._inputs(snapshot, K, how) for how in (None, "problem"))
+    energy = snapshot.module.energy
+    clean, corrupted = (evaluation(snapshot, K, how, 0) for how in (None, "problem"))
     runs = [run(energy, *each) for each in (clean, corrupted)]
     change = runs[0].energy - runs[1].energy
     # of h3 the energy is quadratic, so that two nodes are exact; of u1 it is any function

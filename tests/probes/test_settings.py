@@ -50,7 +50,6 @@ BAD = [
     (GradientStatisticsTheta, {"memory_gib": 0.0}, "memory_gib=0.0"),
     (InferenceTrajectory, {"steps": 0}, "steps=0"),
     (InferenceTrajectory, {"rank": 0}, "rank=0"),
-    (InferenceTrajectory, {"candidates": 0}, "candidates=0"),
     (ThetaSlice, {"normalisation": "batch"}, "no normalisation 'batch'"),
     (ThetaSlice, {"directions": "up"}, "no directions 'up'"),
     (ThetaSlice, {"objective": "accuracy"}, "no objective 'accuracy'"),

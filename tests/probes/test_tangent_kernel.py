@@ -13,7 +13,12 @@ from ired_interp.module import IREDModule
 from ired_interp.probes import Snapshot, TangentKernel
 from ired_interp.probes.base import measuring_point
 from ired_interp.probes.gradient_variables import layer_grams
-from ired_interp.probes.kernel_alignment import cka_error, debiased_cka, permuted_cka
+from ired_interp.probes.kernel_alignment import (
+    cka_error,
+    debiased_cka,
+    neighbour_halves,
+    permuted_cka,
+)
 from ired_interp.probes.kernel_targets import targets
 from ired_interp.probes.tangent_rows import TangentRows
 from ired_interp.random import stream
@@ -192,3 +197,16 @@ def test_models_and_problems_without_a_kernel_are_refused(network: Snapshot) -> 
     few = replace(network, batch=Problems(*(part[:4] for part in network.batch)))
     with pytest.raises(InputError, match="4 problems; give it at least 5"):
         TangentKernel()(few)
+
+
+def test_halves_of_the_problems_scatter_about_the_alignment_of_neighbours() -> None:
+    rows = torch.randn(3, 40, 6, generator=stream("cpu", 1), dtype=torch.float64)
+    kernels = torch.stack([rows[0], rows[0] + 0.7 * rows[1], rows[2]])
+    kernels = kernels @ kernels.mT
+    halves = neighbour_halves(kernels, [9, 2, 5], 0)  # 2 beside 5, 5 beside 9
+    assert np.isnan(halves[:, 0]).all()
+    for place, other in ((1, 2), (2, 0)):
+        whole, error = (f(kernels[place], kernels[other]) for f in (debiased_cka, cka_error))
+        assert halves[:, place].mean() == pytest.approx(float(whole), abs=0.05)
+        assert halves[:, place].std() == pytest.approx(float(error), rel=0.5)
+    assert np.isnan(neighbour_halves(kernels[:, :7, :7], [0, 1, 2], 0)).all()

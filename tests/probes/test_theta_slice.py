@@ -126,6 +126,27 @@ def test_the_share_of_the_last_step_that_a_plane_holds(network: Snapshot) -> Non
     assert "update_share" not in probe(network)
 
 
+def test_the_share_of_the_whole_training_that_a_plane_holds() -> None:
+    """Moved along the first direction and as far across the plane: a half, rounding aside."""
+    snapshot = rescalable()
+    probe = ThetaSlice(objective="score", grid=3, normalisation="layer")
+    operator = theta_operator(snapshot, "score", MIXED, torch.float64, 2**30, 0)
+    weights = [p.detach() for p in snapshot.module.energy.parameters()]
+    drawn = probe._directions([w.double() for w in weights], operator)
+    out = torch.randn(len(drawn[0]), generator=stream("cpu", 4)).double()
+    basis = torch.linalg.qr(torch.stack([*drawn, out], 1)).Q
+    way = 0.01 * (basis[:, 0] + basis[:, 2])
+    names = [n for n, _ in snapshot.module.energy.named_parameters()]
+    parts = operator.unflatten(way).values()
+    initial = {n: (w - part).float() for n, w, part in zip(names, weights, parts, strict=True)}
+    found = probe(replace(snapshot, initial=initial))
+    assert found["path_share"].item() == pytest.approx(0.5, abs=1e-4)
+    assert found["path_share_chance"].item() == 2 / len(way)
+    start = {n: w.clone() for n, w in zip(names, weights, strict=True)}
+    assert "path_share" not in probe(replace(snapshot, initial=start)), "nothing has moved"
+    assert "path_share" not in probe(snapshot)
+
+
 def test_complaints(network: Snapshot) -> None:
     with pytest.raises(InputError, match="ExactEnergy has none"):
         ThetaSlice().check(IREDModule(ExactEnergy(Inverse(2))))

@@ -40,6 +40,7 @@ probes:
   - {class_path: ired_interp.probes.SubspaceDrift, init_args: {source: solution, axis: inference}}
   - {class_path: ired_interp.probes.InferenceTrajectory}
   - {class_path: ired_interp.probes.Curvature, init_args: {rank: 1}}
+  - {class_path: ired_interp.probes.Curvature, init_args: {vectors: 2, landscapes: [0, 9]}}
   - {class_path: ired_interp.probes.Minimum, init_args: {landscapes: [0, 9], starts: 2, steps: 5}}
   - {class_path: ired_interp.probes.Slice, init_args: {landscapes: [0, 9], grid: 3}}
   - {class_path: ired_interp.probes.ThetaSlice, init_args: {grid: 3}}
@@ -47,7 +48,8 @@ probes:
   - {class_path: ired_interp.probes.GradientField}
   - {class_path: ired_interp.probes.Patching}
   - {class_path: ired_interp.probes.Readout, init_args: {samples: 32}}
-  - {class_path: ired_interp.probes.Dictionary, init_args: {landscapes: [0, 5], atoms: 8, l0: 2, samples: 64, steps: 3}}
+  - {class_path: ired_interp.probes.Dictionary, init_args: {landscapes: [0, 5], atoms: 8, l0: 2, grid: [1, 2], samples: 64, steps: 3}}
+  - {class_path: ired_interp.probes.Dictionary, init_args: {source: error, atoms: 8, l0: 2, samples: 64, steps: 3}}
 """
 
 
@@ -93,6 +95,22 @@ def test_every_probe_has_figures_of_its_own(figures: dict[str, Figure]) -> None:
         mine = [figure for key, figure in figures.items() if key.startswith(name)]
         assert mine
         assert all(figure.panels for figure in mine), name
+
+
+def test_the_section_from_smooth_to_sharp_comes_before_the_probes(
+    figures: dict[str, Figure],
+) -> None:
+    names = list(figures)
+    assert names.index("smooth_to_sharp") < names.index("hessian_spectrum_y")
+    section, mean = figures["smooth_to_sharp"], figures["curvature"].table
+    assert "Not measured" not in section.caption
+    assert {"σλ", "κN / κT", "⟨g, ε⟩/d", "minimum off y*", "overlap of D", "CKA to k + 1"} <= {
+        panel.title for panel in section.panels
+    }
+    assert section.table is not None
+    assert mean is not None
+    for title, own in (("dimension", "dimension"), ("κN / κT", "normal / tangent")):
+        np.testing.assert_allclose(section.table[title][::-1], mean[own], rtol=1e-9)
 
 
 def test_every_label_that_has_figures_was_measured_here(figures: dict[str, Figure]) -> None:

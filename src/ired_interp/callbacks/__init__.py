@@ -4,7 +4,7 @@ from ired_interp.callbacks.averaging import WeightAveraging
 from ired_interp.callbacks.best import KeepBest
 from ired_interp.callbacks.bound import BoundProbeCallback
 from ired_interp.callbacks.collapse import CollapseGuard
-from ired_interp.callbacks.from_start import EffectiveRank, TangentKernel
+from ired_interp.callbacks.from_start import EffectiveRank, TangentKernel, ThetaSlice
 from ired_interp.callbacks.gradient_statistics import GradientStatistics
 from ired_interp.callbacks.guard import FiniteLoss
 from ired_interp.callbacks.last import SaveLast
@@ -22,7 +22,6 @@ from ired_interp.callbacks.probes import (
     Path,
     Readout,
     Slice,
-    ThetaSlice,
 )
 from ired_interp.callbacks.progress import RunProgress
 from ired_interp.callbacks.replayed_steps import ReplayedSteps

@@ -31,8 +31,8 @@ class BoundProbeCallback(ProbeCallback):
     >>> from ired_interp.probes import InferenceTrajectory
     >>> class Trajectory(BoundProbeCallback, of=InferenceTrajectory, every_n_steps=2000):
     ...     "Trajectories at chosen steps."
-    >>> callback = Trajectory(problems=8, candidates=12)
-    >>> callback.every_n_steps, callback.measurement.problems, callback.probe.candidates
+    >>> callback = Trajectory(problems=8, steps=12)
+    >>> callback.every_n_steps, callback.measurement.problems, callback.probe.steps
     (2000, 8, 12)
     """
 

@@ -57,3 +57,7 @@ class EffectiveRank(FromStartCallback, of=probes.EffectiveRank, every_n_steps=50
 
 class TangentKernel(FromStartCallback, of=probes.TangentKernel, every_n_steps=2000, problems=16):
     """`probes.TangentKernel` at the start and at chosen steps."""
+
+
+class ThetaSlice(FromStartCallback, of=probes.ThetaSlice, every_n_steps=2000):
+    """`probes.ThetaSlice` at the start and at chosen steps."""

@@ -32,10 +32,6 @@ class Slice(BoundProbeCallback, of=probes.Slice, every_n_steps=2000):
     """`probes.Slice` at chosen steps."""
 
 
-class ThetaSlice(BoundProbeCallback, of=probes.ThetaSlice, every_n_steps=2000):
-    """`probes.ThetaSlice` at chosen steps."""
-
-
 class GradientField(BoundProbeCallback, of=probes.GradientField, every_n_steps=2000, problems=128):
     """`probes.GradientField` at chosen steps."""
 

@@ -9,6 +9,7 @@ import xarray as xr
 from torch import Tensor
 
 from ired_interp.energy import Energy
+from ired_interp.errors import InputError
 from ired_interp.module import IREDModule
 from ired_interp.probes.base import Point, Probe, Snapshot, chosen_landscapes, measuring_point
 from ired_interp.probes.curvature_variables import (
@@ -17,8 +18,9 @@ from ired_interp.probes.curvature_variables import (
     plane_variables,
     uncertainty_variables,
 )
-from ired_interp.probes.local_curvature import local_curvature
+from ired_interp.probes.local_curvature import hessian_bytes, local_curvature
 from ired_interp.probes.planes import RANDOM, Frame, directions, families, frames
+from ired_interp.probes.projected_curvature import projected_curvature
 from ired_interp.probes.rank_manifold import check_rank
 from ired_interp.probes.rises import LENGTHS, rise_variables, rises, theory_rises
 from ired_interp.probes.settings import (
@@ -46,7 +48,6 @@ _SHOWN = (
     "gap_rank",
 )
 _ROUNDING = 100  # units in the last place, of a Hessian's entries
-_COPIES = 8  # of a Hessian in float64, that are held at once
 
 
 class Curvature(Probe):
@@ -70,6 +71,9 @@ class Curvature(Probe):
         Directions of each family in which an answer is displaced, per problem.
     dtype : str
         Arithmetic of the energy, "float32" or "float64"; all else is in float64.
+    vectors : int, optional
+        Products of H with random signs in each plane, from which traces are estimated where all of
+        H is too large; spectrum and gaps are then left out. All of H if None.
     memory_gib : float
         Working memory in GiB; the batch is cut to fit.
     seed : int
@@ -105,6 +109,7 @@ class Curvature(Probe):
         rank: int | None = None,
         candidates: int = 2,
         dtype: Literal["float32", "float64"] = "float32",
+        vectors: int | None = None,
         memory_gib: float = 1.0,
         seed: int = 0,
     ) -> None:
@@ -113,17 +118,36 @@ class Curvature(Probe):
         check_rank_setting(self.name, rank)
         check_setting(self.name, "candidates", candidates, 1 <= candidates <= 10_000, "1 to 10000")
         check_choice(self.name, "dtype", dtype, Literal["float32", "float64"])
+        fits = vectors is None or 2 <= vectors <= 100_000
+        check_setting(self.name, "vectors", vectors, fits, "expected 2 to 100000")
         check_memory(self.name, memory_gib)
         check_seed(self.name, seed)
         self.landscapes, self.point, self.rank = landscapes, point, rank
-        self.candidates, self.dtype = candidates, dtype
+        self.candidates, self.dtype, self.vectors = candidates, dtype, vectors
         self.memory_gib, self.seed = memory_gib, seed
 
     def check(self, module: IREDModule) -> None:
-        """Refuse landscapes or a rank that the model cannot have; see `Probe.check`."""
+        """Refuse landscapes, a rank, or Hessians that the model cannot have; `Probe.check`.
+
+        Parameters
+        ----------
+        module : IREDModule
+            The model.
+
+        Raises
+        ------
+        InputError
+            If the settings do not fit it.
+        """
         chosen_landscapes(module, self.landscapes)
         if self.rank is not None:
             check_rank(self.rank, module.solution_dim)
+        gib = hessian_bytes(module.solution_dim) / 2**30
+        if self.vectors is None and gib > self.memory_gib:
+            raise InputError(
+                f"{self.name} takes {gib:.2g} GiB for the Hessian of one problem, and memory_gib "
+                f"is {self.memory_gib:g}; raise it, or set vectors, such as 30, to estimate traces."
+            )
 
     def small(self) -> "Curvature":
         """At most two landscapes and one direction; see `Probe.small`."""
@@ -156,11 +180,14 @@ class Curvature(Probe):
                                                               where both are rounding
             `theory_error`             landscape              Bayes error of denoising there
             `intrinsic_dimension`      landscape, problem     d − σ tr H; at the answer + ‖g‖²
+            `trace_error`              landscape, problem     of σ tr H, over `vectors`
             `free_directions`          landscape              how many σλ are below ½
             `theory_dimension`         landscape              d − σ tr H of a perfect model
             `detectable_rank`          landscape              singular values of y* as a matrix
                                                               above (σ/√ᾱ)√n, where noise hides none
             `curvature`                landscape, family      σ tr(P H)/tr P
+            `curvature_by_problem`     landscape, family,     the same of each
+                                       problem
             `off_block`                landscape, family      σ‖P H (I − P)‖_F
             `theory_curvature`         landscape, family      of a perfect model; 1 where visible
             `family_dimension`         family                 tr P, mean over problems
@@ -185,7 +212,7 @@ class Curvature(Probe):
         Raises
         ------
         InputError
-            If the model has not all landscapes, or the answers not the rank.
+            If the model does not fit (see `check`), or the answers have not the rank.
         RunError
             If a Hessian is not finite.
         """
@@ -216,16 +243,13 @@ class Curvature(Probe):
     def _at(
         self, energy: Energy, snapshot: Snapshot, at: Tensor, every: list[Frame], k: int
     ) -> dict[str, Tensor]:
-        """Measure one landscape at points (B, d_y), a few problems at a time."""
+        """Measure one landscape at points (B, d_y)."""
         (x, y), schedule = snapshot.batch, snapshot.module.schedule
-        chunk = max(1, int(self.memory_gib * 2**30 / (_COPIES * 8 * at.shape[1] ** 2)))
-        parts = []
-        for start in range(0, len(at), chunk):
-            rows = slice(start, start + chunk)
-            frame = [one.of(rows) for one in every]
-            part = local_curvature(energy, schedule, x[rows], y[rows], at[rows], k, frame)
-            parts.append(part)
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        memory = self.memory_gib * 2**30
+        if self.vectors is None:
+            return local_curvature(energy, schedule, x, y, at, k, every, memory)
+        draw = stream(y.device, self.seed, "signs", k)
+        return projected_curvature(energy, schedule, x, y, at, k, every, self.vectors, draw, memory)
 
     def _dataset(
         self,
@@ -242,7 +266,8 @@ class Curvature(Probe):
         variables = uncertainty_variables(found, signal, noise, self.point, rounding)
         variables |= detectable_rank(snapshot.batch.y, signal, noise)
         variables |= plane_variables(found, every, snapshot.visible() is not None)
-        variables |= gap_variables(found, noise, every)
+        if self.vectors is None:
+            variables |= gap_variables(found, noise, every)
         theory = None
         if snapshot.exact_curvature() is not None:
             theory = theory_rises(found["theory_curvature"], snapshot.batch.y, signal, noise)

@@ -33,7 +33,7 @@ def uncertainty_variables(
     Parameters
     ----------
     found : dict of str to ndarray (K, B, ...)
-        As `local_curvature` returns them, and `theory_trace`, where known.
+        As `local_curvature` or `projected_curvature` returns them, and `theory_trace`, where known.
     signal, noise : ndarray (K,)
         √ᾱ_k and σ_k.
     point : str
@@ -47,14 +47,18 @@ def uncertainty_variables(
         Variables of a dataset; see `Curvature`.
     """
     entries, each = found["entries"], ("landscape", "problem")
-    shrinkage = 1 - noise[:, None, None] * found["eigenvalues"]
     dimension = entries - found["trace"]
     if point == "answer":
         dimension = dimension + found["gradient_square"]
-    variables: dict[str, Any] = {"shrinkage": ((*each, "rank"), shrinkage, _UNIT)}
+    variables: dict[str, Any] = {}
+    if "eigenvalues" in found:
+        shrinkage = 1 - noise[:, None, None] * found["eigenvalues"]
+        variables["shrinkage"] = ((*each, "rank"), shrinkage, _UNIT)
+        variables |= _mean("free_directions", (shrinkage > 0.5).sum(2).astype(float))
+    else:
+        variables["trace_error"] = (each, found["trace_error"], _UNIT)
     variables["intrinsic_dimension"] = (each, dimension, _UNIT)
     variables |= _mean("intrinsic_dimension_mean", dimension)
-    variables |= _mean("free_directions", (shrinkage > 0.5).sum(2).astype(float))
     per_entry = ((noise / signal) ** 2)[:, None] / entries
     if point == "noised":
         errors = {
@@ -128,6 +132,8 @@ def plane_variables(found: Found, frames: list[Frame], shows: bool) -> dict[str,
     variables: dict[str, Any] = {"family_dimension": ("family", sizes, unit)}
     for name in ("curvature", "off_block"):
         variables |= _mean(name, found[name].swapaxes(1, 2))
+    each = found["curvature"].swapaxes(1, 2)
+    variables["curvature_by_problem"] = (("landscape", "family", "problem"), each, unit)
     theory = np.full(found["curvature"].shape[::2], np.nan)
     if "theory_curvature" in found:
         theory = found["theory_curvature"].mean(1)

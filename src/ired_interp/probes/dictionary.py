@@ -1,5 +1,6 @@
 """Sparse dictionaries of layers and errors, beside those of Gaussian data like them."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +12,9 @@ from ired_interp.errors import InputError, RunError
 from ired_interp.module import IREDModule
 from ired_interp.probes import topk
 from ired_interp.probes.base import Probe, Snapshot, chosen_landscapes
+from ired_interp.probes.dictionary_scores import KINDS, Compared, plane_alignment, share
 from ired_interp.probes.patching import check_sites
+from ired_interp.probes.planes import families, frames
 from ired_interp.probes.readout import untrained
 from ired_interp.probes.settings import (
     Landscapes,
@@ -22,17 +25,28 @@ from ired_interp.probes.settings import (
     few_landscapes,
 )
 from ired_interp.probes.site_patches import run
-from ired_interp.probes.spread import jackknife_error, left_out
 from ired_interp.probes.tables import Column, estimate_table
-from ired_interp.probes.vector_nulls import gaussian_like, leading_components
 from ired_interp.random import stream
 from ired_interp.tasks.base import Problems
 from ired_interp.terminal import track
 
 Source = Literal["h1", "h2", "h3", "error"]
-KINDS = ("dictionary", "Gaussian null", "principal components", "random atoms", "untrained")
 _LEARNED = KINDS[:2]
-_HELD_OUT = 0.1
+_QUANTILES = (0.05, 0.5, 0.95)
+_DIMS: dict[str, tuple[str, ...]] = {
+    "explained": ("kind",),
+    "explained_error": ("kind",),
+    "explained_by_l0": ("l0", "kind"),
+    "explained_by_l0_error": ("l0", "kind"),
+    "dead": ("learned",),
+    "agreement": ("learned",),
+    "agreement_quantiles": ("learned", "quantile"),
+    "agreement_chance": (),
+    "fidelity": ("metric",),
+    "fidelity_error": ("metric",),
+    "alignment": ("atom", "family"),
+    "alignment_chance": ("family",),
+}
 _ROUNDING = 100  # units in the last place of what an error is the difference of
 _METRICS = ("energy", "gradient")
 
@@ -43,7 +57,7 @@ class Dictionary(Probe):
     Parameters
     ----------
     landscapes : "all" or list of int
-        Which k; each costs six trainings.
+        Which k; each costs six trainings, and four more for each number of the grid.
     source : str
         What the vectors are: the layers "h1", "h2", "h3" of an MLP energy, or "error", D − y* of
         any energy, all at noised answers.
@@ -51,6 +65,8 @@ class Dictionary(Probe):
         M.
     l0 : int
         Atoms of which each vector is made.
+    grid : list of int
+        More such numbers, of which only the variance explained is measured.
     samples : int
         Problems drawn from the task, of which a tenth is held out.
     steps : int
@@ -72,6 +88,7 @@ class Dictionary(Probe):
         source: Source = "h3",
         atoms: int = 128,
         l0: int = 4,
+        grid: list[int] = [],  # noqa: B006
         samples: int = 8192,
         steps: int = 1000,
         seed: int = 0,
@@ -80,12 +97,15 @@ class Dictionary(Probe):
         check_choice(self.name, "source", source, Source)
         check_setting(self.name, "atoms", atoms, 2 <= atoms <= 100_000, "expected 2 to 100000")
         check_setting(self.name, "l0", l0, 1 <= l0 <= atoms, "expected 1 to the number of atoms")
+        fits = all(1 <= one <= atoms for one in grid) and len(set(grid)) == len(grid)
+        expected = "expected different numbers from 1 to that of atoms"
+        check_setting(self.name, "grid", grid, fits, expected)
         fits = 64 <= samples <= 10_000_000
         check_setting(self.name, "samples", samples, fits, "expected 64 to 10000000")
         check_setting(self.name, "steps", steps, 1 <= steps <= 10**6, "expected 1 to 1000000")
         check_seed(self.name, seed)
         self.landscapes, self.source, self.atoms, self.l0 = landscapes, source, atoms, l0
-        self.samples, self.steps, self.seed = samples, steps, seed
+        self.grid, self.samples, self.steps, self.seed = list(grid), samples, steps, seed
 
     def check(self, module: IREDModule) -> None:
         """Refuse an energy without the source, and landscapes that it has not; `Probe.check`."""
@@ -97,6 +117,7 @@ class Dictionary(Probe):
         """At most two landscapes, few problems and steps; see `Probe.small`."""
         return self.with_settings(
             landscapes=few_landscapes(self.landscapes),
+            grid=self.grid[:1],
             samples=min(self.samples, 128),
             steps=min(self.steps, 2),
         )
@@ -121,6 +142,8 @@ class Dictionary(Probe):
             variable                    dims                meaning
             =========================== =================== ========================================
             `explained`, `…_error`      landscape, kind     1 − Σ‖v − v̂‖²/Σ‖v − mean‖²
+            `explained_by_l0`,          landscape, l0,      the same of other numbers of atoms
+            `…_error`                   kind
             `excess`                    landscape           of the dictionary over its Gaussian null
             `dead`                      landscape, learned  share of atoms that no vector uses
             `agreement`,                landscape, learned  |cosine| of atoms of two seeds, matched
@@ -130,6 +153,11 @@ class Dictionary(Probe):
                                                             place of the vectors|, where the
                                                             reconstruction stands in their place: of
                                                             E, and of ∇_y E; of layers only
+            `alignment`                 landscape, atom,    of source "error": ‖P a‖² of each atom a
+                                        family              in planes at y* (`planes.frames`), mean
+                                                            over problems by how much they use it;
+                                                            NaN if none does
+            `alignment_chance`          family              tr P/d, of a direction at random
             =========================== =================== ========================================
 
         Raises
@@ -153,85 +181,66 @@ class Dictionary(Probe):
         landscapes = chosen_landscapes(module, self.landscapes)
         found: dict[str, list[Any]] = {}
         for k in track(landscapes, "dictionaries"):
-            for name, value in self._landscape(module, raw, problems, k).items():
+            for name, value in self._landscape(snapshot, raw, problems, k).items():
                 found.setdefault(name, []).append(value)
-        unit = {"units": "1"}
-        dims = {
-            "explained": "kind",
-            "explained_error": "kind",
-            "dead": "learned",
-            "agreement": "learned",
-            "fidelity": "metric",
-            "fidelity_error": "metric",
-        }
         variables: dict[str, Any] = {
-            name: (("landscape", dims[name]), np.stack(found[name]), unit)
-            for name in dims
+            name: (("landscape", *dims), np.stack(found[name]), {"units": "1"})
+            for name, dims in _DIMS.items()
             if name in found
         }
-        share = np.stack(found["explained"])
-        variables["excess"] = ("landscape", share[:, 0] - share[:, 1], unit)
-        quantiles = ("landscape", "learned", "quantile")
-        variables["agreement_quantiles"] = (quantiles, np.stack(found["quantiles"]), unit)
-        width = found["width"][0]
-        drawn = torch.randn(2, self.atoms, width, generator=stream("cpu", self.seed, "chance"))
-        chance = topk.agreement(*torch.nn.functional.normalize(drawn, dim=2))
-        variables["agreement_chance"] = float(chance.mean())
+        for name in ("agreement_chance", "alignment_chance"):  # the same of every landscape
+            if name in variables:
+                dims, values, unit = variables[name]
+                variables[name] = (dims[1:], values[0], unit)
+        part = np.stack(found["explained"])
+        variables["excess"] = ("landscape", part[:, 0] - part[:, 1], {"units": "1"})
         coordinates = {
             "landscape": landscapes,
             "kind": list(KINDS),
             "learned": list(_LEARNED),
             "metric": list(_METRICS),
-            "quantile": [0.05, 0.5, 0.95],
+            "quantile": list(_QUANTILES),
         }
+        if self.grid:
+            coordinates["l0"] = self.grid
+        if "alignment" in variables:
+            coordinates["family"] = list(families(frames(snapshot, None)))
         return xr.Dataset(variables, coordinates)
 
     def _landscape(
-        self, module: IREDModule, raw: IREDModule | None, problems: Problems, k: int
+        self, snapshot: Snapshot, raw: IREDModule | None, problems: Problems, k: int
     ) -> dict[str, Any]:
-        at = self._points(module, problems, k)
+        module, at = snapshot.module, self._points(snapshot.module, problems, k)
         rows = self._vectors(module, problems, at, k)
-        device, held = rows.device, max(8, round(_HELD_OUT * len(rows)))
-
-        def learn(rows: Tensor, seed: int, frozen: bool = False) -> topk.Dictionary:
-            generator = stream(device, self.seed, "atoms", k, seed)
-            return topk.learn_dictionary(
-                rows[:-held], self.atoms, self.l0, self.steps, generator, frozen
-            )
-
-        surrogate = gaussian_like(rows, stream(device, self.seed, "surrogate", k))
-        pairs = [[learn(part, seed) for seed in (0, 1)] for part in (rows, surrogate)]
-        made = {
-            "dictionary": (rows, pairs[0][0].reconstruct(rows[-held:])),
-            "Gaussian null": (surrogate, pairs[1][0].reconstruct(surrogate[-held:])),
-            "principal components": (rows, leading_components(rows[:-held], rows[-held:], self.l0)),
-            "random atoms": (rows, learn(rows, 2, frozen=True).reconstruct(rows[-held:])),
-        }
-        if raw is not None:
-            other = self._vectors(raw, problems, at, k)
-            made["untrained"] = other, learn(other, 0).reconstruct(other[-held:])
-        scores = np.full((len(KINDS), 2), np.nan)
-        for i, name in enumerate(KINDS):
-            if name in made:
-                whole, part = made[name]
-                scores[i] = _share(*topk.explained(whole[-held:], part))
+        other = None if raw is None else self._vectors(raw, problems, at, k)
+        compared = Compared(rows, other, self.atoms, self.steps, self.seed, k)
+        pairs = compared.pairs(self.l0)
+        scores = compared.scores(self.l0, pairs)
         matched = [topk.agreement(a.atoms, b.atoms) for a, b in pairs]
         used = [
             float((pair[0].codes(part) > 0).any(0).float().mean())
-            for pair, part in zip(pairs, (rows, surrogate), strict=True)
+            for pair, part in zip(pairs, (rows, compared.surrogate), strict=True)
         ]
         found = {
             "explained": scores[:, 0],
             "explained_error": scores[:, 1],
             "dead": 1 - np.array(used),
             "agreement": np.array([one.mean() for one in matched]),
-            "quantiles": np.stack([np.quantile(one, [0.05, 0.5, 0.95]) for one in matched]),
-            "width": rows.shape[1],
+            "agreement_quantiles": np.stack([np.quantile(one, _QUANTILES) for one in matched]),
+            "agreement_chance": compared.agreement_chance,
         }
+        if self.grid:
+            every = np.stack([compared.scores(l0) for l0 in self.grid])
+            found |= {"explained_by_l0": every[..., 0], "explained_by_l0_error": every[..., 1]}
+        kept = slice(len(rows) - compared.held, None)
+        held = Problems(*(part[kept] for part in problems))
         if raw is not None:
-            kept = slice(len(rows) - held, None)
-            fidelity = self._fidelity(module, problems.x[kept], at[kept], k, pairs[0][0])
+            fidelity = self._fidelity(module, held.x, at[kept], k, pairs[0][0])
             found |= {"fidelity": fidelity[:, 0], "fidelity_error": fidelity[:, 1]}
+        else:
+            every_plane = frames(replace(snapshot, batch=held), None)
+            aligned = plane_alignment(pairs[0][0], rows[kept], every_plane)
+            found |= {"alignment": aligned.share, "alignment_chance": aligned.chance}
         return found
 
     def _points(self, module: IREDModule, problems: Problems, k: int) -> Tensor:
@@ -276,7 +285,7 @@ class Dictionary(Probe):
         for metric in _METRICS:
             off = [getattr(one, metric) - getattr(clean, metric) for one in runs]
             sizes = [part.reshape(len(x), -1).norm(dim=1).cpu().numpy() for part in off]
-            found.append(_share(*sizes))
+            found.append(share(*sizes))
         return np.array(found)
 
     def summary(self, result: xr.Dataset) -> str:
@@ -289,9 +298,3 @@ class Dictionary(Probe):
             columns[f"agreement, {learned}"] = (result["agreement"].sel(learned=learned), None)
         title = f"Variance of {self.source} explained by {self.l0} of {self.atoms} atoms"
         return estimate_table(title, result["landscape"].values, columns)
-
-
-def _share(wrong: np.ndarray, size: np.ndarray) -> tuple[float, float]:
-    """1 − Σ wrong/Σ size, and its standard error over problems."""
-    without = [1 - wrong[kept].sum() / size[kept].sum() for kept in left_out(len(size))]
-    return 1 - wrong.sum() / size.sum(), float(jackknife_error(np.array(without)))

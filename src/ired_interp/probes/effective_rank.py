@@ -96,6 +96,7 @@ class EffectiveRank(Probe):
             ================================ ======================= ===============================
             `rank`, `rank_error`             landscape, of, measure  mean over problems, of what
                                                                      `of` names
+            `rank_by_problem`                (problem)               the same of each
             `rank_chance`                    measure                 of matrices of independent
                                                                      Gaussian entries
             `detectable`, `…_error`          landscape               singular values of y* above
@@ -146,6 +147,7 @@ class EffectiveRank(Probe):
         variables: dict[str, Any] = {
             "rank": (dims, found.nanmean(-1), unit),
             "rank_error": (dims, mean_error(found.numpy()), unit),
+            "rank_by_problem": ((*dims, "problem"), found, unit),
             "rank_chance": ("measure", rank_measures(drawn, rank).mean(0), unit),
             "detectable": ("landscape", visible.mean(1), unit),
             "detectable_error": ("landscape", mean_error(visible.numpy()), unit),

@@ -79,14 +79,16 @@ class FieldPlanes:
             values = {
                 "overlap": mine.mean(-1),
                 "overlap_error": mean_error(mine),
+                "overlap_by_problem": mine,
                 "overlap_chance": null.mean(-1),
                 "overlap_chance_low": np.quantile(null, 0.025, -1),
                 "overlap_chance_high": np.quantile(null, 0.975, -1),
             }
             for name, value in values.items():
                 found.setdefault(name, []).append(value)
-        dims, unit = ("landscape", "field", "side"), {"units": "1"}
-        return {name: (dims, np.stack(values, -1), unit) for name, values in found.items()}
+        dims, unit = ("landscape", "field", "problem", "side"), {"units": "1"}
+        stacked = {name: np.stack(values, -1) for name, values in found.items()}
+        return {name: ((*dims[: v.ndim - 1], "side"), v, unit) for name, v in stacked.items()}
 
     def shares(self, fields: Tensor) -> dict[str, Any]:
         """Split fields into families of directions, and into products of singular vectors.

@@ -129,6 +129,7 @@ class GradientField(Probe):
             ================================= =================== ==================================
             `overlap`, `…_error`              landscape, field,   of the field's plane with that of
                                               side                y*, 0 to 1: side "left" or "right"
+            `overlap_by_problem`              (problem)           the same of each
             `overlap_chance`, `…_low`,        landscape, field,   mean and 95 % interval with
             `…_high`                          side                answers permuted among problems
             `overlap_random`                                      p/n, of planes without direction

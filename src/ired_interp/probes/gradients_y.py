@@ -101,9 +101,12 @@ class GradientStatisticsY(Probe):
             `norm_sd`, `norm_quantiles` (quantile)
             `norm_ratio`, `…_error`     landscape            mean ‖g‖²/d
             `alignment`, `…_error`      landscape            mean ⟨g, ε⟩/d
+            `alignment_by_problem`      landscape, problem   ⟨g, ε⟩/d
             `alignment_by_entries`,     landscape, entries   Σ⟨g, ε⟩/count, over the entries that
             `…_error`                                        problems show ("visible") and others
                                                              ("hidden"), where the task has both
+            `along_by_problem`,         (landscape,)         ⟨g, ε⟩ over these entries, and how many
+            `entries_by_problem`        entries, problem     a problem has
             `theory_by_entries`         landscape, entries   of it, for a perfect model at the
                                                              noised point: 1 where visible
             `cosine`, `…_error`         landscape            mean cos(g, ε)
@@ -138,6 +141,7 @@ class GradientStatisticsY(Probe):
         for name in ("norm_ratio", "alignment", "cosine"):
             variables[name] = ("landscape", found[name].mean(1), unit)
             variables[f"{name}_error"] = ("landscape", mean_error(found[name]), unit)
+        variables["alignment_by_problem"] = (dims, found["alignment"], unit)
         for name in ("eigenvalues", "participation", "entropy_rank"):
             own = ("landscape", "rank") if name == "eigenvalues" else ("landscape",)
             units = {"units": "(energy / y)²"} if name == "eigenvalues" else unit
@@ -150,6 +154,8 @@ class GradientStatisticsY(Probe):
             dims = ("landscape", "entries")
             for ending, values in zip(("", "_error"), parts, strict=True):
                 variables[f"alignment_by_entries{ending}"] = (dims, values, unit)
+            variables["along_by_problem"] = ((*dims, "problem"), found["entries_along"], unit)
+            variables["entries_by_problem"] = ((*dims[1:], "problem"), found["entries_count"][0])
             if self.point == "noised":
                 perfect = np.tile([1.0, np.nan], (len(landscapes), 1))
                 variables["theory_by_entries"] = (dims, perfect, unit)

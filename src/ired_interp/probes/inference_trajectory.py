@@ -14,8 +14,7 @@ from ired_interp.module import IREDModule
 from ired_interp.probes.base import Probe, Snapshot
 from ired_interp.probes.contraction import contractions, gradients_along, perfect_contractions
 from ired_interp.probes.gram_statistics import effective_ranks
-from ired_interp.probes.rank_manifold import as_matrices, check_rank, known_rank
-from ired_interp.probes.rank_surroundings import RankSurroundings
+from ired_interp.probes.rank_manifold import as_matrices, check_rank, known_rank, normal_ratio
 from ired_interp.probes.settings import check_rank_setting, check_seed, check_setting
 from ired_interp.probes.spread import mean_error
 from ired_interp.probes.trajectory_pictures import picture_variables
@@ -34,28 +33,23 @@ class InferenceTrajectory(Probe):
     rank : int, optional
         r of the answers as matrices, for the measures on the rank-r manifold; taken from the task
         where its answers have an exact rank below full.
-    candidates : int
-        Directions of each family in which an answer of rank r is displaced, per problem.
     seed : int
-        Of the start and of the candidates.
+        Of the start.
 
     Raises
     ------
     InputError
-        If there are no steps, no rank or no candidates.
+        If there are no steps or no rank.
     """
 
     name = "inference_trajectory"
 
-    def __init__(
-        self, steps: int | None = None, rank: int | None = None, candidates: int = 2, seed: int = 0
-    ) -> None:
+    def __init__(self, steps: int | None = None, rank: int | None = None, seed: int = 0) -> None:
         check_seed(self.name, seed)
         if steps is not None:
             check_setting(self.name, "steps", steps, steps >= 1, "expected at least 1")
         check_rank_setting(self.name, rank)
-        check_setting(self.name, "candidates", candidates, 1 <= candidates <= 10_000, "1 to 10000")
-        self.steps, self.rank, self.candidates, self.seed = steps, rank, candidates, seed
+        self.steps, self.rank, self.seed = steps, rank, seed
 
     def check(self, module: IREDModule) -> None:
         """Refuse a model that takes no gradient steps, or whose solutions cannot have the rank.
@@ -78,10 +72,6 @@ class InferenceTrajectory(Probe):
             )
         if self.rank is not None:
             check_rank(self.rank, module.solution_dim)
-
-    def small(self) -> "InferenceTrajectory":
-        """One candidate; see `Probe.small`."""
-        return self.with_settings(candidates=1)
 
     def __call__(self, snapshot: Snapshot) -> xr.Dataset:
         """Measure.
@@ -124,19 +114,11 @@ class InferenceTrajectory(Probe):
             `…_error`
             `normal_ratio_chance`                                 mean for gradients without
                                                                   direction
-            `rise`, `…_error`              landscape, family,     of E/σ_k over √ᾱ_k y*, at
-                                           length                 √ᾱ_k(y* ± length·‖y*‖·D), D a
-                                                                  direction of the family
-            `preference`, `…_error`        landscape, family,     mean rise over that of random
-                                           length                 directions
-            `theory_rise`,                 the same               of a perfect model, where known
-            `theory_preference`
             ============================== ====================== ==================================
 
-            NaN where what is divided by is rounding, or cannot be told from 0. What needs a rank r
-            is there where answers have one; `planes.frames` names the families. What the task shows
-            of a few problems (`Task.pictured`) stands beside it, over landscape and pictured, which
-            names them.
+            NaN where what is divided by is rounding. What needs a rank r is there where answers
+            have one. What the task shows of a few problems (`Task.pictured`) stands beside it, over
+            landscape and pictured, which names them.
 
         Raises
         ------
@@ -152,9 +134,6 @@ class InferenceTrajectory(Probe):
             y.shape, generator=stream(y.device, self.seed, "start"), device=y.device, dtype=y.dtype
         )
         rank = known_rank(snapshot.task, self.rank)
-        around = (
-            None if rank is None else RankSurroundings(snapshot, rank, self.candidates, self.seed)
-        )
         found: dict[str, list[np.ndarray]] = {}
         visited, solutions = [], []
         with torch.no_grad():
@@ -163,12 +142,12 @@ class InferenceTrajectory(Probe):
                 visited.append(place.k)
                 solutions.append(place.solution)
                 measured = self._along(snapshot, place, settings)
-                if around is not None:
-                    measured |= around.measure(place)
+                if rank is not None:
+                    measured |= _off_manifold(snapshot, place, rank)
                 for name, values in measured.items():
                     found.setdefault(name, []).append(values)
         result = self._dataset(
-            {name: np.stack(values) for name, values in found.items()}, visited, snapshot, around
+            {name: np.stack(values) for name, values in found.items()}, visited, snapshot, rank
         )
         end = result["error"].isel(landscape=-1, inner_step=-1).values
         return result.assign(picture_variables(snapshot, torch.stack(solutions), end))
@@ -220,7 +199,7 @@ class InferenceTrajectory(Probe):
         found: dict[str, np.ndarray],
         visited: list[int],
         snapshot: Snapshot,
-        around: RankSurroundings | None,
+        rank: int | None,
     ) -> xr.Dataset:
         steps = found["energy"].shape[1]
         coordinates = {
@@ -242,12 +221,11 @@ class InferenceTrajectory(Probe):
             for part in (name, f"{name}_error"):
                 variables[part] = (("landscape", "move"), found[part], {"units": "1"})
         attributes = {}
-        if around is not None:
+        if rank is not None:
             variables |= _mean("normal_ratio_answer", ("landscape",), found["normal_ratio_answer"])
-            variables["normal_ratio_chance"] = around.chance_ratio
-            variables |= around.variables(found)
-            coordinates |= around.coordinates
-            attributes["rank"] = around.rank
+            answer = snapshot.batch.y
+            variables["normal_ratio_chance"] = normal_ratio(answer, answer, rank)[1]
+            attributes["rank"] = rank
         curvature = snapshot.exact_curvature()
         if curvature is not None:
             factors = self._factors(self._inference(snapshot.module))
@@ -262,6 +240,21 @@ class InferenceTrajectory(Probe):
     def summary(self, result: xr.Dataset) -> str:
         """One row a landscape; see `Probe.summary`."""
         return trajectory_table(result)
+
+
+def _off_manifold(
+    snapshot: Snapshot, place: LandscapeMinimisation, rank: int
+) -> dict[str, np.ndarray]:
+    """Gradients off the rank-r manifold at y*, at the iterates (T + 1, B) and at √ᾱ_k y* (B,)."""
+    module, (x, answer) = snapshot.module, snapshot.batch
+
+    def ratio(y: torch.Tensor) -> np.ndarray:
+        return normal_ratio(module.energy.gradient(x, y, place.k), answer, rank)[0]
+
+    return {
+        "normal_ratio": np.stack([ratio(iterate.y) for iterate in place.iterates]),
+        "normal_ratio_answer": ratio(module.schedule.signal[place.k] * answer),
+    }
 
 
 def _mean(

@@ -11,6 +11,7 @@ from ired_interp.probes.spread import jackknife_error, left_out
 from ired_interp.random import stream
 
 _PERMUTATIONS = 1000
+_HALVES = 200  # random halves of the problems
 LEAST = 5  # problems, so that something is left of a centred kernel of one fewer
 
 
@@ -86,6 +87,40 @@ def cka_error(a: Tensor, b: Tensor) -> np.ndarray:
         rows = torch.from_numpy(kept)
         parts.append(debiased_cka(a[..., rows, :][..., rows], b[..., rows, :][..., rows]).numpy())
     return jackknife_error(np.stack(parts, -1))
+
+
+def neighbour_halves(kernels: Tensor, landscapes: list[int], seed: int) -> np.ndarray:
+    """Align kernels with that of the next smoother landscape, on random halves of the problems.
+
+    Halves scatter about the whole as the whole about its truth, and unlike resamples have no
+    problem twice, of which a kernel without its diagonal could make nothing.
+
+    Parameters
+    ----------
+    kernels : Tensor (K, N, N)
+        One a landscape.
+    landscapes : list of int
+        Which.
+    seed : int
+        Of the halves.
+
+    Returns
+    -------
+    ndarray (halves, K)
+        `debiased_cka` with the next kernel; NaN of the smoothest, and of fewer than 8 problems.
+    """
+    count, n = kernels.shape[:2]
+    found = np.full((_HALVES, count), np.nan)
+    if n // 2 < 4 or count < 2:
+        return found
+    generator = stream("cpu", seed, "halves")
+    order = np.argsort(landscapes)
+    kernels = kernels.cpu()[order]
+    for half in found:
+        rows = torch.randperm(n, generator=generator)[: n // 2]
+        part = kernels[:, rows][:, :, rows]
+        half[order[:-1]] = debiased_cka(part[:-1], part[1:]).numpy()
+    return found
 
 
 def permuted_cka(target: Tensor, draws: int, generator: torch.Generator) -> Callable[..., Tensor]:

@@ -8,6 +8,13 @@ from ired_interp.energy import Energy
 from ired_interp.errors import RunError
 from ired_interp.probes.planes import RANDOM, Frame, families, plane_curvature
 
+_COPIES = 8  # of a Hessian in float64, that are held at once
+
+
+def hessian_bytes(d: int) -> int:
+    """Return what the Hessian of one problem with d free entries takes to be measured."""
+    return _COPIES * 8 * d**2
+
 
 @torch.no_grad()
 def local_curvature(
@@ -18,6 +25,7 @@ def local_curvature(
     at: Tensor,
     k: int,
     frames: list[Frame],
+    memory: float,
 ) -> dict[str, Tensor]:
     """Measure Hessian H and gradient g of one landscape.
 
@@ -33,6 +41,8 @@ def local_curvature(
         Landscape.
     frames : list of Frame
         Of the problems.
+    memory : float
+        Bytes to work in, about; so many problems at a time.
 
     Returns
     -------
@@ -47,6 +57,24 @@ def local_curvature(
     RunError
         If the Hessian is not finite.
     """
+    chunk = max(1, int(memory / hessian_bytes(at.shape[1])))
+    parts = []
+    for start in range(0, len(at), chunk):
+        rows = slice(start, start + chunk)
+        few = [frame.of(rows) for frame in frames]
+        parts.append(_few(energy, schedule, x[rows], answer[rows], at[rows], k, few))
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _few(
+    energy: Energy,
+    schedule: Schedule,
+    x: Tensor,
+    answer: Tensor,
+    at: Tensor,
+    k: int,
+    frames: list[Frame],
+) -> dict[str, Tensor]:
     signal, noise = schedule.signal[k].double(), schedule.noise[k].double()
     hessian = energy.hessian(x.to(at), at, k).double()
     gradient = energy.gradient(x.to(at), at, k).double()

@@ -108,7 +108,7 @@ class Minimum(Probe):
         -------
         xarray.Dataset
             As follows; d entries of y are free, ŷ_s is the answer of start s, as of each landscape.
-            Means over problems also as `…_error`.
+            Means over problems also as `…_error`, and (but theory) of each as `…_by_problem`.
 
             ========================= ================== ===========================================
             variable                  dims               meaning
@@ -116,12 +116,16 @@ class Minimum(Probe):
             `displacement`            landscape          ‖y_∞/√ᾱ − y*‖/‖y*‖, y_∞ the minimum to
                                                          which landscape k leads down from √ᾱ y*
             `displacement_in_noise`   landscape          ‖y_∞ − √ᾱ y*‖/σ
+            `displacement_chance`                        1, of a minimum at 0
             `theory_displacement`,    landscape          of a perfect model, where known: 0 where x
             `theory_…_in_noise`                          fixes y
             `converged`               landscape          share of descents that came to ‖g‖ < 1e-5
             `error`                   landscape          mean over starts of ‖ŷ_s − y*‖²/d
             `bias_square`, `spread`   landscape          its parts: of the mean answer, unbiased,
                                                          and of the starts about it
+            `error_chance`                               of the best answer that takes no learning:
+                                                         the task's trivial ones, or the mean of y*
+            `spread_chance`                              variance of y* over problems
             `nearest_error`           landscape          as `error`, from the nearest right answer
             `prefers_answer`          landscape          share with E(√ᾱ ŷ) < E(√ᾱ y*), of the
                                                          problems not solved; NaN if all are
@@ -156,8 +160,8 @@ class Minimum(Probe):
             if prefix:
                 del found["converged"]
             for name, values in found.items():
-                variables |= _mean(prefix + name, values, {"units": "1"})
-        return variables
+                variables |= _mean(prefix + name, values, {"units": "1"}, not prefix)
+        return variables | {"displacement_chance": 1.0}
 
     def _minimum(self, energy: Energy, snapshot: Snapshot, k: int) -> dict[str, np.ndarray]:
         schedule, (x, y) = snapshot.module.schedule, snapshot.batch
@@ -210,9 +214,27 @@ class Minimum(Probe):
         unit = {"units": "y² per entry"}
         variables: dict[str, Any] = {}
         for name, values in found.items():
-            variables |= _mean(name, (values / entries).cpu().numpy(), unit)
+            variables |= _mean(name, (values / entries).cpu().numpy(), unit, True)
+        variables |= self._without_learning(snapshot, entries)
         variables |= self._preference(snapshot, ends[0], landscapes)
         return variables | self._basins(module, torch.stack(ends, 1))
+
+    @staticmethod
+    def _without_learning(snapshot: Snapshot, entries: int | Tensor) -> dict[str, Any]:
+        """Error of the best answer that takes no learning, and spread of unrelated answers."""
+        (x, y), task, fixed = snapshot.batch, snapshot.task, snapshot.module.fixed(snapshot.batch.x)
+        answers = {"mean": y.mean(0)} | (task.trivial(x) if task else {})
+
+        def squared(away: Tensor) -> float:
+            free = away if fixed is None else away.masked_fill(fixed.mask, 0.0)
+            return float((free.double().square().sum(1) / entries).mean())
+
+        spread = squared(y - y.mean(0)) * len(y) / max(len(y) - 1, 1)
+        unit = {"units": "y² per entry"}
+        return {
+            "error_chance": ((), min(squared(y - answer) for answer in answers.values()), unit),
+            "spread_chance": ((), spread, unit),
+        }
 
     @staticmethod
     def _preference(snapshot: Snapshot, answer: Tensor, landscapes: list[int]) -> dict[str, Any]:
@@ -261,9 +283,13 @@ class Minimum(Probe):
         return estimate_table(title, result["landscape"].values, estimates(result, _SHOWN))
 
 
-def _mean(name: str, values: np.ndarray, unit: dict[str, str]) -> dict[str, Any]:
-    """Label a mean over problems (landscapes, B)."""
-    return {
+def _mean(
+    name: str, values: np.ndarray, unit: dict[str, str], each: bool = False
+) -> dict[str, Any]:
+    """Label a mean over problems (landscapes, B), and maybe what it is the mean of."""
+    mean = {
         name: ("landscape", values.mean(1), unit),
         f"{name}_error": ("landscape", mean_error(values), unit),
     }
+    own = {f"{name}_by_problem": (("landscape", "problem"), values, unit)}
+    return mean | own if each else mean

@@ -5,12 +5,23 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor
 
 from ired_interp.energy.mlp import MLPEnergy
 from ired_interp.errors import InputError, RunError
 from ired_interp.module import IREDModule
 from ired_interp.probes.base import Probe, Snapshot, chosen_landscapes
+from ired_interp.probes.corruptions import (
+    ANSWER,
+    EIGENVALUE,
+    ENTRY,
+    NOISE,
+    PROBLEM,
+    ROW,
+    SHARPER,
+    SMOOTHER,
+    corruptions,
+    evaluation,
+)
 from ired_interp.probes.landscape_patches import WHICH, landscape_restored
 from ired_interp.probes.part_patches import PLANES, Layer, part_restored, parts_of
 from ired_interp.probes.settings import (
@@ -22,12 +33,10 @@ from ired_interp.probes.settings import (
 )
 from ired_interp.probes.site_patches import METRICS, restored, run
 from ired_interp.probes.tables import Column, estimate_table
-from ired_interp.random import stream
 from ired_interp.terminal import track
 
 _LEAST = 8
 SITES = ("x_path", "y_path", "mod2", "mod3", "mod2 + mod3", "u1", "h2", "h3", "o")
-CORRUPTIONS = ("problem", "answer", "noise", "landscape")
 DIRECTIONS = ("sufficient", "necessary")
 
 
@@ -83,8 +92,8 @@ class Patching(Probe):
         -------
         xarray.Dataset
             As follows. A clean evaluation is of problem, noised answer and landscape; corrupted,
-            it has the next problem's x ("problem"), the next answer with the same noise
-            ("answer"), other noise ("noise"), or is of the next landscape ("landscape").
+            it has another one of these or a part of the problem changed, see
+            `corruptions.corruptions`; NaN where there is no smoother or no sharper landscape.
             "sufficient" puts clean values into the corrupted one, "necessary" corrupted ones into
             the clean one. Shares are as `site_patches.restored` has them; `…_error` is a standard
             error over problems.
@@ -125,10 +134,12 @@ class Patching(Probe):
             )
         module = snapshot.module
         landscapes = chosen_landscapes(module, self.landscapes)
-        shares, parts = [], []
+        shares, parts, kinds = [], [], corruptions(snapshot)
         for k in track(landscapes, "patching"):
-            shares.append([self._sites(snapshot, k, how) for how in CORRUPTIONS])
-            clean, corrupted = (self._inputs(snapshot, k, how) for how in (None, "problem"))
+            shares.append([self._sites(snapshot, k, how) for how in kinds])
+            clean, corrupted = (evaluation(snapshot, k, h, self.seed) for h in (None, PROBLEM))
+            assert clean is not None
+            assert corrupted is not None
             parts.append(part_restored(module.free(), clean, corrupted, self.layer, self.seed))
         found, unit = np.array(shares), {"units": "1"}  # (K, corruptions, sites, ways, metrics, 2)
         dims = ("landscape", "corruption", "site", "direction", "metric")
@@ -138,7 +149,7 @@ class Patching(Probe):
         variables: dict[str, Any] = {
             "restored": (dims, found[..., 0], unit),
             "restored_error": (dims, found[..., 1], unit),
-            "restored_truth": (("corruption", "site", "metric"), _truth(module), unit),
+            "restored_truth": (("corruption", "site", "metric"), _truth(module, kinds), unit),
             "part_restored": (places, planes[..., 0], unit),
             "part_restored_error": (places, planes[..., 1], unit),
             "part_restored_chance": ("size", np.array(sizes) / width, unit),
@@ -146,7 +157,7 @@ class Patching(Probe):
         variables |= landscape_restored(snapshot, landscapes, self.seed)
         coordinates = {
             "landscape": landscapes,
-            "corruption": list(CORRUPTIONS),
+            "corruption": kinds,
             "site": list(SITES),
             "direction": list(DIRECTIONS),
             "metric": list(METRICS),
@@ -161,25 +172,8 @@ class Patching(Probe):
         assert isinstance(module.energy, MLPEnergy)
         return module.energy.width
 
-    @torch.no_grad()
-    def _inputs(self, snapshot: Snapshot, k: int, corruption: str | None) -> tuple[Any, Tensor]:
-        """Context and noised answers, clean or corrupted."""
-        module, (x, y) = snapshot.module, snapshot.batch
-        generator = stream(y.device, self.seed, "patching", k)
-        eps, other = torch.randn(2, *y.shape, generator=generator, device=y.device, dtype=y.dtype)
-        if corruption == "landscape" and module.landscapes > 1:
-            shown = k + 1 if k + 1 < module.landscapes else k - 1
-        else:
-            shown = k
-        answer = y.roll(1, 0) if corruption == "answer" else y
-        problem = x.roll(1, 0) if corruption == "problem" else x
-        rows = torch.full((len(y),), k, device=y.device)
-        at = module.schedule.noised(answer, rows, other if corruption == "noise" else eps)
-        context = module.free().condition(problem, torch.full_like(rows, shown))
-        return context, at
-
     def _sites(self, snapshot: Snapshot, k: int, corruption: str) -> list[list[list[Any]]]:
-        """Find share and error of each site, direction and metric.
+        """Find share and error of each site, direction and metric; NaN without the landscape.
 
         Raises
         ------
@@ -187,7 +181,10 @@ class Patching(Probe):
             If an energy is not finite.
         """
         energy = snapshot.module.free()
-        inputs = self._inputs(snapshot, k, None), self._inputs(snapshot, k, corruption)
+        every = [evaluation(snapshot, k, how, self.seed) for how in (None, corruption)]
+        inputs = [each for each in every if each is not None]
+        if len(inputs) < 2:
+            return [[[(np.nan, np.nan)] * len(METRICS)] * len(DIRECTIONS)] * len(SITES)
         runs = [run(energy, *each) for each in inputs]
         if not all(one.energy.isfinite().all() for one in runs):
             raise RunError(f"an energy of landscape {k} is not finite; the weights have diverged.")
@@ -208,9 +205,9 @@ class Patching(Probe):
         part = result.sel(direction="sufficient", metric="gradient")
         columns: dict[str, Column] = {}
         for corruption, site in (
-            ("problem", "x_path"),
-            ("landscape", "mod2"),
-            ("landscape", "mod3"),
+            (PROBLEM, "x_path"),
+            (SMOOTHER, "mod2"),
+            (SMOOTHER, "mod3"),
         ):
             one = part.sel(corruption=corruption, site=site)
             columns[f"{corruption}: {site}"] = (one["restored"], one["restored_error"])
@@ -239,25 +236,26 @@ def check_sites(probe: str, module: IREDModule) -> None:
         )
 
 
-def _truth(module: IREDModule) -> np.ndarray:
+def _truth(module: IREDModule, kinds: list[str]) -> np.ndarray:
     """Say what a chain without skip connections must restore (corruption, site, metric)."""
     assert isinstance(module.energy, MLPEnergy)
-    whole = {"problem": {"x_path"}, "answer": {"y_path"}, "noise": {"y_path"}}
+    ways = {how: {"x_path"} for how in (PROBLEM, ENTRY, ROW, EIGENVALUE)}
+    ways |= {how: {"y_path"} for how in (ANSWER, NOISE)}
     if module.energy.schedule is None:  # else x is scaled by the landscape, too
-        whole["landscape"] = {"mod2", "mod3"}
+        ways |= {how: {"mod2", "mod3"} for how in (SMOOTHER, SHARPER)}
     held = module.fixed(torch.zeros(1, module.condition_dim)) is not None
-    truth = np.full((len(CORRUPTIONS), len(SITES), len(METRICS)), np.nan)
-    for i, corruption in enumerate(CORRUPTIONS):
+    truth = np.full((len(kinds), len(SITES), len(METRICS)), np.nan)
+    for i, corruption in enumerate(kinds):
         for j, site in enumerate(SITES):
             names = set(site.split(" + "))
             if site in ("h3", "o"):
                 truth[i, j, 0] = 1.0
             elif site in ("u1", "h2"):
-                if corruption != "landscape":
+                if corruption not in (SMOOTHER, SHARPER):
                     truth[i, j, 0] = 1.0
-            elif corruption in whole and not held:
-                if whole[corruption] <= names:
+            elif corruption in ways and not held:
+                if ways[corruption] <= names:
                     truth[i, j] = 1.0
-                elif not whole[corruption] & names:
+                elif not ways[corruption] & names:
                     truth[i, j] = 0.0
     return truth

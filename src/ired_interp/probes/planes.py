@@ -82,6 +82,10 @@ def frames(snapshot: Snapshot, rank: int | None) -> list[Frame]:
         `core`              UAVᵀ: change neither
         `tangent`           the three together: stay on the manifold of rank-r matrices
         `normal`            U⊥AV⊥ᵀ: leave it
+        `eigenvalues`       q_i q_iᵀ, with eigenvectors q of x and y* (`Task.eigenvectors`), where
+                            none are given: change eigenvalues of y*
+        `eigenvectors`      q_i q_jᵀ of different ones: turn its eigenvectors
+        `large`, `small`    q_i q_jᵀ, both in the half of its largest or smallest eigenvalues
         `support`, `kernel` eigenvectors of a Gaussian posterior's covariance with variance, or none
         =================== ========================================================================
 
@@ -99,6 +103,9 @@ def frames(snapshot: Snapshot, rank: int | None) -> list[Frame]:
     found = [Frame(entries)]
     if (r := known_rank(snapshot.task, rank)) is not None:
         found.append(rank_frame(y, r))
+    vectors = snapshot.task.eigenvectors(x.double()) if snapshot.task else None
+    if vectors is not None and fixed is None and vectors.shape[-1] > 1:
+        found.append(_eigenframe(vectors))
     posterior = snapshot.task.posterior(x[:1]) if snapshot.task else None
     if isinstance(posterior, Posterior):
         varies = posterior.variances > 0
@@ -107,6 +114,21 @@ def frames(snapshot: Snapshot, rank: int | None) -> list[Frame]:
             planes = {"support": varies * every, "kernel": ~varies * every}
             found.append(Frame(planes, every.new_ones(len(y), 1, 1), basis.expand(len(y), -1, -1)))
     return found
+
+
+def _eigenframe(vectors: Tensor) -> Frame:
+    """Find the planes of eigenvectors (B, n, n), those of large eigenvalues first."""
+    count, _, n = vectors.shape
+    same = torch.eye(n, dtype=torch.float64, device=vectors.device)
+    large = (torch.arange(n, device=vectors.device) < n // 2).double()
+    blocks = {
+        "eigenvalues": same,
+        "eigenvectors": 1 - same,
+        "large": large[:, None] * large,
+        "small": (1 - large)[:, None] * (1 - large),
+    }
+    planes = {name: block.flatten().expand(count, -1) for name, block in blocks.items()}
+    return Frame(planes, vectors, vectors)
 
 
 def rank_frame(y: Tensor, rank: int) -> Frame:

@@ -1,7 +1,6 @@
 """Slices through the landscapes: energy along and across directions of a family."""
 
 from copy import deepcopy
-from typing import Any
 
 import numpy as np
 import torch
@@ -9,11 +8,10 @@ import xarray as xr
 from torch import Tensor
 
 from ired_interp.energy import Energy
-from ired_interp.errors import RunError
 from ired_interp.module import IREDModule
 from ired_interp.probes.base import Point, Probe, Snapshot, chosen_landscapes, measuring_point
-from ired_interp.probes.planes import RANDOM, Frame, directions, families, frames
-from ired_interp.probes.rank_manifold import check_rank
+from ired_interp.probes.planes import RANDOM, directions, families, frames
+from ired_interp.probes.rank_manifold import check_rank, known_rank
 from ired_interp.probes.settings import (
     Landscapes,
     check_choice,
@@ -23,14 +21,21 @@ from ired_interp.probes.settings import (
     check_setting,
     few_landscapes,
 )
-from ired_interp.probes.spread import mean_error, ratio_of_means
+from ired_interp.probes.slice_curves import (
+    ALONG,
+    BOTTOM,
+    GRADIENT,
+    TOP,
+    bend,
+    check_on_manifold,
+    nearest,
+    own_directions,
+    turn,
+)
+from ired_interp.probes.slice_variables import slice_variables
 from ired_interp.probes.tables import Column, estimate_table
 from ired_interp.random import stream
 from ired_interp.terminal import track
-
-GRADIENT = "gradient"  # the family of the one direction −g
-_NATS = {"units": "nats", "long_name": "rise of E/σ"}
-_UNIT = {"units": "1"}
 
 
 class Slice(Probe):
@@ -49,6 +54,12 @@ class Slice(Probe):
     rank : int, optional
         r of the answers as matrices, for the families of the rank-r manifold; taken from the task
         where its answers have an exact rank below full.
+    retract : bool
+        Whether directions along the rank-r manifold are followed to the nearest matrices of rank r,
+        from the "answer", instead of straight on.
+    hessian : bool
+        Whether to look along eigenvectors of the Hessian, too, which takes a dense one for each
+        problem and landscape.
     draws : int
         Directions of each family, per problem.
     reach : float
@@ -86,6 +97,8 @@ class Slice(Probe):
         landscapes: Landscapes = "all",
         point: Point = "answer",
         rank: int | None = None,
+        retract: bool = False,
+        hessian: bool = True,
         draws: int = 2,
         reach: float = 3.0,
         grid: int = 21,
@@ -94,12 +107,15 @@ class Slice(Probe):
         check_landscapes(self.name, landscapes)
         check_choice(self.name, "point", point, Point)
         check_rank_setting(self.name, rank)
+        fits = not retract or point == "answer"
+        check_setting(self.name, "retract", retract, fits, "expected point: answer with it")
         check_setting(self.name, "draws", draws, 1 <= draws <= 10_000, "expected 1 to 10000")
         check_setting(self.name, "reach", reach, 0 < reach < 1e6, "expected a positive number")
         odd = 3 <= grid <= 501 and grid % 2 == 1
         check_setting(self.name, "grid", grid, odd, "expected an odd number from 3 to 501")
         check_seed(self.name, seed)
         self.landscapes, self.point, self.rank = landscapes, point, rank
+        self.retract, self.hessian = retract, hessian
         self.draws, self.reach, self.grid, self.seed = draws, reach, grid, seed
 
     def check(self, module: IREDModule) -> None:
@@ -123,8 +139,9 @@ class Slice(Probe):
         Returns
         -------
         xarray.Dataset
-            As follows, in float64. Families are those of `planes.frames`, and `gradient` of the one
-            direction −g; `…_error` is a standard error over problems.
+            As follows, in float64. Families are those of `planes.frames`, `gradient` of the one
+            direction −g, and `hessian_top` and `hessian_bottom`, eigenvectors of the model's H;
+            `…_error` is a standard error over problems.
 
             ================== ========================= ===========================================
             variable           dims                      meaning
@@ -133,8 +150,8 @@ class Slice(Probe):
             `slice`            landscape, family, a, b   the same of the first problem, along two
                                                          orthogonal directions of the family; NaN
                                                          where it has but one
-            `curvature`,       landscape, family         σ dᵀHd, by one Hessian-vector product
-            `…_error`
+            `curvature`,       landscape, family         σ dᵀHd, by one Hessian-vector product; on
+            `…_error`                                    curved ways + 2σ⟨∇E, U_pΣ⁻¹V_pᵀ⟩
             `curvature_fit`    landscape, family         the same, from the lines by least squares
             `anharmonicity`,   landscape, family         RMS of rise − a⟨g, d⟩ − a²σ dᵀHd/2 over the
             `…_error`                                    lines, of the RMS rise
@@ -151,6 +168,10 @@ class Slice(Probe):
         self.check(snapshot.module)
         landscapes = chosen_landscapes(snapshot.module, self.landscapes)
         every, y = frames(snapshot, self.rank), snapshot.batch.y
+        rank = known_rank(snapshot.task, self.rank) if self.retract else None
+        if self.retract:
+            check_on_manifold(y, rank)
+        free = families(every)[RANDOM][1] if self.hessian else None
         drawn = directions(every, y.shape, self.draws, stream(y.device, self.seed, "slice"))
         first = [frame.of(slice(0, 1)) for frame in every]
         second = directions(first, y[:1].shape, 1, stream(y.device, self.seed, "slice", "second"))
@@ -160,51 +181,55 @@ class Slice(Probe):
         found: dict[str, list[np.ndarray]] = {}
         for k in track(landscapes, "slices"):
             at = measuring_point(snapshot, k, self.point, self.seed).double()
-            away = dict(drawn)
-            away[GRADIENT] = _steepest(energies[""], snapshot, at, k)[None]
+            at = at if rank is None else nearest(at, rank)
+            own = own_directions(energies[""], snapshot.batch.x.double(), at, k, free)
+            away = drawn | {name: units[:1] for name, units in own.items()}
+            other = second | {name: units[1:, :1] for name, units in own.items() if len(units) > 1}
             for prefix, energy in energies.items():
-                measured = self._lines(energy, snapshot, at, away, k)
-                measured["slice"] = self._pictures(energy, snapshot, at, away, second, k)
+                measured = self._lines(energy, snapshot, at, away, k, rank)
+                measured["slice"] = self._pictures(energy, snapshot, at, away, other, k, rank)
                 for name, values in measured.items():
                     found.setdefault(prefix + name, []).append(values)
-        return self._dataset({n: np.stack(v) for n, v in found.items()}, landscapes, every)
+        names = [*families(every), GRADIENT, *((TOP, BOTTOM) if self.hessian else ())]
+        a = self._axis().numpy()
+        variables = slice_variables({n: np.stack(v) for n, v in found.items()}, a)
+        return xr.Dataset(variables, {"landscape": landscapes, "family": names, "a": a, "b": a})
 
     def _axis(self) -> Tensor:
         return torch.linspace(-self.reach, self.reach, self.grid, dtype=torch.float64)
 
     @torch.no_grad()
     def _lines(
-        self, energy: Energy, snapshot: Snapshot, at: Tensor, away: dict[str, Tensor], k: int
+        self,
+        energy: Energy,
+        snapshot: Snapshot,
+        at: Tensor,
+        away: dict[str, Tensor],
+        k: int,
+        rank: int | None,
     ) -> dict[str, np.ndarray]:
-        """Rises (families, C, B, a) in nats, and their slopes and bends (families, C, B).
-
-        Raises
-        ------
-        RunError
-            If an energy is not finite.
-        """
+        """Rises (families, C, B, a) in nats, and their slopes and bends (families, C, B)."""
         noise = float(snapshot.module.schedule.noise[k])
         x, a = snapshot.batch.x.double(), self._axis().to(at.device)
         context = energy.condition(x, torch.full((len(x),), k, device=x.device))
         base, slope = energy.evaluate_with_gradient(context, at)
         lines, bends, slopes = [], [], []
-        for units in away.values():
+        for name, units in away.items():
             points = at + noise * a[:, None, None, None] * units  # (a, C, B, d)
+            if rank is not None and name in ALONG:
+                points = nearest(points, rank)
             values = torch.vmap(lambda y: energy.evaluate(context, y))(points.flatten(0, 1))
             lines.append(((values - base) / noise).unflatten(0, (len(a), -1)))
-            bends.append(noise * torch.stack([_bend(energy, context, at, u) for u in units]))
+            bends.append(noise * torch.stack([bend(energy, context, at, u) for u in units]))
+            if rank is not None and name in ALONG:
+                bends[-1] += noise * torch.stack([turn(slope, at, u, rank) for u in units])
             slopes.append((units * slope).sum(2))
             if len(units) == 1:  # one direction stands for all draws
                 repeat = self.draws
                 lines[-1] = lines[-1].expand(-1, repeat, -1)
                 bends[-1], slopes[-1] = bends[-1].expand(repeat, -1), slopes[-1].expand(repeat, -1)
-        if not (base.isfinite().all() and slope.isfinite().all()):
-            raise RunError(
-                f"the energy of landscape {k} is not finite around the {self.point} point; the "
-                "weights have diverged."
-            )
-        rise, bend, steep = (torch.stack(p).cpu().numpy() for p in (lines, bends, slopes))
-        return {"rise": np.moveaxis(rise, 1, -1), "bend": bend, "steep": steep}
+        rise, bent, steep = (torch.stack(p).cpu().numpy() for p in (lines, bends, slopes))
+        return {"rise": np.moveaxis(rise, 1, -1), "bend": bent, "steep": steep}
 
     @torch.no_grad()
     def _pictures(
@@ -215,6 +240,7 @@ class Slice(Probe):
         away: dict[str, Tensor],
         second: dict[str, Tensor],
         k: int,
+        rank: int | None,
     ) -> np.ndarray:
         """Rises (families, a, b) of the first problem, in nats."""
         noise, axis = float(snapshot.module.schedule.noise[k]), self._axis().to(at.device)
@@ -232,37 +258,11 @@ class Slice(Probe):
                 continue
             moves = axis[:, None, None] * one + axis[None, :, None] * (two / size)
             points = y + noise * moves[:, :, None]
+            if rank is not None and name in ALONG:
+                points = nearest(points, rank)
             values = torch.vmap(torch.vmap(lambda z: energy.evaluate(context, z)))(points)
             found.append(((values - base)[..., 0] / noise).cpu())
         return torch.stack(found).numpy()
-
-    def _dataset(
-        self, found: dict[str, np.ndarray], landscapes: list[int], every: list[Frame]
-    ) -> xr.Dataset:
-        a, dims = self._axis().numpy(), ("landscape", "family")
-        variables: dict[str, Any] = {}
-        for prefix in ("", "theory_") if "theory_rise" in found else ("",):
-            rise = found[prefix + "rise"]  # (K, F, C, B, a)
-            bend, steep = (found[prefix + name][..., None] for name in ("bend", "steep"))
-            apart = ((rise - a * steep - a**2 * bend / 2) ** 2).mean((2, 4))
-            squared, error = ratio_of_means(apart, (rise**2).mean((2, 4)))
-            line, curved = rise.mean(2), bend[..., 0].mean(2)
-            fit = 2 * (rise * a**2).sum(-1) / (a**4).sum()
-            values = {
-                "line": ((*dims, "a"), line.mean(2), _NATS),
-                "slice": ((*dims, "a", "b"), found[prefix + "slice"], _NATS),
-                "curvature": (dims, curved.mean(2), _UNIT),
-                "curvature_fit": (dims, fit.mean((2, 3)), _UNIT),
-                "anharmonicity": (dims, np.sqrt(squared), _UNIT),
-            }
-            if not prefix:
-                values["line_error"] = ((*dims, "a"), mean_error(line.swapaxes(2, 3)), _NATS)
-                values["curvature_error"] = (dims, mean_error(curved), _UNIT)
-                with np.errstate(divide="ignore", invalid="ignore"):
-                    values["anharmonicity_error"] = (dims, error / (2 * np.sqrt(squared)), _UNIT)
-            variables |= {prefix + name: value for name, value in values.items()}
-        names = [*families(every), GRADIENT]
-        return xr.Dataset(variables, {"landscape": landscapes, "family": names, "a": a, "b": a})
 
     def summary(self, result: xr.Dataset) -> str:
         """One row a landscape, for curvature and anharmonicity; see `Probe.summary`."""
@@ -278,20 +278,3 @@ class Slice(Probe):
             title = f"{title} at the {self.point} point by family of directions; ± standard error"
             table += estimate_table(title, result["landscape"].values, columns)
         return table
-
-
-def _bend(energy: Energy, context: Any, at: Tensor, unit: Tensor) -> Tensor:
-    """dᵀHd (B,) at points and along directions (B, d_y)."""
-    product = torch.func.jvp(
-        lambda y: energy.evaluate_with_gradient(context, y)[1], (at,), (unit,)
-    )[1]
-    along: Tensor = (unit * product).sum(1)
-    return along
-
-
-def _steepest(energy: Energy, snapshot: Snapshot, at: Tensor, k: int) -> Tensor:
-    """−g/‖g‖ (B, d_y), along e_1 where g is 0."""
-    slope = -energy.gradient(snapshot.batch.x.double(), at, k)
-    size = slope.norm(dim=1, keepdim=True)
-    first = torch.eye(at.shape[1], dtype=at.dtype, device=at.device)[:1]
-    return torch.where(size > 0, slope / size.clamp(min=1e-300), first)

@@ -13,7 +13,12 @@ from ired_interp.module import IREDModule
 from ired_interp.probes.base import Probe, Snapshot, chosen_landscapes, measuring_point
 from ired_interp.probes.gradient_variables import ALL, layer_grams
 from ired_interp.probes.gram_statistics import effective_ranks
-from ired_interp.probes.kernel_alignment import LEAST, alignment_variables, cka_variables
+from ired_interp.probes.kernel_alignment import (
+    LEAST,
+    alignment_variables,
+    cka_variables,
+    neighbour_halves,
+)
 from ired_interp.probes.kernel_targets import targets
 from ired_interp.probes.settings import (
     Landscapes,
@@ -129,6 +134,8 @@ class TangentKernel(Probe):
             `…_low`, `…_high`             target             are permuted
             `landscape_cka`, `…_error`    landscape,         of the kernels of two landscapes
                                           other_landscape
+            `landscape_cka_halves`        half, landscape    with the next landscape's, of random
+                                                               halves of the problems
             `drift`, `…_error`            landscape, layer   with the kernel as training began,
                                                              where that is known
             ============================= ================== =======================================
@@ -172,6 +179,8 @@ class TangentKernel(Probe):
         variables |= cka_variables(
             "landscape_cka", dims, *(p.expand(*[len(kernels)] * 2, -1, -1) for p in pair)
         )
+        halves = neighbour_halves(kernels[:, 0], landscapes, self.seed)
+        variables["landscape_cka_halves"] = (("half", "landscape"), halves, unit)
         if firsts:
             variables |= cka_variables(
                 "drift", ("landscape", "layer"), kernels, torch.stack(firsts)

@@ -117,7 +117,9 @@ class ThetaSlice(Probe):
             `curvature_difference` direction the same, from the loss at ±3e-4 d
             `update_share`                   share of the optimizer's last step (its square) that
                                              lies in the plane, where that is known
-            `update_share_chance`            2/N, of a step without direction
+            `path_share`                     the same of all that training has changed, ‖θ − θ_0‖²,
+                                             where the start is known
+            `…_chance`                       2/N, of a step without direction
             ====================== ========= =======================================================
 
         Raises
@@ -159,7 +161,7 @@ class ThetaSlice(Probe):
             "curvature_difference": ("direction", differences, unit),
         }
         operator.release()
-        variables |= self._update(snapshot, operator, vectors)
+        variables |= _shares(snapshot, operator, vectors)
         return xr.Dataset(variables, {"a": axis, "b": axis, "direction": [1, 2]})
 
     def _directions(self, weights: list[Tensor], operator: HessianOperator) -> list[Tensor]:
@@ -189,22 +191,6 @@ class ThetaSlice(Probe):
             vector = vector * (operator.flatten(weights).norm() / vector.norm())
         return vector
 
-    @staticmethod
-    def _update(
-        snapshot: Snapshot, operator: HessianOperator, vectors: list[Tensor]
-    ) -> dict[str, Any]:
-        """Share of the optimizer's last step in the plane of the vectors."""
-        named = {n: p for n, p in snapshot.module.named_parameters() if p.requires_grad}
-        steps, _ = last_update(snapshot.optimizer, named)
-        if steps is None:
-            return {}
-        step = operator.flatten([s.double() for n, s in steps.items() if n.startswith("energy.")])
-        basis = torch.linalg.qr(torch.stack(vectors, 1)).Q
-        share = float((basis.mT @ step).square().sum() / step.square().sum())
-        chance = 2 / operator.shape[0]
-        unit = {"units": "1"}
-        return {"update_share": ((), share, unit), "update_share_chance": ((), chance, unit)}
-
     def summary(self, result: xr.Dataset) -> str:
         """Slope and curvature of both directions; see `Probe.summary`."""
         middle = result["loss"].sel(a=0, b=0, method="nearest").item()
@@ -217,8 +203,29 @@ class ThetaSlice(Probe):
                 f"{part['curvature'].item():.6g}, from differences "
                 f"{part['curvature_difference'].item():.6g}"
             )
-        if "update_share" in result:
-            share, chance = (float(result[n]) for n in ("update_share", "update_share_chance"))
-            found = f"{share:.2g} of the square of the last step (chance {chance:.2g})"
-            lines.append(f"the plane holds {found}")
+        for name, what in (("update_share", "the last step"), ("path_share", "the whole training")):
+            if name in result:
+                share, chance = (float(result[n]) for n in (name, f"{name}_chance"))
+                found = f"{share:.2g} of the square of {what} (chance {chance:.2g})"
+                lines.append(f"the plane holds {found}")
         return "\n".join(lines) + "\n"
+
+
+def _shares(snapshot: Snapshot, operator: HessianOperator, vectors: list[Tensor]) -> dict[str, Any]:
+    """Share of the optimizer's last step, and of the way from the start, in the vectors' plane."""
+    named = {n: p for n, p in snapshot.module.named_parameters() if p.requires_grad}
+    moved: dict[str, list[Tensor]] = {}
+    steps, _ = last_update(snapshot.optimizer, named)
+    if steps is not None:
+        moved["update_share"] = [s for n, s in steps.items() if n.startswith("energy.")]
+    if (initial := snapshot.initial) is not None:
+        energy = snapshot.module.energy.named_parameters()
+        moved["path_share"] = [w.detach() - initial[n].to(w) for n, w in energy if w.requires_grad]
+    basis, unit = torch.linalg.qr(torch.stack(vectors, 1)).Q, {"units": "1"}
+    variables: dict[str, Any] = {}
+    for name, parts in moved.items():
+        step = operator.flatten([part.double() for part in parts])
+        if (size := float(step.square().sum())) > 0:
+            variables[name] = ((), float((basis.mT @ step).square().sum()) / size, unit)
+            variables[f"{name}_chance"] = ((), 2 / operator.shape[0], unit)
+    return variables

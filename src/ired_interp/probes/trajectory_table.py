@@ -2,7 +2,6 @@
 
 import xarray as xr
 
-from ired_interp.probes.planes import RANDOM
 from ired_interp.probes.tables import estimate_table
 
 
@@ -33,10 +32,4 @@ def trajectory_table(result: xr.Dataset) -> str:
         name, chance = "normal_ratio_mean", float(result["normal_ratio_chance"])
         title += f"; gradient across / along their rank, by chance {chance:.3g}"
         shape["across / along"] = (last[name], last[f"{name}_error"])
-        for family in result["family"].values:
-            part = result.sel(family=family, length=0.5)
-            if family != RANDOM:
-                heading = f"rise, {family}"
-                shape[heading] = (part["preference"], part["preference_error"])
-        title += "; rise of E by direction, of that in random ones"
     return found + estimate_table(title, result["landscape"].values, shape)

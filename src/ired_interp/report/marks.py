@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.collections import LineCollection
 from matplotlib.container import ErrorbarContainer
-from matplotlib.ticker import FixedFormatter, FuncFormatter
+from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter
 
 _MOST_CELLS = 2500  # of a matrix
 
@@ -108,8 +108,12 @@ def _text(axis: Axis, value: float) -> str:
         return ""
     if isinstance(formatter, FixedFormatter):
         return str(formatter.seq[int(np.abs(ticks - value).argmin())])
-    if isinstance(formatter, FuncFormatter) and (text := formatter(value)).endswith("%"):
-        return text
+    if isinstance(formatter, FuncFormatter):
+        if (text := formatter(value)).endswith("%"):
+            return text
+        nearest = ticks[np.abs(ticks - value).argmin()]
+        if isinstance(axis.get_major_locator(), FixedLocator) and abs(nearest - value) < 0.5:
+            return formatter(nearest)
     if axis.get_label_text().startswith("landscape k"):
         return f"{value:.0f}"
     return f"{value:.0f}" if value.is_integer() and abs(value) < 1e6 else f"{value:.4g}"

@@ -16,7 +16,7 @@ from ired_interp.files import atomic
 from ired_interp.report.collect import Group, group_runs, sections
 from ired_interp.report.facts import run_facts, versions
 from ired_interp.report.figure import Figure, Plot
-from ired_interp.report.figures import figures_of, rank, training
+from ired_interp.report.figures import figures_of, rank, smooth_to_sharp, training
 from ired_interp.report.style import on_dark, series_colour
 from ired_interp.report.verdict import Answer, answers, trivial_floors
 from ired_interp.results import OpenedRun
@@ -58,7 +58,7 @@ def gather(runs: Sequence[OpenedRun], studies: Sequence[Findings] = ()) -> Repor
     notes: list[str] = []
     groups = group_runs(runs)
     found = sorted(sections(groups, notes), key=lambda section: rank(section.probe))
-    made = list(training.figures(groups, trivial_floors(found)))
+    made = training.figures(groups, trivial_floors(found)) + smooth_to_sharp.figures(found)
     for section in track(found, "figures"):
         made += figures_of(section)
     tested = [f for f in made if f.name.startswith("test_error")]

@@ -74,6 +74,13 @@ def series_colour(index: int) -> str:
     return list(_SERIES)[index % len(_SERIES)]
 
 
+def series_line(index: int) -> dict[str, Any]:
+    """Return colour, marker and dashes of one of any number of lines, as arguments of `plot`."""
+    dash = DASHES[index // len(MARKERS) % len(DASHES)]
+    marker = MARKERS[index % len(MARKERS)]
+    return {"color": series_colour(index), "marker": marker, "linestyle": dash}
+
+
 def landscape_colour(k: int, landscapes: int) -> str:
     """Return the colour of landscape k: dark for the sharpest, light for the smoothest.
 

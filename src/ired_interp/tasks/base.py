@@ -215,6 +215,13 @@ class Task(Registered, ABC):
         """
         return None
 
+    def eigenvectors(self, x: Tensor) -> Tensor | None:
+        """Return vectors (B, n, n), columns that x and its answer have as eigenvectors.
+
+        Orthonormal, those of the answer's largest eigenvalues first; None where there are none.
+        """
+        return None
+
     def posterior(self, x: Tensor) -> ExactPosterior | None:
         """Return the posterior of y given x (B, d_x) where it is known in closed form, else None.
 

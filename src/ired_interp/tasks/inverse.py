@@ -70,6 +70,11 @@ class Inverse(MatrixTask):
         """Return the largest eigenvalue that an inverse can have."""
         return 1 / _SHIFT[variant]
 
+    def eigenvectors(self, x: Tensor) -> Tensor:
+        """Return those of S, whose smallest eigenvalue comes first; see `Task.eigenvectors`."""
+        vectors: Tensor = torch.linalg.eigh(x.reshape(-1, self.n, self.n)).eigenvectors
+        return vectors
+
     def posterior(self, x: Tensor) -> Posterior:
         """Return the inverse itself."""
         return point(self._answer(x.reshape(-1, self.n, self.n)))

@@ -23,7 +23,9 @@ def figures(section: Section) -> list[Figure]:
     if not data:
         return []
     first = data[0][1][0]
-    panels = [Panel("σ λ: 1 is certain", lambda axes: _fan(axes, data))]
+    panels = []
+    if all("shrinkage" in r for _, results in data for r in results):
+        panels.append(Panel("σ λ: 1 is certain", lambda axes: _fan(axes, data)))
     if "calibration" in first:
         panels.append(Panel("predicted / measured error", lambda axes: _calibration(axes, data)))
     panels.append(Panel("local dimension", lambda axes: _dimension(axes, data)))
@@ -47,7 +49,7 @@ def figures(section: Section) -> list[Figure]:
         if first.sizes["family"] > 1:
             title = of_group("rise of energy by direction", group, data)
             panels.append(Panel(title, preference(results)))
-        if first.sizes["family"] > 1 and np.isfinite(results[0]["plane_overlap"]).any():
+        if first.sizes["family"] > 1 and np.isfinite(results[0].get("plane_overlap", np.nan)).any():
             title = of_group("freest directions below the gap", group, data)
             draw = by_family(results, "plane_overlap", "share in the plane", leave_out="random")
             panels.append(Panel(title, draw))

@@ -6,10 +6,10 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from ired_interp.report.collect import Group, Section
+from ired_interp.report.collect import Group, Section, left_out, of_group
 from ired_interp.report.figure import Figure, Panel
-from ired_interp.report.figures.lines import error_bars
-from ired_interp.report.style import INK, MARKERS, MUTED, series_colour
+from ired_interp.report.figures.lines import error_bars, spread_bars
+from ired_interp.report.style import INK, MARKERS, MUTED, series_colour, series_line
 
 Data = Sequence[tuple[Group, Sequence[xr.Dataset]]]
 
@@ -25,6 +25,12 @@ def figures(section: Section) -> list[Figure]:
         for i, k in enumerate(first["landscape"].values)
     ]
     panels.append(Panel("agreement of two seeds", _agreement(data)))
+    group, results = data[0]
+    more = {"explained_by_l0": ("explained by number", _by_l0), "alignment": ("planes", _planes)}
+    detailed = [more[name] for name in more if name in first]
+    for title, draw in detailed:
+        for i, k in enumerate(first["landscape"].values):
+            panels.append(Panel(of_group(f"{title}, k = {k}", group, data), draw(results, i)))
     if "fidelity" in first:
         panels.append(Panel("kept by reconstructions", _bars(data, 0, "fidelity", "metric")))
     settings = section.settings
@@ -35,9 +41,12 @@ def figures(section: Section) -> list[Figure]:
         "null: data of the same covariance that has no features. Agreement: mean |cosine| of atoms "
         "of two seeds, matched one to one (dashed: random atoms; bars reach from the 5 % to the "
         "95 % quantile). Kept: 1 where E, or its gradient, is the same with the reconstruction in "
-        "place of the vector, 0 where it is no better than the mean. Other bars: two standard "
-        "errors over problems, of several runs the range."
+        "place of the vector, 0 where it is no better than the mean. Planes: squared share of each "
+        "atom (median and 5 % to 95 % of all), short bars: of a direction at random. Other bars: "
+        "two standard errors over problems, of several runs the range."
     )
+    if detailed:
+        caption += left_out(data, 1, "numbers of atoms, and planes")
     return [Figure(section.probe, "Sparse dictionary", caption, panels)]
 
 
@@ -64,6 +73,44 @@ def _bars(data: Data, landscape: int, name: str, along: str) -> Callable[[Axes],
         axes.set_xticks(x, labels, rotation=30, ha="right")
         axes.set_xlabel("of what" if along == "kind" else "of the energy or its gradient")
         axes.set_ylabel("share of variance" if along == "kind" else "share kept")
+        axes.legend()
+
+    return draw
+
+
+def _by_l0(results: Sequence[xr.Dataset], landscape: int) -> Callable[[Axes], None]:
+    def draw(axes: Axes) -> None:
+        parts = [r.isel(landscape=landscape).sortby("l0") for r in results]
+        for i, kind in enumerate(parts[0]["kind"].values):
+            here = [part.sel(kind=kind) for part in parts]
+            mean = np.mean([part["explained_by_l0"].values for part in here], 0)
+            bars = spread_bars(here, "explained_by_l0")
+            axes.errorbar(
+                here[0]["l0"], mean, yerr=bars, capsize=2, label=str(kind), **series_line(i)
+            )
+        axes.set_xscale("log")
+        axes.set_xticks(parts[0]["l0"].values, [str(l0) for l0 in parts[0]["l0"].values])
+        axes.set_xlabel("atoms of each vector")
+        axes.set_ylabel("share of variance")
+        axes.legend()
+
+    return draw
+
+
+def _planes(results: Sequence[xr.Dataset], landscape: int) -> Callable[[Axes], None]:
+    def draw(axes: Axes) -> None:
+        joined = xr.concat([r["alignment"].isel(landscape=landscape) for r in results], "run")
+        low, middle, high = joined.quantile([0.05, 0.5, 0.95], ["run", "atom"]).values
+        names = [str(name) for name in joined["family"].values]
+        x = np.arange(len(names))
+        bars = np.stack([middle - low, high - middle])
+        axes.errorbar(x, middle, yerr=bars, fmt="o", color=series_colour(0), capsize=2)
+        chance = results[0]["alignment_chance"].values
+        axes.hlines(chance, x - 0.3, x + 0.3, color=INK, linewidth=1.3, label="at random")
+        axes.set_xticks(x, names, rotation=30, ha="right")
+        axes.set_ylim(-0.02, 1.05)
+        axes.set_xlabel("plane")
+        axes.set_ylabel("squared share of an atom")
         axes.legend()
 
     return draw

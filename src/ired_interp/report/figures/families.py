@@ -6,7 +6,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from ired_interp.report.figures.lines import spread_bars
-from ired_interp.report.style import DASHES, INK, MARKERS, MUTED, series_colour
+from ired_interp.report.style import INK, MUTED, series_line
 
 _LENGTH = 0.5  # of displacements, in norms of the answer
 _RANDOM = "random"
@@ -52,12 +52,10 @@ def by_family(
                 x,
                 mean,
                 yerr=spread_bars(here, name),
-                color=series_colour(i),
-                linestyle=DASHES[i // len(MARKERS) % len(DASHES)],
-                marker=MARKERS[i % len(MARKERS)],
                 capsize=2,
                 linewidth=1,
                 label=family,
+                **series_line(i),
             )
             if exact and exact in here[0]:
                 axes.hlines(here[0][exact], k - 0.3, k + 0.3, color=INK, linewidth=1)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from ired_interp.report.collect import Group, Section, left_out, of_group
 from ired_interp.report.figure import Figure, Panel
 from ired_interp.report.figures.lines import by_landscape, matrix
-from ired_interp.report.style import INK, MARKERS, MUTED, series_colour
+from ired_interp.report.style import INK, MUTED, series_colour, series_line
 
 Data = Sequence[tuple[Group, Sequence[xr.Dataset]]]
 _TITLES = {
@@ -81,9 +81,9 @@ def _blocks(results: Sequence[xr.Dataset], field: str) -> Callable[[Axes], None]
         for i, name in enumerate(names):
             parts = [r["block_share"].sel(block=name, field=field).values for r in results]
             x = k + (i - (len(names) - 1) / 2) * 0.08
-            colour = series_colour(i)
-            axes.plot(x, np.mean(parts, 0), color=colour, marker=MARKERS[i], label=str(name))
+            axes.plot(x, np.mean(parts, 0), label=str(name), **series_line(i))
             chance = float(results[0]["block_share_chance"].sel(block=name))
+            colour = series_colour(i)
             axes.hlines([chance] * len(k), k - 0.3, k + 0.3, color=colour, linewidth=0.8)
         axes.set_xticks(k)
         axes.set_ylim(0, 1.05)

@@ -16,7 +16,11 @@ _CORRUPTED = {
     "problem": "another problem",
     "answer": "another answer",
     "noise": "other noise",
-    "landscape": "the next landscape",
+    "entry": "an entry less",
+    "row": "a row less",
+    "eigenvalue": "another eigenvalue",
+    "smoother": "landscape k + 1",
+    "sharper": "landscape k − 1",
 }
 
 
@@ -61,7 +65,7 @@ def _named(site: str) -> str:
 def _way(data: Data, site: str) -> Callable[[Axes], None]:
     def draw(axes: Axes) -> None:
         at = {
-            "corruption": "landscape",
+            "corruption": "smoother",
             "site": site,
             "direction": "sufficient",
             "metric": "gradient",

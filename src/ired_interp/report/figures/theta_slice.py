@@ -5,7 +5,7 @@ from collections.abc import Callable
 import xarray as xr
 from matplotlib.axes import Axes
 
-from ired_interp.report.collect import Section, after_steps, left_out, of_group
+from ired_interp.report.collect import Group, Section, after_steps, left_out, of_group
 from ired_interp.report.figure import Figure, Panel
 from ired_interp.report.style import INK, series_colour
 
@@ -31,9 +31,22 @@ def figures(section: Section) -> list[Figure]:
         f"The {setting('probe.objective')} at θ + a d₁ + b d₂, measured {section.points()}, "
         f"{after_steps(data)}, noise and negatives held fixed; directions: {which}. Dotted: slope "
         "and curvature dᵀHd at the weights. One run of each group."
+        + "".join(_shares(group, results[0]) for group, results in data)
         + left_out(data, _MOST_GROUPS, "slices")
     )
     return [Figure(section.probe, "The loss around the weights", caption, panels)]
+
+
+def _shares(group: Group, result: xr.Dataset) -> str:
+    """Say how much of what training did lies in the plane, where that is known."""
+    known = {"update_share": "the last step", "path_share": "the way from the start"}
+    parts = [
+        f"{float(result[name]):.1g} of the square of {what} (chance "
+        f"{float(result[f'{name}_chance']):.1g})"
+        for name, what in known.items()
+        if name in result
+    ]
+    return f" The plane of {group.name} holds {' and '.join(parts)}." if parts else ""
 
 
 def _picture(result: xr.Dataset) -> Callable[[Axes], None]:

@@ -10,12 +10,10 @@ from matplotlib.axes import Axes
 from ired_interp.report.collect import Group, Section, after_steps
 from ired_interp.report.figure import Figure, Panel
 from ired_interp.report.figures import pictures
-from ired_interp.report.figures.families import preference
 from ired_interp.report.figures.lines import by_landscape, legend, spread_bars, with_spread
 from ired_interp.report.style import INK, MARKERS, MUTED, log_if_positive, series_colour
 
 Data = Sequence[tuple[Group, list[xr.Dataset]]]
-_MOST_GROUPS = 2
 
 
 def figures(section: Section) -> list[Figure]:
@@ -53,10 +51,6 @@ def figures(section: Section) -> list[Figure]:
         )
     if "normal_ratio_answer" in first:
         panels.append(Panel("gradient off the rank-r manifold", lambda axes: _off(axes, data)))
-        panels += [
-            Panel(f"rise of energy by direction, {group.name}", preference(results))
-            for group, results in data[:_MOST_GROUPS]
-        ]
     inner = first.sizes["inner_step"] - 1
     caption = (
         f"Inference from noise through landscapes k = {int(first['landscape'][0])} … "
@@ -70,13 +64,8 @@ def figures(section: Section) -> list[Figure]:
         "there (dashed); short bars: exact for a perfect model. Bars and bands: two standard "
         "errors over problems, of several runs the range."
     )
-    if "preference" in first:
-        caption += (
-            " Rise: of E from the answer to points half its norm away, in directions that turn its "
-            "column or row space, keep both, raise its rank, or change entries that x gives or "
-            "hides, of that in random directions; 1: no preference (short bars: exact for a "
-            "perfect model). Off the manifold: dashed, the mean for gradients without direction."
-        )
+    if "normal_ratio_answer" in first:
+        caption += " Off the manifold: dashed, the mean for gradients without direction."
     curves = Figure(section.probe, "Along inference", caption, panels, _table(data))
     return [curves, *pictures.figures(section)]
 
