@@ -20,6 +20,7 @@ from ired_interp.module import IREDModule
 from ired_interp.probes import HessianSpectrumY, Probe, Snapshot
 from ired_interp.random import stream
 from ired_interp.results import Run, read_result
+from ired_interp.spectra import cusolver
 from ired_interp.tasks import Inverse
 from ired_interp.tasks.base import Problems
 
@@ -215,9 +216,12 @@ def test_replayed_steps_are_lightnings(ired: Ired, tmp_path, monkeypatch):
     """Nearly all of them, and the run ends where one without recordings does."""
     ends, replayed = [], []
     stepped = ReplayedSteps.stepped
-    monkeypatch.setattr(
-        ReplayedSteps, "stepped", lambda self: (replayed.append(1), stepped(self))[1]
-    )
+
+    def noted(self):
+        replayed.append(self._draws)
+        stepped(self)
+
+    monkeypatch.setattr(ReplayedSteps, "stepped", noted)
     options = [*TINY, "--trainer.accelerator", "gpu", "--model.compile", "true"]
     options += ["--trainer.max_steps", "59", "--trainer.log_every_n_steps", "50"]
     options += ["--trainer.val_check_interval", "30", "--save_every", "40"]
@@ -226,7 +230,7 @@ def test_replayed_steps_are_lightnings(ired: Ired, tmp_path, monkeypatch):
         code, _, err = ired("fit", *options, "--name", name)
         assert code == 0, err
         assert "not replayed" not in err
-        assert len(replayed) == 53  # all but 1, 20, 30, 40, 50, 59
+        assert replayed == 53 * [True]  # problems and noise within; all but 1, 20, 30, 40, 50, 59
         monkeypatch.setattr(ReplayedSteps, "covers", lambda self, step: False)
         last = tmp_path / "runs" / "quickstart" / name / "checkpoints" / "last.ckpt"
         ends.append(torch.load(last, weights_only=True))
@@ -238,8 +242,14 @@ def test_replayed_steps_are_lightnings(ired: Ired, tmp_path, monkeypatch):
 def test_eigenvalues_of_many_matrices_are_exact():
     random = torch.randn(40, 30, 30, generator=stream("cpu", 0), dtype=torch.float64)
     matrices = random + random.mT
+    known = torch.linalg.eigvalsh(matrices)
     found = spectra.many_eigenvalues(matrices.cuda())
-    torch.testing.assert_close(found, torch.linalg.eigvalsh(matrices), rtol=0, atol=1e-12)
+    torch.testing.assert_close(found, known, rtol=0, atol=1e-12)
+    values, vectors = spectra.many_eigenpairs(matrices.cuda())
+    torch.testing.assert_close(values, known, rtol=0, atol=1e-12)
+    again = vectors @ torch.diag_embed(values) @ vectors.mT
+    torch.testing.assert_close(again, matrices, rtol=0, atol=1e-12)
+    assert cusolver.library() is not None
 
 
 def test_principal_angles_are_the_cpus():
