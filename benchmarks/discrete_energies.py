@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ired_interp.energy import ConnectivityEnergy, Energy, ShortestPathEnergy
+from ired_interp.energy.connectivity import PairComposition
 from ired_interp.schedule import Schedule
 
 
@@ -46,7 +47,22 @@ class PlainConnectivity(ConnectivityEnergy):
         if self.released:
             wide = torch.cat([b[:, :, :, None].expand(-1, -1, -1, n, -1), c], -1)
             torch.sigmoid(F.linear(permuted(wide), wide.new_ones(32, 384)))
-        return self.fc_out(torch.sigmoid(self._logic(1, 2)(permuted(f)))).flatten(1)
+        features = torch.sigmoid(self._logic(1, 2)(permuted(f)))
+        for composition in self.compositions:
+            features = composed(composition, features, time)
+        return self.fc_out(features).flatten(1)
+
+
+def composed(composition: PairComposition, u: Tensor, time: Tensor) -> Tensor:
+    """A composition with all its triples."""
+    n = u.shape[1]
+    ahead, aside = composition.third(u).chunk(2, -1)
+    seen = ahead[:, :, None] + aside[:, None]  # (B, i, j, l, C)
+    i, j, third = torch.meshgrid(*[torch.arange(n, device=u.device)] * 3, indexing="ij")
+    within = ((third == i) | (third == j))[..., None]
+    through = seen.masked_fill(within, -torch.inf).max(3).values if n > 2 else u
+    inner = composition.inlet(torch.cat([u, u.transpose(1, 2), through], -1))
+    return u + composition.outlet(F.silu(inner + composition.by_time(time)[:, None, None]))
 
 
 class ReleasedConnectivity(PlainConnectivity):
@@ -84,7 +100,7 @@ class PlainShortestPath(ShortestPathEnergy):
         time, x = context.time, context.edges
         h = y.unflatten(1, (8, -1))[..., None]
         h = torch.cat([h, time[:, None, None].expand(*h.shape[:3], -1)], -1)
-        for block in (self.block1, self.block2):
+        for block in self._blocks:
             around = block._around(h)
             n = around.shape[2]
             rows, columns = (around.unsqueeze(axis).expand(-1, -1, n, n, -1) for axis in (3, 2))

@@ -6,8 +6,10 @@ import torch
 from autograd_ired import AutogradEnergy, autograd_loss
 from conftest import reference_weights
 from ired_interp.diffusion import Inference, Noise, Objective, Schedule
-from ired_interp.energy import MLPEnergy
+from ired_interp.energy import Energy, MLPEnergy
 from ired_interp.errors import InputError
+from ired_interp.module import IREDModule
+from ired_interp.tasks import Inverse
 
 # √ᾱ, σ and η of the published schedule at K = 10, to the four digits in which they are given
 SIGNAL = [0.9859, 0.9480, 0.8871, 0.8047, 0.7027, 0.5838, 0.4507, 0.3067, 0.1552, 0.0049]
@@ -60,6 +62,53 @@ def test_contrast_can_be_left_out(problem):
     torch.testing.assert_close(full.total, full.score + 0.5 * full.contrast)
 
 
+def test_errors_can_count_as_errors_of_the_answer_where_noise_is_above_signal(problem):
+    """Of a residual energy whose proposal h is constant, the score's error is √ᾱ/σ (y* − h)."""
+    *_, schedule, x, y, noise = problem
+
+    class Constant(Energy):
+        def condition(self, x, k):
+            return schedule.signal[k, None], schedule.noise[k, None]
+
+        def evaluate(self, context, y):
+            signal, sigma = context
+            return ((y - 0.3 * signal).square() / (2 * sigma)).sum(1)
+
+    energy = Constant(x.shape[1], y.shape[1])
+    ratio = schedule.noise_to_signal[noise.k, None]
+    for weighting, error in (
+        ("noise", (y - 0.3) / ratio),
+        ("answer", torch.where(ratio > 1, y - 0.3, (y - 0.3) / ratio)),
+    ):
+        found = Objective(0.0, weighting=weighting)(
+            energy, schedule, x, y, noise, weights_of(weighting, schedule, noise)
+        )
+        torch.testing.assert_close(found.score, error.square().mean(), rtol=1e-5, atol=0)
+    assert (ratio > 1).any()
+    assert (ratio < 1).any()
+
+
+def test_a_module_weighs_landscapes_and_entries_together(problem):
+    *_, schedule, x, y, noise = problem
+
+    class Weighed(Inverse):
+        def score_weights(self, x, y):
+            return 1 + (y > 0).to(y.dtype)
+
+    energy = MLPEnergy(x.shape[1], y.shape[1], 4).double()
+    module = IREDModule(energy, Objective(weighting="answer"), task=Weighed(2)).double()
+    found = module.weights_of_score(x, y, noise.k)
+    expected = schedule.noise_to_signal[noise.k, None].square().clamp(min=1) * (
+        1 + (y > 0).double()
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+
+
+def weights_of(weighting, schedule, noise):
+    weights = Objective(weighting=weighting).landscape_weights(schedule)
+    return None if weights is None else weights[noise.k, None]
+
+
 def test_negatives_have_less_energy_than_their_start_and_no_graph(problem):
     _, ours, schedule, x, y, noise = problem
     objective = Objective()
@@ -81,6 +130,8 @@ def test_negatives_have_less_energy_than_their_start_and_no_graph(problem):
         (Objective, {"negative_steps": -1}, "negative_steps=-1"),
         (Objective, {"negative_noise": -0.5}, "negative_noise=-0.5"),
         (Objective, {"negative_bound": 0.0}, "negative_bound=0.0"),
+        (Objective, {"negatives": "none"}, "negatives is 'none'"),
+        (Objective, {"weighting": "snr"}, "weighting is 'snr'"),
         (Inference, {"preset": "best"}, "'best' does not exist"),
         (Inference, {"steps": -1}, "steps is -1"),
         (Inference, {"later_factor": 0.0}, "later_factor is 0.0"),

@@ -94,6 +94,9 @@ def graphs(n, channels=1, solution=None):
         (lambda: PlainShortestPath("corrected"), ShortestPathEnergy, 5),
         (lambda: PlainConnectivity(residual=True), lambda: ConnectivityEnergy(residual=True), 4),
         (lambda: PlainShortestPath(residual=True), lambda: ShortestPathEnergy(residual=True), 4),
+        (lambda: PlainConnectivity(compositions=2), lambda: ConnectivityEnergy(compositions=2), 2),
+        (lambda: PlainConnectivity(compositions=2), lambda: ConnectivityEnergy(compositions=2), 5),
+        (lambda: PlainShortestPath(blocks=4), lambda: ShortestPathEnergy(blocks=4), 4),
     ],
 )
 def test_the_factorised_form_is_the_plain_one_in_value_and_every_derivative(
@@ -115,6 +118,32 @@ def test_the_factorised_form_is_the_plain_one_in_value_and_every_derivative(
         found.append((value, gradient, *of_weights))
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
+
+
+def test_compositions_begin_as_nothing_and_let_far_pairs_hear_of_an_edge():
+    """How many of the pairs of a path's nodes are told that its last edge is gone."""
+    n, (x, y) = 12, (-torch.ones(2, 144, dtype=DOUBLE), torch.zeros(2, 144, dtype=DOUBLE))
+    path = x.view(2, n, n)
+    path[0].diagonal(1).fill_(1.0), path[0].diagonal(-1).fill_(1.0)
+    path[1] = path[0]
+    path[1, n - 2, n - 1] = path[1, n - 1, n - 2] = -1.0  # the last edge is gone
+    first = ConnectivityEnergy().double()
+    reach = {}
+    for compositions in (0, 1):
+        torch.manual_seed(0)
+        energy = ConnectivityEnergy(compositions=compositions).double()
+        energy.load_state_dict(first.state_dict(), strict=False)
+        assert torch.equal(energy(x, y, 3), first(x, y, 3))
+        for layer in energy.compositions:
+            torch.nn.init.normal_(layer.outlet.weight)
+        context = energy.condition(x, torch.tensor([3, 3]))
+        output = energy.output(context, y).view(2, n, n)
+        told = (output[0] != output[1])[
+            :, : n - 1
+        ]  # of pairs with the last node but one and before
+        reach[compositions] = int(told.sum())
+    assert reach[0] < 40  # those of its nodes, and those near it
+    assert reach[1] == n * (n - 1)
 
 
 @pytest.mark.parametrize(
@@ -214,6 +243,8 @@ def test_sizes_are_the_published_ones():
         (lambda: ShortestPathEnergy("fixed"), "time_shift='fixed'; choose one of published"),
         (lambda: SudokuEnergy(730, 730), "condition_dim=730 and solution_dim=730; it takes boards"),
         (lambda: SudokuEnergy(width=0), "width=0"),
+        (lambda: ConnectivityEnergy(compositions=-1), "compositions=-1; it must be 0 or more"),
+        (lambda: ShortestPathEnergy(blocks=0), "blocks"),
         (
             lambda: SudokuEnergy(width=2)(torch.ones(1, 64), torch.ones(1, 64), 0),
             r"x has shape \(1, 64\), but this SudokuEnergy takes \(batch, 729\)",

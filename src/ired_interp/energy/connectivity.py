@@ -32,8 +32,8 @@ class ConnectivityEnergy(GraphEnergy, ProposingEnergy):
     directions of z, triples (i, j, l) all six z among them, of which pairs take the extremes over
     l. No triple is built: what a triple sees is a sum of a share of (i, j), one of (i, l) and one
     of (j, l), and the sigmoid is monotonic, so the extremes over l are those of a sum of two
-    matrices, taken before the sigmoid. A path of up to four edges is seen in this way; each
-    composition that follows (`PairComposition`) doubles what is seen.
+    matrices, taken before the sigmoid. Paths of a few edges are seen in this way; each
+    composition that follows (`PairComposition`) joins two that are seen into a longer one.
 
     Parameters
     ----------
