@@ -68,9 +68,9 @@ def gram_statistics(
     count = gram.shape[-1]
     statistics["mean_cosine"] = _off_diagonal_mean(*value, count)
     statistics["mean_cosine_error"] = jackknife_error(_off_diagonal_mean(*leave_one_out, count - 1))
-    every = np.arange(count)
+    matrices = torch.from_numpy(gram).to(device)
     return statistics | spectrum_statistics(
-        lambda rows: _eigenvalues(gram[..., rows, :][..., rows], problems_each, device), every
+        lambda rows: _eigenvalues(matrices, rows, problems_each), np.arange(count)
     )
 
 
@@ -101,17 +101,16 @@ def spectrum_statistics(eigenvalues: Callable[[Array], Array], every: Array) -> 
     return found | errors
 
 
-def _eigenvalues(gram: Array, problems_each: int, device: torch.device) -> Array:
-    centred = (
-        gram
-        - gram.mean(-1, keepdims=True)
-        - gram.mean(-2, keepdims=True)
-        + gram.mean((-2, -1), keepdims=True)
-    )
-    size = gram.shape[-1]
-    matrices = torch.from_numpy(centred.reshape(-1, size, size)).to(device)
-    found = many_eigenvalues(matrices).numpy()[:, :0:-1].clip(min=0)
-    return np.asarray(found * problems_each / (size - 1)).reshape(*gram.shape[:-2], size - 1)
+def _eigenvalues(gram: torch.Tensor, rows: Array, problems_each: int) -> Array:
+    """Of the covariance of some of the gradients whose Gram matrices (..., B, B) are given."""
+    chosen = torch.from_numpy(rows).to(gram.device)
+    part = gram.index_select(-1, chosen).index_select(-2, chosen)
+    part = part - part.mean(-1, keepdim=True)
+    part = part - part.mean(-2, keepdim=True)
+    count = len(rows)
+    found = many_eigenvalues(part.reshape(-1, count, count))[:, 1:].flip(-1).clamp(min=0)
+    scaled = found.numpy() * problems_each / (count - 1)
+    return scaled.reshape(*gram.shape[:-2], count - 1)
 
 
 def effective_ranks(eigenvalues: Array) -> dict[str, Array]:
