@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from ired_interp.callbacks import EffectiveRank, ThetaSlice
@@ -32,6 +33,7 @@ def test_what_training_added_is_counted_from_its_start_which_is_measured_too(
     assert not torch.equal(start, module.energy.get_parameter("fc2.weight"))
 
 
+@pytest.mark.process  # trains, draws
 def test_a_slice_says_how_much_of_the_training_it_holds(fit: Fit, tmp_path: Path) -> None:
     fit(ThetaSlice(every_n_steps=6, problems=4, grid=3), steps=6)
     found = open_results(tmp_path / "run")["theta_slice"]
