@@ -149,12 +149,10 @@ def test_what_is_missing_is_said(study: Read) -> None:
         key = ResultKey("shares", 10, "average", settings)
         write_result(cell.run.results, key, failed, {})
     assert only(made).summary == [
-        "Missing for small n=2: not trained yet.",
-        "Missing for small n=3: shares was not measured.",
+        "Missing for small n=2: not trained yet (1 of 3 seeds).",
+        "Missing for small n=3: shares was not measured (1 of 3 seeds); shares at step 10 failed: out of "
+        "memory (2 of 3 seeds).",
     ]
-    assert "Missing for small n=3: shares at step 10 failed" in " ".join(
-        only(study({**HERE, "trainings": ["small"]}, seeds=[1, 2])).summary
-    )
     for asked, sentence in (
         ({"variable": "sharp"}, "has no sharp there"),
         ({"at": {"side": "top"}}, "has no side top there"),
@@ -164,7 +162,7 @@ def test_what_is_missing_is_said(study: Read) -> None:
         ({"settings": {"seed": 1}}, "was measured with other settings than seed=1"),
     ):
         absent = " ".join(only(study({**HERE, **asked})).summary)
-        assert f"Missing for small n=2: shares {sentence}." in absent
+        assert f"Missing for small n=2: shares {sentence} (2 of 3 seeds)" in absent
 
 
 def test_a_change_is_that_from_the_first_measurement_to_the_last(study: Read) -> None:
@@ -192,6 +190,13 @@ def test_trainings_differ_where_welchs_test_says_so(study: Read) -> None:
     starts = {True: "differs from small n=2 by +", False: "cannot be told from small n=2."}
     for n, one, sentence in zip(others, told, only(made).summary, strict=True):
         assert sentence.startswith(f"small n={n} {starts[one]}")
+
+
+def test_a_seed_without_a_value_is_said(study: Read) -> None:
+    made = study(HERE)
+    write(made, [1, math.nan, 3])
+    assert only(made).rows["small n=2"] == {"value": "2.0 ± 1.0", "seeds": "2"}
+    assert "Missing for small n=2: share has no value (1 of 3 seeds)." in only(made).summary
 
 
 def test_findings_are_kept_with_the_runs(study: Read) -> None:
@@ -223,30 +228,6 @@ def test_an_answer_that_cannot_be_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=sentence):
         study(answer)
-
-
-def test_a_study_changes_its_base_key_by_key(study: Read) -> None:
-    study({}, options={"model.lr": 0.1, "trainer.max_steps": 9})
-    above = {
-        "base": "made.yaml",
-        "options": {"model.lr": 0.2},
-        "trainings": {"small": {"grid": None}, "other": {"config": "quickstart"}},
-        "probes": [{"minimum": {"starts": 8}}, "callbacks/curvature.yaml"],
-    }
-    Path("above.yaml").write_text(yaml.safe_dump(above))
-    made = read_study("above.yaml", Path("runs"))
-    assert (made.name, made.question) == ("above", "How large are shares?")
-    assert [c.label for c in made.cells] == ["small"] * 3 + ["other"] * 3
-    fit, _, minimum, curvature = made.cells[0].steps
-    assert fit.arguments[fit.arguments.index("--model.lr") + 1] == "0.2"
-    assert fit.arguments[fit.arguments.index("--trainer.max_steps") + 1] == "9"
-    assert minimum.arguments == ("probe", "--probes", 'minimum: {"starts": 8}')
-    assert curvature.arguments[1] == "--config"
-    Path("top.yaml").write_text("base: above.yaml\ntrainings: {small: null}\n")
-    assert {c.training for c in read_study("top.yaml", Path("runs")).cells} == {"other"}
-    Path("made.yaml").write_text("base: above.yaml\n")
-    with pytest.raises(InputError, match="is its own base"):
-        read_study("above.yaml", Path("runs"))
 
 
 @pytest.mark.parametrize("entry", [3, {"minimum": {}, "path": {}}])
@@ -292,27 +273,6 @@ def _measured(steps: Sequence[object]) -> set[str]:
                 _LABELS[text] = {one.probe.label for one in configured_measurements(config)}
             labels |= _LABELS[text]
     return labels
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("minimum: {startz: 8}", "startz does not exist"),
-        ("minimum: {problems: many}", "expected a whole number"),
-        ("minimum: 8", "gives no settings"),
-        ("minimise: {starts: 8}", "'minimise' does not exist"),
-    ],
-)
-def test_settings_of_a_named_probe_are_checked(text: str, sentence: str) -> None:
-    with pytest.raises(InputError, match=sentence):
-        chosen_measurements(None, parse(["--ckpt", "run", "--probes", text]))
-
-
-def test_a_named_probe_takes_settings_of_its_own() -> None:
-    options = parse(["--ckpt", "run", "--probes", "minimum: {starts: 8, problems: 5}", "path"])
-    minimum, path = chosen_measurements(None, options)
-    assert (minimum.probe.starts, minimum.problems) == (8, 5)  # type: ignore[attr-defined]
-    assert (path.probe.label, path.problems) == ("path", 32)
 
 
 def test_experiments_have_a_small_form_each() -> None:
