@@ -86,6 +86,10 @@ def test_what_is_not_chosen_is_averaged_and_each_has_a_column(study: Read) -> No
     assert only(made).rows["small n=2"] == {"landscape 9": "16.0 ± 0.6", "seeds": "3"}
 
 
+def _said(within: float | str) -> str:
+    return "50%" if within == "50%" else f"{within:.3g}"
+
+
 def test_a_claim_holds_where_students_t_says_so(study: Read) -> None:
     low, high = 2 - REACH, 2 + REACH
     cases = [
@@ -99,6 +103,8 @@ def test_a_claim_holds_where_students_t_says_so(study: Read) -> None:
         ({"equal": "truth", "within": REACH + 1.01}, 1, "holds"),
         ({"equal": "truth", "within": REACH + 0.99}, 1, "cannot be told"),
         ({"equal": "truth", "within": 0.5}, high + 0.51, "fails"),
+        ({"equal": "truth", "within": "50%"}, 2 * high + 0.01, "fails"),
+        ({"equal": "truth", "within": "50%"}, 2 * high - 0.01, "cannot be told"),
         ({"equal": "truth", "within": 0.5}, high + 0.49, "cannot be told"),
     ]
     shares = {"name": "a share", "probe": "shares", "variable": "share"}
@@ -107,7 +113,7 @@ def test_a_claim_holds_where_students_t_says_so(study: Read) -> None:
     write(made, [1, 2, 3])
     for statement, (claim, truth, verdict) in zip(findings(made).statements, cases, strict=True):
         relation = " ".join(["equal to" if "equal" in claim else next(iter(claim)), "“truth”"])
-        within = f" within {claim['within']:g}" if "within" in claim else ""
+        within = f" within {_said(claim['within'])}" if "within" in claim else ""
         assert statement.summary == [
             f"That it is {relation}{within} {verdict} everywhere (95%, Student's t, 3 seeds)."
         ], truth
@@ -216,6 +222,7 @@ def test_findings_are_kept_with_the_runs(study: Read) -> None:
         ({"claim": {"over": "truth"}, "beside": {"truth": 1}}, "write {above: NAME}"),
         ({"claim": {"above": "truth"}}, "claims something of 'truth'; beside it stand none"),
         ({"claim": {"equal": "truth"}, "beside": {"truth": 1}}, "within: NUMBER"),
+        ({"claim": {"equal": "truth", "within": "some"}, "beside": {"truth": 1}}, "within: NUMBER"),
         ({"claim": {"above": "a", "within": 1}, "beside": {"a": 1}}, "write {above: NAME}"),
         ({"claim": {"above": "a", "below": "a"}, "beside": {"a": 1}}, "write {above: NAME}"),
         ({"step": "middle"}, "choose from 'last', 'first', 'change'"),

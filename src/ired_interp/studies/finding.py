@@ -146,7 +146,10 @@ def _estimate(quantity: Quantity, found: list[dict[str, float]]) -> Estimate:
     beside = {name: float(np.mean([one[name] for one in found])) for name in quantity.beside}
     verdict: Verdict | Literal[""] = ""
     if quantity.claim and len(values) > 1:
-        differences = values - np.array([one[quantity.claim.to] for one in found])
+        beside_it = np.array([one[quantity.claim.to] for one in found])
+        differences = values - beside_it
+        if quantity.claim.relative:
+            differences /= np.abs(beside_it)
         if np.isfinite(differences).all():
             verdict = _verdict(quantity.claim, differences)
     return Estimate(values, beside, verdict)

@@ -73,7 +73,12 @@ def _claims(finding: Finding) -> list[str]:
     if claim is None or not finding.estimates:
         return []
     what = f"{_RELATIONS[claim.relation]} “{claim.to}”"
-    what += f" within {claim.within:g}" if claim.within else ""
+    if claim.within:
+        what += (
+            f" within {claim.within:.3g}"
+            if not claim.relative
+            else f" within {100 * claim.within:.3g}%"
+        )
     places: dict[str, list[tuple[str, str]]] = {}
     for place, estimate in finding.estimates.items():
         places.setdefault(_verdict(estimate), []).append(place)
