@@ -189,6 +189,7 @@ def test_trainings_differ_where_welchs_test_says_so(study: Read) -> None:
         trainings={"small": {"config": "quickstart", "grid": grid}},
     )
     write(made, [1, 2, 3])
+    assert only(made).summary[0] == "There are no two trainings yet to compare over data.task.n."
     for n, values in others.items():
         write(made, values, label=f"small n={n}")
     told = [bool(ttest_ind([1, 2, 3], v, equal_var=False).pvalue < 0.05) for v in others.values()]
