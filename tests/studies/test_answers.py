@@ -86,6 +86,10 @@ def test_what_is_not_chosen_is_averaged_and_each_has_a_column(study: Read) -> No
     assert only(made).rows["small n=2"] == {"landscape 9": "16.0 ± 0.6", "seeds": "3"}
 
 
+def _said(within: float | str) -> str:
+    return "50%" if within == "50%" else f"{within:.3g}"
+
+
 def test_a_claim_holds_where_students_t_says_so(study: Read) -> None:
     low, high = 2 - REACH, 2 + REACH
     cases = [
@@ -99,6 +103,8 @@ def test_a_claim_holds_where_students_t_says_so(study: Read) -> None:
         ({"equal": "truth", "within": REACH + 1.01}, 1, "holds"),
         ({"equal": "truth", "within": REACH + 0.99}, 1, "cannot be told"),
         ({"equal": "truth", "within": 0.5}, high + 0.51, "fails"),
+        ({"equal": "truth", "within": "50%"}, 2 * high + 0.01, "fails"),
+        ({"equal": "truth", "within": "50%"}, 2 * high - 0.01, "cannot be told"),
         ({"equal": "truth", "within": 0.5}, high + 0.49, "cannot be told"),
     ]
     shares = {"name": "a share", "probe": "shares", "variable": "share"}
@@ -107,7 +113,7 @@ def test_a_claim_holds_where_students_t_says_so(study: Read) -> None:
     write(made, [1, 2, 3])
     for statement, (claim, truth, verdict) in zip(findings(made).statements, cases, strict=True):
         relation = " ".join(["equal to" if "equal" in claim else next(iter(claim)), "“truth”"])
-        within = f" within {claim['within']:g}" if "within" in claim else ""
+        within = f" within {_said(claim['within'])}" if "within" in claim else ""
         assert statement.summary == [
             f"That it is {relation}{within} {verdict} everywhere (95%, Student's t, 3 seeds)."
         ], truth
@@ -149,12 +155,10 @@ def test_what_is_missing_is_said(study: Read) -> None:
         key = ResultKey("shares", 10, "average", settings)
         write_result(cell.run.results, key, failed, {})
     assert only(made).summary == [
-        "Missing for small n=2: not trained yet.",
-        "Missing for small n=3: shares was not measured.",
+        "Missing for small n=2: not trained yet (1 of 3 seeds).",
+        "Missing for small n=3: shares was not measured (1 of 3 seeds); shares at step 10 failed: out of "
+        "memory (2 of 3 seeds).",
     ]
-    assert "Missing for small n=3: shares at step 10 failed" in " ".join(
-        only(study({**HERE, "trainings": ["small"]}, seeds=[1, 2])).summary
-    )
     for asked, sentence in (
         ({"variable": "sharp"}, "has no sharp there"),
         ({"at": {"side": "top"}}, "has no side top there"),
@@ -164,7 +168,7 @@ def test_what_is_missing_is_said(study: Read) -> None:
         ({"settings": {"seed": 1}}, "was measured with other settings than seed=1"),
     ):
         absent = " ".join(only(study({**HERE, **asked})).summary)
-        assert f"Missing for small n=2: shares {sentence}." in absent
+        assert f"Missing for small n=2: shares {sentence} (2 of 3 seeds)" in absent
 
 
 def test_a_change_is_that_from_the_first_measurement_to_the_last(study: Read) -> None:
@@ -185,6 +189,7 @@ def test_trainings_differ_where_welchs_test_says_so(study: Read) -> None:
         trainings={"small": {"config": "quickstart", "grid": grid}},
     )
     write(made, [1, 2, 3])
+    assert only(made).summary[0] == "There are no two trainings yet to compare over data.task.n."
     for n, values in others.items():
         write(made, values, label=f"small n={n}")
     told = [bool(ttest_ind([1, 2, 3], v, equal_var=False).pvalue < 0.05) for v in others.values()]
@@ -192,6 +197,13 @@ def test_trainings_differ_where_welchs_test_says_so(study: Read) -> None:
     starts = {True: "differs from small n=2 by +", False: "cannot be told from small n=2."}
     for n, one, sentence in zip(others, told, only(made).summary, strict=True):
         assert sentence.startswith(f"small n={n} {starts[one]}")
+
+
+def test_a_seed_without_a_value_is_said(study: Read) -> None:
+    made = study(HERE)
+    write(made, [1, math.nan, 3])
+    assert only(made).rows["small n=2"] == {"value": "2.0 ± 1.0", "seeds": "2"}
+    assert "Missing for small n=2: share has no value (1 of 3 seeds)." in only(made).summary
 
 
 def test_findings_are_kept_with_the_runs(study: Read) -> None:
@@ -211,6 +223,7 @@ def test_findings_are_kept_with_the_runs(study: Read) -> None:
         ({"claim": {"over": "truth"}, "beside": {"truth": 1}}, "write {above: NAME}"),
         ({"claim": {"above": "truth"}}, "claims something of 'truth'; beside it stand none"),
         ({"claim": {"equal": "truth"}, "beside": {"truth": 1}}, "within: NUMBER"),
+        ({"claim": {"equal": "truth", "within": "some"}, "beside": {"truth": 1}}, "within: NUMBER"),
         ({"claim": {"above": "a", "within": 1}, "beside": {"a": 1}}, "write {above: NAME}"),
         ({"claim": {"above": "a", "below": "a"}, "beside": {"a": 1}}, "write {above: NAME}"),
         ({"step": "middle"}, "choose from 'last', 'first', 'change'"),
@@ -223,30 +236,6 @@ def test_an_answer_that_cannot_be_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=sentence):
         study(answer)
-
-
-def test_a_study_changes_its_base_key_by_key(study: Read) -> None:
-    study({}, options={"model.lr": 0.1, "trainer.max_steps": 9})
-    above = {
-        "base": "made.yaml",
-        "options": {"model.lr": 0.2},
-        "trainings": {"small": {"grid": None}, "other": {"config": "quickstart"}},
-        "probes": [{"minimum": {"starts": 8}}, "callbacks/curvature.yaml"],
-    }
-    Path("above.yaml").write_text(yaml.safe_dump(above))
-    made = read_study("above.yaml", Path("runs"))
-    assert (made.name, made.question) == ("above", "How large are shares?")
-    assert [c.label for c in made.cells] == ["small"] * 3 + ["other"] * 3
-    fit, _, minimum, curvature = made.cells[0].steps
-    assert fit.arguments[fit.arguments.index("--model.lr") + 1] == "0.2"
-    assert fit.arguments[fit.arguments.index("--trainer.max_steps") + 1] == "9"
-    assert minimum.arguments == ("probe", "--probes", 'minimum: {"starts": 8}')
-    assert curvature.arguments[1] == "--config"
-    Path("top.yaml").write_text("base: above.yaml\ntrainings: {small: null}\n")
-    assert {c.training for c in read_study("top.yaml", Path("runs")).cells} == {"other"}
-    Path("made.yaml").write_text("base: above.yaml\n")
-    with pytest.raises(InputError, match="is its own base"):
-        read_study("above.yaml", Path("runs"))
 
 
 @pytest.mark.parametrize("entry", [3, {"minimum": {}, "path": {}}])
@@ -292,27 +281,6 @@ def _measured(steps: Sequence[object]) -> set[str]:
                 _LABELS[text] = {one.probe.label for one in configured_measurements(config)}
             labels |= _LABELS[text]
     return labels
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("minimum: {startz: 8}", "startz does not exist"),
-        ("minimum: {problems: many}", "expected a whole number"),
-        ("minimum: 8", "gives no settings"),
-        ("minimise: {starts: 8}", "'minimise' does not exist"),
-    ],
-)
-def test_settings_of_a_named_probe_are_checked(text: str, sentence: str) -> None:
-    with pytest.raises(InputError, match=sentence):
-        chosen_measurements(None, parse(["--ckpt", "run", "--probes", text]))
-
-
-def test_a_named_probe_takes_settings_of_its_own() -> None:
-    options = parse(["--ckpt", "run", "--probes", "minimum: {starts: 8, problems: 5}", "path"])
-    minimum, path = chosen_measurements(None, options)
-    assert (minimum.probe.starts, minimum.problems) == (8, 5)  # type: ignore[attr-defined]
-    assert (path.probe.label, path.problems) == ("path", 32)
 
 
 def test_experiments_have_a_small_form_each() -> None:

@@ -76,6 +76,30 @@ def test_a_grid_has_a_cell_for_every_place_and_seed(study) -> None:
     assert line[line.index("--data.task.n") + 1] == "3"
 
 
+def test_a_study_changes_its_base_key_by_key(study) -> None:
+    study(seeds=[0], options={"model.lr": 0.1, "trainer.max_steps": 9})
+    above = {
+        "base": "tiny.yaml",
+        "options": {"model.lr": 0.2},
+        "trainings": {"small": {"grid": None}, "other": {"config": "quickstart"}},
+        "probes": [{"minimum": {"starts": 8}}, "callbacks/curvature.yaml"],
+    }
+    Path("above.yaml").write_text(yaml.safe_dump(above))
+    made = read_study("above.yaml", Path("runs"))
+    assert (made.name, made.question) == ("above", FILE["question"])
+    assert [c.label for c in made.cells] == ["small", "other"]
+    fit, _, minimum, curvature = made.cells[0].steps
+    assert fit.arguments[fit.arguments.index("--model.lr") + 1] == "0.2"
+    assert fit.arguments[fit.arguments.index("--trainer.max_steps") + 1] == "9"
+    assert minimum.arguments == ("probe", "--probes", 'minimum: {"starts": 8}')
+    assert curvature.arguments[1] == "--config"
+    Path("top.yaml").write_text("base: above.yaml\ntrainings: {small: null}\n")
+    assert {c.training for c in read_study("top.yaml", Path("runs")).cells} == {"other"}
+    Path("tiny.yaml").write_text("base: above.yaml\n")
+    with pytest.raises(InputError, match="is its own base"):
+        read_study("above.yaml", Path("runs"))
+
+
 @pytest.mark.process
 def test_it_trains_and_tests_once_and_then_does_nothing(study, capfd) -> None:
     start = InProcess()

@@ -28,8 +28,8 @@ def main(command: str, arguments: list[str]) -> int:
     parser = CommandParser(
         prog="ired study",
         description="Make what a study's file asks for and is not there yet: trainings at every "
-        "place of its grid, tests, measurements; then print its table. Interrupted, it goes on "
-        "where it was; run again, it does nothing.",
+        "place of its grid, tests, measurements; then print its answers and errors. Interrupted, "
+        "it goes on where it was; run again, it does nothing.",
     )
     parser.add_argument("file", help="the study: a YAML file, or the name of one that is shipped")
     parser.add_argument("--runs", default="runs", help="where runs are kept (default: runs)")

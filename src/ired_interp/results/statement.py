@@ -59,10 +59,13 @@ class Findings:
         In a sentence or two.
     statements : sequence of Statement
         The first first.
+    legend : str
+        What the values and marks in their rows are.
     """
 
     question: str
     statements: Sequence[Statement]
+    legend: str = ""
 
     def write(self, folder: Path) -> None:
         """Keep it with the runs in a study's folder."""
@@ -76,7 +79,8 @@ def read_findings(folder: Path) -> Findings | None:
     if not file.is_file():
         return None
     content = json.loads(file.read_text())
-    return Findings(content["question"], [Statement(**one) for one in content["statements"]])
+    found = [Statement(**one) for one in content["statements"]]
+    return Findings(content["question"], found, content["legend"])
 
 
 def _file(folder: Path) -> Path:

@@ -2,23 +2,22 @@
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import xarray as xr
 from scipy.stats import t as student
 
-from ired_interp.errors import InputError
 from ired_interp.results.opened import OpenedRun
-from ired_interp.results.series import Series
 from ired_interp.studies.cell import Cell
 from ired_interp.studies.quantity import TRAINING, Claim, Quantity
+from ired_interp.studies.reading import VALUE, MissingError, read_quantity
 
 CONFIDENCE = 0.95
-_NONE = {"": math.nan}
+_NONE = {VALUE: math.nan}
 Verdict = Literal["holds", "fails", "open"]
 
 
@@ -97,10 +96,6 @@ class Finding:
     missing: dict[str, str] = field(default_factory=dict)
 
 
-class _Missing(Exception):
-    """A run does not have the quantity."""
-
-
 def find(quantity: Quantity, cells: Sequence[Cell], runs: Mapping[Path, OpenedRun]) -> Finding:
     """Read a quantity from the runs of a study.
 
@@ -123,135 +118,38 @@ def find(quantity: Quantity, cells: Sequence[Cell], runs: Mapping[Path, OpenedRu
     for label in dict.fromkeys(cell.label for cell in asked):
         seeds = [cell for cell in asked if cell.label == label]
         read: list[dict[str, dict[str, float]]] = []
-        undefined: list[str] = []
+        gaps: Counter[str] = Counter()
         for cell in seeds:
             try:
-                read.append(_of_run(quantity, runs.get(cell.run.path)))
-            except _Missing as reason:
-                finding.missing.setdefault(label, str(reason))
+                read.append(read_quantity(quantity, runs.get(cell.run.path)))
+            except MissingError as reason:
+                gaps[str(reason)] += 1
         for each in dict.fromkeys(itertools.chain.from_iterable(read)):
-            found = [one[each] for one in read if math.isfinite(one.get(each, _NONE)[""])]
+            found = [one[each] for one in read if math.isfinite(one.get(each, _NONE)[VALUE])]
             if found:
                 finding.estimates[label, each] = _estimate(quantity, found)
-            else:
-                undefined.append(each)
-        if undefined:
-            where = f" in {quantity.each} {', '.join(undefined)}" if quantity.each else ""
-            finding.missing.setdefault(label, f"{quantity.variable} has no value{where}")
+            if lacking := len(read) - len(found):
+                where = f" in {quantity.each} {each}" if quantity.each else ""
+                gaps[f"{quantity.variable} has no value{where}"] += lacking
+        if gaps:
+            finding.missing[label] = "; ".join(
+                reason if count == len(seeds) else f"{reason} ({count} of {len(seeds)} seeds)"
+                for reason, count in gaps.items()
+            )
     if quantity.compare:
         finding.differences.extend(_differences(finding, asked))
     return finding
 
 
-def _of_run(quantity: Quantity, run: OpenedRun | None) -> dict[str, dict[str, float]]:
-    """Return, by label of `each`, the quantity (under "") and what stands beside it.
-
-    Raises
-    ------
-    _Missing
-        If the run lacks it.
-    """
-    if run is None:
-        raise _Missing("not trained yet")
-    series = _series(quantity, run)
-    results = _steps(quantity, series)
-    here = [_values(quantity, result, quantity.variable, quantity.at) for result in results]
-    found = {each: {"": _moved([one[each] for one in here])} for each in here[0]}
-    for name, what in quantity.beside.items():
-        if isinstance(what, int | float):
-            beside = [dict.fromkeys(found, float(what))]
-        else:
-            other: Mapping[str, Any] = {"variable": what} if isinstance(what, str) else what
-            variable = str(other.get("variable", quantity.variable))
-            at = {**quantity.at, **other.get("at", {})}
-            beside = [_values(quantity, result, variable, at) for result in results]
-        for each in found:
-            rows = [one[each] if each in one else next(iter(one.values())) for one in beside]
-            found[each][name] = _moved(rows) if len(rows) > 1 else rows[0]
-    return found
-
-
-def _series(quantity: Quantity, run: OpenedRun) -> Series:
-    """Return the measurement of a quantity.
-
-    Raises
-    ------
-    _Missing
-        If there is none, or more than one.
-    """
-    measured = [series for series in run.series if series.probe == quantity.probe]
-    if not measured:
-        failed = [sentence for sentence in run.skipped if sentence.startswith(quantity.probe)]
-        raise _Missing(failed[0].rstrip(".") if failed else f"{quantity.probe} was not measured")
-    try:
-        return run.find(quantity.probe, **quantity.settings)
-    except InputError:
-        settings = ", ".join(f"{name}={value}" for name, value in quantity.settings.items())
-        raise _Missing(
-            f"{quantity.probe} was measured with other settings than {settings}"
-            if settings
-            else f"{quantity.probe} was measured with {len(measured)} settings; say which"
-        ) from None
-
-
-def _steps(quantity: Quantity, series: Series) -> list[xr.Dataset]:
-    """Return the one result that is asked for, or the first and the last.
-
-    Raises
-    ------
-    _Missing
-        If the run lacks it.
-    """
-    steps = series.steps
-    if quantity.step == "change":
-        if len(steps) < 2:
-            raise _Missing(f"{quantity.probe} was measured at one step only")
-        return [series.at(steps[0]), series.at(steps[-1])]
-    return [series.at(steps[0] if quantity.step == "first" else steps[-1])]
-
-
-def _moved(values: Sequence[float]) -> float:
-    return values[-1] - values[0] if len(values) > 1 else values[0]
-
-
-def _values(
-    quantity: Quantity, result: xr.Dataset, variable: str, at: Mapping[str, Any]
-) -> dict[str, float]:
-    """Return the mean over what is selected, by label of `each` ("" where there is none).
-
-    Raises
-    ------
-    _Missing
-        If the run lacks it.
-    """
-    if variable not in result:
-        raise _Missing(f"{quantity.probe} has no {variable} there")
-    values, each = result[variable], quantity.each
-    if variable == quantity.variable:
-        for dim in (*at, *[each] * bool(each)):
-            if dim not in values.dims:
-                raise _Missing(f"{quantity.probe} has no dimension {dim} of {variable}")
-    for dim, wanted in at.items():
-        if dim not in values.dims:
-            continue  # what stands beside may be the same along it
-        known = values[dim].values.tolist()
-        for label in wanted if isinstance(wanted, list) else [wanted]:
-            if label not in known:
-                raise _Missing(f"{quantity.probe} has no {dim} {label} there")
-        values = values.sel({dim: wanted})
-    rest = [dim for dim in values.dims if dim != each]
-    values = values.mean(rest)
-    if each not in values.dims:
-        return {"": float(values)}
-    return {str(label): float(values.sel({each: label})) for label in values[each].values}
-
-
 def _estimate(quantity: Quantity, found: list[dict[str, float]]) -> Estimate:
-    values = np.array([one[""] for one in found])
+    values = np.array([one[VALUE] for one in found])
     beside = {name: float(np.mean([one[name] for one in found])) for name in quantity.beside}
     verdict: Verdict | Literal[""] = ""
     if quantity.claim and len(values) > 1:
-        differences = values - np.array([one[quantity.claim.to] for one in found])
+        beside_it = np.array([one[quantity.claim.to] for one in found])
+        differences = values - beside_it
+        if quantity.claim.relative:
+            differences /= np.abs(beside_it)
         if np.isfinite(differences).all():
             verdict = _verdict(quantity.claim, differences)
     return Estimate(values, beside, verdict)

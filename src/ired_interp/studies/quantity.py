@@ -23,11 +23,14 @@ class Claim:
         The name of what stands beside it.
     within : float
         By how much two that count as equal may differ; else 0.
+    relative : bool
+        Whether that is a share of what stands beside it.
     """
 
     relation: Relation
     to: str
     within: float = 0.0
+    relative: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ def _quantity(entry: Any, trainings: Sequence[str], where: str) -> Quantity:
 
 
 def _claim(entry: Any, beside: Mapping[str, Any], where: str) -> Claim:
-    """Read `{above: NAME}`, `{below: NAME}` or `{equal: NAME, within: NUMBER}`.
+    """Read `{above: NAME}`, `{below: NAME}` or `{equal: NAME, within: 0.05}`, or `within: 5%`.
 
     Raises
     ------
@@ -139,8 +142,8 @@ def _claim(entry: Any, beside: Mapping[str, Any], where: str) -> Claim:
     """
     if isinstance(entry, dict):
         stated = [relation for relation in get_args(Relation) if relation in entry]
-        within = entry.get("within", 0.0)
-        equal = isinstance(within, int | float) and within > 0 and "equal" in entry
+        within, relative = _number(entry.get("within", 0.0))
+        equal = within > 0 and "equal" in entry
         if len(stated) == 1 and len(entry) == 1 + ("within" in entry):
             to = entry[stated[0]]
             if to not in beside:
@@ -149,8 +152,17 @@ def _claim(entry: Any, beside: Mapping[str, Any], where: str) -> Claim:
                     f"{', '.join(map(repr, beside)) or 'none'}."
                 )
             if equal or entry.keys() == {stated[0]} != {"equal"}:
-                return Claim(stated[0], str(to), float(within))
+                return Claim(stated[0], str(to), within, relative)
     raise InputError(
         f"{where} has claim: {entry!r}; write {{above: NAME}}, {{below: NAME}} or "
         "{equal: NAME, within: NUMBER} with a name of `beside`."
     )
+
+
+def _number(within: Any) -> tuple[float, bool]:
+    """Return a number, and whether it is a share, as in "5%"; 0 for what is none."""
+    text, share = str(within), str(within).endswith("%")
+    try:
+        return (float(text[:-1]) / 100, True) if share else (float(text), False)
+    except ValueError:
+        return 0.0, share

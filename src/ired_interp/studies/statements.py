@@ -15,7 +15,7 @@ _MARKS = {"holds": "✓", "fails": "✗", "open": "?", "": ""}
 _ONE, _NOTHING = "is not claimed from one seed", "has nothing to be held against"
 _ORDER = (*_VERDICTS.values(), _ONE, _NOTHING)
 _SEEDS = "seeds"
-LEGEND = (
+_LEGEND = (
     "Values are means over seeds ± their standard error; ✓ the claim holds, ✗ it fails, ? the "
     f"seeds do not tell, at {CONFIDENCE:.0%}."
 )
@@ -26,7 +26,7 @@ def findings(study: Study) -> Findings:
     """Return what the runs of a study that are there say of its quantities."""
     runs = {c.run.path: OpenedRun(c.run) for c in study.cells if c.run.config.is_file()}
     found = [_statement(find(quantity, study.cells, runs)) for quantity in study.answers]
-    return Findings(study.question, found)
+    return Findings(study.question, found, _LEGEND)
 
 
 def _statement(finding: Finding) -> Statement:
@@ -73,7 +73,12 @@ def _claims(finding: Finding) -> list[str]:
     if claim is None or not finding.estimates:
         return []
     what = f"{_RELATIONS[claim.relation]} “{claim.to}”"
-    what += f" within {claim.within:g}" if claim.within else ""
+    if claim.within:
+        what += (
+            f" within {claim.within:.3g}"
+            if not claim.relative
+            else f" within {100 * claim.within:.3g}%"
+        )
     places: dict[str, list[tuple[str, str]]] = {}
     for place, estimate in finding.estimates.items():
         places.setdefault(_verdict(estimate), []).append(place)
@@ -106,6 +111,8 @@ def _places(finding: Finding, places: Sequence[tuple[str, str]]) -> str:
 def _compared(finding: Finding) -> list[str]:
     sentences = []
     pairs = dict.fromkeys((d.first, d.second) for d in finding.differences)
+    if finding.quantity.compare and not pairs:
+        return [f"There are no two trainings yet to compare over {finding.quantity.compare}."]
     for first, second in pairs:
         mine = [d for d in finding.differences if (d.first, d.second) == (first, second)]
         told = [d for d in mine if d.told]

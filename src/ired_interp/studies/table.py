@@ -15,7 +15,6 @@ from ired_interp.results.statement import Findings
 from ired_interp.results.validation import read_validation
 from ired_interp.studies.cell import Cell
 from ired_interp.studies.record import Record
-from ired_interp.studies.statements import LEGEND
 from ired_interp.studies.study import Study
 
 
@@ -102,7 +101,7 @@ def study_page(study: Study, command: str, found: Findings) -> str:
     parts = [f"# {study.name}", study.question]
     parts += [statement.markdown() for statement in found.statements]
     if found.statements:
-        parts += [LEGEND, "## Test errors"]
+        parts += [found.legend, "## Test errors"]
     for group in groups:
         parts += [_sentences(group), _table(group)]
     if not groups:
