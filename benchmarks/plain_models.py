@@ -1,14 +1,16 @@
 """Top eigenvalues of models that nobody tuned for, beside what people write themselves.
 
     OMP_NUM_THREADS=1 python benchmarks/plain_models.py --out /tmp/plain-models
+    python benchmarks/plain_models.py --out /tmp/plain-models-gpu --device cuda
 
 A ResNet with GroupNorm (.27 M parameters, 64 images) and a small GPT (1.03 M, 32 × 24 tokens),
 each after 50 steps of Adam; ten eigenvalues largest in magnitude, to 1e-3, float32. Home-made is
 the double backward pass of the tutorials with scipy's eigsh. Truth is a float64 run to 1e-7; an
 eigenvalue is right when it is within 1e-3 of its value.
 
-Every measurement runs in a process of its own and gives CPU seconds (user and system) and by how
-much the peak of resident memory rises over what model and imports take. Ours and the home-made one
+Every measurement runs in a process of its own and gives CPU seconds (user and system; on a GPU
+seconds) and by how much the peak of resident memory (of the GPU's memory) rises over what model and
+imports take. Ours and the home-made one
 run in turn, --pairs times, the first of a pair alternating; the ratio is the median over pairs.
 """
 
@@ -73,9 +75,9 @@ class Layer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         split = self.inputs(self.norms[0](x)).unflatten(2, (3, self.heads, -1))
         q, k, v = split.permute(2, 0, 3, 1, 4)
-        scores = (q @ k.mT / q.shape[-1] ** 0.5).masked_fill(
-            torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1), -torch.inf
-        )
+        size = x.shape[1]
+        later = torch.ones(size, size, dtype=torch.bool, device=x.device).triu(1)
+        scores = (q @ k.mT / q.shape[-1] ** 0.5).masked_fill(later, -torch.inf)
         x = x + self.outputs((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))
         return x + self.perceptron(self.norms[1](x))
 
@@ -139,8 +141,9 @@ def home_made(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, int]:
         products += 1
         gradients = torch.autograd.grad(F.cross_entropy(model(x), y), parameters, create_graph=True)
         flat = torch.cat([g.reshape(-1) for g in gradients])
-        along = flat @ torch.from_numpy(v.astype(np.float32).reshape(-1))
-        return torch.cat([h.reshape(-1) for h in torch.autograd.grad(along, parameters)]).numpy()
+        along = flat @ torch.from_numpy(v.astype(np.float32).reshape(-1)).to(flat)
+        found = torch.cat([h.reshape(-1) for h in torch.autograd.grad(along, parameters)])
+        return found.cpu().numpy()
 
     return _eigsh(LinearOperator((size, size), product, dtype=np.float32)), products
 
@@ -173,7 +176,7 @@ def pyhessian(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, int]:
     from pyhessian import hessian
 
     torch.manual_seed(0)
-    theirs, products = hessian(model, nn.CrossEntropyLoss(), data=(x, y), cuda=False), 0
+    theirs, products = hessian(model, nn.CrossEntropyLoss(), data=(x, y), cuda=x.is_cuda), 0
 
     def count(_: Tensor) -> None:
         nonlocal products
@@ -189,10 +192,10 @@ def ours(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, int]:
     return found.eigenvalues, found.matvecs
 
 
-def measure(name: str, method: str, out: Path) -> dict:
+def measure(name: str, method: str, out: Path, device: str) -> dict:
     """One method on one model."""
-    model = load(name, out)
-    x, y = problem(name, torch.Generator().manual_seed(2))
+    model = load(name, out).to(device)
+    x, y = (part.to(device) for part in problem(name, torch.Generator().manual_seed(2)))
     if method == "train":
         return {"parameters": sum(p.numel() for p in model.parameters())}
     if method == "truth":
@@ -210,9 +213,10 @@ def measure(name: str, method: str, out: Path) -> dict:
     }
     parameters = list(model.parameters())
     torch.autograd.grad(F.cross_entropy(model(x), y), parameters)  # kernels are chosen
-    before, begin = _peak(), time.process_time()
+    before, begin = _peak(device), _clock(device)
     values, products = solve[method](model, x, y)
-    seconds, memory = time.process_time() - begin, _peak() - before
+    values = values.cpu()
+    seconds, memory = _clock(device) - begin, _peak(device) - before
     truth = torch.tensor(json.loads((out / f"{name}-truth.json").read_text())["values"][:K])
     values = values.double()[values.abs().argsort(descending=True)]
     errors = (values - truth.double()).abs() / truth.abs()
@@ -221,16 +225,26 @@ def measure(name: str, method: str, out: Path) -> dict:
     return cost | {"right": right, "error": error}
 
 
-def _peak() -> float:
+def _peak(device: str) -> float:
+    """MiB."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def child(name: str, method: str, out: Path, turn: int | None = None) -> dict:
+def _clock(device: str) -> float:
+    if device == "cuda":
+        torch.cuda.synchronize()
+        return time.perf_counter()
+    return time.process_time()
+
+
+def child(name: str, method: str, out: Path, device: str, turn: int | None = None) -> dict:
     """A measurement in a process of its own; a finished one is read from its file."""
     file = out / f"{name}-{method}{'' if turn is None else f'-{turn}'}.json"
     if not file.exists():
         command = [sys.executable, "-W", "ignore", __file__, "--out", str(out)]
-        command += ["--one", name, method]
+        command += ["--device", device, "--one", name, method]
         run = subprocess.run(command, capture_output=True, text=True, check=False)
         if run.returncode:
             return {"failed": run.stderr.strip().splitlines()[-1]}
@@ -245,7 +259,7 @@ def row(name: str, heading: str, runs: list[dict]) -> str:
     seconds, memory = (float(np.median([r[key] for r in runs])) for key in ("seconds", "memory"))
     first = runs[0]
     return (
-        f"| {name} | {heading} | {first['products']} | {seconds:.1f} | {memory:.0f} | "
+        f"| {name} | {heading} | {first['products']} | {seconds:.2f} | {memory:.0f} | "
         f"{first['right']} of {K} | {first['error']:.0e} |"
     )
 
@@ -256,27 +270,30 @@ def main() -> None:
     )
     folder = "folder for weights and results; finished measurements are kept"
     parser.add_argument("--out", type=Path, required=True, help=folder)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--pairs", type=int, default=3, help="of ours and the home-made one")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     out: Path = options.out
+    device: str = options.device
     out.mkdir(parents=True, exist_ok=True)
     if options.one:
-        print(json.dumps(measure(*options.one, out)))
+        print(json.dumps(measure(*options.one, out, device)))
         return
-    print("| model | method | products | CPU s | MiB more | right | worst error |")
+    seconds = "CPU s" if device == "cpu" else torch.cuda.get_device_name() + ", s"
+    print(f"| model | method | products | {seconds} | MiB more | right | worst error |")
     print("|---|---|---|---|---|---|---|", flush=True)
     for name in ("resnet", "gpt"):
-        child(name, "train", out)
-        child(name, "truth", out)
+        child(name, "train", out, device)
+        child(name, "truth", out, device)
         runs: dict[str, list[dict]] = {method: [] for method in METHODS}
         for turn in range(options.pairs):
             for method in list(METHODS)[:: 1 if turn % 2 else -1]:
-                runs[method].append(child(name, method, out, turn))
+                runs[method].append(child(name, method, out, device, turn))
         for method, heading in METHODS.items():
             print(row(name, heading, runs[method]), flush=True)
         for method, heading in OTHERS.items():
-            print(row(name, heading, [child(name, method, out)]), flush=True)
+            print(row(name, heading, [child(name, method, out, device)]), flush=True)
         pairs = zip(runs["home"], runs["ours"], strict=True)
         ratios = sorted(home["seconds"] / own["seconds"] for home, own in pairs)
         fewest = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"

@@ -249,6 +249,7 @@ def test_results_are_drawn_and_reach_the_logger(trained: Any, capsys: Any) -> No
         "val_loss",
     ):
         assert words in page
+    assert "perfectly trained energy" not in page  # which nobody's module is
     assert ii.open(folder).skipped == []
     with pytest.raises(InputError, match=r"name one of .*version_0"):
         report.main("report", [str(folder.parents[1])])

@@ -307,6 +307,7 @@ def test_a_run_that_has_nothing_yet_still_has_a_page(tmp_path: Path) -> None:
     run.write_config("model: {class_path: IREDModule}\n")
     text = write_page(report_of([run]), tmp_path / "page.html").read_text()
     assert "Not tested yet: ired test --ckpt RUN." in text
+    assert "A perfectly trained energy satisfies" in text
 
 
 def test_no_run_is_refused() -> None:

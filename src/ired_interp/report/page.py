@@ -97,6 +97,7 @@ def write_page(report: Report, path: Path) -> Path:
         colours=colours,
         swatch={group.index: series_colour(group.index) for group in report.groups},
         runs=run_facts(report.groups),
+        landscapes=any(run.config for group in report.groups for run in group.runs),
         versions=versions(report.groups),
         script=Markup(resources.joinpath("page.js").read_text(encoding="utf-8")),
         style=Markup(resources.joinpath("page.css").read_text(encoding="utf-8")),
