@@ -88,8 +88,10 @@ def describe(cause: Cause) -> str:
     return f"likely cause: {cause.sentence}; what to do: {cause.remedy}"
 
 
-def waiting_reason(state: JobState) -> str:
-    """Why a task waits, in words where they are known."""
+def waiting_reason(one: Submission, state: JobState) -> str:
+    """Why a task of a job waits, in words where they are known."""
+    if state.reason == "Dependency" and one.after:
+        return f"waits for job {', '.join(one.after)}"
     for reason, words in PENDING_REASONS.items():
         if reason in state.reason:
             return f"{state.reason}: {words}"
@@ -107,7 +109,7 @@ def _summary(host: Host, submission: Submission, states: dict[SubmittedTask, Job
     if state.word not in PENDING_STATES:
         return f"job {submission.job} {submission.name}: {words[0]}"
     start = expected_start(host, submission.job)
-    why = f" ({waiting_reason(state)})" if state.reason else ""
+    why = f" ({waiting_reason(submission, state)})" if state.reason else ""
     return f"job {submission.job} {submission.name}: {words[0]}{why}" + (
         f", expected to start {start}" if start else ""
     )

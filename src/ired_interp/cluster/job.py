@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import jinja2
 
+from ired_interp.cluster.chain import Chain
 from ired_interp.cluster.profile import PROFILES, Profile, load_profile
 from ired_interp.cluster.repository import Repository
 from ired_interp.cluster.tasks import JobTask
@@ -43,6 +44,8 @@ class Job:
         Folders in it, as in "" or "projects/mine/": where it runs, and whose code it runs.
     source, environment : str
         Where the clone and the virtual environment are cached for later jobs.
+    after : Chain
+        The jobs that it waits for.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Job:
     project: str
     source: str
     environment: str
+    after: Chain = field(default_factory=Chain)
 
     def log(self, task: JobTask) -> str:
         """Where the output of a task is written."""

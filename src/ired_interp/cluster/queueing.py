@@ -81,12 +81,21 @@ def queue(host: Host, job: Job, repository: Repository) -> Submission:
         for task in job.tasks
     )
     submission = Submission(
-        "", job.name, job.profile.name, job.folder, job.commit, time.time(), tasks, token
+        "",
+        job.name,
+        job.profile.name,
+        job.folder,
+        job.commit,
+        time.time(),
+        tasks,
+        token,
+        job.after.jobs,
     )
     write_record(host, submission)
     try:
-        claim_runs(host, submission)
-        number = submit(host, f"{job.folder}/job.sbatch", token, job.profile)
+        claim_runs(host, submission, job.after.folders)
+        chained = job.after.options(job.profile)
+        number = submit(host, f"{job.folder}/job.sbatch", token, job.profile, chained)
     except InputError:
         host.run("rm", "-f", f"{job.folder}/{RECORD}")
         raise
@@ -106,8 +115,17 @@ def queue(host: Host, job: Job, repository: Repository) -> Submission:
     return submission
 
 
-def claim_runs(host: Host, submission: Submission) -> None:
+def claim_runs(host: Host, submission: Submission, before: Sequence[str] = ()) -> None:
     """Claim the runs that a submission trains; no other one may then write them until it ends.
+
+    Parameters
+    ----------
+    host : Host
+        Of the cluster.
+    submission : Submission
+        What is about to be queued.
+    before : Sequence[str]
+        Folders of jobs that it waits for, which may hold its runs until then.
 
     Raises
     ------
@@ -126,7 +144,8 @@ def claim_runs(host: Host, submission: Submission) -> None:
     if held:
         recorded = {one.folder: one for one in submissions(host, posixpath.dirname(jobs))}
         for run, holder in held.items():
-            if holder in recorded and (found := busy(host, [recorded[holder]], run)):
+            free = holder not in recorded or holder in before
+            if not free and (found := busy(host, [recorded[holder]], run)):
                 raise InputError(f"{found[0]}; nothing was queued: {found[1]}.")
     links = [f"{name}-{int(count) + 1}" for name, (count, _, _) in zip(names, last, strict=True)]
     done = host.run("bash", "-c", _CLAIM, "claim", claims, submission.folder, *links)

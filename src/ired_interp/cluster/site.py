@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ired_interp.cluster.host import Host
-from ired_interp.cluster.job import PREPARE, lock_digest, read_part
+from ired_interp.cluster.chain import Chain
+from ired_interp.cluster.host import Host, without_credentials
+from ired_interp.cluster.job import PREPARE, Job, lock_digest, read_part
 from ired_interp.cluster.profile import Profile
 from ired_interp.cluster.repository import Repository
 from ired_interp.cluster.submission import JOBS
+from ired_interp.cluster.tasks import JobTask
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,22 @@ class Site:
     def remote(self) -> str:
         """What the job clones."""
         return self.profile.remote or self.repository.remote()
+
+    def job(self, name: str, tasks: Sequence[JobTask], folder: str, after: Chain) -> Job:
+        """Return the job of these tasks, whose script and logs lie in a folder."""
+        return Job(
+            name=name,
+            tasks=tuple(tasks),
+            profile=self.profile,
+            folder=folder,
+            remote=without_credentials(self.remote),  # all may read a job's script
+            commit=self.repository.commit,
+            prefix=self.repository.prefix,
+            project=self.repository.project_prefix,
+            source=self.source,
+            environment=self.environment,
+            after=after,
+        )
 
     def prepare_command(self, *arguments: str) -> list[str]:
         """Return the command that runs slurm/prepare.sh on the host."""

@@ -67,13 +67,15 @@ class Listed:
     name: str
 
 
-def submit(host: Host, script: str, token: str, profile: Profile) -> str:
+def submit(host: Host, script: str, token: str, profile: Profile, more: Sequence[str] = ()) -> str:
     """Queue a job script (a path on the host) and return the job's number.
 
     Parameters
     ----------
     token : str
         Written into the job's comment, by which the job is found if its number is not learnt.
+    more : Sequence[str]
+        Further options, of this submission alone.
 
     Raises
     ------
@@ -86,9 +88,8 @@ def submit(host: Host, script: str, token: str, profile: Profile) -> str:
     """
     own = [option.partition("=")[2] for option in profile.options if _names(option, "comment")]
     comment = " ".join([*own, token])
-    done = _ask(
-        host, "sbatch", "--parsable", f"--comment={comment}", script, keep=_choices(profile)
-    )
+    command = ("sbatch", "--parsable", f"--comment={comment}", *more, script)
+    done = _ask(host, *command, keep=_choices(profile))
     if done.returncode == 127:
         raise RunError(
             f"sbatch does not exist on {host.name}; run this on a login node, or give the profile "

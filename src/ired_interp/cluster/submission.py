@@ -76,6 +76,8 @@ class Submission:
         Its commands.
     token : str
         In the job's comment: SLURM may give its number to another job, or not tell it to us.
+    after : tuple[str, ...]
+        The jobs and array tasks that it waits for.
     """
 
     job: str
@@ -86,6 +88,7 @@ class Submission:
     time: float
     tasks: tuple[SubmittedTask, ...]
     token: str = ""
+    after: tuple[str, ...] = ()
 
     def numbered(self, job: str) -> Submission:
         """Return it with its number."""
@@ -135,7 +138,8 @@ def _read(text: str) -> Submission:
         SubmittedTask(**{**task, "arguments": tuple(task["arguments"])})
         for task in content.pop("tasks")
     )
-    return Submission(**content, tasks=tasks)
+    after = tuple(content.pop("after", ()))
+    return Submission(**content, tasks=tasks, after=after)
 
 
 def _with_numbers(host: Host, found: list[Submission]) -> list[Submission]:

@@ -101,7 +101,7 @@ def _status(host: Host, folder: str, pairs: Pairs, wanted: str | None) -> int:
             log = host.tail(task.log)
             notes.append(f"{task.job or name}: {describe(diagnose(state, log))}")
         elif state.reason:
-            notes.append(f"{task.job or name}: {waiting_reason(state)}")
+            notes.append(f"{task.job or name}: {waiting_reason(one, state)}")
     print(render(table), end="")
     for note in notes:
         print(note)

@@ -5,6 +5,7 @@ import subprocess
 from dataclasses import fields, replace
 from pathlib import Path
 
+from ired_interp.cluster.chain import find_chain, runs_to_come
 from ired_interp.cluster.follow import follow
 from ired_interp.cluster.host import connect
 from ired_interp.cluster.job import Job, project_profile
@@ -32,8 +33,14 @@ def main(command: str, arguments: list[str]) -> int:
     with connect(profile) as host:
         folder = folder_on(host, profile, str(Path.cwd()))
         tasks = make_tasks(job_arguments, options.array, folder)
+        chain = find_chain(host, folder, options.after)
         site = Site(host, profile, repository, folder)
-        preflight = Preflight(site, tasks, thorough=command == "check")
+        to_come = runs_to_come(host, folder, chain)
+        preflight = Preflight(
+            site, tasks, thorough=command == "check", after=chain, to_come=to_come
+        )
+        if chain.jobs:
+            _show(Check("after", True, f"it begins once {chain} has ended well"))
         shown = [_show(check) for check in preflight.checks()]
         if not all(shown):
             log("nothing was queued")
@@ -82,6 +89,14 @@ def _parser(command: str) -> argparse.ArgumentParser:
             "config=a.yaml,b.yaml; again: every combination"
         ),
     )
+    parser.add_argument(
+        "--after",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="JOB|RUN",
+        help="wait until these jobs, or the jobs of these runs, have ended well",
+    )
     if command == "submit":
         parser.add_argument(
             "--dry-run",
@@ -119,7 +134,7 @@ def _submit(site: Site, job: Job, detach: bool) -> int:
     submission = queue(host, job, site.repository)
     log(
         f"queued job {submission.job} {submission.name}; its script and logs are in "
-        f"{submission.folder}"
+        f"{submission.folder}" + (f"; it waits for {job.after}" if job.after.jobs else "")
     )
     if detach:
         return 0

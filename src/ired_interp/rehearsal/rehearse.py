@@ -2,10 +2,13 @@
 
     python -m ired_interp.rehearsal < request.json
 
-reads {"tasks": [["fit", "--config", …], …], "ranks": 2, "thorough": false}, each task being the
-arguments of one `ired` command, and prints one JSON object a line: {"check", "task", "ok", "found",
-"remedy"}, and once a task is configured {"facts", "task"}. A check that fails ends its task. The
-exit code is 0 if all is well and 2 otherwise. Nothing is written but into a temporary folder.
+reads {"tasks": [["fit", "--config", …], …], "ranks": 2, "thorough": false, "runs_to_come": {}},
+each task being the arguments of one `ired` command, and prints one JSON object a line: {"check",
+"task", "ok", "found", "remedy"}, and once a task is configured {"facts", "task"}. A check that
+fails ends its task. The exit code is 0 if all is well and 2 otherwise. Nothing is written but into
+a temporary folder.
+Where a task starts from a run that another job has yet to make, "runs_to_come" names that run and
+the arguments of its `ired fit`, which is then made small first.
 
 fit         configuration   parses and builds as `ired fit` does; the ranks can share a batch
             checkpoint      (--resume) is read weights-only, fits, and has steps left to do
@@ -37,6 +40,7 @@ from ired_interp.rehearsal.evaluation import EvaluationRehearsal
 from ired_interp.rehearsal.fault import explain
 from ired_interp.rehearsal.fit import FitRehearsal
 from ired_interp.rehearsal.probe import ProbeRehearsal
+from ired_interp.rehearsal.runs_to_come import RunsToCome
 from ired_interp.rehearsal.task import TaskRehearsal
 
 _KINDS: dict[str, type[TaskRehearsal]] = {
@@ -53,7 +57,8 @@ def rehearse(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     Parameters
     ----------
     request : dict[str, Any]
-        {"tasks": lists of arguments, "ranks": processes of the job, "thorough": bool}.
+        {"tasks": lists of arguments, "ranks": processes of the job, "thorough": bool,
+        "runs_to_come": arguments of the training of each run that tasks start from}.
 
     Yields
     ------
@@ -62,14 +67,20 @@ def rehearse(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         module's text says.
     """
     quiet()
-    for number, (command, *arguments) in enumerate(request["tasks"]):
-        with tempfile.TemporaryDirectory(prefix="ired-rehearsal-") as folder:
-            for line in _task(command, arguments, Path(folder), request):
-                yield {**line, "task": number}
+    with tempfile.TemporaryDirectory(prefix="ired-rehearsal-") as common:
+        runs = RunsToCome(request.get("runs_to_come", {}), Path(common))
+        for number, (command, *arguments) in enumerate(request["tasks"]):
+            with tempfile.TemporaryDirectory(prefix="ired-rehearsal-") as folder:
+                for line in _task(command, arguments, Path(folder), request, runs):
+                    yield {**line, "task": number}
 
 
 def _task(
-    command: str, arguments: list[str], folder: Path, request: dict[str, Any]
+    command: str,
+    arguments: list[str],
+    folder: Path,
+    request: dict[str, Any],
+    runs: RunsToCome,
 ) -> Iterator[dict[str, Any]]:
     if command not in _KINDS:
         found = f"{command!r} is no command of a job"
@@ -79,6 +90,12 @@ def _task(
             "found": found,
             "remedy": f"choose one of {', '.join(_KINDS)}",
         }
+        return
+    try:
+        arguments = runs.within(arguments)
+    except (Exception, SystemExit) as error:
+        found, remedy = explain(error)
+        yield {"check": "checkpoint", "ok": False, "found": found, "remedy": remedy}
         return
     rehearsal = _KINDS[command](command, arguments, folder, request["ranks"])
     for check in rehearsal.checks(request["thorough"]):

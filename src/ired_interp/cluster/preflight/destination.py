@@ -28,9 +28,12 @@ def folder_check(site: Site) -> Check:
     return Check("folder", True, found)
 
 
-def run_checks(site: Site, tasks: Sequence[JobTask]) -> Iterator[Check]:
-    """Check that every training can write its run without touching others."""
-    recorded = submissions(site.host, site.folder)
+def run_checks(site: Site, tasks: Sequence[JobTask], before: Sequence[str]) -> Iterator[Check]:
+    """Check that every training can write its run without touching others.
+
+    Jobs of the folders `before` are waited for, and may write it until then.
+    """
+    recorded = [one for one in submissions(site.host, site.folder) if one.folder not in before]
     for task in tasks:
         if task.command == "fit" and task.run is not None:
             yield _run_check(site, recorded, task, task.run)
