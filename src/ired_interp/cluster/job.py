@@ -68,14 +68,29 @@ class Job:
             else f"{self.folder}/log.txt"
         )
 
+    @property
+    def array(self) -> str:
+        """The indices of its tasks and how many run at a time, as SLURM writes them: 0-3,7%2."""
+        indices = sorted(task.index for task in self.tasks)
+        ranges: list[list[int]] = []
+        for index in indices:
+            if ranges and index == ranges[-1][-1] + 1:
+                ranges[-1].append(index)
+            else:
+                ranges.append([index])
+        parts = [str(one[0]) if len(one) == 1 else f"{one[0]}-{one[-1]}" for one in ranges]
+        limit = self.profile.array_limit
+        return ",".join(parts) + (f"%{limit}" if limit else "")
+
     def script(self, repository: Repository) -> str:
         """Return the script, from the template of the project, else the shipped one.
 
         Raises
         ------
         InputError
-            If the template is not valid.
+            If the template is not valid, or leaves out what the profile asks for.
         """
+        template = part_path(repository, TEMPLATE)
         environment = jinja2.Environment(
             trim_blocks=True,
             lstrip_blocks=True,
@@ -84,7 +99,7 @@ class Job:
         )
         environment.filters["quote"] = shlex.quote
         try:
-            return environment.from_string(read_part(repository, TEMPLATE)).render(
+            text = environment.from_string(template.read_text()).render(
                 job=self,
                 profile=self.profile,
                 log=f"{self.folder}/log-%a.txt"
@@ -97,10 +112,23 @@ class Job:
                 },
             )
         except jinja2.TemplateError as error:
-            template = part_path(repository, TEMPLATE)
             raise InputError(
                 f"template {template} is not valid: {error}; compare it with ired-interp's."
             ) from None
+        for line in self._requested():
+            if line not in text:
+                raise InputError(
+                    f"template {template} leaves out {line}, which the job asks for; compare it "
+                    "with ired-interp's."
+                )
+        return text
+
+    def _requested(self) -> list[str]:
+        """Return what a template that was written for less may lack."""
+        profile = self.profile
+        settings = {"qos": profile.qos, "gres": profile.gres, "mail-user": profile.mail}
+        lines = [f"--{name}={value}" for name, value in settings.items() if value]
+        return lines + ([f"--array={self.array}"] if len(self.tasks) > 1 else [])
 
 
 def trainer_options(profile: Profile) -> tuple[str, ...]:

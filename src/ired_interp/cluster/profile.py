@@ -37,6 +37,8 @@ _OURS = {
         "--mem",
     ),
 }
+# Settings that may be given among the options instead.
+_ALSO_OPTIONS = {"qos": {"--qos"}, "mail": {"--mail-user", "--mail-type"}}
 PROFILES = "slurm/profiles"
 
 
@@ -65,7 +67,7 @@ class Profile:
         The interpreter that environments are made with.
     modules : tuple[str, ...]
         Environment modules to load.
-    partition, account : str | None
+    partition, account, qos : str | None
         Of the request; the cluster's default if None.
     time : str
         Limit, as SLURM writes it (minutes, HH:MM:SS or D-HH:MM:SS).
@@ -77,8 +79,16 @@ class Profile:
         Cores of a process.
     gpus : int
         GPUs of a node.
+    gres : str | None
+        GPUs of a node by their kind instead, as in gpu:a100:2, or other resources of it.
     memory : str | None
         Of a node, as in 32G; the cluster's default if None.
+    mail : str | None
+        Address that SLURM writes to when the job has ended or failed.
+    array_limit : int
+        Tasks of an array that run at a time; all that fit if 0.
+    requeues : int
+        Times that a task may be back from the queue without a new training step before it ends.
     options : tuple[str, ...]
         Further options for sbatch, as in --constraint=a100.
     """
@@ -94,19 +104,31 @@ class Profile:
     modules: tuple[str, ...] = ()
     partition: str | None = None
     account: str | None = None
+    qos: str | None = None
     time: str = "04:00:00"
     signal: int = 120
     nodes: int = 1
     tasks: int = 1
     cpus: int = 2
     gpus: int = 0
+    gres: str | None = None
     memory: str | None = None
+    mail: str | None = None
+    array_limit: int = 0
+    requeues: int = 5
     options: tuple[str, ...] = ()
 
     @property
     def ranks(self) -> int:
         """Processes in all."""
         return self.nodes * self.tasks
+
+    @property
+    def devices(self) -> int:
+        """GPUs of a node, asked for by gpus or by gres."""
+        kinds = [one.split(":") for one in (self.gres or "").split(",")]
+        counts = [one[-1] for one in kinds if one[0] in ("gpu", "gres/gpu")]
+        return self.gpus + sum(int(count) if count.isdigit() else 1 for count in counts)
 
     @property
     def seconds(self) -> int:
@@ -192,6 +214,20 @@ def _check(path: Path, profile: Profile) -> None:
                 "options, as in --constraint=a100, but not "
                 f"{name}, which the job's template sets."
             )
+    if profile.gpus and profile.devices > profile.gpus:
+        raise InputError(
+            f"profile {path} asks for GPUs twice, by gpus={profile.gpus} and gres={profile.gres}; "
+            "keep one of them."
+        )
+    given = {option.partition("=")[0] for option in profile.options}
+    for setting, names in _ALSO_OPTIONS.items():
+        if getattr(profile, setting) and (twice := given & names):
+            raise InputError(
+                f"profile {path} has {setting}={getattr(profile, setting)} and the option "
+                f"{twice.pop()}; keep one of them."
+            )
+    if profile.mail and "@" not in profile.mail:
+        raise InputError(f"profile {path} has mail={profile.mail!r}; expected an address.")
     if seconds(profile.time) <= 0:
         raise InputError(
             f"profile {path} has time={profile.time!r}; expected a time limit above 0."

@@ -222,7 +222,7 @@ def _ask(
 
 def _choices(profile: Profile) -> list[str]:
     """Variables of the site's that choose what the profile leaves open."""
-    said = {name for name in ("account", "partition") if getattr(profile, name)}
+    said = {name for name in ("account", "partition", "qos") if getattr(profile, name)}
     said |= {name for name in _CHOICES for option in profile.options if _names(option, name)}
     return [f"SBATCH_{name.upper()}" for name in _CHOICES if name not in said]
 
