@@ -133,6 +133,13 @@ def partition_limit(host: Host, partition: str | None) -> int | None:
     return seconds(limits[0]) if limits and limits[0] != "infinite" else None
 
 
+def largest_array(host: Host) -> int:
+    """Return how many tasks an array may have; SLURM's own default where it does not say."""
+    done = _ask(host, "scontrol", "show", "config")
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", done.stdout, re.MULTILINE)
+    return max(1, int(found[1])) if found else 1001
+
+
 def refusal(stderr: str) -> str:
     """SLURM's reason, without the name of its program, and behind it what the site explains."""
     ours = [

@@ -41,23 +41,28 @@ def main(command: str, arguments: list[str]) -> int:
     parser.add_argument(
         "--dry-run", action="store_true", help="list what would be done, and do nothing"
     )
+    parser.add_argument(
+        "--profile",
+        metavar="NAME",
+        help="queue it on a SLURM cluster instead: a file of slurm/profiles/",
+    )
     options = parser.parse_args(arguments)
     if options.jobs is not None and options.jobs < 1:
         raise InputError(f"--jobs {options.jobs}; expected at least 1.")
-    from ired_interp.studies import read_study, run_study, study_page
+    if options.profile is not None:
+        from ired_interp.commands.study_jobs import on_cluster
+
+        return on_cluster(options)
+    from ired_interp.studies import read_study, run_study
 
     study = read_study(options.file, Path(options.runs))
     if options.dry_run:
         print(_listing(study), end="")
         return 0
+    _settle(study, options.runs)
     devices = _devices()
     outcomes = run_study(study, options.jobs or max(1, len(devices)), devices)
-    page = Path(options.runs) / study.name / "study.md"
-    text = study_page(study, f"ired study {options.file}")
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(text)
-    print(text)
-    log(f"written to {page}")
+    write_page(study, f"ired study {options.file}")
     failed = [outcome for outcome in outcomes if outcome.fault]
     if failed:
         raise RunError(
@@ -65,6 +70,29 @@ def main(command: str, arguments: list[str]) -> int:
             f"{failed[0].cell.run.path}: {failed[0].fault}; run the command again to try again."
         )
     return 0
+
+
+def write_page(study: Study, command: str) -> None:
+    """Print a study's table, and write it beside the runs."""
+    from ired_interp.studies import study_page
+
+    page = study.cells[0].run.path.parent / "study.md"
+    text = study_page(study, command)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(text)
+    print(text)
+    log(f"written to {page}")
+
+
+def _settle(study: Study, runs: str) -> None:
+    """Ask what became of the steps that are left to jobs of a cluster."""
+    from ired_interp.studies import Record
+
+    left = {Record(cell).left_to(step) for cell in study.cells for step in cell.steps}
+    for profile in sorted(filter(None, left)):
+        from ired_interp.commands.study_jobs import settle_jobs
+
+        settle_jobs(study, runs, profile)
 
 
 def _listing(study: Study) -> str:

@@ -40,8 +40,8 @@ def main(command: str, arguments: list[str]) -> int:
             site, tasks, thorough=command == "check", after=chain, to_come=to_come
         )
         if chain.jobs:
-            _show(Check("after", True, f"it begins once {chain} has ended well"))
-        shown = [_show(check) for check in preflight.checks()]
+            show_check(Check("after", True, f"it begins once {chain} has ended well"))
+        shown = [show_check(check) for check in preflight.checks()]
         if not all(shown):
             log("nothing was queued")
             return 2
@@ -112,7 +112,8 @@ def _parser(command: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _show(check: Check) -> bool:
+def show_check(check: Check) -> bool:
+    """Say how a check went; whether it went well."""
     log(
         f"{'ok  ' if check.ok else 'FAIL'} {check.name}: {check.found}"
         + (f"\n     → {check.remedy}" if check.remedy and not check.ok else "")
@@ -120,16 +121,29 @@ def _show(check: Check) -> bool:
     return check.ok
 
 
+def prepare_environment(site: Site) -> None:
+    """Make the environment of a site's jobs, unless it is there or the profile names one.
+
+    Raises
+    ------
+    RunError
+        If it could not be made.
+    """
+    profile = site.profile
+    if profile.environment is not None:
+        return
+    log(f"preparing {site.environment}")
+    arguments = ("environment", site.project, site.environment, profile.python)
+    if subprocess.run(site.host.command(*site.prepare_command(*arguments))).returncode:
+        raise RunError(
+            "the environment could not be made (see above); correct the lock file, python or "
+            "modules of the profile."
+        )
+
+
 def _submit(site: Site, job: Job, detach: bool) -> int:
     host = site.host
-    if job.profile.environment is None:
-        log(f"preparing {job.environment}")
-        arguments = ("environment", site.project, job.environment, job.profile.python)
-        if subprocess.run(host.command(*site.prepare_command(*arguments))).returncode:
-            raise RunError(
-                "the environment could not be made (see above); correct the lock file, python or "
-                "modules of the profile."
-            )
+    prepare_environment(site)
     job = replace(job, folder=job_folder(host, site.folder, job.name))
     submission = queue(host, job, site.repository)
     log(
