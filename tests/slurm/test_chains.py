@@ -1,8 +1,8 @@
 """Jobs that wait for others, on a real cluster; the jobs themselves train nothing."""
 
+import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from project import Project
@@ -121,4 +121,22 @@ def test_what_waits_for_a_job_that_fails_ends_and_says_so(small: Project, cluste
     code, _, err = small.ired("submit", "--after", first, "--", "fit", "--name", "third")
     assert code == 2
     assert re.search(rf"job {first}_0 has ended \(failed\), so that what waits for it", err)
-    assert Path(small.jobs()[-1], "submission.json").exists()
+
+    # All that failed goes on with one command: from its checkpoint where there is one.
+    wait_until(lambda: cluster.state(first).split() == ["FAILED"] * 2, f"both of {first} failed")
+    begun = small.root / "runs" / "default" / "first-seed_everything=2"
+    begun.mkdir(parents=True)
+    (begun / "config.yaml").touch()
+    again = submit(small, "--failed", first)
+    record = json.loads((small.jobs()[-1] / "submission.json").read_text())
+    arguments = [task["arguments"] for task in record["tasks"]]
+    assert arguments[0][:3] == ["fit", "--name", "first"]
+    assert arguments[1][:3] == ["fit", "--resume", str(begun)]
+    assert [task["run"] for task in record["tasks"]] == [
+        str(begun.with_name(f"first-seed_everything={seed}")) for seed in (1, 2)
+    ]
+    end(small, 0)
+    wait_until(lambda: cluster.state(again).split() == ["COMPLETED"] * 2, f"{again} is done")
+    code, _, err = small.ired("submit", "--failed", again)
+    assert code == 2
+    assert f"no task of {again} has failed (2 completed)" in err

@@ -83,9 +83,7 @@ def test_interrupted_it_goes_on_and_what_failed_is_made_again(
         raise KeyboardInterrupt
 
     queue = arrays.queue
-    monkeypatch.setattr(
-        arrays, "queue", lambda *a: stopped() if ":" in a[1].name else queue(*a)
-    )
+    monkeypatch.setattr(arrays, "queue", lambda *a: stopped() if ":" in a[1].name else queue(*a))
     code, _, err = repository.ired(*study)
     assert code != 0, "stopped between the trainings and what follows them"
     (trainings,) = queued(err).values()
@@ -133,9 +131,7 @@ def test_interrupted_it_goes_on_and_what_failed_is_made_again(
     assert "all 6 steps are done" in err
 
 
-def test_it_trains_and_tests_and_the_table_is_printed_here(
-    project: Project, cluster: Cluster
-):
+def test_it_trains_and_tests_and_the_table_is_printed_here(project: Project, cluster: Cluster):
     one = {"trainings": {"small": {"config": "quickstart"}}, "probes": []}
     project.add("tiny.yaml", yaml.safe_dump({**STUDY, **one}))
     code, _, err = project.ired("study", "tiny.yaml", "--profile", "default")

@@ -59,7 +59,7 @@ def _assign(
 
 
 def job_name(tasks: Sequence[JobTask], name: str) -> str:
-    """Experiment and run, and what is done with it if that is not training."""
+    """Return experiment and run, and what is done with it if that is not training."""
     first = tasks[0]
     run = "/".join(Path(first.run).parts[-2:]) if first.run else name
     run = run.removesuffix(f"-{first.label}") if first.label else run

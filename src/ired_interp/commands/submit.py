@@ -6,8 +6,9 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from ired_interp.cluster.chain import find_chain, runs_to_come
+from ired_interp.cluster.failed import failed_tasks
 from ired_interp.cluster.follow import follow
-from ired_interp.cluster.host import connect
+from ired_interp.cluster.host import Host, connect
 from ired_interp.cluster.job import Job, project_profile
 from ired_interp.cluster.preflight import Check, Preflight
 from ired_interp.cluster.profile import Profile
@@ -15,24 +16,38 @@ from ired_interp.cluster.queueing import job_folder, queue
 from ired_interp.cluster.repository import find_repository
 from ired_interp.cluster.site import Site
 from ired_interp.cluster.submission import folder_on
-from ired_interp.cluster.tasks import make_tasks
+from ired_interp.cluster.tasks import JobTask, make_tasks
 from ired_interp.commands.options import CommandParser
-from ired_interp.errors import RunError
+from ired_interp.errors import InputError, RunError
 from ired_interp.terminal import log
 
 _SETTINGS = [field.name for field in fields(Profile) if field.name not in ("name", "options")]
 
 
 def main(command: str, arguments: list[str]) -> int:
-    """Run the command."""
+    """Run the command.
+
+    Raises
+    ------
+    InputError
+        If the options or the command of the job are not valid.
+    """
     own, job_arguments = _split(arguments)
     options = _parser(command).parse_args(own)
+    if options.failed and (job_arguments or options.array):
+        raise InputError(
+            "--failed goes on with commands that were submitted before; leave out --array and what "
+            "stands after --."
+        )
     repository = find_repository(Path.cwd())
     overrides = {name: value for name in _SETTINGS if (value := getattr(options, name)) is not None}
-    profile = project_profile(repository, options.profile, overrides)
+    profile = project_profile(repository, options.profile or "default", overrides)
     with connect(profile) as host:
         folder = folder_on(host, profile, str(Path.cwd()))
-        tasks = make_tasks(job_arguments, options.array, folder)
+        if options.failed:
+            tasks = _failed(host, folder, options)
+        else:
+            tasks = make_tasks(job_arguments, options.array, folder)
         chain = find_chain(host, folder, options.after)
         site = Site(host, profile, repository, folder)
         to_come = runs_to_come(host, folder, chain)
@@ -52,6 +67,23 @@ def main(command: str, arguments: list[str]) -> int:
             print(job.script(repository), end="")
             return 0
         return _submit(site, job, options.detach)
+
+
+def _failed(host: Host, folder: str, options: argparse.Namespace) -> list[JobTask]:
+    """Return the failed tasks of a job.
+
+    Raises
+    ------
+    InputError
+        If they were submitted with another profile, and none is named.
+    """
+    before, tasks = failed_tasks(host, folder, options.failed)
+    if options.profile is None and before.profile != "default":
+        raise InputError(
+            f"job {before.job} was submitted with --profile {before.profile}; give that one again, "
+            "or another."
+        )
+    return tasks
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -75,7 +107,6 @@ def _parser(command: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--profile",
-        default="default",
         metavar="NAME",
         help="file of slurm/profiles/ (default: default)",
     )
@@ -96,6 +127,11 @@ def _parser(command: str) -> argparse.ArgumentParser:
         default=[],
         metavar="JOB|RUN",
         help="wait until these jobs, or the jobs of these runs, have ended well",
+    )
+    parser.add_argument(
+        "--failed",
+        metavar="JOB|RUN",
+        help="instead of a command: go on with all tasks of that job that have failed",
     )
     if command == "submit":
         parser.add_argument(
