@@ -26,7 +26,7 @@ def run_job(tmp_path: Path):
     job = Job(
         name="a/b",
         tasks=(task,),
-        profile=Profile(environment="/env", options=("--comment=two words",)),
+        profile=Profile(environment="/env", options=("--comment=two words",), requeues=2),
         folder=f"{tmp_path}/job",
         remote="/nowhere",
         commit="0" * 40,
@@ -37,8 +37,15 @@ def run_job(tmp_path: Path):
     )
     script = job.script(Repository(tmp_path, ""))
     (tmp_path / "job" / "ended-0").write_text("1\n")  # of an earlier run of the job
+    (tmp_path / "job" / "log.txt").touch()
 
-    def run(srun: str, facts: str = START, requeue: str = "true", prepare: str = "true"):
+    def run(
+        srun: str,
+        facts: str = START,
+        requeue: str = "true",
+        prepare: str = "true",
+        restarts: int = 0,
+    ):
         (tmp_path / "job" / "prepare.sh").write_text(prepare)
         for name, text in {
             "srun": f"touch {tmp_path}/started; {srun}",
@@ -55,6 +62,7 @@ def run_job(tmp_path: Path):
                 "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
                 "SLURM_JOB_ID": "7",
                 "SLURM_CPUS_PER_TASK": "1",
+                "SLURM_RESTART_COUNT": str(restarts),
             },
             capture_output=True,
             text=True,
@@ -96,3 +104,17 @@ def test_where_requeueing_is_forbidden_it_says_how_to_go_on(run_job):
     output, code, _ = run_job("exit 143", f"{START} {NOW}", requeue="exit 1")
     assert "ired: SLURM does not take the job back into the queue; go on with it: ired" in output
     assert code == "143"
+
+
+def test_a_training_that_is_requeued_without_a_new_step_ends_with_a_sentence(run_job, tmp_path):
+    """Step 7 of the first start is new; then `requeues` = 2 starts may bring nothing."""
+    log = tmp_path / "job" / "log.txt"
+    stuck = f"echo 'step 7/9 loss 1' >>{log}; exit 143"
+    starts = [run_job(stuck, f"{START} {NOW}", restarts=count) for count in range(5)]
+    assert [code for _, code, _ in starts] == [None, None, None, None, "1"]
+    assert "came back from the queue 3 times and never got beyond step 7; raise" in starts[-1][0]
+    assert f"ired submit -- fit --resume {tmp_path}/runs/a/b" in starts[-1][0]
+    log.write_text("")
+    moving = f"echo 'step {{}}/99 loss 1' >>{log}; exit 143"
+    starts = [run_job(moving.format(n), f"{START} {NOW}", restarts=n) for n in range(8)]
+    assert {code for _, code, _ in starts} == {None}
