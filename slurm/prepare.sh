@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Bring into a cache what jobs need; does nothing where it is there already, and several may run at once.
 #   prepare.sh source REMOTE COMMIT FOLDER       the repository at a commit, without history
-#   prepare.sh environment SOURCE FOLDER PYTHON  a virtual environment with what SOURCE's requirements.txt names; without that
+#   prepare.sh environment SOURCE FOLDER PYTHON INSTALLER   a virtual environment with what SOURCE's requirements.txt names; without that
 #                                                file, with SOURCE itself and the dependencies of its pyproject.toml. In both
 #                                                cases the versions are those of its constraints.txt, if it has one.
 # And in every process of a job, run the program:
@@ -32,16 +32,23 @@ source_at() {
 }
 
 environment_for() {
-    local source=$1 folder=$2 python=$3
+    local source=$1 folder=$2 python=$3 installer=${4:-pip}
     [[ -f $folder/ready ]] && return
     echo "making the environment $folder, once for this lock file" >&2
     rm -rf "$folder"
-    "$python" -m venv "$folder"
     cd "$source"
     local what=(.)
-    [[ -f requirements.txt ]] && what=(--requirement requirements.txt)
-    [[ -f constraints.txt ]] && what+=(--constraint constraints.txt)
-    "$folder/bin/python" -m pip install --disable-pip-version-check --progress-bar off "${what[@]}" >&2
+    [[ -f requirements.txt ]] && what=(-r requirements.txt)
+    [[ -f constraints.txt ]] && what+=(-c constraints.txt)
+    if [[ $installer == uv && -f uv.lock ]]; then
+        UV_PROJECT_ENVIRONMENT=$folder uv sync --frozen --no-dev --no-editable --python "$python" >&2
+    elif [[ $installer == uv ]]; then
+        uv venv --python "$python" "$folder" >&2
+        uv pip install --python "$folder/bin/python" "${what[@]}" >&2
+    else
+        "$python" -m venv "$folder"
+        "$folder/bin/python" -m pip install --disable-pip-version-check --progress-bar off "${what[@]}" >&2
+    fi
     if [[ ! -x $folder/bin/ired ]]; then
         echo "the environment has no ired: add ired-interp to requirements.txt, or to the dependencies in pyproject.toml" >&2
         exit 1
@@ -52,7 +59,8 @@ environment_for() {
 run() {
     local commit=$1 project=$2 environment=$3 record=$4 own found
     shift 4
-    found=$("$environment/bin/python" -c 'import sys; from importlib.util import find_spec
+    local programs=${environment:+$environment/bin/} # without an environment, those of a container or of conda
+    found=$("${programs}python" -c 'import sys; from importlib.util import find_spec
 sys.path[:] = [path for path in sys.path if path]
 print(getattr(find_spec("ired_interp"), "origin", ""))')
     for own in "$project/src/ired_interp/__init__.py" "$project/ired_interp/__init__.py"; do
@@ -64,7 +72,7 @@ print(getattr(find_spec("ired_interp"), "origin", ""))')
     if ((${SLURM_PROCID:-0} == 0)); then
         printf 'commit %s in %s\nired_interp of %s\n' "$commit" "$project" "$(dirname "$found")" | tee "$record"
     fi
-    exec "$environment/bin/ired" "$@"
+    exec "${programs}ired" "$@"
 }
 
 if [[ $1 == run ]]; then
@@ -79,5 +87,5 @@ exec 9>"$folder.lock"
 flock 9
 case $1 in
 source) source_at "$2" "$3" "$4" ;;
-environment) environment_for "$2" "$3" "$4" ;;
+environment) environment_for "${@:2}" ;;
 esac

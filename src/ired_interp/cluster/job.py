@@ -21,7 +21,7 @@ PREPARE = "slurm/prepare.sh"
 # What decides what is in an environment: prepare.sh installs what the first of these names that
 # the project has, in the versions of constraints.txt.
 REQUIREMENTS = ("requirements.txt", "pyproject.toml")
-LOCK = (*REQUIREMENTS, "constraints.txt")
+LOCK = (*REQUIREMENTS, "constraints.txt", "uv.lock")
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class Job:
         Where the clone and the virtual environment are cached for later jobs.
     after : Chain
         The jobs that it waits for.
+    launcher : tuple[str, ...]
+        The command that starts its processes in a container or a conda environment.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Job:
     source: str
     environment: str
     after: Chain = field(default_factory=Chain)
+    launcher: tuple[str, ...] = ()
 
     def log(self, task: JobTask) -> str:
         """Where the output of a task is written."""
@@ -128,7 +131,8 @@ class Job:
         profile = self.profile
         settings = {"qos": profile.qos, "gres": profile.gres, "mail-user": profile.mail}
         lines = [f"--{name}={value}" for name, value in settings.items() if value]
-        return lines + ([f"--array={self.array}"] if len(self.tasks) > 1 else [])
+        lines += [f"--array={self.array}"] if len(self.tasks) > 1 else []
+        return lines + ([shlex.join(self.launcher)] if self.launcher else [])
 
 
 def trainer_options(profile: Profile) -> tuple[str, ...]:
@@ -148,7 +152,8 @@ def lock_digest(root: Path, profile: Profile) -> str:
 
     That is the lock file, the package's own requirements and the interpreter.
     """
-    digest = hashlib.sha256(repr((profile.python, profile.modules)).encode())
+    made_by = () if profile.installer == "pip" else (profile.installer,)
+    digest = hashlib.sha256(repr((profile.python, profile.modules, *made_by)).encode())
     for name in LOCK:
         if (root / name).is_file():
             digest.update((root / name).read_bytes())

@@ -39,6 +39,7 @@ _OURS = {
 }
 # Settings that may be given among the options instead.
 _ALSO_OPTIONS = {"qos": {"--qos"}, "mail": {"--mail-user", "--mail-type"}}
+INSTALLERS = ("pip", "uv")
 PROFILES = "slurm/profiles"
 
 
@@ -63,6 +64,12 @@ class Profile:
     environment : str | None
         A virtual environment of the cluster with ired-interp; made from the project's lock file
         if None.
+    container : str | None
+        An Apptainer image with ired-interp, in which the job's processes run.
+    conda : str | None
+        A conda environment with ired-interp, its name or path, in which they run.
+    installer : str
+        What makes environments: pip, or uv (from uv.lock, if the project has one).
     python : str
         The interpreter that environments are made with.
     modules : tuple[str, ...]
@@ -100,6 +107,9 @@ class Profile:
     scratch: str = "~/.cache/ired"
     remote: str | None = None
     environment: str | None = None
+    container: str | None = None
+    conda: str | None = None
+    installer: str = "pip"
     python: str = "python3"
     modules: tuple[str, ...] = ()
     partition: str | None = None
@@ -122,6 +132,11 @@ class Profile:
     def ranks(self) -> int:
         """Processes in all."""
         return self.nodes * self.tasks
+
+    @property
+    def makes_environment(self) -> bool:
+        """Whether jobs run in an environment that is made for them."""
+        return self.environment is None and self.container is None and self.conda is None
 
     @property
     def devices(self) -> int:
@@ -214,6 +229,17 @@ def _check(path: Path, profile: Profile) -> None:
                 "options, as in --constraint=a100, but not "
                 f"{name}, which the job's template sets."
             )
+    if profile.installer not in INSTALLERS:
+        raise InputError(
+            f"profile {path} has installer={profile.installer!r}; choose one of "
+            f"{', '.join(INSTALLERS)}."
+        )
+    if profile.conda and (profile.container or profile.environment):
+        other = "container" if profile.container else "environment"
+        raise InputError(
+            f"profile {path} has conda={profile.conda} and {other}={getattr(profile, other)}; a "
+            "job runs in one of them."
+        )
     if profile.gpus and profile.devices > profile.gpus:
         raise InputError(
             f"profile {path} asks for GPUs twice, by gpus={profile.gpus} and gres={profile.gres}; "

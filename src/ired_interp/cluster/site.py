@@ -58,10 +58,32 @@ class Site:
 
     @cached_property
     def environment(self) -> str:
-        """The virtual environment of the job on the host."""
+        """The virtual environment of the job on the host; empty where its PATH has the program."""
         if self.profile.environment is not None:
             return self.host.expand(self.profile.environment).rstrip("/")
+        if not self.profile.makes_environment:
+            return ""
         return f"{self.scratch}/environments/{lock_digest(self.repository.project, self.profile)}"
+
+    @property
+    def programs(self) -> str:
+        """What stands before the name of a program of the environment."""
+        return f"{self.environment}/bin/" if self.environment else ""
+
+    @cached_property
+    def launcher(self) -> tuple[str, ...]:
+        """The command that starts another one in the profile's container or conda environment."""
+        profile = self.profile
+        if profile.container:
+            image = profile.container
+            image = image if "://" in image else self.host.expand(image)
+            binds = [word for folder in (self.folder, self.scratch) for word in ("--bind", folder)]
+            gpus = ["--nv"] if profile.devices else []
+            return ("apptainer", "exec", *binds, *gpus, image)
+        if profile.conda:
+            named = "--prefix" if "/" in profile.conda else "--name"
+            return ("conda", "run", "--no-capture-output", named, self.host.expand(profile.conda))
+        return ()
 
     @cached_property
     def remote(self) -> str:
@@ -81,6 +103,7 @@ class Site:
             project=self.repository.project_prefix,
             source=self.source,
             environment=self.environment,
+            launcher=self.launcher,
             after=after,
         )
 

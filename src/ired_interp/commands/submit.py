@@ -166,10 +166,10 @@ def prepare_environment(site: Site) -> None:
         If it could not be made.
     """
     profile = site.profile
-    if profile.environment is not None:
+    if not profile.makes_environment:
         return
     log(f"preparing {site.environment}")
-    arguments = ("environment", site.project, site.environment, profile.python)
+    arguments = ("environment", site.project, site.environment, profile.python, profile.installer)
     if subprocess.run(site.host.command(*site.prepare_command(*arguments))).returncode:
         raise RunError(
             "the environment could not be made (see above); correct the lock file, python or "

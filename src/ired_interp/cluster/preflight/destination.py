@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from ired_interp.cluster.host import last_line
 from ired_interp.cluster.job import REQUIREMENTS, Job, requirements
 from ired_interp.cluster.preflight.check import Check, check_name
+from ired_interp.cluster.preflight.launcher import launcher_check
 from ired_interp.cluster.queueing import busy
 from ired_interp.cluster.site import Site
 from ired_interp.cluster.slurm import partition_limit, test_request
@@ -53,6 +54,8 @@ def _run_check(site: Site, recorded: list[Submission], task: JobTask, run: str) 
 def environment_check(site: Site) -> Check:
     """Check that the job's environment is there or can be made."""
     host, profile = site.host, site.profile
+    if site.launcher:
+        return launcher_check(site)
     if profile.environment is not None:
         program = f"{site.environment}/bin/ired"
         done = host.run(program, "--version") if host.exists(program) else None
@@ -72,10 +75,13 @@ def environment_check(site: Site) -> Check:
             "the profile"
         )
         return Check("environment", False, found, remedy)
-    done = host.run(*site.shell_command(f'{profile.python} -c "{_PYTHON_TEST}"'))
+    uses_uv = profile.installer == "uv"
+    test = "uv --version" if uses_uv else f'{profile.python} -c "{_PYTHON_TEST}"'
+    done = host.run(*site.shell_command(test))
     if done.returncode:
         found = last_line(done.stderr) or f"{profile.python} is older than Python 3.10"
-        remedy = "correct python or modules in the profile"
+        what = "installer" if uses_uv else "python"
+        remedy = f"correct {what} or modules in the profile"
         return Check("environment", False, f"no environment can be made: {found}", remedy)
     found = f"{site.environment} will be made of {source}, once for this lock"
     return Check("environment", True, found)
