@@ -183,6 +183,15 @@ def accounts_of(host: Host, jobs: Sequence[str]) -> dict[str, Listed]:
     return found
 
 
+def largest_process(host: Host, jobs: Sequence[str]) -> int | None:
+    """Ask accounting for the most bytes that a process of these jobs held; None if it says none."""
+    done = _ask(host, "sacct", "-n", "-P", "-j", ",".join(jobs), "-o", "MaxRSS")
+    sizes = re.findall(r"^([\d.]+)([KMGT]?)$", done.stdout, re.MULTILINE)
+    units = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+    bytes_each = [int(float(number) * units[unit]) for number, unit in sizes]
+    return max(bytes_each, default=None) if done.returncode == 0 else None
+
+
 def exit_code(host: Host, job: str) -> str:
     """Ask for exit code and signal of an ended job or array task, as "code:signal".
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from ired_interp.cluster.efficiency import efficiency
 from ired_interp.cluster.follow import Ending, describe, pauses, waiting_reason
 from ired_interp.cluster.host import Host, connect
 from ired_interp.cluster.job import project_profile
@@ -105,6 +106,11 @@ def _status(host: Host, folder: str, pairs: Pairs, wanted: str | None) -> int:
     print(render(table), end="")
     for note in notes:
         print(note)
+    if wanted:
+        for one in dict.fromkeys(one for one, _ in shown):
+            ended = [task for other, task in shown if other is one and states[task].ended]
+            if ended and one.job:
+                print(efficiency(host, one, ended))
     if len(shown) < len(pairs):
         print(f"and {len(pairs) - len(shown)} older; name a job or run to see it")
     return 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ired_interp.commands.options import CommandParser
 from ired_interp.errors import InputError, RunError
-from ired_interp.terminal import duration, log
+from ired_interp.terminal import duration
 
 if TYPE_CHECKING:
     from ired_interp.studies import Study
@@ -53,6 +53,7 @@ def main(command: str, arguments: list[str]) -> int:
         from ired_interp.commands.study_jobs import on_cluster
 
         return on_cluster(options)
+    from ired_interp.commands.study_page import write_page
     from ired_interp.studies import read_study, run_study
 
     study = read_study(options.file, Path(options.runs))
@@ -70,18 +71,6 @@ def main(command: str, arguments: list[str]) -> int:
             f"{failed[0].cell.run.path}: {failed[0].fault}; run the command again to try again."
         )
     return 0
-
-
-def write_page(study: Study, command: str) -> None:
-    """Print a study's table, and write it beside the runs."""
-    from ired_interp.studies import study_page
-
-    page = study.cells[0].run.path.parent / "study.md"
-    text = study_page(study, command)
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(text)
-    print(text)
-    log(f"written to {page}")
 
 
 def _settle(study: Study, runs: str) -> None:
@@ -105,6 +94,8 @@ def _listing(study: Study) -> str:
         for step in cell.steps:
             seconds = None if step in remaining else record.seconds(step)
             mark = "to do" if seconds is None else f"done in {duration(seconds)}"
+            if seconds is None and (profile := record.left_to(step)):
+                mark = f"left to a job of profile {profile}"
             lines.append(f"[{mark}] ired {' '.join(cell.command_line(step))}\n")
     return "".join(lines)
 

@@ -15,7 +15,7 @@ from ired_interp.cluster.repository import find_repository
 from ired_interp.cluster.site import Site
 from ired_interp.cluster.submission import folder_on
 from ired_interp.cluster.symptoms import diagnose
-from ired_interp.commands.study import write_page
+from ired_interp.commands.study_page import write_page
 from ired_interp.commands.submit import prepare_environment, show_check
 from ired_interp.errors import InputError
 from ired_interp.studies import Arrays, Record, Study, alone, read_study, settle

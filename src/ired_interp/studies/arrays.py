@@ -141,7 +141,11 @@ class Arrays:
 
     def _open(self, cell: Cell, step: Step) -> bool:
         making = self.jobs.get((cell.run.path, step))
-        return making is not None and making.open
+        training = self.jobs.get((cell.run.path, cell.steps[0]))
+        if making is None or not making.open:
+            return False
+        # What waits for a training that failed is about to be cancelled by SLURM.
+        return training is None or training.open or making.state.word != "PENDING"
 
     def _task(self, index: int, cell: Cell, step: Step) -> JobTask:
         run = run_on(self.site, cell)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ired_interp.cluster.efficiency import seconds_used
 from ired_interp.cluster.site import Site
 from ired_interp.cluster.slurm import UNREACHABLE, JobState
 from ired_interp.cluster.submission import Submission, SubmittedTask, submissions, task_states
@@ -88,7 +89,8 @@ def settle(study: Study, site: Site, records: Mapping[Path, Record]) -> dict[Key
             ):
                 _bring(site, cell)
                 if cell.run.config.is_file():
-                    seconds = trained(cell.run)[0] if step.command == "fit" else 0.0
+                    used = seconds_used(site.host, making.submission, making.task)
+                    seconds = trained(cell.run)[0] if step.command == "fit" else used
                     record.add(step, seconds, ended=True)
             else:
                 missing[cell.run.path, step] = making
