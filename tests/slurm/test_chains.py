@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from project import Project
 from slurm_cluster import Cluster, wait_until
+from stand_in import stand_in
 
 from ired_interp.cluster.preflight import Check, Preflight
 from ired_interp.cluster.preflight.destination import run_checks
@@ -17,8 +18,8 @@ pytestmark = pytest.mark.timeout(1800)  # jobs start slowly where others work, t
 # A training ends when it is told to, well or not; whatever else is done succeeds at once.
 IRED = """#!/bin/bash
 [[ $1 == fit ]] || exit 0
-until [[ -e $ENDS ]]; do sleep 0.1; done
-exit "$(cat "$ENDS")"
+until [[ -e ENDS ]]; do sleep 0.1; done
+exit "$(cat ENDS)"
 """
 
 
@@ -34,14 +35,9 @@ def small(
     repository: Project, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Project]:
     """A project whose jobs do nothing, and are not checked before."""
-    programs = repository.root.parent / "environment" / "bin"
-    programs.mkdir(parents=True)
     ends = repository.root.parent / "ends"
-    (programs / "ired").write_text(IRED.replace("$ENDS", str(ends)))
-    (programs / "python").write_text("#!/bin/sh\necho nowhere\n")
-    for name in ("ired", "python"):
-        (programs / name).chmod(0o755)
-    repository.profile(environment=str(programs.parent))
+    environment = stand_in(ends.parent, IRED, ends=ends)
+    repository.profile(environment=str(environment))
     monkeypatch.setattr(Preflight, "checks", unchecked)
     yield repository
     ends.write_text("0")

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from project import Project
 from slurm_cluster import Cluster, wait_until
+from stand_in import TRAINS, stand_in
 
 from ired_interp.cluster.preflight import Preflight
 from ired_interp.cluster.slurm import ACTIVE
@@ -28,19 +29,6 @@ STUDY = {
     "trainings": {"small": {"config": "quickstart", "grid": {"data.task.n": [2, 3]}}},
     "probes": ["gradient_statistics"],
 }
-# A training leaves what a training leaves; that of n=3 fails until it is mended.
-IRED = """#!/bin/bash
-echo "$@" >>MADE
-[[ $1 == fit ]] || exit 0
-while (($# > 1)); do
-    case $1 in --runs) runs=$2 ;; --experiment) experiment=$2 ;; --name) name=$2 ;; --resume) run=$2 ;; esac
-    shift
-done
-run=${run:-$runs/$experiment/$name}
-mkdir -p "$run" && touch "$run/config.yaml"
-[[ $run == *n=3* && ! -e MENDED ]] && exit 1
-echo '{"state": "done"}' >"$run/state.json"
-"""
 
 
 def queued(err: str) -> dict[str, str]:
@@ -61,16 +49,10 @@ def dependency(cluster: Cluster, job: str) -> set[str]:
 def test_interrupted_it_goes_on_and_what_failed_is_made_again(
     repository: Project, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ):
-    home = repository.root.parent
-    made, mended = home / "made", home / "mended"
-    programs = home / "environment" / "bin"
-    programs.mkdir(parents=True)
-    (programs / "ired").write_text(IRED.replace("MADE", str(made)).replace("MENDED", str(mended)))
-    (programs / "python").write_text("#!/bin/sh\necho nowhere\n")
-    for name in ("ired", "python"):
-        (programs / name).chmod(0o755)
+    made, mended = repository.root.parent / "made", repository.root.parent / "mended"
+    environment = stand_in(made.parent, TRAINS, made=made, mended=mended)
     repository.add("tiny.yaml", yaml.safe_dump(STUDY))
-    repository.profile(environment=str(programs.parent), options=["--hold"])
+    repository.profile(environment=str(environment), options=["--hold"])
     monkeypatch.setattr(Preflight, "checks", lambda self: iter(()))
     study = ["study", "tiny.yaml", "--profile", "default"]
 
@@ -114,7 +96,7 @@ def test_interrupted_it_goes_on_and_what_failed_is_made_again(
         "test",
     ]
     mended.touch()
-    repository.profile(environment=str(programs.parent))
+    repository.profile(environment=str(environment))
     code, _, err = repository.ired(*study)
     assert code == 0, err
     assert re.search(rf"small n=3, seed 0: fit \(job {trainings}_1: failed\); likely cause", err)
