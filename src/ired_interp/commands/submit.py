@@ -110,7 +110,10 @@ def _submit(site: Site, job: Job, detach: bool) -> int:
     if job.profile.environment is None:
         log(f"preparing {job.environment}")
         arguments = ("environment", site.project, job.environment, job.profile.python)
-        if subprocess.run(host.command(*site.prepare_command(*arguments))).returncode:
+        made = subprocess.run(
+            host.command(*site.prepare_command(*arguments)), stdout=subprocess.DEVNULL
+        )
+        if made.returncode:
             raise RunError(
                 "the environment could not be made (see above); correct the lock file, python or "
                 "modules of the profile."

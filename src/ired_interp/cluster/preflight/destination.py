@@ -13,6 +13,8 @@ from ired_interp.cluster.slurm import partition_limit, test_request
 from ired_interp.cluster.submission import Submission, submissions
 from ired_interp.cluster.tasks import JobTask
 
+# As prepare.sh looks for it.
+_READY = 'for made in "$1" "$1".[0-9]*; do [[ -f $made/ready ]] && exit; done; exit 1'
 _PYTHON_TEST = "import ensurepip, sys; sys.exit(sys.version_info < (3, 10))"
 
 
@@ -58,7 +60,7 @@ def environment_check(site: Site) -> Check:
             remedy = "correct environment in the profile, or leave it out to have one made"
             return Check("environment", False, f"{program} {found}", remedy)
         return Check("environment", True, f"{site.environment} has {done.stdout.strip()}")
-    if host.exists(f"{site.environment}/ready"):
+    if host.run("bash", "-c", _READY, "ready", site.environment).returncode == 0:
         return Check("environment", True, f"{site.environment} is ready for this lock file")
     root = site.repository.project
     source = requirements(root)
