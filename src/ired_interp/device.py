@@ -6,7 +6,7 @@ import torch
 
 from ired_interp.errors import InputError, RunError, one_line
 
-_GPUS_GIVEN = "SLURM_GPUS_ON_NODE"  # to a job, whichever option asked for them
+GPUS_GIVEN = "SLURM_GPUS_ON_NODE"  # to a job, whichever option asked for them
 
 
 def usable_device(name: torch.device | str) -> torch.device:
@@ -44,7 +44,7 @@ def automatic_device() -> str:
     """
     if torch.cuda.is_available():
         return "cuda"
-    if os.environ.get(_GPUS_GIVEN, "0") == "0":
+    if os.environ.get(GPUS_GIVEN, "0") == "0":
         return "cpu"
     try:
         usable_device("cuda")
@@ -52,8 +52,8 @@ def automatic_device() -> str:
     except InputError as error:
         reason = str(error).partition(" (")[2].rpartition(")")[0]
     raise RunError(
-        f"the job was given {os.environ[_GPUS_GIVEN]} GPU(s) of this node, but PyTorch "
-        f"{torch.__version__} sees none ({reason}); load the CUDA module or use an environment that "
-        "fits the node's driver, or ask for the CPU (trainer.accelerator: cpu; of a probe, --device "
-        "cpu)."
+        f"the job was given {os.environ[GPUS_GIVEN]} GPU(s) of this node, but PyTorch "
+        f"{torch.__version__} sees none ({reason}); load the CUDA module or use an environment "
+        "that fits the node's driver, or ask for the CPU (trainer.accelerator: cpu; of a probe, "
+        "--device cpu)."
     )

@@ -50,7 +50,7 @@ def follow(host: Host, submission: Submission) -> bool:
     endings = {task: Ending() for task in submission.tasks}
     while True:
         states = task_states(host, pairs)
-        line = _summary(host, submission, states)
+        line = summary(host, submission, states)
         if line != shown:
             log(line)
             shown, pause = line, pauses()
@@ -96,7 +96,8 @@ def waiting_reason(state: JobState) -> str:
     return state.reason
 
 
-def _summary(host: Host, submission: Submission, states: dict[SubmittedTask, JobState]) -> str:
+def summary(host: Host, submission: Submission, states: dict[SubmittedTask, JobState]) -> str:
+    """Say in a line where a job stands."""
     words = [state.word.lower() for state in states.values()]
     if len(words) > 1:
         counts = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))

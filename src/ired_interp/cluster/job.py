@@ -43,6 +43,8 @@ class Job:
         Folders in it, as in "" or "projects/mine/": where it runs, and whose code it runs.
     source, environment : str
         Where the clone and the virtual environment are cached for later jobs.
+    helper : str
+        The script of slurm/ that it has as its prepare.sh.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Job:
     project: str
     source: str
     environment: str
+    helper: str = PREPARE
 
     def log(self, task: JobTask) -> str:
         """Where the output of a task is written."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 
 from ired_interp.cluster.host import Host, NoAnswer
-from ired_interp.cluster.job import PREPARE, Job, read_part
+from ired_interp.cluster.job import Job, read_part
 from ired_interp.cluster.repository import Repository
 from ired_interp.cluster.slurm import UNREACHABLE, queue_of, submit
 from ired_interp.cluster.submission import (
@@ -72,7 +72,7 @@ def queue(host: Host, job: Job, repository: Repository) -> Submission:
     KeyboardInterrupt
         If the user stops it; a job that is queued by then is recorded and named.
     """
-    host.write(f"{job.folder}/prepare.sh", read_part(repository, PREPARE))
+    host.write(f"{job.folder}/prepare.sh", read_part(repository, job.helper))
     host.write(f"{job.folder}/job.sbatch", job.script(repository))
     host.output("touch", *(job.log(task) for task in job.tasks))
     token = f"ired-{secrets.token_hex(8)}"

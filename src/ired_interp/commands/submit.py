@@ -15,6 +15,7 @@ from ired_interp.cluster.repository import find_repository
 from ired_interp.cluster.site import Site
 from ired_interp.cluster.submission import folder_on
 from ired_interp.cluster.tasks import make_tasks
+from ired_interp.cluster.trial import try_node
 from ired_interp.commands.options import CommandParser
 from ired_interp.errors import RunError
 from ired_interp.terminal import log
@@ -26,6 +27,10 @@ def main(command: str, arguments: list[str]) -> int:
     """Run the command."""
     own, job_arguments = _split(arguments)
     options = _parser(command).parse_args(own)
+    if command == "check" and options.here:
+        from ired_interp.commands.here import check_here
+
+        return check_here(*options.here, job_arguments)
     repository = find_repository(Path.cwd())
     overrides = {name: value for name in _SETTINGS if (value := getattr(options, name)) is not None}
     profile = project_profile(repository, options.profile, overrides)
@@ -38,13 +43,16 @@ def main(command: str, arguments: list[str]) -> int:
         if not all(shown):
             log("nothing was queued")
             return 2
-        if command == "check":
-            return 0
         job = preflight.job()
-        if options.dry_run:
+        if command == "submit" and options.dry_run:
             print(job.script(repository), end="")
             return 0
-        return _submit(site, job, options.detach)
+        if command == "submit" or options.try_node:
+            _prepare(site)
+        if options.try_node and not try_node(site, job, _show):
+            log("nothing was queued")
+            return 2
+        return _submit(site, job, options.detach) if command == "submit" else 0
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -91,6 +99,17 @@ def _parser(command: str) -> argparse.ArgumentParser:
         parser.add_argument(
             "--detach", action="store_true", help="return as soon as the job is queued"
         )
+    else:
+        parser.add_argument("--here", nargs=2, help=argparse.SUPPRESS)  # what that job runs
+    parser.add_argument(
+        "--try-node" if command == "submit" else "--on-node",
+        dest="try_node",
+        action="store_true",
+        help=(
+            "queue a job of a minute with the same request, which looks whether a node has what "
+            "the job needs"
+        ),
+    )
     settings = parser.add_argument_group("settings of the profile, for this job alone")
     for name in _SETTINGS:
         settings.add_argument(f"--{name}", metavar="VALUE")
@@ -105,19 +124,28 @@ def _show(check: Check) -> bool:
     return check.ok
 
 
+def _prepare(site: Site) -> None:
+    """Make the job's environment, if it is made by this program.
+
+    Raises
+    ------
+    RunError
+        If it cannot be made.
+    """
+    if site.profile.environment is not None:
+        return
+    log(f"preparing {site.environment}")
+    arguments = ("environment", site.project, site.environment, site.profile.python)
+    command = site.host.command(*site.prepare_command(*arguments))
+    if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
+        raise RunError(
+            "the environment could not be made (see above); correct the lock file, python or "
+            "modules of the profile."
+        )
+
+
 def _submit(site: Site, job: Job, detach: bool) -> int:
     host = site.host
-    if job.profile.environment is None:
-        log(f"preparing {job.environment}")
-        arguments = ("environment", site.project, job.environment, job.profile.python)
-        made = subprocess.run(
-            host.command(*site.prepare_command(*arguments)), stdout=subprocess.DEVNULL
-        )
-        if made.returncode:
-            raise RunError(
-                "the environment could not be made (see above); correct the lock file, python or "
-                "modules of the profile."
-            )
     job = replace(job, folder=job_folder(host, site.folder, job.name))
     submission = queue(host, job, site.repository)
     log(
