@@ -5,7 +5,9 @@
 reads {"tasks": [["fit", "--config", …], …], "ranks": 2, "thorough": false}, each task being the
 arguments of one `ired` command, and prints one JSON object a line: {"check", "task", "ok", "found",
 "remedy"}, and once a task is configured {"facts", "task"}. A check that fails ends its task. The
-exit code is 0 if all is well and 2 otherwise. Nothing is written but into a temporary folder.
+exit code is 0 if all is well and 2 otherwise. Nothing is written but into a temporary folder. A
+training that differs from one that passed only in its seed and the like (see `alike`) is configured
+and no more: of a large array, a few are rehearsed.
 
 fit         configuration   parses and builds as `ired fit` does; the ranks can share a batch
             checkpoint      (--resume) is read weights-only, fits, and has steps left to do
@@ -33,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from ired_interp.lightning_cli import quiet
+from ired_interp.rehearsal.alike import Alike
 from ired_interp.rehearsal.evaluation import EvaluationRehearsal
 from ired_interp.rehearsal.fault import explain
 from ired_interp.rehearsal.fit import FitRehearsal
@@ -62,14 +65,20 @@ def rehearse(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         module's text says.
     """
     quiet()
+    alike = Alike()
     for number, (command, *arguments) in enumerate(request["tasks"]):
         with tempfile.TemporaryDirectory(prefix="ired-rehearsal-") as folder:
-            for line in _task(command, arguments, Path(folder), request):
+            for line in _task(number, command, arguments, Path(folder), request, alike):
                 yield {**line, "task": number}
 
 
 def _task(
-    command: str, arguments: list[str], folder: Path, request: dict[str, Any]
+    number: int,
+    command: str,
+    arguments: list[str],
+    folder: Path,
+    request: dict[str, Any],
+    alike: Alike,
 ) -> Iterator[dict[str, Any]]:
     if command not in _KINDS:
         found = f"{command!r} is no command of a job"
@@ -81,6 +90,7 @@ def _task(
         }
         return
     rehearsal = _KINDS[command](command, arguments, folder, request["ranks"])
+    configuration = None
     for check in rehearsal.checks(request["thorough"]):
         try:
             found = check.run()
@@ -91,3 +101,9 @@ def _task(
         yield {"check": check.name, "ok": True, "found": found, "remedy": ""}
         if facts := rehearsal.new_facts():
             yield {"facts": facts}
+            configuration = rehearsal.configuration_text()
+            if configuration and (found := alike.to(configuration)):
+                yield {"check": "dry run", "ok": True, "found": found, "remedy": ""}
+                return
+    if configuration:
+        alike.add(number, configuration)
