@@ -11,10 +11,14 @@ from ired_interp.cluster.queueing import busy
 from ired_interp.cluster.site import Site
 from ired_interp.cluster.slurm import partition_limit, test_request
 from ired_interp.cluster.submission import Submission, submissions
+from ired_interp.cluster.symptoms import NO_MODULE
 from ired_interp.cluster.tasks import JobTask
 
 # As prepare.sh looks for it.
 _READY = 'for made in "$1" "$1".[0-9]*; do [[ -f $made/ready ]] && exit; done; exit 1'
+_NO_MODULES = 9
+_LOAD = f"""type module >/dev/null 2>&1 || exit {_NO_MODULES}
+for one; do module load "$one" || exit 1; done"""
 _PYTHON_TEST = "import ensurepip, sys; sys.exit(sys.version_info < (3, 10))"
 
 
@@ -28,6 +32,23 @@ def folder_check(site: Site) -> Check:
         return Check("folder", False, found.strip(), remedy)
     found = f"script and log will be in {site.jobs}, runs stay in {site.folder}"
     return Check("folder", True, found)
+
+
+def module_check(site: Site) -> Check | None:
+    """Check that the profile's modules can be loaded, where the host has modules."""
+    modules = site.profile.modules
+    if not modules:
+        return None
+    done = site.host.run("bash", "-lc", _LOAD, "load", *modules)
+    if done.returncode == _NO_MODULES:
+        found = f"{site.host.name} has no modules, so that only a node can tell: see --try-node"
+        return Check("modules", True, found)
+    said = [line.strip() for line in done.stderr.splitlines() if NO_MODULE.search(line)]
+    if done.returncode or said:
+        found = (said or [last_line(done.stderr)])[0]
+        remedy = "correct modules in the profile; `module avail` lists them"
+        return Check("modules", False, f"{site.host.name} cannot load them: {found}", remedy)
+    return Check("modules", True, f"{site.host.name} can load {', '.join(modules)}")
 
 
 def run_checks(site: Site, tasks: Sequence[JobTask]) -> Iterator[Check]:
