@@ -107,7 +107,7 @@ def summary(host: Host, submission: Submission, states: dict[SubmittedTask, JobS
         return f"job {submission.job} {submission.name}: not known ({state.reason}); asking on"
     if state.word not in PENDING_STATES:
         return f"job {submission.job} {submission.name}: {words[0]}"
-    start = expected_start(host, submission.job)
+    start = expected_start(host, submission.job, submission.cluster)
     why = f" ({waiting_reason(state)})" if state.reason else ""
     return f"job {submission.job} {submission.name}: {words[0]}{why}" + (
         f", expected to start {start}" if start else ""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from ired_interp.cluster.host import Host, NoAnswer
 from ired_interp.cluster.job import Job, read_part
 from ired_interp.cluster.repository import Repository
-from ired_interp.cluster.slurm import UNREACHABLE, queue_of, submit
+from ired_interp.cluster.slurm import UNREACHABLE, clusters_of, queue_of, submit
 from ired_interp.cluster.submission import (
     JOBS,
     RECORD,
@@ -81,12 +81,20 @@ def queue(host: Host, job: Job, repository: Repository) -> Submission:
         for task in job.tasks
     )
     submission = Submission(
-        "", job.name, job.profile.name, job.folder, job.commit, time.time(), tasks, token
+        "",
+        job.name,
+        job.profile.name,
+        job.folder,
+        job.commit,
+        time.time(),
+        tasks,
+        token,
+        clusters_of(job.profile),
     )
     write_record(host, submission)
     try:
         claim_runs(host, submission)
-        number = submit(host, f"{job.folder}/job.sbatch", token, job.profile)
+        number, cluster = submit(host, f"{job.folder}/job.sbatch", token, job.profile)
     except InputError:
         host.run("rm", "-f", f"{job.folder}/{RECORD}")
         raise
@@ -101,7 +109,7 @@ def queue(host: Host, job: Job, repository: Repository) -> Submission:
             f"it is not known whether SLURM queued {submission.name} ({error}); do not submit it "
             "again before `ired status` has found it, or calls it lost."
         ) from None
-    submission = submission.numbered(number)
+    submission = submission.numbered(number, cluster)
     write_record(host, submission)
     return submission
 
@@ -164,7 +172,7 @@ def _look_up(host: Host, submission: Submission) -> Submission | None:
     for pause in _PAUSES:
         time.sleep(pause)
         try:
-            number = submission.number(queue_of(host))
+            number = submission.number(queue_of(host, submission.cluster))
         except NoAnswer:
             continue
         if number:

@@ -136,9 +136,8 @@ def _withdrawn(host: Host, folder: str, own: str) -> Iterator[None]:
 
 def _cancel(host: Host, folder: str, own: str) -> None:
     try:
-        pairs = [(one, one.tasks[0]) for one in submissions(host, folder) if one.folder == own]
-        active = [task.job for task, state in task_states(host, pairs).items() if state.active]
-        if active:
-            cancel(host, active)
+        for one in submissions(host, folder):
+            if one.folder == own and task_states(host, [(one, one.tasks[0])])[one.tasks[0]].active:
+                cancel(host, [one.job], one.cluster)
     except RunError as error:
         log(f"the job that tried out the node is not cancelled ({error}); it ends by itself")

@@ -107,7 +107,7 @@ def slurm_check(site: Site, job: Job) -> Check:
     if refused := test_request(site.host, job.script(site.repository), profile):
         found = f"it refuses the request: {refused}"
         return Check("SLURM", False, found, f"correct profile {profile.name}")
-    limit = partition_limit(site.host, profile.partition)
+    limit = partition_limit(site.host, profile)
     if limit is not None and profile.seconds > limit:
         found = (
             f"the time limit {profile.time} is above the partition's, {limit // 60} min; "
