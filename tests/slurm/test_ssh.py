@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from project import Project
+from project import Project, no_dry_run
 from slurm_cluster import Cluster, wait_until
 
 from conftest import TINY
@@ -64,7 +64,8 @@ def test_submit_watch_probe_and_fetch_from_a_laptop(
     far.mkdir()
     project.profile("laptop", host="login", ssh=login_node, folder=str(far))
     laptop = ["--profile", "laptop"]
-    code, _, err = project.ired("submit", *laptop, "--", "fit", *TINY, "--name", "first")
+    with no_dry_run():  # the probe below has one
+        code, _, err = project.ired("submit", *laptop, "--", "fit", *TINY, "--name", "first")
     assert code == 0, err
     assert "ok   on the remote: login cloned" in err
     assert f"results will be in {far}/runs/quickstart/first" in err

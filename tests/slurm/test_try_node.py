@@ -10,20 +10,12 @@ from slurm_cluster import NODES, Cluster, wait_until
 
 from conftest import TINY
 
-pytestmark = pytest.mark.timeout(1800)  # jobs start slowly where others work, too
+pytestmark = [
+    pytest.mark.timeout(1800),  # jobs start slowly where others work, too
+    pytest.mark.usefixtures("rehearsed"),
+]
 
 FIT = ["fit", *TINY, "--name", "first"]
-
-
-@pytest.fixture(autouse=True)
-def no_rehearsal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the dry run finds, without its time."""
-
-    def facts(site, tasks, thorough, found, *_):
-        found |= {task.index: {"experiment": "quickstart", "name": "first"} for task in tasks}
-        return iter(())
-
-    monkeypatch.setattr("ired_interp.cluster.preflight.preflight.dry_run_checks", facts)
 
 
 def submit(project: Project, *options: object) -> tuple[int, str]:

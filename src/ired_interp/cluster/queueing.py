@@ -127,7 +127,7 @@ def claim_runs(host: Host, submission: Submission) -> None:
         return
     jobs = posixpath.dirname(submission.folder)
     claims = f"{jobs}/.claims"
-    names = [hashlib.sha256(run.encode()).hexdigest()[:32] for run in runs]
+    names = [claim_name(run) for run in runs]
     rows = host.output("bash", "-c", _LAST_CLAIMS, "claims", claims, *names).splitlines()
     last = [row.partition("\t") for row in rows]
     held = {run: holder for run, (_, _, holder) in zip(runs, last, strict=True) if holder}
@@ -143,6 +143,11 @@ def claim_runs(host: Host, submission: Submission) -> None:
             f"another submission takes {', '.join(runs)} at this moment; nothing was queued: see "
             "`ired status`."
         )
+
+
+def claim_name(run: str) -> str:
+    """Name the claims of a run, which are numbered links to the folders of jobs."""
+    return hashlib.sha256(run.encode()).hexdigest()[:32]
 
 
 def busy(host: Host, recorded: Sequence[Submission], run: str) -> tuple[str, str] | None:

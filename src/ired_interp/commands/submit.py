@@ -30,7 +30,8 @@ def main(command: str, arguments: list[str]) -> int:
     if command == "check" and options.here:
         from ired_interp.commands.here import check_here
 
-        return check_here(*options.here, job_arguments)
+        folder, scratch = options.here
+        return check_here(folder, scratch, job_arguments)
     repository = find_repository(Path.cwd())
     overrides = {name: value for name in _SETTINGS if (value := getattr(options, name)) is not None}
     profile = project_profile(repository, options.profile, overrides)

@@ -102,8 +102,8 @@ def _task(
         if facts := rehearsal.new_facts():
             yield {"facts": facts}
             configuration = rehearsal.configuration_text()
-            if configuration and (found := alike.to(configuration)):
-                yield {"check": "dry run", "ok": True, "found": found, "remedy": ""}
+            if configuration and (other := alike.to(configuration)):
+                yield {"check": "dry run", "ok": True, "found": other, "remedy": ""}
                 return
     if configuration:
         alike.add(number, configuration)

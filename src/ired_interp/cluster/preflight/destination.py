@@ -16,6 +16,7 @@ from ired_interp.cluster.tasks import JobTask
 
 # As prepare.sh looks for it.
 _READY = 'for made in "$1" "$1".[0-9]*; do [[ -f $made/ready ]] && exit; done; exit 1'
+_FREE = '[[ ! -f $1 ]] || flock --nonblock "$1" true'  # which a process that trains it locks
 _NO_MODULES = 9
 _LOAD = f"""type module >/dev/null 2>&1 || exit {_NO_MODULES}
 for one; do module load "$one" || exit 1; done"""
@@ -67,6 +68,9 @@ def _run_check(site: Site, recorded: list[Submission], task: JobTask, run: str) 
         return Check(name, False, found, remedy)
     if other := busy(site.host, recorded, run):
         return Check(name, False, *other)
+    if site.host.run("bash", "-c", _FREE, "free", f"{run}/config.yaml").returncode == 1:
+        found = f"a process that was started by hand trains {run}"
+        return Check(name, False, found, "wait for it, or stop it; then submit again")
     return Check(name, True, f"{'goes on in' if taken else 'results will be in'} {run}")
 
 
