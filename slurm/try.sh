@@ -17,6 +17,11 @@ case $1 in
 source)
     if said=$(bash "$prepare" "$@" 2>&1); then
         say ok source "$node sees the clone of commit ${3:0:10}"
+        if scontrol show job --oneline "$SLURM_JOB_ID" | grep -q Requeue=0; then
+            say ok requeue "forbidden here: when its time is up the job ends as failed, and goes on by ired submit -- fit --resume RUN"
+        else
+            say ok requeue "the job may go back into the queue when its time is up"
+        fi
     else
         say FAIL source "$node has no clone of commit ${3:0:10} and cannot make one: $(last_line "$said")" "$shared"
         exit 1

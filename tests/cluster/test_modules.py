@@ -28,7 +28,7 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         (tmp_path / ".bash_profile").write_text(profile)
         monkeypatch.setenv("HOME", str(tmp_path))
         site = Site(Host(), Profile(modules=modules), Repository(tmp_path, ""), str(tmp_path))
-        return module_check(site)
+        return next(module_check(site), None)
 
     return run
 

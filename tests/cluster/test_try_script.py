@@ -1,5 +1,6 @@
 """slurm/try.sh in the place of prepare.sh: it says what a node lacks and makes nothing."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -65,6 +66,19 @@ def test_what_the_node_does_not_see_ends_the_job(look, tmp_path: Path):
             "set scratch in the profile to a folder that all nodes see",
         ]
     ]
+
+
+@pytest.mark.parametrize(("flag", "words"), [(0, "forbidden here"), (1, "may go back")])
+def test_where_requeueing_is_forbidden_it_is_said_before_the_job(
+    look, tmp_path: Path, monkeypatch, flag: int, words: str
+):
+    (tmp_path / "scontrol").write_text(f"#!/bin/bash\necho JobId=7 Requeue={flag} Restarts=0\n")
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    code, _, checks = look("source", "/remote", "0123456789abc", "/far")
+    assert (code, [check[:2] for check in checks]) == (0, [["ok", "source"], ["ok", "requeue"]])
+    assert words in checks[1][2]
 
 
 def test_a_program_that_does_not_run_is_a_line_and_ends_no_other_nodes_look(look, monkeypatch):

@@ -32,6 +32,7 @@ def test_the_job_is_queued_once_all_its_nodes_have_what_it_needs(
     commit = project.git("rev-parse", "HEAD").strip()
     code_of_commit = f"{project.root.parent}/scratch/sources/{commit}/src/ired_interp"
     assert f"ok   source: {NODES[0]} sees the clone of commit {commit[:10]}" in err
+    assert "ok   requeue: the job may go back into the queue" in err
     for node in NODES:
         assert f"ok   folder: {node} can write to {project.root}/runs" in err
         assert f"ok   scratch: {node} can write to {project.root.parent}/scratch" in err

@@ -35,21 +35,22 @@ def folder_check(site: Site) -> Check:
     return Check("folder", True, found)
 
 
-def module_check(site: Site) -> Check | None:
+def module_check(site: Site) -> Iterator[Check]:
     """Check that the profile's modules can be loaded, where the host has modules."""
     modules = site.profile.modules
     if not modules:
-        return None
+        return
     done = site.host.run("bash", "-lc", _LOAD, "load", *modules)
+    said = [line.strip() for line in done.stderr.splitlines() if NO_MODULE.search(line)]
     if done.returncode == _NO_MODULES:
         found = f"{site.host.name} has no modules, so that only a node can tell: see --try-node"
-        return Check("modules", True, found)
-    said = [line.strip() for line in done.stderr.splitlines() if NO_MODULE.search(line)]
-    if done.returncode or said:
+        yield Check("modules", True, found)
+    elif done.returncode or said:
         found = (said or [last_line(done.stderr)])[0]
         remedy = "correct modules in the profile; `module avail` lists them"
-        return Check("modules", False, f"{site.host.name} cannot load them: {found}", remedy)
-    return Check("modules", True, f"{site.host.name} can load {', '.join(modules)}")
+        yield Check("modules", False, f"{site.host.name} cannot load them: {found}", remedy)
+    else:
+        yield Check("modules", True, f"{site.host.name} can load {', '.join(modules)}")
 
 
 def run_checks(site: Site, tasks: Sequence[JobTask]) -> Iterator[Check]:

@@ -60,8 +60,7 @@ class Preflight:
         yield from request_checks(self.site.profile, self.tasks, self.facts)
         yield time_check(self.site.profile)
         yield folder_check(self.site)
-        if check := module_check(self.site):
-            yield check
+        yield from module_check(self.site)
         if not committed:
             return
         job = self.job()
