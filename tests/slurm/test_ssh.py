@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from project import Project
+from project import Project, no_dry_run
 from slurm_cluster import Cluster, wait_until
 from stand_in import TRAINS, stand_in
 
@@ -69,7 +69,8 @@ def test_submit_watch_probe_and_fetch_from_a_laptop(
     far.mkdir()
     project.profile("laptop", host="login", ssh=login_node, folder=str(far))
     laptop = ["--profile", "laptop"]
-    code, _, err = project.ired("submit", *laptop, "--", "fit", *TINY, "--name", "first")
+    with no_dry_run():  # the probe below has one
+        code, _, err = project.ired("submit", *laptop, "--", "fit", *TINY, "--name", "first")
     assert code == 0, err
     assert "ok   on the remote: login cloned" in err
     assert f"results will be in {far}/runs/quickstart/first" in err

@@ -34,7 +34,7 @@ def efficiency(host: Host, one: Submission, tasks: Sequence[SubmittedTask]) -> s
         busy = [share for _, share in kept if share is not None]
         mean = f"{sum(busy) / len(busy):.0f} %" if busy else "not known (nvidia-smi said nothing)"
         parts.append(f"GPU busy {mean}")
-    parts.append(_memory(host, tasks, _asked(script, "mem")))
+    parts.append(_memory(host, one, tasks, _asked(script, "mem")))
     count = f", {len(tasks)} ended tasks" if len(tasks) > 1 else ""
     return f"{one.job}{count}: {'; '.join(parts)}"
 
@@ -49,8 +49,8 @@ def _hours(used: Sequence[float | None], limit: str) -> str:
     return f"used {sum(known) / _HOUR:.2f} of {asked / _HOUR:.2f} h asked, {share}{missing}"
 
 
-def _memory(host: Host, tasks: Sequence[SubmittedTask], limit: str) -> str:
-    size = largest_process(host, [task.job for task in tasks])
+def _memory(host: Host, one: Submission, tasks: Sequence[SubmittedTask], limit: str) -> str:
+    size = largest_process(host, [task.job for task in tasks], one.cluster)
     if size is None:
         return "memory not known (SLURM here keeps no accounts of it)"
     asked = re.fullmatch(r"(\d+)([KMGT]?)B?", limit)

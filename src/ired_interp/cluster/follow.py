@@ -50,7 +50,7 @@ def follow(host: Host, submission: Submission) -> bool:
     endings = {task: Ending() for task in submission.tasks}
     while True:
         states = task_states(host, pairs)
-        line = _summary(host, submission, states)
+        line = summary(host, submission, states)
         if line != shown:
             log(line)
             shown, pause = line, pauses()
@@ -98,7 +98,8 @@ def waiting_reason(one: Submission, state: JobState) -> str:
     return state.reason
 
 
-def _summary(host: Host, submission: Submission, states: dict[SubmittedTask, JobState]) -> str:
+def summary(host: Host, submission: Submission, states: dict[SubmittedTask, JobState]) -> str:
+    """Say in a line where a job stands."""
     words = [state.word.lower() for state in states.values()]
     if len(words) > 1:
         counts = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
@@ -108,7 +109,7 @@ def _summary(host: Host, submission: Submission, states: dict[SubmittedTask, Job
         return f"job {submission.job} {submission.name}: not known ({state.reason}); asking on"
     if state.word not in PENDING_STATES:
         return f"job {submission.job} {submission.name}: {words[0]}"
-    start = expected_start(host, submission.job)
+    start = expected_start(host, submission.job, submission.cluster)
     why = f" ({waiting_reason(submission, state)})" if state.reason else ""
     return f"job {submission.job} {submission.name}: {words[0]}{why}" + (
         f", expected to start {start}" if start else ""

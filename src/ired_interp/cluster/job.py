@@ -48,6 +48,8 @@ class Job:
         The jobs that it waits for.
     launcher : tuple[str, ...]
         The command that starts its processes in a container or a conda environment.
+    helper : str
+        The script of slurm/ that it has as its prepare.sh.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Job:
     environment: str
     after: Chain = field(default_factory=Chain)
     launcher: tuple[str, ...] = ()
+    helper: str = PREPARE
 
     def log(self, task: JobTask) -> str:
         """Where the output of a task is written."""

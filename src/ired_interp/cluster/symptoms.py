@@ -16,6 +16,11 @@ class Symptom(NamedTuple):
     remedy: str
 
 
+# What Lmod and Environment Modules say; the latter may go on all the same.
+NO_MODULE = re.compile(
+    r"module\(s\) are unknown|Lmod has detected|ModuleCmd_Load|Unable to locate a modulefile"
+)
+
 # The first that matches is taken: the more specific stand before the more general.
 IN_LOG = (
     Symptom(
@@ -57,7 +62,7 @@ IN_LOG = (
         "give the cluster a key for it, or set remote in the profile",
     ),
     Symptom(
-        r"Lmod has detected|ModuleCmd_Load|Unable to locate a modulefile|module: command not found",
+        rf"{NO_MODULE.pattern}|module: command not found",
         "an environment module of the profile does not exist there",
         "correct modules in the profile; `module avail` lists them",
     ),

@@ -155,7 +155,7 @@ def _logs(host: Host, pairs: Pairs, follow: bool) -> int:
 
 def _cancel(host: Host, pairs: Pairs) -> int:
     states = task_states(host, pairs)
-    active = [task.job for task, state in states.items() if state.active]
+    active = [(one.cluster, task.job) for one, task in pairs if states[task].active]
     unknown = [(task, state) for task, state in states.items() if state.word == UNREACHABLE]
     if unknown:
         task, state = unknown[0]
@@ -166,8 +166,9 @@ def _cancel(host: Host, pairs: Pairs) -> int:
     if not active:
         ended = ", ".join(f"{t.job or t.log} ({s.word.lower()})" for t, s in states.items())
         raise InputError(f"nothing to cancel: {ended} has ended already.")
-    cancel(host, active)
-    print(f"cancelled {', '.join(active)}")
+    for cluster in dict.fromkeys(cluster for cluster, _ in active):
+        cancel(host, [job for there, job in active if there == cluster], cluster)
+    print(f"cancelled {', '.join(job for _, job in active)}")
     return 0
 
 

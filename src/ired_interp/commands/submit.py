@@ -17,6 +17,7 @@ from ired_interp.cluster.repository import find_repository
 from ired_interp.cluster.site import Site
 from ired_interp.cluster.submission import folder_on
 from ired_interp.cluster.tasks import JobTask, make_tasks
+from ired_interp.cluster.trial import try_node
 from ired_interp.commands.options import CommandParser
 from ired_interp.errors import InputError, RunError
 from ired_interp.terminal import log
@@ -34,6 +35,11 @@ def main(command: str, arguments: list[str]) -> int:
     """
     own, job_arguments = _split(arguments)
     options = _parser(command).parse_args(own)
+    if command == "check" and options.here:
+        from ired_interp.commands.here import check_here
+
+        folder, scratch = options.here
+        return check_here(folder, scratch, job_arguments)
     if options.failed and (job_arguments or options.array):
         raise InputError(
             "--failed goes on with commands that were submitted before; leave out --array and what "
@@ -60,13 +66,16 @@ def main(command: str, arguments: list[str]) -> int:
         if not all(shown):
             log("nothing was queued")
             return 2
-        if command == "check":
-            return 0
         job = preflight.job()
-        if options.dry_run:
+        if command == "submit" and options.dry_run:
             print(job.script(repository), end="")
             return 0
-        return _submit(site, job, options.detach)
+        if command == "submit" or options.try_node:
+            prepare_environment(site)
+        if options.try_node and not try_node(site, job, show_check):
+            log("nothing was queued")
+            return 2
+        return _submit(site, job, options.detach) if command == "submit" else 0
 
 
 def _failed(host: Host, folder: str, options: argparse.Namespace) -> list[JobTask]:
@@ -142,6 +151,17 @@ def _parser(command: str) -> argparse.ArgumentParser:
         parser.add_argument(
             "--detach", action="store_true", help="return as soon as the job is queued"
         )
+    else:
+        parser.add_argument("--here", nargs=2, help=argparse.SUPPRESS)  # what that job runs
+    parser.add_argument(
+        "--try-node" if command == "submit" else "--on-node",
+        dest="try_node",
+        action="store_true",
+        help=(
+            "queue a job of a minute with the same request, which looks whether a node has what "
+            "the job needs"
+        ),
+    )
     settings = parser.add_argument_group("settings of the profile, for this job alone")
     for name in _SETTINGS:
         settings.add_argument(f"--{name}", metavar="VALUE")
@@ -170,7 +190,8 @@ def prepare_environment(site: Site) -> None:
         return
     log(f"preparing {site.environment}")
     arguments = ("environment", site.project, site.environment, profile.python, profile.installer)
-    if subprocess.run(site.host.command(*site.prepare_command(*arguments))).returncode:
+    command = site.host.command(*site.prepare_command(*arguments))
+    if subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
         raise RunError(
             "the environment could not be made (see above); correct the lock file, python or "
             "modules of the profile."
@@ -179,7 +200,6 @@ def prepare_environment(site: Site) -> None:
 
 def _submit(site: Site, job: Job, detach: bool) -> int:
     host = site.host
-    prepare_environment(site)
     job = replace(job, folder=job_folder(host, site.folder, job.name))
     submission = queue(host, job, site.repository)
     log(

@@ -68,6 +68,12 @@ def state(run: Run) -> str:
     return "running" if silent < _SILENT_SECONDS else f"silent for {silent / 3600:.1f} h"
 
 
+def process(run: Run) -> str:
+    """Name the process that trained a run last."""
+    kept = _read(run)
+    return f"process {kept.get('pid', '?')} on {kept.get('host', 'another machine')}"
+
+
 def trained(run: Run) -> tuple[float, str]:
     """Return for how many seconds a run has trained, over all its starts, and on what device.
 

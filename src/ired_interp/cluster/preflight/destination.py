@@ -12,8 +12,15 @@ from ired_interp.cluster.queueing import busy
 from ired_interp.cluster.site import Site
 from ired_interp.cluster.slurm import partition_limit, test_request
 from ired_interp.cluster.submission import Submission, submissions
+from ired_interp.cluster.symptoms import NO_MODULE
 from ired_interp.cluster.tasks import JobTask
 
+# As prepare.sh looks for it.
+_READY = 'for made in "$1" "$1".[0-9]*; do [[ -f $made/ready ]] && exit; done; exit 1'
+_FREE = '[[ ! -f $1 ]] || flock --nonblock "$1" true'  # which a process that trains it locks
+_NO_MODULES = 9
+_LOAD = f"""type module >/dev/null 2>&1 || exit {_NO_MODULES}
+for one; do module load "$one" || exit 1; done"""
 _PYTHON_TEST = "import ensurepip, sys; sys.exit(sys.version_info < (3, 10))"
 
 
@@ -29,7 +36,25 @@ def folder_check(site: Site) -> Check:
     return Check("folder", True, found)
 
 
-def run_checks(site: Site, tasks: Sequence[JobTask], before: Sequence[str]) -> Iterator[Check]:
+def module_check(site: Site) -> Iterator[Check]:
+    """Check that the profile's modules can be loaded, where the host has modules."""
+    modules = site.profile.modules
+    if not modules:
+        return
+    done = site.host.run("bash", "-lc", _LOAD, "load", *modules)
+    said = [line.strip() for line in done.stderr.splitlines() if NO_MODULE.search(line)]
+    if done.returncode == _NO_MODULES:
+        found = f"{site.host.name} has no modules, so that only a node can tell: see --try-node"
+        yield Check("modules", True, found)
+    elif done.returncode or said:
+        found = (said or [last_line(done.stderr)])[0]
+        remedy = "correct modules in the profile; `module avail` lists them"
+        yield Check("modules", False, f"{site.host.name} cannot load them: {found}", remedy)
+    else:
+        yield Check("modules", True, f"{site.host.name} can load {', '.join(modules)}")
+
+
+def run_checks(site: Site, tasks: Sequence[JobTask], before: Sequence[str] = ()) -> Iterator[Check]:
     """Check that every training can write its run without touching others.
 
     Jobs of the folders `before` are waited for, and may write it until then.
@@ -48,6 +73,9 @@ def _run_check(site: Site, recorded: list[Submission], task: JobTask, run: str) 
         return Check(name, False, found, remedy)
     if other := busy(site.host, recorded, run):
         return Check(name, False, *other)
+    if site.host.run("bash", "-c", _FREE, "free", f"{run}/config.yaml").returncode == 1:
+        found = f"a process that was started by hand trains {run}"
+        return Check(name, False, found, "wait for it, or stop it; then submit again")
     return Check(name, True, f"{'goes on in' if taken else 'results will be in'} {run}")
 
 
@@ -64,7 +92,7 @@ def environment_check(site: Site) -> Check:
             remedy = "correct environment in the profile, or leave it out to have one made"
             return Check("environment", False, f"{program} {found}", remedy)
         return Check("environment", True, f"{site.environment} has {done.stdout.strip()}")
-    if host.exists(f"{site.environment}/ready"):
+    if host.run("bash", "-c", _READY, "ready", site.environment).returncode == 0:
         return Check("environment", True, f"{site.environment} is ready for this lock file")
     root = site.repository.project
     source = requirements(root)
@@ -93,7 +121,7 @@ def slurm_check(site: Site, job: Job) -> Check:
     if refused := test_request(site.host, job.script(site.repository), profile):
         found = f"it refuses the request: {refused}"
         return Check("SLURM", False, found, f"correct profile {profile.name}")
-    limit = partition_limit(site.host, profile.partition)
+    limit = partition_limit(site.host, profile)
     if limit is not None and profile.seconds > limit:
         found = (
             f"the time limit {profile.time} is above the partition's, {limit // 60} min; "

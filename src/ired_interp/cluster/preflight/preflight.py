@@ -14,6 +14,7 @@ from ired_interp.cluster.preflight.check import Check
 from ired_interp.cluster.preflight.destination import (
     environment_check,
     folder_check,
+    module_check,
     run_checks,
     slurm_check,
 )
@@ -67,6 +68,7 @@ class Preflight:
         yield from request_checks(self.site.profile, self.tasks, self.facts)
         yield time_check(self.site.profile)
         yield folder_check(self.site)
+        yield from module_check(self.site)
         if not committed:
             return
         job = self.job()
