@@ -69,7 +69,9 @@ def test_a_run_that_is_trained_by_hand_is_not_submitted(claimed, tmp_path: Path)
     tasks = [JobTask(0, "", ("fit", "--resume", str(run)), str(run))]
     with only_writer(Run(run)):
         (check,) = run_checks(site, tasks)
+        (waits,) = run_checks(site, tasks, [str(tmp_path / "jobs" / "first")])
     assert (check.ok, "started by hand" in check.found) == (False, True)
+    assert waits.ok, "it begins after the job that holds the run"
     (check,) = run_checks(site, tasks)
     assert check.ok
 

@@ -59,13 +59,17 @@ def run_checks(site: Site, tasks: Sequence[JobTask], before: Sequence[str] = ())
 
     Jobs of the folders `before` are waited for, and may write it until then.
     """
-    recorded = [one for one in submissions(site.host, site.folder) if one.folder not in before]
+    found = submissions(site.host, site.folder)
+    recorded = [one for one in found if one.folder not in before]
+    waited_for = {task.run for one in found if one.folder in before for task in one.tasks}
     for task in tasks:
         if task.command == "fit" and task.run is not None:
-            yield _run_check(site, recorded, task, task.run)
+            yield _run_check(site, recorded, task, task.run, task.run in waited_for)
 
 
-def _run_check(site: Site, recorded: list[Submission], task: JobTask, run: str) -> Check:
+def _run_check(
+    site: Site, recorded: list[Submission], task: JobTask, run: str, waits: bool
+) -> Check:
     name, taken = check_name("run", task), site.host.exists(run)
     if task.option("--resume") is None and taken:
         found = f"{run} exists, and results are never overwritten"
@@ -73,7 +77,8 @@ def _run_check(site: Site, recorded: list[Submission], task: JobTask, run: str) 
         return Check(name, False, found, remedy)
     if other := busy(site.host, recorded, run):
         return Check(name, False, *other)
-    if site.host.run("bash", "-c", _FREE, "free", f"{run}/config.yaml").returncode == 1:
+    free = site.host.run("bash", "-c", _FREE, "free", f"{run}/config.yaml").returncode != 1
+    if not free and not waits:
         found = f"a process that was started by hand trains {run}"
         return Check(name, False, found, "wait for it, or stop it; then submit again")
     return Check(name, True, f"{'goes on in' if taken else 'results will be in'} {run}")
