@@ -29,7 +29,7 @@ def folder_check(site: Site) -> Check:
     return Check("folder", True, found)
 
 
-def run_checks(site: Site, tasks: Sequence[JobTask], before: Sequence[str]) -> Iterator[Check]:
+def run_checks(site: Site, tasks: Sequence[JobTask], before: Sequence[str] = ()) -> Iterator[Check]:
     """Check that every training can write its run without touching others.
 
     Jobs of the folders `before` are waited for, and may write it until then.
