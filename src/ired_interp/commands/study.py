@@ -77,7 +77,8 @@ def _settle(study: Study, runs: str) -> None:
     """Ask what became of the steps that are left to jobs of a cluster."""
     from ired_interp.studies import Record
 
-    left = {Record(cell).left_to(step) for cell in study.cells for step in cell.steps}
+    records = [(Record(cell), cell.steps) for cell in study.cells]
+    left = {record.left_to(step) for record, steps in records for step in steps}
     for profile in sorted(filter(None, left)):
         from ired_interp.commands.study_jobs import settle_jobs
 

@@ -112,8 +112,7 @@ class Arrays:
         """Yield the arrays of what follows trainings: one for each step and job of trainings."""
         steps = dict.fromkeys(step for cell in self.study.cells for step in cell.steps[1:])
         for step in steps:
-            title = Path(step.arguments[-1]).stem
-            name = f"{title}:{self.study.name}"
+            name = f"{step_title(step)}:{self.study.name}"
             free: list[Cell] = []
             behind: dict[str, list[tuple[int, Cell, Step]]] = {}
             jobs: dict[str, Submission] = {}
@@ -166,6 +165,11 @@ class Arrays:
             self.records[cell.run.path].begin()
             self.records[cell.run.path].leave_to(step, profile.name)
         return queue(site.host, job, site.repository)
+
+
+def step_title(step: Step) -> str:
+    """Return a step's command, or of a probe its name or that of its file, as a job is named."""
+    return Path(step.arguments[-1].partition(":")[0]).stem
 
 
 def _after(submission: Submission, indices: Sequence[int]) -> Chain:
