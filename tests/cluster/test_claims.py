@@ -55,11 +55,22 @@ def test_a_run_that_a_job_waits_to_train_is_not_resumed_by_hand(claimed, ired: I
     check_no_job_trains(run)
 
 
-def test_the_job_itself_goes_on_with_its_run(claimed):
-    run = claimed("RUNNING")
+def test_the_job_itself_goes_on_with_its_run(claimed, tmp_path: Path):
+    """Another one that waits for it has claimed the run since."""
+    run = claimed("COMPLETED")
+    task = SubmittedTask("8", 0, "", ("fit", "--resume"), str(run), f"{tmp_path}/log.txt")
+    folder = tmp_path / "jobs" / "second"
+    folder.mkdir()
+    two = Submission("8", "a/b", "default", str(folder), "0" * 40, 2.0, (task,), "ired-2")
+    write_record(Host(), two)
+    claim_runs(Host(), two)
+    (tmp_path / "bin" / "squeue").write_text(
+        "#!/bin/bash\necho '7|RUNNING|None|a/b|ired-1'; echo '8|PENDING|Dependency|a/b|ired-2'\n"
+    )
     check_no_job_trains(run, {"SLURM_JOB_ID": "7"})
     check_no_job_trains(run, {"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "7"})
-    with pytest.raises(InputError, match="job 7 works on"):
+    check_no_job_trains(run, {"SLURM_JOB_ID": "8"})
+    with pytest.raises(InputError, match="job 8 works on"):
         check_no_job_trains(run, {"SLURM_JOB_ID": "9"})
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -43,9 +44,9 @@ def test_a_second_writer_is_refused_until_the_first_has_ended(run: Run):
             only_writer(run),
         ):
             pass
-        os.kill(holder.pid, signal.SIGKILL)
-    with only_writer(run):
-        pass
+        threading.Timer(0.6, os.kill, (holder.pid, signal.SIGKILL)).start()
+        with only_writer(run, patience=600):  # as the next try of a job does
+            assert holder.wait() == -signal.SIGKILL
     assert run.config.read_text() == "experiment: a\n"
 
 

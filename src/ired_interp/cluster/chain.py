@@ -73,18 +73,6 @@ def runs_to_come(host: Host, folder: str, chain: Chain) -> dict[str, tuple[str, 
     }
 
 
-def waited_for(recorded: Sequence[Submission], one: Submission) -> set[str]:
-    """Return the numbers of the jobs that a job waits for, and of those that these wait for."""
-    of_number = {other.job: other for other in recorded}
-    found: set[str] = set()
-    ahead = [one]
-    while ahead:
-        numbers = {job.partition("_")[0] for job in ahead.pop().after} - found
-        found |= numbers
-        ahead += [of_number[job] for job in numbers if job in of_number]
-    return found
-
-
 def begins_run(arguments: Sequence[str]) -> bool:
     """Whether a command trains a run from nothing."""
     resumes = any(word.partition("=")[0] == "--resume" for word in arguments)

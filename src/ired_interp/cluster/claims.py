@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from ired_interp.cluster.chain import waited_for
 from ired_interp.cluster.host import Host
 from ired_interp.cluster.queueing import busy, claim_name
 from ired_interp.cluster.submission import JOBS, submissions
@@ -31,19 +30,16 @@ def check_no_job_trains(run: Path, environment: Mapping[str, str] = os.environ) 
         If there is such a job, or SLURM does not say what became of it.
     """
     for folder in run.absolute().parents:
-        links = sorted(
-            (folder / JOBS / ".claims").glob(f"{claim_name(str(run.absolute()))}-*"),
-            key=lambda link: int(link.name.rpartition("-")[2]),
-        )
-        if not links:
+        links = (folder / JOBS / ".claims").glob(f"{claim_name(str(run.absolute()))}-*")
+        holders = {int(link.name.rpartition("-")[2]): os.readlink(link) for link in links}
+        if not holders:
             continue
-        holder = os.readlink(links[-1])
-        recorded = submissions(Host(), str(folder))
-        own = {environment.get(name) for name in _OWN}
-        others = [
-            one
-            for one in recorded
-            if one.folder == holder and not own & {one.job, *waited_for(recorded, one)}
+        recorded = [
+            one for one in submissions(Host(), str(folder)) if one.folder in holders.values()
         ]
-        if found := busy(Host(), others, str(run.absolute())):
+        own = {environment.get(name) for name in _OWN}
+        if any(one.job in own for one in recorded):
+            return  # others may wait for this job
+        last = [one for one in recorded if one.folder == holders[max(holders)]]
+        if found := busy(Host(), last, str(run.absolute())):
             raise InputError(f"{found[0]}; {found[1]}.")

@@ -40,6 +40,7 @@ from ired_interp.tasks import TaskData
 from ired_interp.terminal import is_rank_zero, log
 from ired_interp.user_modules import imported_from, look_beside, look_in
 
+_PATIENCE = 300.0  # seconds
 _NAME_VARIABLE = "IRED_RUN_NAME"  # tells further processes of the same run its name
 
 
@@ -59,7 +60,9 @@ def main(command: str, arguments: list[str]) -> int:
     arguments = resuming(run, arguments)
     if is_rank_zero():
         check_no_job_trains(run.path)
-    with only_writer(run) if is_rank_zero() else nullcontext():
+    # Of a job whose node failed, or was cut off, SLURM may still be ending the former processes.
+    patience = _PATIENCE if "SLURM_JOB_ID" in os.environ else 0.0
+    with only_writer(run, patience) if is_rank_zero() else nullcontext():
         remove_leftovers(run.path)
         if run.begun:
             checkpoint = read_checkpoint(run.path, "last")
