@@ -32,6 +32,9 @@ def test_a_perfect_model_with_one_answer_has_gradients_of_chance_and_denoises_to
     error = found["overlap_error"].sel(field="gradient")
     assert float((abs(noise - chance) / error).max()) < 4.5
     np.testing.assert_allclose(overlap.sel(field="denoised"), 1, atol=1e-3)
+    noised = overlap.sel(field="noised", side="left")  # lost in noise from landscape to landscape
+    assert float(noised[0]) > 0.8
+    assert float(abs(noised[-1] - chance)) < 0.04
     assert overlap.sel(field="error").isnull().all()  # there is none but rounding
     # ε is white: an equal share in each direction, whatever the answer
     share = found["block_share"].sel(field="gradient")

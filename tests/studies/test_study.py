@@ -11,8 +11,9 @@ import yaml
 
 from conftest import ROOT
 from ired_interp.errors import InputError
+from ired_interp.results import open_results
 from ired_interp.shipped import configurations
-from ired_interp.studies import Record, Step, read_study, run_study, study_page
+from ired_interp.studies import Record, Step, findings, read_study, run_study, study_page
 from ired_interp.studies.arrays import step_title
 
 TRAIN = {
@@ -76,6 +77,30 @@ def test_a_grid_has_a_cell_for_every_place_and_seed(study) -> None:
     assert line[line.index("--data.task.n") + 1] == "3"
 
 
+def test_a_study_changes_its_base_key_by_key(study) -> None:
+    study(seeds=[0], options={"model.lr": 0.1, "trainer.max_steps": 9})
+    above = {
+        "base": "tiny.yaml",
+        "options": {"model.lr": 0.2},
+        "trainings": {"small": {"grid": None}, "other": {"config": "quickstart"}},
+        "probes": [{"minimum": {"starts": 8}}, "callbacks/curvature.yaml"],
+    }
+    Path("above.yaml").write_text(yaml.safe_dump(above))
+    made = read_study("above.yaml", Path("runs"))
+    assert (made.name, made.question) == ("above", FILE["question"])
+    assert [c.label for c in made.cells] == ["small", "other"]
+    fit, _, minimum, curvature = made.cells[0].steps
+    assert fit.arguments[fit.arguments.index("--model.lr") + 1] == "0.2"
+    assert fit.arguments[fit.arguments.index("--trainer.max_steps") + 1] == "9"
+    assert minimum.arguments == ("probe", "--probes", 'minimum: {"starts": 8}')
+    assert curvature.arguments[1] == "--config"
+    Path("top.yaml").write_text("base: above.yaml\ntrainings: {small: null}\n")
+    assert {c.training for c in read_study("top.yaml", Path("runs")).cells} == {"other"}
+    Path("tiny.yaml").write_text("base: above.yaml\n")
+    with pytest.raises(InputError, match="is its own base"):
+        read_study("above.yaml", Path("runs"))
+
+
 @pytest.mark.process
 def test_it_trains_and_tests_once_and_then_does_nothing(study, capfd) -> None:
     start = InProcess()
@@ -83,7 +108,7 @@ def test_it_trains_and_tests_once_and_then_does_nothing(study, capfd) -> None:
     assert [o.fault for o in run_study(made, 2, start=start)] == ["", ""]
     assert [c.split()[0] for c in start.commands].count("fit") == 2
     assert [c.split()[0] for c in start.commands].count("test") == 2
-    page = study_page(made, "ired study tiny.yaml")
+    page = study_page(made, "ired study tiny.yaml", findings(made))
     assert "2 of 2 trainings" in page
     assert "no better than “best constant”" in page  # six steps teach nothing, and it says so
     row = next(line for line in page.splitlines() if line.startswith("| small"))
@@ -97,6 +122,59 @@ def test_it_trains_and_tests_once_and_then_does_nothing(study, capfd) -> None:
 
     assert main(["study", "tiny.yaml", "--dry-run"]) == 0
     assert capfd.readouterr().out.count("[done in ") == 4
+
+
+@pytest.mark.process
+def test_the_first_experiment_answers_its_question_in_its_first_lines(study, capfd) -> None:
+    asked = yaml.safe_load((ROOT / "configs" / "studies" / "exp001.yaml").read_text())
+    completion = "completion, MLP"
+    made = study(
+        question=asked["question"],
+        base="studies/exp001_small",
+        options={**TRAIN, "data.task.n": 4, "model.warmup_steps": 2, "data.batch_size": 16},
+        trainings={
+            completion: {
+                "options": {"model.energy.width": 16},
+                "grid": {"data.task.rank": [1, 2]},
+            },
+            **dict.fromkeys(asked["trainings"].keys() - {completion}),
+            "small": None,  # of FILE
+        },
+        probes=[{"curvature": {"problems": 6, "landscapes": [0, 2, 4, 6, 8], "candidates": 1}}],
+        answers=[
+            {**answer, "trainings": [completion]}
+            for answer in asked["answers"]
+            if answer["probe"] == "curvature" and "theory" not in str(answer)
+        ],
+    )
+    start = InProcess()
+    assert not any(o.fault for o in run_study(made, 2, start=start))
+    assert [c.split()[0] for c in start.commands].count("probe") == 4
+    again = InProcess()
+    run_study(made, 2, start=again)
+    assert again.commands == []
+
+    found = findings(made)
+    page = study_page(made, "ired study tiny.yaml", found).splitlines()
+    assert page[0] == "# tiny"
+    assert page[2].startswith("What do the eigenvalues of the Hessian in y say")
+    assert page[4].startswith("**Curvature along entries that are given (truth 1).** That it is")
+    assert "2 seeds" in page[4]  # as the model learned nothing in six steps, it cannot hold
+    assert "holds everywhere" not in page[4]
+    opened = [open_results(c.run.path) for c in made.cells if c.label == f"{completion} rank=1"]
+    values = [float(run["curvature"]["curvature"].sel(family="visible")[0, 0]) for run in opened]
+    row = found.statements[0].rows[f"{completion} rank=1"]
+    assert float(row["landscape 0"].split()[0]) == pytest.approx(sum(values) / 2, rel=0.05)
+    assert "rank=2" in found.statements[2].summary[0]  # compared with rank 1
+
+    from ired_interp.cli import main
+
+    found.write(Path("runs/tiny"))
+    assert main(["report", "runs/tiny"]) == 0
+    assert "curvature along entries that are given (truth 1): That it is" in capfd.readouterr().err
+    html = Path("runs/tiny/report.html").read_text()
+    assert html.index(found.question) < html.index("Did it learn?")
+    assert "curvature along entries that are given (truth 1)" in html
 
 
 @pytest.mark.process

@@ -88,7 +88,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         help="probes, or data for a published checkpoint",
     )
     parser.add_argument(
-        "--probes", nargs="+", default=[], metavar="NAME", help="probes with their default settings"
+        "--probes",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="probes with their default settings, or as 'NAME: {SETTING: VALUE}'",
     )
     parser.add_argument(
         "--modules",

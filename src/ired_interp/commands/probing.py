@@ -7,7 +7,7 @@ from typing import Any
 from ired_interp.callbacks.configured import configured_measurements, measuring
 from ired_interp.checkpoint import Checkpoint
 from ired_interp.class_paths import check_class_paths
-from ired_interp.config import build, build_data
+from ired_interp.config import SentenceParser, build, build_data
 from ired_interp.errors import InputError
 from ired_interp.files import read_yaml
 from ired_interp.measure import Measurement
@@ -17,6 +17,9 @@ from ired_interp.solver import SolverModule
 from ired_interp.tasks.base import Problems
 from ired_interp.tasks.data import TaskData
 from ired_interp.terminal import log
+from ired_interp.yaml_bounds import load_yaml
+
+_OF_MEASUREMENTS = ("weights", "problems", "variant")  # and not of their probes
 
 
 def restore(
@@ -159,15 +162,14 @@ def chosen_measurements(
         If a class cannot be imported, a name is unknown or a setting is refused.
     """
     given = {
-        name: value
-        for name in ("weights", "problems", "variant")
-        if (value := getattr(options, name)) is not None
+        name: value for name in _OF_MEASUREMENTS if (value := getattr(options, name)) is not None
     }
     named = [m for file in options.config for m in configured_measurements(read_yaml(file))]
     own = checkpoint_measurements(checkpoint) if checkpoint else []
     if options.probes:
         several = len(options.ckpt) > 1
-        return [Measurement(_default(name, several), **given) for name in options.probes]
+        asked = [_named(text, several) for text in options.probes]
+        return [replace(measurement, **given) for measurement in asked]
     chosen = named or own
     if not chosen:
         log(
@@ -203,6 +205,30 @@ def checkpoint_measurements(checkpoint: Checkpoint) -> list[Measurement]:
     return configured_measurements({"trainer": {"callbacks": kept}})
 
 
-def _default(name: str, several: bool) -> Probe:
-    kind = Probe.named(name)
-    return SubspaceDrift(axis="training") if kind is SubspaceDrift and several else kind()
+def _named(text: str, several: bool) -> Measurement:
+    """Read a probe's name, alone or with settings as in `minimum: {starts: 8, problems: 16}`.
+
+    Raises
+    ------
+    InputError
+        If there is no such probe, or it takes no such settings.
+    """
+    name, colon, rest = text.partition(":")
+    kind = Probe.named(name.strip())
+    settings = load_yaml(rest, f"--probes {text}") if colon else {}
+    if not isinstance(settings, dict):
+        raise InputError(
+            f"--probes {text} gives no settings; write them as in 'minimum: {{starts: 8}}'."
+        )
+    if kind is SubspaceDrift and several:
+        settings = {"axis": "training", **settings}
+    own = {key: value for key, value in settings.items() if key not in _OF_MEASUREMENTS}
+    about = {key: value for key, value in settings.items() if key in _OF_MEASUREMENTS}
+    parser = SentenceParser()
+    parser.add_argument("--probe", type=kind)
+    parser.add_argument("--weights", type=str)
+    parser.add_argument("--problems", type=int)
+    parser.add_argument("--variant", type=str)
+    path = f"{kind.__module__}.{kind.__qualname__}"
+    parsed = parser.parse_object({"probe": {"class_path": path, "init_args": own}, **about})
+    return Measurement(parser.instantiate(parsed).probe, **about)

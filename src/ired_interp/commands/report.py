@@ -23,7 +23,8 @@ def main(command: str, arguments: list[str]) -> int:
         "runs",
         nargs="+",
         metavar="RUN",
-        help="run folders; runs that differ in their seed alone are shown as one, with spread",
+        help="run folders, or a study's folder for all of its runs and what it found; runs that "
+        "differ in their seed alone are shown as one, with spread",
     )
     parser.add_argument(
         "--output", metavar="FILE", help="the page (default: report.html in the first run's folder)"
@@ -42,23 +43,34 @@ def main(command: str, arguments: list[str]) -> int:
 
 def _write(runs: list[str], output: str | None, figures: str | None) -> None:
     from ired_interp.report import gather, save_figures, write_page
-    from ired_interp.results import open_results
+    from ired_interp.results import find_runs, open_results
+    from ired_interp.results.statement import read_findings
     from ired_interp.user_modules import import_configured
 
-    opened = [open_results(path) for path in dict.fromkeys(runs)]
+    studies = {path: found for path in runs if (found := read_findings(Path(path)))}
+    paths = [
+        one
+        for path in runs
+        for one in (sorted(r.path for r in find_runs(Path(path))) if path in studies else [path])
+    ]
+    opened = [open_results(path) for path in dict.fromkeys(map(Path, paths))]
     for run in opened:
         if choice := run.checkpoint:
             log(f"{run.name}: {choice.sentence()}")
     unknown = [sentence for run in opened for sentence in import_configured(run)]
-    report = gather(opened)
+    report = gather(opened, list(studies.values()))
     for sentence in [*dict.fromkeys(unknown), *report.skipped]:
         log(f"left out: {sentence}")
+    for found in report.studies:
+        log(found.question)
+        for statement in found.statements:
+            log(f"{statement.title}: {' '.join(statement.summary)}")
     for answer in report.answers:
         for group, sentence in answer.sentences:
             log(f"{answer.question} {group.name}: {sentence}")
         if not answer.sentences:
             log(f"{answer.question} {answer.missing}")
-    page = Path(output) if output else opened[0].path / "report.html"
+    page = Path(output) if output else Path(runs[0]) / "report.html"
     if figures:
         log(f"{len(save_figures(report, Path(figures)))} files written to {figures}")
     print(write_page(report, page).absolute())

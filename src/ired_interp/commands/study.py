@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,8 +28,8 @@ def main(command: str, arguments: list[str]) -> int:
     parser = CommandParser(
         prog="ired study",
         description="Make what a study's file asks for and is not there yet: trainings at every "
-        "place of its grid, tests, measurements; then print its table. Interrupted, it goes on "
-        "where it was; run again, it does nothing.",
+        "place of its grid, tests, measurements; then print its answers and errors. Interrupted, "
+        "it goes on where it was; run again, it does nothing.",
     )
     parser.add_argument("file", help="the study: a YAML file, or the name of one that is shipped")
     parser.add_argument("--runs", default="runs", help="where runs are kept (default: runs)")
@@ -97,7 +98,7 @@ def _listing(study: Study) -> str:
             mark = "to do" if seconds is None else f"done in {duration(seconds)}"
             if seconds is None and (profile := record.left_to(step)):
                 mark = f"left to a job of profile {profile}"
-            lines.append(f"[{mark}] ired {' '.join(cell.command_line(step))}\n")
+            lines.append(f"[{mark}] {shlex.join(['ired', *cell.command_line(step)])}\n")
     return "".join(lines)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,7 +105,7 @@ def _listing(arrays: Arrays) -> Iterator[str]:
                 mark = str(arrays.jobs[cell.run.path, step])
             else:
                 mark = f"done in {duration(record.seconds(step) or 0.0)}"
-            yield f"[{mark}] ired {' '.join(cell.command_line(step))}\n"
+            yield f"[{mark}] {shlex.join(['ired', *cell.command_line(step)])}\n"
 
 
 def _explain(arrays: Arrays) -> None:

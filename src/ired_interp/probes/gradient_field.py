@@ -33,7 +33,7 @@ from ired_interp.terminal import track
 
 _LEAST = 3
 _ROUNDING = 100  # units in the last place of what an error is the difference of
-FIELDS = ("gradient", "error", "denoised", "trajectory")
+FIELDS = ("gradient", "error", "denoised", "trajectory", "noised")
 
 
 class GradientField(Probe):
@@ -118,11 +118,11 @@ class GradientField(Probe):
         -------
         xarray.Dataset
             As follows. The fields are g = ∇_y E, its error g − ε and the denoised answer D =
-            (y − σ_k g)/√ᾱ_k, all at the noised answer, and g along the trajectory, where `solve`
-            stands at the end of landscape k; an error that is rounding is NaN. `…_error` is a
-            standard error over problems. What needs matrices is there where answers are square
-            ones, UΣVᵀ, with planes of the p leading singular vectors; the last three where the
-            posterior is Gaussian.
+            (y − σ_k g)/√ᾱ_k, all at the noised answer; g along the trajectory, where `solve`
+            stands at the end of landscape k; and the noised answer y/√ᾱ_k itself, which D must
+            surpass. An error that is rounding is NaN. `…_error` is a standard error over problems.
+            What needs matrices is there where answers are square ones, UΣVᵀ, with planes of the p
+            leading singular vectors; the last three where the posterior is Gaussian.
 
             ================================= =================== ==================================
             variable                          dims                meaning
@@ -209,6 +209,7 @@ class GradientField(Probe):
             error = error.masked_fill(fixed.mask, 0.0)
         told = [_unless_rounding(part, at / noise) for part in (g, error)]
         told += [(at - noise * g) / signal, _unless_rounding(along, reached / noise)]
+        told.append(at / signal)
         found = torch.stack(told).double()
         if not found.isfinite().all():
             raise RunError(f"a gradient of landscape {k} is not finite; the weights have diverged.")

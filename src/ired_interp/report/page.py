@@ -20,26 +20,33 @@ from ired_interp.report.figures import figures_of, rank, training
 from ired_interp.report.style import on_dark, series_colour
 from ired_interp.report.verdict import Answer, answers, trivial_floors
 from ired_interp.results import OpenedRun
+from ired_interp.results.statement import Findings
 from ired_interp.terminal import track
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a page shows: groups of runs, answers in words, figures, and what had to be left out."""
+    """What a page shows: groups of runs, answers in words, figures, and what had to be left out.
+
+    `studies` are what the studies found that the runs are of.
+    """
 
     groups: list[Group]
     answers: list[Answer]
     figures: list[Figure]
     skipped: list[str]
+    studies: Sequence[Findings] = ()
 
 
-def gather(runs: Sequence[OpenedRun]) -> Report:
+def gather(runs: Sequence[OpenedRun], studies: Sequence[Findings] = ()) -> Report:
     """Read runs and make their figures.
 
     Parameters
     ----------
     runs : Sequence[OpenedRun]
         Opened runs; those that differ in their seed alone become one group.
+    studies : Sequence[Findings]
+        What was found by studies that the runs are of.
 
     Raises
     ------
@@ -57,7 +64,9 @@ def gather(runs: Sequence[OpenedRun]) -> Report:
     tested = [f for f in made if f.name.startswith("test_error")]
     ordered = tested + [f for f in made if f not in tested]
     skipped = [sentence for run in runs for sentence in run.skipped] + notes
-    return Report(groups, answers(groups, found), _distinct(ordered), list(dict.fromkeys(skipped)))
+    return Report(
+        groups, answers(groups, found), _distinct(ordered), list(dict.fromkeys(skipped)), studies
+    )
 
 
 def write_page(report: Report, path: Path) -> Path:

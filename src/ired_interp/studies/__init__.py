@@ -5,6 +5,7 @@ from ired_interp.studies.cell import Cell, Step
 from ired_interp.studies.job_states import Making, settle
 from ired_interp.studies.record import Record
 from ired_interp.studies.runner import Outcome, run_study
+from ired_interp.studies.statements import findings
 from ired_interp.studies.study import Study, read_study
 from ired_interp.studies.table import study_page
 
@@ -17,6 +18,7 @@ __all__ = [
     "Step",
     "Study",
     "alone",
+    "findings",
     "read_study",
     "run_study",
     "settle",

@@ -1,6 +1,8 @@
 """One training of a study with everything that is done to it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from ired_interp.results.run import Run
 
@@ -39,6 +41,10 @@ class Cell:
         The configuration files of all its steps.
     steps : tuple of Step
         Training first.
+    training : str
+        The training's name alone.
+    place : mapping
+        Its place in the grid, by option.
     """
 
     label: str
@@ -46,6 +52,8 @@ class Cell:
     run: Run
     configs: tuple[str, ...]
     steps: tuple[Step, ...]
+    training: str = ""
+    place: Mapping[str, Any] = field(default_factory=dict)
 
     def command_line(self, step: Step) -> tuple[str, ...]:
         """Return the arguments of `ired` that make a step from nothing."""

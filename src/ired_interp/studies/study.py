@@ -11,6 +11,7 @@ from ired_interp.files import read_yaml
 from ired_interp.results.run import Run
 from ired_interp.shipped import find_configuration
 from ired_interp.studies.cell import Cell, Step
+from ired_interp.studies.quantity import Quantity, read_quantities
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,14 @@ class Study:
         What the study answers, in a sentence or two.
     cells : tuple of Cell
         One for each training, place in its grid, and seed.
+    answers : tuple of Quantity
+        What answers the question, the first first.
     """
 
     name: str
     question: str
     cells: tuple[Cell, ...]
+    answers: tuple[Quantity, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ class _File:
     seeds: tuple[int, ...] = (0,)
     options: dict[str, Any] | None = None
     test: bool = True
-    probes: tuple[str, ...] = ()
+    probes: list[Any] | None = None
+    answers: list[Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class _Training:
     config: str | list[str]
     options: dict[str, Any] | None = None
     grid: dict[str, list[Any]] | None = None
+    probes: list[Any] | None = None
 
 
 def read_study(name: str, runs: Path) -> Study:
@@ -69,20 +75,22 @@ def read_study(name: str, runs: Path) -> Study:
         If the file, or a configuration that it names, does not exist, or says what no study can.
     """
     path = find_configuration(name)
-    file = _checked(_File, read_yaml(path), str(path))
+    file = _checked(_File, _with_base(path), str(path))
     if not isinstance(file.trainings, dict) or not file.trainings:
         raise InputError(f"{path} names no trainings; write `trainings: {{NAME: {{config: …}}}}`.")
     seeds = file.seeds
     if not isinstance(seeds, list | tuple) or not seeds or not all(type(s) is int for s in seeds):
         raise InputError(f"{path} has seeds: {seeds!r}; expected a list of whole numbers.")
-    probes = [Step(("probe", "--config", _existing(probe))) for probe in file.probes]
     tests = [Step(("test",))] if file.test else []
     cells = []
     for title, content in file.trainings.items():
         training = _checked(_Training, content, f"{path}, training {title!r},")
         configs = [training.config] if isinstance(training.config, str) else training.config
         files = [_existing(config) for config in configs]
-        for place in _places(training.grid or {}, f"{path}, training {title!r},"):
+        where = f"{path}, training {title!r},"
+        probes = _probes(file.probes, str(path)) + _probes(training.probes, where)
+        named = (*files, *(s.arguments[-1] for s in probes if s.arguments[-2] == "--config"))
+        for place in _places(training.grid or {}, where):
             label = " ".join([str(title), *(f"{_short(k)}={_plain(v)}" for k, v in place.items())])
             options = {**(file.options or {}), **(training.options or {}), **place}
             for seed in dict.fromkeys(seeds):
@@ -90,13 +98,70 @@ def read_study(name: str, runs: Path) -> Study:
                 fit += [word for k, v in options.items() for word in (f"--{k}", _plain(v))]
                 fit += ["--seed_everything", str(seed)]
                 run = Run(runs / path.stem / f"{_safe(label)}-seed{seed}")
-                named = (*files, *(step.arguments[-1] for step in probes))
                 steps = (Step(("fit", *fit)), *tests, *probes)
-                cells.append(Cell(label, seed, run, named, steps))
+                cells.append(Cell(label, seed, run, named, steps, str(title), place))
     folders = [cell.run.path for cell in cells]
     if twice := next((f for f in folders if folders.count(f) > 1), None):
         raise InputError(f"{path} has two trainings in one folder, {twice}; name them apart.")
-    return Study(path.stem, str(file.question).strip(), tuple(cells))
+    answers = read_quantities(file.answers or [], list(file.trainings), str(path))
+    return Study(path.stem, str(file.question).strip(), tuple(cells), answers)
+
+
+def _with_base(path: Path) -> dict[str, Any]:
+    """Read a study's file, put over the study that it names as its base, if any.
+
+    Raises
+    ------
+    InputError
+        If it is its own base.
+    """
+    files, contents = [path], [read_yaml(path)]
+    while (base := contents[-1].pop("base", None)) is not None:
+        files.append(find_configuration(str(base)))
+        if files[-1] in files[:-1]:
+            raise InputError(f"{path} is its own base, by way of {files[-1]}; remove a `base:`.")
+        contents.append(read_yaml(files[-1]))
+    merged = contents.pop()
+    while contents:
+        merged = _merged(merged, contents.pop())
+    return merged
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Merge mappings key by key; null removes a key, and all else replaces what is below."""
+    merged = {key: value for key, value in below.items() if above.get(key, value) is not None}
+    for key, value in above.items():
+        under = below.get(key)
+        if isinstance(value, dict):
+            merged[key] = _merged(under if isinstance(under, dict) else {}, value)
+        elif value is not None:
+            merged[key] = value
+    return merged
+
+
+def _probes(entries: Any, where: str) -> list[Step]:
+    """Read what is measured: files of `ired probe --config`, and probes with their settings.
+
+    Raises
+    ------
+    InputError
+        If an entry is neither.
+    """
+    if not isinstance(entries, list | tuple | None):
+        raise InputError(f"{where} has probes: {entries!r}; expected a list.")
+    steps = []
+    for entry in entries or ():
+        if isinstance(entry, dict) and len(entry) == 1:
+            ((name, settings),) = entry.items()
+            steps.append(Step(("probe", "--probes", f"{name}: {json.dumps(settings or {})}")))
+        elif isinstance(entry, str):
+            steps.append(Step(("probe", "--config", _existing(entry))))
+        else:
+            raise InputError(
+                f"{where} has a probe {entry!r}; expected a file, or a name with its settings as "
+                "in `minimum: {starts: 8}`."
+            )
+    return steps
 
 
 def _checked(kind: Any, content: Any, where: str) -> Any:

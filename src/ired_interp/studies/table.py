@@ -11,9 +11,11 @@ import xarray as xr
 
 from ired_interp.results.names import AS_GOOD, FEED_FORWARD, PERFECT
 from ired_interp.results.opened import OpenedRun
+from ired_interp.results.statement import Findings
 from ired_interp.results.validation import read_validation
 from ired_interp.studies.cell import Cell
 from ired_interp.studies.record import Record
+from ired_interp.studies.statements import LEGEND
 from ired_interp.studies.study import Study
 
 
@@ -77,8 +79,8 @@ class Group:
         return list(dict.fromkeys(v for row in self.rows.values() for v in row.errors))
 
 
-def study_page(study: Study, command: str) -> str:
-    """Return a study as Markdown: its question, what holds, a table for each task, how to repeat.
+def study_page(study: Study, command: str, found: Findings) -> str:
+    """Return a study as Markdown: its question, the answers, a table for each task, how to repeat.
 
     Parameters
     ----------
@@ -86,6 +88,10 @@ def study_page(study: Study, command: str) -> str:
         Of which what is done counts.
     command : str
         That makes it.
+    found : Findings
+        The answers.
+    found : Findings
+        The answers.
 
     Returns
     -------
@@ -94,6 +100,9 @@ def study_page(study: Study, command: str) -> str:
     """
     groups = _groups(study)
     parts = [f"# {study.name}", study.question]
+    parts += [statement.markdown() for statement in found.statements]
+    if found.statements:
+        parts += [LEGEND, "## Test errors"]
     for group in groups:
         parts += [_sentences(group), _table(group)]
     if not groups:

@@ -1,0 +1,83 @@
+"""What was found, in words: a quantity's values beside truth or chance, and what follows."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ired_interp.files import atomic
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What was found of one quantity.
+
+    Attributes
+    ----------
+    title : str
+        The quantity.
+    summary : list of str
+        Sentences: whether a claim holds, what differs, what is missing.
+    columns : list of str
+        Headings of the values; one for each label of what is not averaged.
+    rows : dict of str to dict of str to str
+        By training and column: value ± standard error over seeds, beside its truth or chance.
+
+    Examples
+    --------
+    >>> print(Statement("a mean", ["Holds."], ["value"], {"run": {"value": "1 ± 0"}}).markdown())
+    **A mean.** Holds.
+    <BLANKLINE>
+    |  | value |
+    | --- | --- |
+    | run | 1 ± 0 |
+    """
+
+    title: str
+    summary: list[str]
+    columns: list[str]
+    rows: dict[str, dict[str, str]]
+
+    def markdown(self) -> str:
+        """Return it as Markdown."""
+        parts = [f"**{self.title[:1].upper()}{self.title[1:]}.** {' '.join(self.summary)}"]
+        if self.rows:
+            lines = [["", *self.columns], ["---"] * (len(self.columns) + 1)]
+            for label, cells in self.rows.items():
+                lines.append([label, *(cells.get(column, "–") for column in self.columns)])
+            parts.append("\n".join("| " + " | ".join(line) + " |" for line in lines))
+        return "\n\n".join(parts)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A question, and what was found that answers it.
+
+    Attributes
+    ----------
+    question : str
+        In a sentence or two.
+    statements : sequence of Statement
+        The first first.
+    """
+
+    question: str
+    statements: Sequence[Statement]
+
+    def write(self, folder: Path) -> None:
+        """Keep it with the runs in a study's folder."""
+        with atomic(_file(folder)) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False))
+
+
+def read_findings(folder: Path) -> Findings | None:
+    """Return what a study found whose runs lie in a folder; None if it is no study's."""
+    file = _file(folder)
+    if not file.is_file():
+        return None
+    content = json.loads(file.read_text())
+    return Findings(content["question"], [Statement(**one) for one in content["statements"]])
+
+
+def _file(folder: Path) -> Path:
+    return folder / ".study" / "answers.json"
