@@ -98,9 +98,12 @@ def test_a_job_waits_for_a_training_through_its_requeue_and_then_runs(
 
 
 def test_what_waits_for_a_job_that_fails_ends_and_says_so(small: Project, cluster: Cluster):
-    array = ["--array", "seed_everything=1,2", "--array_limit", 1]
+    array = ["--array", "seed_everything=1,2", "--array_limit", 1, "--mail", "me@example.org"]
     first = submit(small, *array, "--", "fit", "--name", "first")
-    assert cluster.run("scontrol", "show", "job", first).count("ArrayTaskThrottle=1") == 1
+    shown = cluster.run("scontrol", "show", "job", first)
+    assert {"ArrayTaskThrottle=1", "MailUser=me@example.org", "MailType=END,FAIL"} <= set(
+        shown.split()
+    )
     run = "runs/default/first-seed_everything=2"
     second = submit(small, "--after", run, "--", "fit", "--name", "second")
     dependency = cluster.run("squeue", "-h", "-j", second, "-o", "%E").strip()
