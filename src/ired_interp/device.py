@@ -1,8 +1,12 @@
 """The device that a name means, once it is seen to work."""
 
+import os
+
 import torch
 
-from ired_interp.errors import InputError, one_line
+from ired_interp.errors import InputError, RunError, one_line
+
+GPUS_GIVEN = "SLURM_GPUS_ON_NODE"  # to a job, whichever option asked for them
 
 
 def usable_device(name: torch.device | str) -> torch.device:
@@ -27,3 +31,29 @@ def usable_device(name: torch.device | str) -> torch.device:
     if device.type == "meta":
         raise InputError("device meta holds no numbers; choose cpu or cuda.")
     return device
+
+
+def automatic_device() -> str:
+    """Choose cuda where PyTorch sees a GPU, else cpu.
+
+    Raises
+    ------
+    RunError
+        If a job was given GPUs and PyTorch sees none of them: it would go on a hundred times slower
+        than was meant.
+    """
+    if torch.cuda.is_available():
+        return "cuda"
+    if os.environ.get(GPUS_GIVEN, "0") == "0":
+        return "cpu"
+    try:
+        usable_device("cuda")
+        reason = ""
+    except InputError as error:
+        reason = str(error).partition(" (")[2].rpartition(")")[0]
+    raise RunError(
+        f"the job was given {os.environ[GPUS_GIVEN]} GPU(s) of this node, but PyTorch "
+        f"{torch.__version__} sees none ({reason}); load the CUDA module or use an environment "
+        "that fits the node's driver, or ask for the CPU (trainer.accelerator: cpu; of a probe, "
+        "--device cpu)."
+    )

@@ -19,6 +19,7 @@ from ired_interp.config import (
     refuse_nulls,
     told_in_a_sentence,
 )
+from ired_interp.device import automatic_device
 from ired_interp.errors import InputError
 from ired_interp.lightning_private import HookedCLI
 from ired_interp.solver import SolverModule
@@ -168,6 +169,8 @@ class IREDCLI(HookedCLI):
             *self.own_callbacks(),
         ]
         _refuse_twice(config["callbacks"])
+        if config.get("accelerator") in (None, "auto"):
+            automatic_device()  # which Lightning chooses, too, but without a word
         return Trainer(**{**config, **self.trainer_paths(config["logger"])})
 
     def own_callbacks(self) -> list[Any]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
+from ired_interp.cluster.preflight.request import request_checks
 from ired_interp.cluster.profile import load_profile, seconds
 from ired_interp.errors import InputError
 
@@ -47,6 +48,13 @@ def test_time_limits_are_read_as_slurm_reads_them(text: str, expected: int):
         ("options: {a: b}", "expected a list of texts"),
         ("options: ['--output=x']", "not --output"),
         ("options: [constraint=a100]", "as in --constraint=a100"),
+        ("{qos: long, options: ['--qos=short']}", "qos=long and the option --qos; keep one"),
+        ("{mail: a@b.c, options: ['--mail-type=ALL']}", "mail=a@b.c and the option --mail-type"),
+        ("mail: me", "mail='me'; expected an address"),
+        ("{gpus: 2, gres: 'gpu:a100:2'}", "GPUs twice, by gpus=2 and gres=gpu:a100:2"),
+        ("installer: poetry", "choose one of pip, uv"),
+        ("{conda: a, container: b}", "conda=a and container=b; a job runs in one of them"),
+        ("{conda: a, environment: b}", "conda=a and environment=b"),
         ("- time", "expected a mapping"),
         ("time: [", "no valid YAML"),
     ],
@@ -71,3 +79,15 @@ def test_without_a_file_of_its_own_a_project_has_the_shipped_default(tmp_path: P
     (tmp_path / "slurm" / "profiles").mkdir(parents=True)
     (tmp_path / "slurm" / "profiles" / "default.yaml").write_text("cpus: 3")
     assert load_profile(tmp_path, "default", {}).cpus == 3
+
+
+@pytest.mark.parametrize(
+    ("gres", "count"), [("gpu:2", 2), ("gpu:a100:3", 3), ("gpu", 1), ("shm:1,gpu:v100:4", 4)]
+)
+def test_gpus_that_gres_asks_for_are_counted(gres: str, count: int):
+    profile = load_profile(ROOT, "default", {"gres": gres, "tasks": str(count)})
+    assert profile.devices == count
+    assert [check.ok for check in request_checks(profile, [], {})] == [True]
+    wrong = load_profile(ROOT, "default", {"gres": gres, "tasks": str(count + 1)})
+    (check,) = request_checks(wrong, [], {})
+    assert f"asks for {count} GPUs and {count + 1} tasks" in check.found

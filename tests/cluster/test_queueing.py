@@ -16,7 +16,7 @@ from ired_interp.cluster.job import Job
 from ired_interp.cluster.profile import Profile
 from ired_interp.cluster.queueing import busy, job_folder, queue
 from ired_interp.cluster.repository import Repository
-from ired_interp.cluster.slurm import refusal
+from ired_interp.cluster.slurm import cancel, refusal
 from ired_interp.cluster.submission import Submission, submissions
 from ired_interp.cluster.tasks import JobTask
 from ired_interp.errors import InputError, RunError
@@ -101,6 +101,28 @@ def test_a_queued_job_is_known_whatever_sbatch_answers(tmp_path: Path, slurm, an
     assert queued(tmp_path) == ["101"]
     assert submissions(Host(), str(tmp_path)) == [submission]
     assert not (tmp_path / "fault").exists(), "it was recorded before SLURM was asked"
+
+
+def test_a_job_of_a_federation_is_asked_about_where_it_is(tmp_path: Path, slurm, monkeypatch):
+    """Another cluster has a job of the same number."""
+    slurm(
+        'echo "$n;beta"',
+        squeue='[[ $1 == --clusters=beta ]] && echo "CLUSTER: beta" && cat "$SLURM_STANDIN/queue" '
+        '|| [[ $1 == --clusters=alpha,beta ]] && cat "$SLURM_STANDIN/queue" '
+        '|| echo "101|COMPLETED|None|other|other"',
+    )
+    one = submit(tmp_path)
+    assert (one.job, one.cluster) == ("101", "beta")
+    assert submissions(Host(), str(tmp_path)) == [one]
+    assert busy(Host(), [one], one.tasks[0].run or "")
+    stopped = tmp_path / "bin" / "scancel"
+    stopped.write_text('#!/bin/bash\necho "$*" >"$SLURM_STANDIN/stopped"\n')
+    stopped.chmod(0o755)
+    cancel(Host(), [one.job], one.cluster)
+    assert (tmp_path / "stopped").read_text() == "--clusters=beta 101\n"
+    slurm(ANSWERS["a time-out"], squeue=(tmp_path / "bin" / "squeue").read_text())
+    lost = submit(tmp_path, options=("--clusters=alpha,beta",))
+    assert (lost.job, lost.cluster) == ("102", "alpha,beta")
 
 
 def test_sbatch_that_does_not_answer_in_time(tmp_path: Path, slurm, monkeypatch):

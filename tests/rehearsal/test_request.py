@@ -52,3 +52,26 @@ def test_the_subprocess_speaks_json_lines_alone(tmp_path: Path):
     assert "perfect energy, same inference" in done.stderr
     assert "done: 3 steps" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.process
+def test_of_an_array_the_tasks_that_could_find_something_else_are_rehearsed(user_module):
+    fit = ["fit", *SMALL, "--seed_everything", "1"]
+    tasks = [
+        fit,
+        [*fit, "--seed_everything", "2", "--model.lr", "0.003", "--name", "other"],
+        [*fit, "--model.energy.width", "8"],
+        [*fit, "--model.energy.width", "8", "--weight_averaging.decay", "0.5"],
+        [*fit, "--trainer.gradient_clip_val", "0.0"],
+        ["fit", *SMALL, "--seed_everything", "none"],
+    ]
+    lines = checks(*tasks)
+    made = {n: [x["check"] for x in lines if x["task"] == n and "check" in x] for n in range(6)}
+    assert made[0] == made[2] == made[4] == passed([x for x in lines if x["task"] == 0])
+    assert made[1] == made[3] == ["configuration", "dry run"]
+    assert [line["found"] for line in lines if line.get("check") == "dry run"] == [
+        "that of task 0, from which it differs only in seed_everything, model.init_args.lr",
+        "that of task 2, from which it differs only in weight_averaging.decay",
+    ]
+    assert [line["ok"] for line in lines if line["task"] == 5] == [False], "each is configured"
+    assert [line["task"] for line in lines if "facts" in line] == [0, 1, 2, 3, 4]

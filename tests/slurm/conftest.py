@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from project import Project
+from project import Project, no_dry_run
 from slurm_cluster import Cluster, missing_programs, running
 
 from conftest import ROOT
@@ -69,3 +69,10 @@ def project(repository: Project) -> Project:
     (root / ".gitignore").write_text("/runs/\n/jobs/\n__pycache__/\n")
     repository.profile()
     return repository
+
+
+@pytest.fixture
+def rehearsed() -> Iterator[None]:
+    """Jobs are not rehearsed before they are queued."""
+    with no_dry_run():
+        yield

@@ -41,6 +41,7 @@ SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0,bf_interval=1,requeue_delay=0
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
+GresTypes=gpu
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 JobAcctGatherType=jobacct_gather/none
@@ -53,12 +54,18 @@ Waittime=0
 FirstJobId={first_job}
 SlurmdParameters=config_overrides
 MailProg=/bin/true
-NodeName={nodes[0]} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=8 RealMemory=4000 State=UNKNOWN
-NodeName={nodes[1]} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=8 RealMemory=4000 State=UNKNOWN
+NodeName={nodes[0]} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=8 RealMemory=4000 Gres=gpu:2 State=UNKNOWN
+NodeName={nodes[1]} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=8 RealMemory=4000 Gres=gpu:2 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE DefaultTime=60 State=UP PriorityTier=1 GraceTime=60
 PartitionName=short Nodes=ALL MaxTime=30 State=UP PriorityTier=1
 PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=9
 """
+
+_GPUS = """
+AutoDetect=off
+Name=gpu File=/dev/zero
+Name=gpu File=/dev/full
+"""  # that SLURM gives to jobs, and no program can use
 
 
 class Cluster:
@@ -94,6 +101,7 @@ class Cluster:
             folder=folder, ports=ports, nodes=NODES, first_job=ports[0] % 9000 + 1, **settings
         )
         (folder / "etc" / "slurm.conf").write_text(text)
+        (folder / "etc" / "gres.conf").write_text(_GPUS)
         places = (
             "--key-file",
             "etc/munge.key",

@@ -93,6 +93,7 @@ def test_two_processes_give_the_run_of_one(
     assert metrics[0] == pytest.approx(metrics[1], rel=1e-4)
 
 
+@pytest.mark.usefixtures("rehearsed")
 def test_a_job_whose_time_is_up_goes_on(project: Project, cluster: Cluster, one: Path):
     """The signal that SLURM sends before the limit is sent by hand, twice, to a job of two ranks."""
     job = submitted(project, "--tasks", 2, "--", "fit", *LONGER, *DRIFT, "--name", "two")
@@ -112,6 +113,7 @@ def test_a_job_whose_time_is_up_goes_on(project: Project, cluster: Cluster, one:
     assert_same_run(one, run, exactly=False)
 
 
+@pytest.mark.usefixtures("rehearsed")
 def test_a_preempted_job_goes_on_bit_for_bit(project: Project, cluster: Cluster, one: Path):
     job = submitted(project, "--", "fit", *LONGER, *DRIFT, "--name", "preempted")
     run = project.root / "runs" / "quickstart" / "preempted"
@@ -130,6 +132,7 @@ def test_a_preempted_job_goes_on_bit_for_bit(project: Project, cluster: Cluster,
     assert_same_run(one, run, exactly=True)
 
 
+@pytest.mark.usefixtures("rehearsed")
 def test_a_job_whose_node_fails_goes_on_bit_for_bit(project: Project, cluster: Cluster, one: Path):
     job = submitted(project, "--", "fit", *LONGER, *DRIFT, "--name", "moved")
     run = project.root / "runs" / "quickstart" / "moved"
@@ -158,6 +161,7 @@ def rank_process(job: str, rank: int) -> int | None:
     return None
 
 
+@pytest.mark.usefixtures("rehearsed")
 def test_a_killed_rank_is_reported_and_not_waited_for(project: Project, cluster: Cluster):
     job = submitted(
         project,
@@ -234,6 +238,7 @@ def test_an_array_of_eight(project: Project, cluster: Cluster):
     assert "quickstart/sweep" in out
 
 
+@pytest.mark.usefixtures("rehearsed")
 def test_a_job_that_dies_in_its_first_minute_is_explained(project: Project, cluster: Cluster):
     project.add(
         "mine.py",

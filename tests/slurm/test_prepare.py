@@ -3,6 +3,11 @@
 import shutil
 import subprocess
 import sys
+import threading
+from base64 import b64encode
+from contextlib import suppress
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -14,9 +19,14 @@ pytestmark = pytest.mark.timeout(1800)  # jobs start slowly where others work, t
 PREPARE = ROOT / "slurm" / "prepare.sh"
 
 
-def prepare(*arguments: object) -> subprocess.Popen[str]:
+def prepare(*arguments: object, stdin: str = "") -> subprocess.Popen[str]:
     command = ["bash", str(PREPARE), *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    pipe, both = subprocess.PIPE, subprocess.STDOUT
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=both, text=True)
+    assert process.stdin is not None
+    process.stdin.write(stdin)
+    process.stdin.flush()
+    return process
 
 
 def finished(process: subprocess.Popen[str], well: bool = True) -> str:
@@ -64,9 +74,14 @@ def test_tasks_that_start_together_share_one_clone(remote: Path, tmp_path: Path)
     assert sorted(p.name for p in source.parent.iterdir()) == [wanted, f"{wanted}.lock"]
 
 
-def test_a_clone_of_which_files_were_purged_is_made_again(remote: Path, tmp_path: Path):
+def test_a_clone_of_which_files_were_purged_is_mended_under_the_jobs_that_use_it(
+    remote: Path, tmp_path: Path
+):
     wanted = commit(remote, "HEAD")
     source = tmp_path / wanted
+    finished(prepare("source", remote, wanted, source))
+    used = [source, source / "pyproject.toml", source / "src" / "nothing" / "__init__.py"]
+    before = [path.stat().st_ino for path in used]
     for purged in ("message", ".git/HEAD", ".git"):
         finished(prepare("source", remote, wanted, source))
         path = source / purged
@@ -74,17 +89,49 @@ def test_a_clone_of_which_files_were_purged_is_made_again(remote: Path, tmp_path
     (source / "message").write_text("edited")
     finished(prepare("source", remote, wanted, source))
     assert (source / "message").read_text() == "second"
+    assert [path.stat().st_ino for path in used] == before
     assert sorted(p.name for p in source.parent.glob(f"{wanted}*")) == [wanted, f"{wanted}.lock"]
 
 
-def test_an_address_with_a_token_is_not_kept(remote: Path, tmp_path: Path, monkeypatch):
-    secret = "https://me:ghp_SECRET@127.0.0.1/x.git"
-    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
-    monkeypatch.setenv("GIT_CONFIG_KEY_0", f"url.{remote}.insteadOf")
-    monkeypatch.setenv("GIT_CONFIG_VALUE_0", secret)
-    source = tmp_path / "source"
-    finished(prepare("source", secret, commit(remote, "HEAD"), source))
-    assert (source / "message").read_text() == "second"
+@pytest.fixture
+def guarded(remote: Path):
+    """Serve the repository to whoever has a token, and note it where other users could read it."""
+    seen: list[str] = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self):
+            for arguments in Path("/proc").glob("[0-9]*/cmdline"):
+                with suppress(OSError):
+                    if b"SECRET" in (told := arguments.read_bytes()):
+                        seen.append(told.decode())
+            if self.headers.get("Authorization") == f"Basic {b64encode(b'me:a/SECRET').decode()}":
+                super().do_GET()
+            else:
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", "Basic realm=git")
+                self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    subprocess.run(["git", "update-server-info"], cwd=remote, check=True)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(remote)))
+    threading.Thread(target=server.serve_forever).start()
+    yield server.server_port, seen
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_token_in_an_address_is_used_and_neither_shown_nor_kept(
+    remote: Path, tmp_path: Path, guarded
+):
+    """The server is one that hands out no single commits, either."""
+    port, seen = guarded
+    source, wanted = tmp_path / "source", commit(remote, "HEAD~1")
+    address = f"http://me:a%2FSECRET@127.0.0.1:{port}/.git"
+    output = finished(prepare("source", "-", wanted, source, stdin=f"{address}\n"))
+    assert (source / "message").read_text() == "first"
+    assert (seen, "SECRET" in output) == ([], False)
     kept = subprocess.run(["grep", "-r", "SECRET", str(source)], capture_output=True, text=True)
     assert kept.stdout == ""
 
@@ -146,27 +193,33 @@ def test_a_commit_that_does_not_exist_leaves_nothing_behind(remote: Path, tmp_pa
     assert not (tmp_path / "source").exists()
 
 
-def test_an_environment_is_made_once(remote: Path, tmp_path: Path):
+def test_an_environment_is_made_once_and_none_is_taken_from_a_job(remote: Path, tmp_path: Path):
+    """Purges remove the mark first, which no process reads: what it marked may still be in use."""
     environment = tmp_path / "environments" / "digest"
-    (environment / "bin").mkdir(parents=True)  # what a job left that was killed while making it
+    used = environment / "bin" / "used-by-a-running-job"
+    used.parent.mkdir(parents=True)
+    used.touch()
     outputs = [
         finished(process)
         for process in [prepare("environment", remote, environment, "python3") for _ in range(3)]
     ]
+    made = f"{environment}.2"
+    assert [output.splitlines()[0] for output in outputs] == [made] * 3
     assert sum("making the environment" in output for output in outputs) == 1
+    assert used.exists()
     value = subprocess.run(
-        [environment / "bin" / "python", "-c", "import nothing; print(nothing.value)"],
+        [f"{made}/bin/python", "-c", "import nothing; print(nothing.value)"],
         capture_output=True,
         text=True,
     )
     assert value.stdout == "1\n", value.stderr
-    assert finished(prepare("environment", remote, environment, "/no/python")) == ""
+    assert finished(prepare("environment", remote, environment, "/no/python")) == f"{made}\n"
 
 
 def test_an_environment_that_cannot_be_made_is_not_taken_for_ready(remote: Path, tmp_path: Path):
     (remote / "constraints.txt").write_text("hatchling==0.0.0.0\nnothing==2\n")
     finished(prepare("environment", remote, tmp_path / "environment", "python3"), well=False)
-    assert not (tmp_path / "environment" / "ready").exists()
+    assert not (tmp_path / "environment").exists()
 
 
 def test_requirements_are_installed_instead_of_the_project_where_it_names_them(
@@ -190,4 +243,4 @@ def test_an_environment_without_ired_is_refused_with_what_to_write(remote: Path,
         "the environment has no ired: add ired-interp to requirements.txt, or to the dependencies in "
         "pyproject.toml\n"
     )
-    assert not (environment / "ready").exists()
+    assert not environment.exists()

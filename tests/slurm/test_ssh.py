@@ -1,6 +1,7 @@
 """The same from a laptop: a login node on loopback, reached over ssh with a key made for the test."""
 
 import getpass
+import re
 import shutil
 import signal
 import socket
@@ -9,10 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from project import Project
+import yaml
+from project import Project, no_dry_run
 from slurm_cluster import Cluster, wait_until
+from stand_in import TRAINS, stand_in
 
 from conftest import TINY
+from ired_interp.cluster.preflight import Preflight
+from ired_interp.cluster.slurm import ACTIVE
 
 pytestmark = pytest.mark.timeout(1800)  # jobs start slowly where others work, too
 
@@ -64,7 +69,8 @@ def test_submit_watch_probe_and_fetch_from_a_laptop(
     far.mkdir()
     project.profile("laptop", host="login", ssh=login_node, folder=str(far))
     laptop = ["--profile", "laptop"]
-    code, _, err = project.ired("submit", *laptop, "--", "fit", *TINY, "--name", "first")
+    with no_dry_run():  # the probe below has one
+        code, _, err = project.ired("submit", *laptop, "--", "fit", *TINY, "--name", "first")
     assert code == 0, err
     assert "ok   on the remote: login cloned" in err
     assert f"results will be in {far}/runs/quickstart/first" in err
@@ -99,6 +105,37 @@ def test_submit_watch_probe_and_fetch_from_a_laptop(
     code, _, err = project.ired("fetch", *laptop, "quickstart/first")
     assert code == 2
     assert "holds another run" in err
+
+
+def test_a_study_from_a_laptop_comes_home(
+    repository: Project,
+    cluster: Cluster,
+    login_node: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    far, made = tmp_path / "far", tmp_path / "made"
+    environment = stand_in(tmp_path, TRAINS, made=made, mended=tmp_path)
+    grid = {"config": "quickstart", "grid": {"data.task.n": [2, 3]}}
+    repository.add("tiny.yaml", yaml.safe_dump({"question": "?", "trainings": {"small": grid}}))
+    settings = {"folder": str(far), "environment": str(environment)}
+    repository.profile("laptop", host="login", ssh=login_node, **settings)
+    monkeypatch.setattr(Preflight, "checks", lambda self: iter(()))
+    study = ["study", "tiny.yaml", "--profile", "laptop"]
+    code, _, err = repository.ired(*study)
+    assert code == 0, err
+    assert "4 of 4 steps are left to jobs" in err
+    assert "which waits for job" in err
+    jobs = re.findall(r"queued job (\d+)", err)
+    for job in jobs:
+        wait_until(lambda job=job: not ACTIVE & set(cluster.state(job).split()), f"{job} has ended")
+    code, _, err = repository.ired("study", "tiny.yaml")  # which asks the profile that has the jobs
+    assert code == 0, err
+    assert sorted(line.split()[0] for line in made.read_text().splitlines()) == [
+        *("fit", "fit", "test", "test")
+    ]
+    for n in (2, 3):
+        assert Path("runs", "tiny", f"small-n={n}-seed0", "config.yaml").exists()
 
 
 def test_a_checkpoint_is_looked_for_on_the_cluster(

@@ -13,7 +13,8 @@ from conftest import ROOT
 from ired_interp.errors import InputError
 from ired_interp.results import open_results
 from ired_interp.shipped import configurations
-from ired_interp.studies import Record, findings, read_study, run_study, study_page
+from ired_interp.studies import Record, Step, findings, read_study, run_study, study_page
+from ired_interp.studies.arrays import step_title
 
 TRAIN = {
     "model.energy.width": 16,
@@ -241,6 +242,18 @@ def test_a_file_that_changed_is_not_mixed_with_what_was_made(study) -> None:
 def test_a_file_that_says_what_no_study_can_is_refused(study, changes, sentence) -> None:
     with pytest.raises(InputError, match=sentence):
         study(**changes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "title"),
+    [
+        (("test",), "test"),
+        (("probe", "--config", "/a/callbacks/hessian_spectrum.yaml"), "hessian_spectrum"),
+        (("probe", "--probes", 'minimum: {"starts": 1.5, "variant": "x/y"}'), "minimum"),
+    ],
+)
+def test_jobs_of_a_study_are_named_by_what_they_do(arguments: tuple[str, ...], title: str) -> None:
+    assert step_title(Step(arguments)) == title
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "configs" / "studies").glob("*.yaml")))

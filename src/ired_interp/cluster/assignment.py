@@ -25,7 +25,7 @@ def assign_runs(
     Parameters
     ----------
     tasks : Sequence[JobTask]
-        As they were asked for.
+        As they were asked for; those that have their run already keep it.
     facts : mapping
         Of each task by its index, as its rehearsal reported them.
     folder : str
@@ -46,20 +46,20 @@ def assign_runs(
 def _assign(
     task: JobTask, facts: Mapping[str, Any], folder: str, name: str, profile: Profile
 ) -> JobTask:
-    if task.command == "fit" and task.option("--resume") is None:
+    if task.run is None and task.command == "fit" and task.option("--resume") is None:
         own = facts.get("name") or name
         full = f"{own}-{task.label}" if task.label else own
         runs = posixpath.join(folder, facts.get("runs", "runs"))
         task = replace(task, run=f"{runs}/{facts.get('experiment', 'default')}/{full}")
         task = task.with_options("--runs", runs, "--name", full)
-    else:
+    elif task.run is None:
         checkpoint = task.option("--resume") or task.option("--ckpt")
         task = replace(task, run=_run_of(checkpoint) if checkpoint else None)
     return task if task.command == "probe" else task.with_options(*trainer_options(profile))
 
 
 def job_name(tasks: Sequence[JobTask], name: str) -> str:
-    """Experiment and run, and what is done with it if that is not training."""
+    """Return experiment and run, and what is done with it if that is not training."""
     first = tasks[0]
     run = "/".join(Path(first.run).parts[-2:]) if first.run else name
     run = run.removesuffix(f"-{first.label}") if first.label else run

@@ -50,7 +50,7 @@ def follow(host: Host, submission: Submission) -> bool:
     endings = {task: Ending() for task in submission.tasks}
     while True:
         states = task_states(host, pairs)
-        line = _summary(host, submission, states)
+        line = summary(host, submission, states)
         if line != shown:
             log(line)
             shown, pause = line, pauses()
@@ -88,15 +88,18 @@ def describe(cause: Cause) -> str:
     return f"likely cause: {cause.sentence}; what to do: {cause.remedy}"
 
 
-def waiting_reason(state: JobState) -> str:
-    """Why a task waits, in words where they are known."""
+def waiting_reason(one: Submission, state: JobState) -> str:
+    """Why a task of a job waits, in words where they are known."""
+    if state.reason == "Dependency" and one.after:
+        return f"waits for job {', '.join(one.after)}"
     for reason, words in PENDING_REASONS.items():
         if reason in state.reason:
             return f"{state.reason}: {words}"
     return state.reason
 
 
-def _summary(host: Host, submission: Submission, states: dict[SubmittedTask, JobState]) -> str:
+def summary(host: Host, submission: Submission, states: dict[SubmittedTask, JobState]) -> str:
+    """Say in a line where a job stands."""
     words = [state.word.lower() for state in states.values()]
     if len(words) > 1:
         counts = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
@@ -106,8 +109,8 @@ def _summary(host: Host, submission: Submission, states: dict[SubmittedTask, Job
         return f"job {submission.job} {submission.name}: not known ({state.reason}); asking on"
     if state.word not in PENDING_STATES:
         return f"job {submission.job} {submission.name}: {words[0]}"
-    start = expected_start(host, submission.job)
-    why = f" ({waiting_reason(state)})" if state.reason else ""
+    start = expected_start(host, submission.job, submission.cluster)
+    why = f" ({waiting_reason(submission, state)})" if state.reason else ""
     return f"job {submission.job} {submission.name}: {words[0]}{why}" + (
         f", expected to start {start}" if start else ""
     )

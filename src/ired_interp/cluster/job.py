@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import jinja2
 
+from ired_interp.cluster.chain import Chain
 from ired_interp.cluster.profile import PROFILES, Profile, load_profile
 from ired_interp.cluster.repository import Repository
 from ired_interp.cluster.tasks import JobTask
@@ -20,7 +21,7 @@ PREPARE = "slurm/prepare.sh"
 # What decides what is in an environment: prepare.sh installs what the first of these names that
 # the project has, in the versions of constraints.txt.
 REQUIREMENTS = ("requirements.txt", "pyproject.toml")
-LOCK = (*REQUIREMENTS, "constraints.txt")
+LOCK = (*REQUIREMENTS, "constraints.txt", "uv.lock")
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,12 @@ class Job:
         Folders in it, as in "" or "projects/mine/": where it runs, and whose code it runs.
     source, environment : str
         Where the clone and the virtual environment are cached for later jobs.
+    after : Chain
+        The jobs that it waits for.
+    launcher : tuple[str, ...]
+        The command that starts its processes in a container or a conda environment.
+    helper : str
+        The script of slurm/ that it has as its prepare.sh.
     """
 
     name: str
@@ -55,6 +62,9 @@ class Job:
     project: str
     source: str
     environment: str
+    after: Chain = field(default_factory=Chain)
+    launcher: tuple[str, ...] = ()
+    helper: str = PREPARE
 
     def log(self, task: JobTask) -> str:
         """Where the output of a task is written."""
@@ -64,14 +74,29 @@ class Job:
             else f"{self.folder}/log.txt"
         )
 
+    @property
+    def array(self) -> str:
+        """The indices of its tasks and how many run at a time, as SLURM writes them: 0-3,7%2."""
+        indices = sorted(task.index for task in self.tasks)
+        ranges: list[list[int]] = []
+        for index in indices:
+            if ranges and index == ranges[-1][-1] + 1:
+                ranges[-1].append(index)
+            else:
+                ranges.append([index])
+        parts = [str(one[0]) if len(one) == 1 else f"{one[0]}-{one[-1]}" for one in ranges]
+        limit = self.profile.array_limit
+        return ",".join(parts) + (f"%{limit}" if limit else "")
+
     def script(self, repository: Repository) -> str:
         """Return the script, from the template of the project, else the shipped one.
 
         Raises
         ------
         InputError
-            If the template is not valid.
+            If the template is not valid, or leaves out what the profile asks for.
         """
+        template = part_path(repository, TEMPLATE)
         environment = jinja2.Environment(
             trim_blocks=True,
             lstrip_blocks=True,
@@ -80,7 +105,7 @@ class Job:
         )
         environment.filters["quote"] = shlex.quote
         try:
-            return environment.from_string(read_part(repository, TEMPLATE)).render(
+            text = environment.from_string(template.read_text()).render(
                 job=self,
                 profile=self.profile,
                 log=f"{self.folder}/log-%a.txt"
@@ -93,10 +118,24 @@ class Job:
                 },
             )
         except jinja2.TemplateError as error:
-            template = part_path(repository, TEMPLATE)
             raise InputError(
                 f"template {template} is not valid: {error}; compare it with ired-interp's."
             ) from None
+        for line in self._requested():
+            if line not in text:
+                raise InputError(
+                    f"template {template} leaves out {line}, which the job asks for; compare it "
+                    "with ired-interp's."
+                )
+        return text
+
+    def _requested(self) -> list[str]:
+        """Return what a template that was written for less may lack."""
+        profile = self.profile
+        settings = {"qos": profile.qos, "gres": profile.gres, "mail-user": profile.mail}
+        lines = [f"--{name}={value}" for name, value in settings.items() if value]
+        lines += [f"--array={self.array}"] if len(self.tasks) > 1 else []
+        return lines + ([shlex.join(self.launcher)] if self.launcher else [])
 
 
 def trainer_options(profile: Profile) -> tuple[str, ...]:
@@ -116,7 +155,8 @@ def lock_digest(root: Path, profile: Profile) -> str:
 
     That is the lock file, the package's own requirements and the interpreter.
     """
-    digest = hashlib.sha256(repr((profile.python, profile.modules)).encode())
+    made_by = () if profile.installer == "pip" else (profile.installer,)
+    digest = hashlib.sha256(repr((profile.python, profile.modules, *made_by)).encode())
     for name in LOCK:
         if (root / name).is_file():
             digest.update((root / name).read_bytes())

@@ -37,6 +37,9 @@ _OURS = {
         "--mem",
     ),
 }
+# Settings that may be given among the options instead.
+_ALSO_OPTIONS = {"qos": {"--qos"}, "mail": {"--mail-user", "--mail-type"}}
+INSTALLERS = ("pip", "uv")
 PROFILES = "slurm/profiles"
 
 
@@ -61,11 +64,17 @@ class Profile:
     environment : str | None
         A virtual environment of the cluster with ired-interp; made from the project's lock file
         if None.
+    container : str | None
+        An Apptainer image with ired-interp, in which the job's processes run.
+    conda : str | None
+        A conda environment with ired-interp, its name or path, in which they run.
+    installer : str
+        What makes environments: pip, or uv (from uv.lock, if the project has one).
     python : str
         The interpreter that environments are made with.
     modules : tuple[str, ...]
         Environment modules to load.
-    partition, account : str | None
+    partition, account, qos : str | None
         Of the request; the cluster's default if None.
     time : str
         Limit, as SLURM writes it (minutes, HH:MM:SS or D-HH:MM:SS).
@@ -77,8 +86,16 @@ class Profile:
         Cores of a process.
     gpus : int
         GPUs of a node.
+    gres : str | None
+        GPUs of a node by their kind instead, as in gpu:a100:2, or other resources of it.
     memory : str | None
         Of a node, as in 32G; the cluster's default if None.
+    mail : str | None
+        Address that SLURM writes to when the job has ended or failed.
+    array_limit : int
+        Tasks of an array that run at a time; all that fit if 0.
+    requeues : int
+        Times that a task may be back from the queue without a new training step before it ends.
     options : tuple[str, ...]
         Further options for sbatch, as in --constraint=a100.
     """
@@ -90,23 +107,43 @@ class Profile:
     scratch: str = "~/.cache/ired"
     remote: str | None = None
     environment: str | None = None
+    container: str | None = None
+    conda: str | None = None
+    installer: str = "pip"
     python: str = "python3"
     modules: tuple[str, ...] = ()
     partition: str | None = None
     account: str | None = None
+    qos: str | None = None
     time: str = "04:00:00"
     signal: int = 120
     nodes: int = 1
     tasks: int = 1
     cpus: int = 2
     gpus: int = 0
+    gres: str | None = None
     memory: str | None = None
+    mail: str | None = None
+    array_limit: int = 0
+    requeues: int = 5
     options: tuple[str, ...] = ()
 
     @property
     def ranks(self) -> int:
         """Processes in all."""
         return self.nodes * self.tasks
+
+    @property
+    def makes_environment(self) -> bool:
+        """Whether jobs run in an environment that is made for them."""
+        return self.environment is None and self.container is None and self.conda is None
+
+    @property
+    def devices(self) -> int:
+        """GPUs of a node, asked for by gpus or by gres."""
+        kinds = [one.split(":") for one in (self.gres or "").split(",")]
+        counts = [one[-1] for one in kinds if one[0] in ("gpu", "gres/gpu")]
+        return self.gpus + sum(int(count) if count.isdigit() else 1 for count in counts)
 
     @property
     def seconds(self) -> int:
@@ -192,6 +229,31 @@ def _check(path: Path, profile: Profile) -> None:
                 "options, as in --constraint=a100, but not "
                 f"{name}, which the job's template sets."
             )
+    if profile.installer not in INSTALLERS:
+        raise InputError(
+            f"profile {path} has installer={profile.installer!r}; choose one of "
+            f"{', '.join(INSTALLERS)}."
+        )
+    if profile.conda and (profile.container or profile.environment):
+        other = "container" if profile.container else "environment"
+        raise InputError(
+            f"profile {path} has conda={profile.conda} and {other}={getattr(profile, other)}; a "
+            "job runs in one of them."
+        )
+    if profile.gpus and profile.devices > profile.gpus:
+        raise InputError(
+            f"profile {path} asks for GPUs twice, by gpus={profile.gpus} and gres={profile.gres}; "
+            "keep one of them."
+        )
+    given = {option.partition("=")[0] for option in profile.options}
+    for setting, names in _ALSO_OPTIONS.items():
+        if getattr(profile, setting) and (twice := given & names):
+            raise InputError(
+                f"profile {path} has {setting}={getattr(profile, setting)} and the option "
+                f"{twice.pop()}; keep one of them."
+            )
+    if profile.mail and "@" not in profile.mail:
+        raise InputError(f"profile {path} has mail={profile.mail!r}; expected an address.")
     if seconds(profile.time) <= 0:
         raise InputError(
             f"profile {path} has time={profile.time!r}; expected a time limit above 0."

@@ -10,9 +10,9 @@ import time
 from collections.abc import Sequence
 
 from ired_interp.cluster.host import Host, NoAnswer
-from ired_interp.cluster.job import PREPARE, Job, read_part
+from ired_interp.cluster.job import Job, read_part
 from ired_interp.cluster.repository import Repository
-from ired_interp.cluster.slurm import UNREACHABLE, queue_of, submit
+from ired_interp.cluster.slurm import UNREACHABLE, clusters_of, queue_of, submit
 from ired_interp.cluster.submission import (
     JOBS,
     RECORD,
@@ -72,7 +72,7 @@ def queue(host: Host, job: Job, repository: Repository) -> Submission:
     KeyboardInterrupt
         If the user stops it; a job that is queued by then is recorded and named.
     """
-    host.write(f"{job.folder}/prepare.sh", read_part(repository, PREPARE))
+    host.write(f"{job.folder}/prepare.sh", read_part(repository, job.helper))
     host.write(f"{job.folder}/job.sbatch", job.script(repository))
     host.output("touch", *(job.log(task) for task in job.tasks))
     token = f"ired-{secrets.token_hex(8)}"
@@ -81,12 +81,23 @@ def queue(host: Host, job: Job, repository: Repository) -> Submission:
         for task in job.tasks
     )
     submission = Submission(
-        "", job.name, job.profile.name, job.folder, job.commit, time.time(), tasks, token
+        "",
+        job.name,
+        job.profile.name,
+        job.folder,
+        job.commit,
+        time.time(),
+        tasks,
+        token,
+        clusters_of(job.profile),
+        job.after.jobs,
     )
     write_record(host, submission)
     try:
-        claim_runs(host, submission)
-        number = submit(host, f"{job.folder}/job.sbatch", token, job.profile)
+        claim_runs(host, submission, job.after.folders)
+        chained = job.after.options(job.profile)
+        script = f"{job.folder}/job.sbatch"
+        number, cluster = submit(host, script, token, job.profile, chained)
     except InputError:
         host.run("rm", "-f", f"{job.folder}/{RECORD}")
         raise
@@ -101,13 +112,22 @@ def queue(host: Host, job: Job, repository: Repository) -> Submission:
             f"it is not known whether SLURM queued {submission.name} ({error}); do not submit it "
             "again before `ired status` has found it, or calls it lost."
         ) from None
-    submission = submission.numbered(number)
+    submission = submission.numbered(number, cluster)
     write_record(host, submission)
     return submission
 
 
-def claim_runs(host: Host, submission: Submission) -> None:
+def claim_runs(host: Host, submission: Submission, before: Sequence[str] = ()) -> None:
     """Claim the runs that a submission trains; no other one may then write them until it ends.
+
+    Parameters
+    ----------
+    host : Host
+        Of the cluster.
+    submission : Submission
+        What is about to be queued.
+    before : Sequence[str]
+        Folders of jobs that it waits for, which may hold its runs until then.
 
     Raises
     ------
@@ -119,14 +139,15 @@ def claim_runs(host: Host, submission: Submission) -> None:
         return
     jobs = posixpath.dirname(submission.folder)
     claims = f"{jobs}/.claims"
-    names = [hashlib.sha256(run.encode()).hexdigest()[:32] for run in runs]
+    names = [claim_name(run) for run in runs]
     rows = host.output("bash", "-c", _LAST_CLAIMS, "claims", claims, *names).splitlines()
     last = [row.partition("\t") for row in rows]
     held = {run: holder for run, (_, _, holder) in zip(runs, last, strict=True) if holder}
     if held:
         recorded = {one.folder: one for one in submissions(host, posixpath.dirname(jobs))}
         for run, holder in held.items():
-            if holder in recorded and (found := busy(host, [recorded[holder]], run)):
+            free = holder not in recorded or holder in before
+            if not free and (found := busy(host, [recorded[holder]], run)):
                 raise InputError(f"{found[0]}; nothing was queued: {found[1]}.")
     links = [f"{name}-{int(count) + 1}" for name, (count, _, _) in zip(names, last, strict=True)]
     done = host.run("bash", "-c", _CLAIM, "claim", claims, submission.folder, *links)
@@ -135,6 +156,11 @@ def claim_runs(host: Host, submission: Submission) -> None:
             f"another submission takes {', '.join(runs)} at this moment; nothing was queued: see "
             "`ired status`."
         )
+
+
+def claim_name(run: str) -> str:
+    """Name the claims of a run, which are numbered links to the folders of jobs."""
+    return hashlib.sha256(run.encode()).hexdigest()[:32]
 
 
 def busy(host: Host, recorded: Sequence[Submission], run: str) -> tuple[str, str] | None:
@@ -164,7 +190,7 @@ def _look_up(host: Host, submission: Submission) -> Submission | None:
     for pause in _PAUSES:
         time.sleep(pause)
         try:
-            number = submission.number(queue_of(host))
+            number = submission.number(queue_of(host, submission.cluster))
         except NoAnswer:
             continue
         if number:

@@ -67,13 +67,19 @@ class Listed:
     name: str
 
 
-def submit(host: Host, script: str, token: str, profile: Profile) -> str:
-    """Queue a job script (a path on the host) and return the job's number.
+def submit(
+    host: Host, script: str, token: str, profile: Profile, more: Sequence[str] = ()
+) -> tuple[str, str]:
+    """Queue a job script (a path on the host) and return the job's number and cluster.
+
+    The cluster is empty where SLURM names none, which is that of the host then.
 
     Parameters
     ----------
     token : str
         Written into the job's comment, by which the job is found if its number is not learnt.
+    more : Sequence[str]
+        Further options, of this submission alone.
 
     Raises
     ------
@@ -86,9 +92,8 @@ def submit(host: Host, script: str, token: str, profile: Profile) -> str:
     """
     own = [option.partition("=")[2] for option in profile.options if _names(option, "comment")]
     comment = " ".join([*own, token])
-    done = _ask(
-        host, "sbatch", "--parsable", f"--comment={comment}", script, keep=_choices(profile)
-    )
+    command = ("sbatch", "--parsable", f"--comment={comment}", *more, script)
+    done = _ask(host, *command, keep=_choices(profile))
     if done.returncode == 127:
         raise RunError(
             f"sbatch does not exist on {host.name}; run this on a login node, or give the profile "
@@ -96,12 +101,13 @@ def submit(host: Host, script: str, token: str, profile: Profile) -> str:
         )
     if done.returncode and not _UNCLEAR.search(done.stderr):
         raise InputError(f"SLURM refused the job: {refusal(done.stderr)}")
-    numbers = re.findall(r"^(\d+)(?:;\S+)?$", done.stdout, re.MULTILINE)
+    numbers = re.findall(r"^(\d+)(?:;(\S+))?$", done.stdout, re.MULTILINE)
     if done.returncode or len(numbers) != 1:
         raise NoAnswer(
             f"sbatch said: {last_line(done.stderr) or last_line(done.stdout) or 'nothing'}"
         )
-    return str(numbers[0])
+    number, cluster = numbers[0]
+    return number, cluster
 
 
 def test_request(host: Host, script_text: str, profile: Profile) -> str | None:
@@ -110,26 +116,39 @@ def test_request(host: Host, script_text: str, profile: Profile) -> str | None:
     if done.returncode == 127:
         return f"{host.name} has no sbatch; run this on a login node, or give the profile a host"
     waits = _WAITS.search(done.stderr) or (
-        _TOO_LARGE in done.stderr and _misses_nodes(host, profile.partition)
+        _TOO_LARGE in done.stderr and _misses_nodes(host, profile)
     )
     return refusal(done.stderr) if done.returncode and not waits else None
 
 
-def _misses_nodes(host: Host, partition: str | None) -> bool:
+def _misses_nodes(host: Host, profile: Profile) -> bool:
     """Whether nodes of a partition are out of service: what it could give is not known then."""
-    done = _ask(host, "sinfo", "-h", "-N", "-o", "%T", *(["-p", partition] if partition else []))
+    done = _ask(host, "sinfo", "-h", "-N", "-o", "%T", *_where(profile))
     return _MISSING.search(done.stdout) is not None
 
 
-def partition_limit(host: Host, partition: str | None) -> int | None:
+def partition_limit(host: Host, profile: Profile) -> int | None:
     """Return the longest time in seconds that a partition gives a job; None if there is no limit.
 
-    Where no partition is named, of the default one.
+    Where the profile names no partition, of the default one.
     """
-    done = _ask(host, "sinfo", "-h", "-o", "%P|%l", *(["-p", partition] if partition else []))
+    done = _ask(host, "sinfo", "-h", "-o", "%P|%l", *_where(profile))
     rows = [line.split("|") for line in done.stdout.splitlines()] if done.returncode == 0 else []
-    limits = [limit for name, limit in rows if partition or name.endswith("*")]
+    limits = [row[1] for row in rows if len(row) == 2 and (profile.partition or row[0][-1:] == "*")]
     return seconds(limits[0]) if limits and limits[0] != "infinite" else None
+
+
+def largest_array(host: Host) -> int:
+    """Return how many tasks an array may have; SLURM's own default where it does not say."""
+    done = _ask(host, "scontrol", "show", "config")
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", done.stdout, re.MULTILINE)
+    return max(1, int(found[1])) if found else 1001
+
+
+def clusters_of(profile: Profile) -> str:
+    """Return the clusters of a federation that a profile's options choose among; mostly empty."""
+    named = [option for option in profile.options if _names(option, "clusters")]
+    return named[-1].partition("=")[2] if named else ""
 
 
 def refusal(stderr: str) -> str:
@@ -144,7 +163,7 @@ def refusal(stderr: str) -> str:
     return f"{reason} ({' '.join(reversed(explained))})" if explained else reason
 
 
-def queue_of(host: Host) -> dict[str, Listed]:
+def queue_of(host: Host, cluster: str = "") -> dict[str, Listed]:
     """Ask for all own jobs and array tasks ("12", "13_0", "13_1" …) that SLURM's queue knows.
 
     Raises
@@ -152,7 +171,8 @@ def queue_of(host: Host) -> dict[str, Listed]:
     NoAnswer
         If SLURM cannot be asked.
     """
-    done = _ask(host, "squeue", "--me", "-h", "-r", "-t", "all", "-o", "%i|%T|%r|%j|%k")
+    columns = "%i|%T|%r|%j|%k"
+    done = _ask(host, "squeue", *_on(cluster), "--me", "-h", "-r", "-t", "all", "-o", columns)
     if done.returncode:
         raise NoAnswer(f"squeue on {host.name}: {last_line(done.stderr) or 'no answer'}")
     found = {}
@@ -163,10 +183,11 @@ def queue_of(host: Host) -> dict[str, Listed]:
     return found
 
 
-def accounts_of(host: Host, jobs: Sequence[str]) -> dict[str, Listed]:
+def accounts_of(host: Host, jobs: Sequence[str], cluster: str = "") -> dict[str, Listed]:
     """Ask accounting for jobs that the queue has forgotten; nothing where there is none."""
     columns = "JobID,State,ExitCode,JobName,Comment"
-    done = _ask(host, "sacct", "-n", "-P", "-X", "-j", ",".join(jobs), "-o", columns)
+    which = (*_on(cluster), "-j", ",".join(jobs))
+    done = _ask(host, "sacct", "-n", "-P", "-X", *which, "-o", columns)
     found = {}
     for line in done.stdout.splitlines() if done.returncode == 0 else []:
         if match := re.fullmatch(r"([\d_]+)\|([^|]*)\|([\d:]*)\|([^|]*)\|(.*)", line):
@@ -175,12 +196,21 @@ def accounts_of(host: Host, jobs: Sequence[str]) -> dict[str, Listed]:
     return found
 
 
-def exit_code(host: Host, job: str) -> str:
+def largest_process(host: Host, jobs: Sequence[str], cluster: str = "") -> int | None:
+    """Ask accounting for the most bytes that a process of these jobs held; None if it says none."""
+    done = _ask(host, "sacct", "-n", "-P", *_on(cluster), "-j", ",".join(jobs), "-o", "MaxRSS")
+    sizes = re.findall(r"^([\d.]+)([KMGT]?)$", done.stdout, re.MULTILINE)
+    units = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+    bytes_each = [int(float(number) * units[unit]) for number, unit in sizes]
+    return max(bytes_each, default=None) if done.returncode == 0 else None
+
+
+def exit_code(host: Host, job: str, cluster: str = "") -> str:
     """Ask for exit code and signal of an ended job or array task, as "code:signal".
 
     Empty once SLURM has forgotten it.
     """
-    done = _ask(host, "scontrol", "show", "job", "-o", job)
+    done = _ask(host, "scontrol", *_on(cluster), "show", "job", "-o", job)
     words = (
         dict(word.split("=", 1) for word in done.stdout.split() if "=" in word)
         if done.returncode == 0
@@ -189,14 +219,14 @@ def exit_code(host: Host, job: str) -> str:
     return words.get("ExitCode", "")
 
 
-def expected_start(host: Host, job: str) -> str:
+def expected_start(host: Host, job: str, cluster: str = "") -> str:
     """When SLURM expects a waiting job to start, as it writes dates; empty if it does not say."""
-    done = _ask(host, "squeue", "-h", "--start", "-j", job, "-o", "%S")
+    done = _ask(host, "squeue", *_on(cluster), "-h", "--start", "-j", job, "-o", "%S")
     text = last_line(done.stdout) if done.returncode == 0 else ""
     return "" if text == "N/A" else text
 
 
-def cancel(host: Host, jobs: Sequence[str]) -> None:
+def cancel(host: Host, jobs: Sequence[str], cluster: str = "") -> None:
     """Cancel jobs or array tasks.
 
     Raises
@@ -204,7 +234,7 @@ def cancel(host: Host, jobs: Sequence[str]) -> None:
     RunError
         If SLURM refuses.
     """
-    done = _ask(host, "scancel", *jobs)
+    done = _ask(host, "scancel", *_on(cluster), *jobs)
     if done.returncode:
         raise RunError(f"SLURM did not cancel {', '.join(jobs)}: {last_line(done.stderr)}")
 
@@ -221,9 +251,19 @@ def _ask(
 
 def _choices(profile: Profile) -> list[str]:
     """Variables of the site's that choose what the profile leaves open."""
-    said = {name for name in ("account", "partition") if getattr(profile, name)}
+    said = {name for name in ("account", "partition", "qos") if getattr(profile, name)}
     said |= {name for name in _CHOICES for option in profile.options if _names(option, name)}
     return [f"SBATCH_{name.upper()}" for name in _CHOICES if name not in said]
+
+
+def _on(cluster: str) -> list[str]:
+    """Options that ask about jobs of another cluster than the host's."""
+    return [f"--clusters={cluster}"] if cluster else []
+
+
+def _where(profile: Profile) -> list[str]:
+    """Options that ask about a profile's partition."""
+    return [*_on(clusters_of(profile)), *(["-p", profile.partition] if profile.partition else [])]
 
 
 def _names(option: str, name: str) -> bool:

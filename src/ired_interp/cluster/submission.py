@@ -6,6 +6,7 @@ import json
 import posixpath
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
 from ired_interp.cluster.host import Host, NoAnswer
@@ -76,6 +77,10 @@ class Submission:
         Its commands.
     token : str
         In the job's comment: SLURM may give its number to another job, or not tell it to us.
+    cluster : str
+        Of a federation, where SLURM named it; while the number is not known, those it may be of.
+    after : tuple[str, ...]
+        The jobs and array tasks that it waits for.
     """
 
     job: str
@@ -86,12 +91,14 @@ class Submission:
     time: float
     tasks: tuple[SubmittedTask, ...]
     token: str = ""
+    cluster: str = ""
+    after: tuple[str, ...] = ()
 
-    def numbered(self, job: str) -> Submission:
-        """Return it with its number."""
+    def numbered(self, job: str, cluster: str = "") -> Submission:
+        """Return it with its number, and the cluster that SLURM named with it."""
         several = len(self.tasks) > 1
         tasks = (replace(t, job=f"{job}_{t.index}" if several else job) for t in self.tasks)
-        return replace(self, job=job, tasks=tuple(tasks))
+        return replace(self, job=job, tasks=tuple(tasks), cluster=cluster or self.cluster)
 
     def is_job(self, listed: Listed) -> bool:
         """Whether a job of SLURM's is this one; accounting may keep no comments."""
@@ -135,19 +142,18 @@ def _read(text: str) -> Submission:
         SubmittedTask(**{**task, "arguments": tuple(task["arguments"])})
         for task in content.pop("tasks")
     )
-    return Submission(**content, tasks=tasks)
+    after = tuple(content.pop("after", ()))
+    return Submission(**content, tasks=tasks, after=after)
 
 
 def _with_numbers(host: Host, found: list[Submission]) -> list[Submission]:
-    if all(one.job for one in found):
-        return found
-    try:
-        queue = queue_of(host)
-    except NoAnswer:
-        return found
+    queues: dict[str, dict[str, Listed]] = {}
+    for cluster in {one.cluster for one in found if not one.job}:
+        with suppress(NoAnswer):
+            queues[cluster] = queue_of(host, cluster)
     complete = []
     for one in found:
-        if not one.job and (number := one.number(queue)):
+        if not one.job and (number := one.number(queues.get(one.cluster, {}))):
             one = one.numbered(number)
             write_record(host, one)
         complete.append(one)
@@ -192,24 +198,32 @@ def task_states(
     From SLURM where it still knows the job of that token, else from what the job left in its
     folder. UNREACHABLE where SLURM could not be asked, which says nothing of the task.
     """
-    if not tasks:
-        return {}
+    found: dict[SubmittedTask, JobState] = {}
+    for cluster in dict.fromkeys(one.cluster for one, _ in tasks):
+        there = [(one, task) for one, task in tasks if one.cluster == cluster]
+        found |= _states_on(host, cluster, there)
+    return {task: found[task] for _, task in tasks}
+
+
+def _states_on(
+    host: Host, cluster: str, tasks: Sequence[tuple[Submission, SubmittedTask]]
+) -> dict[SubmittedTask, JobState]:
     try:
-        queue = queue_of(host)
+        queue = queue_of(host, cluster)
     except NoAnswer as error:
         return {
             task: _left(host, one, task, JobState(UNREACHABLE, str(error))) for one, task in tasks
         }
     listed = {job.partition("_")[0] for job in queue}
     missing = sorted({one.job for one, _ in tasks if one.job} - listed)
-    known = {**accounts_of(host, missing), **queue} if missing else queue
+    known = {**accounts_of(host, missing, cluster), **queue} if missing else queue
     found = {}
     for one, task in tasks:
         there = known.get(task.job)
         if there is None or not one.is_job(there):
             state = _left(host, one, task, _unlisted(one))
         elif there.state.failed and not there.state.exit_code:
-            state = replace(there.state, exit_code=exit_code(host, task.job))
+            state = replace(there.state, exit_code=exit_code(host, task.job, cluster))
         else:
             state = there.state
         found[task] = state

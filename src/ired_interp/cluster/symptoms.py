@@ -16,6 +16,11 @@ class Symptom(NamedTuple):
     remedy: str
 
 
+# What Lmod and Environment Modules say; the latter may go on all the same.
+NO_MODULE = re.compile(
+    r"module\(s\) are unknown|Lmod has detected|ModuleCmd_Load|Unable to locate a modulefile"
+)
+
 # The first that matches is taken: the more specific stand before the more general.
 IN_LOG = (
     Symptom(
@@ -57,7 +62,7 @@ IN_LOG = (
         "give the cluster a key for it, or set remote in the profile",
     ),
     Symptom(
-        r"Lmod has detected|ModuleCmd_Load|Unable to locate a modulefile|module: command not found",
+        rf"{NO_MODULE.pattern}|module: command not found",
         "an environment module of the profile does not exist there",
         "correct modules in the profile; `module avail` lists them",
     ),
@@ -113,6 +118,7 @@ BY_STATE = {
     "CANCELLED": ("the job was cancelled", "submit it again when it is wanted"),
     "PREEMPTED": ("the job was taken off its node for another", "submit again with --resume"),
 }
+_NEVER = "DependencyNeverSatisfied"
 
 PENDING_REASONS = {
     "PartitionTimeLimit": "the time is above the partition's limit: lower time in the profile",
@@ -122,7 +128,8 @@ PENDING_REASONS = {
     "AssocMaxJobsLimit": "your account's number of jobs is reached: wait for others to end",
     "QOSMaxJobsPerUserLimit": "your number of jobs is reached: wait for others to end",
     "ReqNodeNotAvail": "a needed node is down or reserved: wait, or check options in the profile",
-    "DependencyNeverSatisfied": "a job that this one waits for has failed: cancel it",
+    _NEVER: "what it waits for has failed, it will never start: cancel it",
+    "Dependency": "it waits for another job to end well",
     "JobHeldAdmin": "an administrator holds it: ask them",
     "JobHeldUser": "you hold it: scontrol release it",
     "launch failed requeued held": (
@@ -144,6 +151,11 @@ def diagnose(state: JobState, log: str) -> Cause:
         return Cause(
             "SLURM could not write the log",
             "check that the profile's folder exists and is writable on the nodes",
+        )
+    if state.reason == _NEVER:
+        return Cause(
+            f"a job that this one waited for did not end well, so that it never started ({_NEVER})",
+            "repair that one (`ired status` shows it), then submit both again",
         )
     ours = [line for line in log.splitlines() if line.startswith("ired: ")]
     for symptom in IN_LOG:

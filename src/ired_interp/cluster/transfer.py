@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import posixpath
+import secrets
 import shlex
 import subprocess
 from pathlib import Path
 
 from ired_interp.cluster.host import Host, last_line
 from ired_interp.errors import InputError, RunError
+
+# What a shell's start-up files print comes before what rsync says.
+_BEHIND_MARK = '"$@" | while IFS= read -r line; do [ "$line" = {mark} ] && exec cat; done'
 
 
 def fetch(host: Host, run: str, folder: Path, experiment_below: str) -> Path:
@@ -64,7 +68,10 @@ def copy(host: Host, *arguments: str) -> None:
     """
     command = ["rsync", "--archive", "--partial", "--protect-args", *arguments]
     if host.address:
-        command[1:1] = ["--rsh", shlex.join(host.ssh)]
+        mark = f"ired-{secrets.token_hex(8)}"
+        shell = shlex.join(["sh", "-c", _BEHIND_MARK.format(mark=mark), "rsh", *host.ssh])
+        marked = f"echo; echo {mark}; rsync"
+        command[1:1] = ["--rsh", shell, "--blocking-io", "--rsync-path", marked]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:

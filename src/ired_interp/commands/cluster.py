@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from ired_interp.cluster.efficiency import efficiency
 from ired_interp.cluster.follow import Ending, describe, pauses, waiting_reason
 from ired_interp.cluster.host import Host, connect
 from ired_interp.cluster.job import project_profile
@@ -101,10 +102,15 @@ def _status(host: Host, folder: str, pairs: Pairs, wanted: str | None) -> int:
             log = host.tail(task.log)
             notes.append(f"{task.job or name}: {describe(diagnose(state, log))}")
         elif state.reason:
-            notes.append(f"{task.job or name}: {waiting_reason(state)}")
+            notes.append(f"{task.job or name}: {waiting_reason(one, state)}")
     print(render(table), end="")
     for note in notes:
         print(note)
+    if wanted:
+        for one in dict.fromkeys(one for one, _ in shown):
+            ended = [task for other, task in shown if other is one and states[task].ended]
+            if ended and one.job:
+                print(efficiency(host, one, ended))
     if len(shown) < len(pairs):
         print(f"and {len(pairs) - len(shown)} older; name a job or run to see it")
     return 0
@@ -149,7 +155,7 @@ def _logs(host: Host, pairs: Pairs, follow: bool) -> int:
 
 def _cancel(host: Host, pairs: Pairs) -> int:
     states = task_states(host, pairs)
-    active = [task.job for task, state in states.items() if state.active]
+    active = [(one.cluster, task.job) for one, task in pairs if states[task].active]
     unknown = [(task, state) for task, state in states.items() if state.word == UNREACHABLE]
     if unknown:
         task, state = unknown[0]
@@ -160,8 +166,9 @@ def _cancel(host: Host, pairs: Pairs) -> int:
     if not active:
         ended = ", ".join(f"{t.job or t.log} ({s.word.lower()})" for t, s in states.items())
         raise InputError(f"nothing to cancel: {ended} has ended already.")
-    cancel(host, active)
-    print(f"cancelled {', '.join(active)}")
+    for cluster in dict.fromkeys(cluster for cluster, _ in active):
+        cancel(host, [job for there, job in active if there == cluster], cluster)
+    print(f"cancelled {', '.join(job for _, job in active)}")
     return 0
 
 

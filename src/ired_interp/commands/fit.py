@@ -24,6 +24,7 @@ from ired_interp.checkpoint import read_checkpoint
 from ired_interp.checkpoint_file import CONFIG_KEY
 from ired_interp.checkpoint_io import AtomicCheckpointIO
 from ired_interp.class_paths import check_resumed, modules_named
+from ired_interp.cluster.claims import check_no_job_trains
 from ired_interp.commands.options import take_option, take_options
 from ired_interp.errors import InputError, Interrupted, RunError
 from ired_interp.files import remove_leftovers
@@ -34,12 +35,14 @@ from ired_interp.loggers.wandb import RUN_ID_KEY, keep_run_id
 from ired_interp.results import Run, open_run
 from ired_interp.results.run import default_name
 from ired_interp.results.state import record_state
+from ired_interp.results.writer import only_writer
 from ired_interp.stopping import defer_signals
 from ired_interp.tasks import TaskData
-from ired_interp.terminal import log
+from ired_interp.terminal import is_rank_zero, log
 from ired_interp.trainer_settings import sharing_advice
 from ired_interp.user_modules import imported_from, look_beside, look_in
 
+_PATIENCE = 300.0  # seconds
 _NAME_VARIABLE = "IRED_RUN_NAME"  # tells further processes of the same run its name
 
 
@@ -57,12 +60,17 @@ def main(command: str, arguments: list[str]) -> int:
         return 0
     run = open_run(resumed)
     arguments = resuming(run, arguments)
-    remove_leftovers(run.path)
-    if run.begun:
-        checkpoint = read_checkpoint(run.path, "last")
-        if RUN_ID_KEY in checkpoint.content:
-            keep_run_id(run, checkpoint.content[RUN_ID_KEY])
-    FitCLI(arguments, run).check_measurements()
+    if is_rank_zero():
+        check_no_job_trains(run.path)
+    # Of a job whose node failed, or was cut off, SLURM may still be ending the former processes.
+    patience = _PATIENCE if "SLURM_JOB_ID" in os.environ else 0.0
+    with only_writer(run, patience) if is_rank_zero() else nullcontext():
+        remove_leftovers(run.path)
+        if run.begun:
+            checkpoint = read_checkpoint(run.path, "last")
+            if RUN_ID_KEY in checkpoint.content:
+                keep_run_id(run, checkpoint.content[RUN_ID_KEY])
+        FitCLI(arguments, run).check_measurements()
     return 0
 
 
@@ -177,6 +185,7 @@ class FitCLI(IREDCLI):
         if advice := sharing_advice(device, trainer.world_size, self.datamodule.batch_size):
             log(advice)
         with (
+            only_writer(run) if self.resumed is None and trainer.is_global_zero else nullcontext(),
             defer_signals(),
             record_state(run, _device(trainer)) if trainer.is_global_zero else nullcontext(),
         ):

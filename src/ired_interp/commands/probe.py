@@ -12,7 +12,7 @@ from ired_interp.class_paths import modules_named
 from ired_interp.commands.options import CommandParser
 from ired_interp.commands.probing import chosen_measurements, restore, snapshot
 from ired_interp.config import check_order, configuration_file
-from ired_interp.device import usable_device
+from ired_interp.device import automatic_device, usable_device
 from ired_interp.errors import InputError
 from ired_interp.lightning_cli import quiet
 from ired_interp.measure import Measurement, measure
@@ -193,7 +193,7 @@ def _device(name: str, ranks: Ranks) -> torch.device:
     InputError
         If it cannot be used.
     """
-    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    chosen = automatic_device() if name == "auto" else name
     if chosen == "cuda" and ranks.count > 1 and torch.cuda.is_available():
         # SLURM may show each task one GPU, or all of them.
         chosen = f"cuda:{ranks.local % torch.cuda.device_count()}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ired_interp.commands.options import CommandParser
 from ired_interp.errors import InputError, RunError
-from ired_interp.terminal import duration, log
+from ired_interp.terminal import duration
 
 if TYPE_CHECKING:
     from ired_interp.studies import Study
@@ -42,24 +42,29 @@ def main(command: str, arguments: list[str]) -> int:
     parser.add_argument(
         "--dry-run", action="store_true", help="list what would be done, and do nothing"
     )
+    parser.add_argument(
+        "--profile",
+        metavar="NAME",
+        help="queue it on a SLURM cluster instead: a file of slurm/profiles/",
+    )
     options = parser.parse_args(arguments)
     if options.jobs is not None and options.jobs < 1:
         raise InputError(f"--jobs {options.jobs}; expected at least 1.")
-    from ired_interp.studies import findings, read_study, run_study, study_page
+    if options.profile is not None:
+        from ired_interp.commands.study_jobs import on_cluster
+
+        return on_cluster(options)
+    from ired_interp.commands.study_page import write_page
+    from ired_interp.studies import read_study, run_study
 
     study = read_study(options.file, Path(options.runs))
     if options.dry_run:
         print(_listing(study), end="")
         return 0
+    _settle(study, options.runs)
     devices = _devices()
     outcomes = run_study(study, options.jobs or max(1, len(devices)), devices)
-    page = Path(options.runs) / study.name / "study.md"
-    found = findings(study)
-    text = study_page(study, f"ired study {options.file}", found)
-    found.write(page.parent)
-    page.write_text(text)
-    print(text)
-    log(f"written to {page}")
+    write_page(study, f"ired study {options.file}")
     failed = [outcome for outcome in outcomes if outcome.fault]
     if failed:
         raise RunError(
@@ -67,6 +72,18 @@ def main(command: str, arguments: list[str]) -> int:
             f"{failed[0].cell.run.path}: {failed[0].fault}; run the command again to try again."
         )
     return 0
+
+
+def _settle(study: Study, runs: str) -> None:
+    """Ask what became of the steps that are left to jobs of a cluster."""
+    from ired_interp.studies import Record
+
+    records = [(Record(cell), cell.steps) for cell in study.cells]
+    left = {record.left_to(step) for record, steps in records for step in steps}
+    for profile in sorted(filter(None, left)):
+        from ired_interp.commands.study_jobs import settle_jobs
+
+        settle_jobs(study, runs, profile)
 
 
 def _listing(study: Study) -> str:
@@ -79,6 +96,8 @@ def _listing(study: Study) -> str:
         for step in cell.steps:
             seconds = None if step in remaining else record.seconds(step)
             mark = "to do" if seconds is None else f"done in {duration(seconds)}"
+            if seconds is None and (profile := record.left_to(step)):
+                mark = f"left to a job of profile {profile}"
             lines.append(f"[{mark}] {shlex.join(['ired', *cell.command_line(step)])}\n")
     return "".join(lines)
 

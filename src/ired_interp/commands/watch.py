@@ -1,7 +1,12 @@
 """`ired watch`: follow a run in the terminal."""
 
 import time
+from dataclasses import replace
+from pathlib import Path
 
+from ired_interp.cluster.follow import follow
+from ired_interp.cluster.host import Host
+from ired_interp.cluster.submission import JOBS, submissions
 from ired_interp.commands.options import CommandParser
 from ired_interp.errors import InputError
 from ired_interp.terminal import is_terminal
@@ -19,7 +24,7 @@ def main(command: str, arguments: list[str]) -> int:
         prog="ired watch",
         description=(
             "Follow a run: step, metrics with their course, results. Ends with the run; "
-            "Ctrl-C ends it before."
+            "Ctrl-C ends it before. Of a run that a job has yet to begin, what that job waits for."
         ),
     )
     parser.add_argument("run", help="the run's folder")
@@ -29,11 +34,24 @@ def main(command: str, arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if not options.every > 0:
         raise InputError(f"--every is {options.every:g}; give a positive number of seconds.")
+    if not _begun(options.run):
+        return 1
     if is_terminal():
         _live(options.run, options.every)
     else:
         _lines(options.run, options.every)
     return 0
+
+
+def _begun(folder: str) -> bool:
+    """Wait until the job that has yet to make a run has begun; False if it fails instead."""
+    path = Path(folder).absolute()
+    if path.exists() or not Path(JOBS).is_dir():
+        return True
+    host = Host()
+    recorded = submissions(host, str(Path.cwd()))
+    jobs = [(one, task) for one in recorded for task in one.tasks if task.run == str(path)]
+    return not jobs or follow(host, replace(jobs[-1][0], tasks=(jobs[-1][1],)))
 
 
 def _live(folder: str, every: float) -> None:

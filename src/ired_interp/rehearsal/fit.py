@@ -83,6 +83,10 @@ class FitRehearsal(TaskRehearsal):
             f"{steps} steps of {batch} problems"
         )
 
+    def configuration_text(self) -> str | None:
+        """Return the configuration of a training from its beginning."""
+        return self.cli.dump() if self.resumed is None else None
+
     def miniature(self, place: str, batch: int | None = None, **settings: Any) -> MiniatureFit:
         """Return the command, made small, in a folder of its own."""
         run = Run(self.folder / place / "run")

@@ -43,6 +43,10 @@ class TaskRehearsal:
         facts, self.facts = self.facts, {}
         return facts
 
+    def configuration_text(self) -> str | None:
+        """Return the configuration of a task that nothing else decides, once it is read."""
+        return None
+
     def contract(self, variants: list[Variant]) -> Iterator[Trial]:
         """Return the checks of the task's problems and of the model's energy, if it has one."""
         yield self.problems_check(variants)

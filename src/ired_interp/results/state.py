@@ -13,7 +13,7 @@ from ired_interp.errors import InputError, Interrupted, RunError
 from ired_interp.files import atomic, read_regular
 from ired_interp.results.run import Run
 
-_FILE = "state.json"
+STATE = "state.json"
 _MOST_BYTES = 100_000
 _SILENT_SECONDS = 900  # without a sign of life, where the process itself cannot be seen
 
@@ -68,6 +68,12 @@ def state(run: Run) -> str:
     return "running" if silent < _SILENT_SECONDS else f"silent for {silent / 3600:.1f} h"
 
 
+def process(run: Run) -> str:
+    """Name the process that trained a run last."""
+    kept = _read(run)
+    return f"process {kept.get('pid', '?')} on {kept.get('host', 'another machine')}"
+
+
 def trained(run: Run) -> tuple[float, str]:
     """Return for how many seconds a run has trained, over all its starts, and on what device.
 
@@ -85,14 +91,14 @@ def trained(run: Run) -> tuple[float, str]:
 
 def _read(run: Run) -> dict[str, Any]:
     try:
-        kept = json.loads(read_regular(run.path / _FILE, _MOST_BYTES, "state"))
+        kept = json.loads(read_regular(run.path / STATE, _MOST_BYTES, "state"))
     except (InputError, ValueError):
         return {}
     return kept if isinstance(kept, dict) else {}
 
 
 def _write(run: Run, word: str, reason: str = "", **begun: Any) -> None:
-    with atomic(run.path / _FILE) as temporary:
+    with atomic(run.path / STATE) as temporary:
         temporary.write_text(_content(word, reason, begun))
 
 
@@ -101,8 +107,8 @@ def _end(run: Run, word: str, reason: str = "", **begun: Any) -> None:
     try:
         _write(run, word, reason, **begun)
     except (OSError, RunError):
-        room = max(0, (run.path / _FILE).stat().st_size - len(_content(word, "", begun)))
-        with suppress(OSError), (run.path / _FILE).open("r+") as file:
+        room = max(0, (run.path / STATE).stat().st_size - len(_content(word, "", begun)))
+        with suppress(OSError), (run.path / STATE).open("r+") as file:
             file.write(_content(word, reason[:room], begun))
             file.truncate()
 
@@ -132,5 +138,5 @@ def _alive(pid: Any) -> bool:
 
 
 def _last_sign(run: Run) -> float:
-    files: list[Path] = [*run.metrics_files(), *run.checkpoints.glob("*.ckpt"), run.path / _FILE]
+    files: list[Path] = [*run.metrics_files(), *run.checkpoints.glob("*.ckpt"), run.path / STATE]
     return max(file.stat().st_mtime for file in files)

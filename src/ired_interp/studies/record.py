@@ -64,7 +64,23 @@ class Record:
         before = self._content["done"].get(_key(step), {"seconds": 0.0})
         total = before["seconds"] + seconds
         self._content["done"][_key(step)] = {"seconds": total, "ended": ended}
+        self._content.get("left_to", {}).pop(_key(step), None)
         self._write()
+
+    def leave_to(self, step: Step, profile: str) -> None:
+        """Keep that a step is left to a job of a profile."""
+        self._content.setdefault("left_to", {})[_key(step)] = profile
+        self._write()
+
+    def left_to(self, step: Step) -> str | None:
+        """Return the profile whose job a step is left to; None if it is left to none."""
+        profile = self._content.get("left_to", {}).get(_key(step))
+        return None if profile is None else str(profile)
+
+    def take_back(self, step: Step) -> None:
+        """Keep that no job makes a step any more."""
+        if self._content.get("left_to", {}).pop(_key(step), None) is not None:
+            self._write()
 
     def remaining(self) -> list[Step]:
         """Return the steps that are not done; all of them where the run is gone."""

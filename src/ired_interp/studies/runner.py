@@ -163,6 +163,8 @@ def run_study(
 def _next(cell: Cell, record: Record) -> tuple[Step | None, str]:
     """Return the step to make now, or None with what keeps the cell from going on, if anything."""
     for step in record.remaining():
+        if profile := record.left_to(step):
+            return None, f"{step.command} is left to a job of profile {profile}, which may yet run"
         if step.command == "fit" and cell.run.config.is_file():
             word = state(cell.run)
             if word == "running":

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -21,11 +21,16 @@ from ired_interp.cluster.tasks import JobTask, options
 from ired_interp.cluster.transfer import copy
 from ired_interp.errors import InputError
 
+_LAST = "checkpoints/last.ckpt"
 REHEARSAL = "ired_interp.rehearsal"  # the program that is started, with the request on its input
 
 
 def dry_run_checks(
-    site: Site, tasks: Sequence[JobTask], thorough: bool, facts: dict[int, dict[str, Any]]
+    site: Site,
+    tasks: Sequence[JobTask],
+    thorough: bool,
+    facts: dict[int, dict[str, Any]],
+    to_come: Mapping[str, Sequence[str]],
 ) -> Iterator[Check]:
     """Rehearse every task.
 
@@ -39,6 +44,8 @@ def dry_run_checks(
         Measure memory and GPU use, too.
     facts : dict
         Filled with what each task's rehearsal reports of it, by the task's index.
+    to_come : Mapping[str, Sequence[str]]
+        Runs that other jobs may have yet to make, each with the arguments of its training.
 
     Yields
     ------
@@ -55,19 +62,24 @@ def dry_run_checks(
             yield Check("fresh clone", False, found, "repair the repository: git fsck")
             return
         local = []
+        missing = [run for run in to_come if not site.host.exists(f"{run}/{_LAST}")]
+        to_come = {run: to_come[run] for run in missing}
         for task in tasks:
             try:
-                local.append(
-                    _with_local_checkpoints(site.host, task, Path(temporary, "checkpoints"))
-                )
+                checkpoints = Path(temporary, "checkpoints")
+                local.append(_with_local_checkpoints(site.host, task, checkpoints, missing))
             except InputError as error:
                 yield Check(check_name("checkpoint", task), False, str(error))
         if len(local) == len(tasks):
-            yield from _rehearse(site, Path(source), local, thorough, facts)
+            yield from _rehearse(site, Path(source), local, thorough, facts, to_come)
 
 
-def _with_local_checkpoints(host: Host, task: JobTask, temporary: Path) -> JobTask:
+def _with_local_checkpoints(
+    host: Host, task: JobTask, temporary: Path, to_come: Sequence[str]
+) -> JobTask:
     """Find a task's checkpoints on the host, and copy them here if that is another machine.
+
+    Those of runs to come are left as they are.
 
     Raises
     ------
@@ -76,7 +88,7 @@ def _with_local_checkpoints(host: Host, task: JobTask, temporary: Path) -> JobTa
     """
     arguments = list(task.arguments)
     for name, value in options(task.arguments):
-        if name not in ("--ckpt", "--resume"):
+        if name not in ("--ckpt", "--resume") or _is_of(value, to_come):
             continue
         if not host.exists(value):
             raise InputError(
@@ -89,6 +101,10 @@ def _with_local_checkpoints(host: Host, task: JobTask, temporary: Path) -> JobTa
             _copy_checkpoint(host, value, place)
             arguments = [word.replace(value, str(place / Path(value).name)) for word in arguments]
     return replace(task, arguments=tuple(arguments))
+
+
+def _is_of(path: str, runs: Sequence[str]) -> bool:
+    return any(path == run or path.startswith(f"{run}/") for run in runs)
 
 
 def _copy_checkpoint(host: Host, path: str, to: Path) -> None:
@@ -119,11 +135,13 @@ def _rehearse(
     tasks: Sequence[JobTask],
     thorough: bool,
     facts: dict[int, dict[str, Any]],
+    to_come: Mapping[str, Sequence[str]],
 ) -> Iterator[Check]:
     request = {
         "tasks": [task.arguments for task in tasks],
         "ranks": site.profile.ranks,
         "thorough": thorough,
+        "runs_to_come": to_come,
     }
     with tempfile.TemporaryFile("w+") as errors:
         project = source / site.repository.project_prefix

@@ -17,13 +17,13 @@ def request_checks(
     profile: Profile, tasks: Sequence[JobTask], facts: Mapping[int, Mapping[str, Any]]
 ) -> Iterator[Check]:
     """Check that the profile and the configuration of every task agree."""
-    if profile.gpus and profile.tasks != profile.gpus:
+    if profile.devices and profile.tasks != profile.devices:
         yield Check(
             "request",
             False,
-            f"profile {profile.name} asks for {profile.gpus} GPUs and {profile.tasks} tasks "
+            f"profile {profile.name} asks for {profile.devices} GPUs and {profile.tasks} tasks "
             "on a node",
-            "set tasks to the number of gpus: each process drives one",
+            "set tasks to the number of GPUs: each process drives one",
         )
         return
     wrong = [line for task in tasks for line in _misfits(profile, facts.get(task.index, {}))]
@@ -31,7 +31,7 @@ def request_checks(
         remedy = "change the profile or the configuration, so that they agree"
         yield Check("request", False, found, remedy)
     if not wrong:
-        gpus = f", {profile.gpus} GPUs each" if profile.gpus else ""
+        gpus = f", {profile.devices} GPUs each" if profile.devices else ""
         processes = f"{profile.ranks} process{'es' if profile.ranks > 1 else ''}"
         found = (
             f"{profile.nodes} × {profile.tasks} tasks{gpus} for {processes} of the configuration"
@@ -48,9 +48,9 @@ def _misfits(profile: Profile, facts: Mapping[str, Any]) -> Iterator[str]:
         yield f"trainer.devices is {devices}, {has} has {profile.tasks} tasks on a node"
     if nodes not in (1, profile.nodes):
         yield f"trainer.num_nodes is {nodes}, {has} has {profile.nodes} nodes"
-    if accelerator == "cpu" and profile.gpus:
-        yield f"trainer.accelerator is cpu, {has} asks for {profile.gpus} GPUs"
-    if accelerator in ("gpu", "cuda") and not profile.gpus:
+    if accelerator == "cpu" and profile.devices:
+        yield f"trainer.accelerator is cpu, {has} asks for {profile.devices} GPUs"
+    if accelerator in ("gpu", "cuda") and not profile.devices:
         yield f"trainer.accelerator is {accelerator}, {has} asks for no GPU"
 
 

@@ -44,7 +44,9 @@ def source_checks(site: Site, tasks: Sequence[JobTask]) -> Iterator[Check]:
 def _remote_check(site: Site, commit: str) -> Check:
     host, remote = site.host, without_credentials(site.remote)
     done = host.run(
-        *site.prepare_command("source", site.remote, commit, site.source), seconds=CLONE_SECONDS
+        *site.prepare_command("source", "-", commit, site.source),
+        stdin=f"{site.remote}\n",
+        seconds=CLONE_SECONDS,
     )
     if done.returncode == 0:
         found, remedy = f"{host.name} cloned commit {commit[:10]} from {remote}", ""
