@@ -195,7 +195,8 @@ class PairComposition(nn.Module):
         """Return the next features (B, n, n, 32), with those of landscapes (B, 32)."""
         through = u
         if u.shape[1] > 2:  # else there is no third node
-            through = _through_third_node(*self.third(u).chunk(2, -1), largest=True)
+            ahead, aside = self.third(u).chunk(2, -1)
+            through = _through_third_node(ahead, aside, largest=True)
         inner = self.inlet(torch.cat([u, u.transpose(1, 2), through], -1))
         step: Tensor = self.outlet(F.silu(inner + self.by_time(time)[:, None, None]))
         return u + step
