@@ -21,7 +21,7 @@ table1: $(VENV)/ready
 	$(IRED) study $(if $(shell command -v nvidia-smi),table1 --jobs 3,table1_small)
 
 test: $(VENV)/ready
-	$(VENV)/bin/python -m pytest -n 2
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
 test-fast: $(VENV)/ready
 	$(VENV)/bin/python -m pytest -n 2 --dist worksteal -m "not process and not slurm and not browser and not gpu"
