@@ -37,8 +37,10 @@ environment)
     fi
     echo "$made"
     place=$(mktemp -d)
-    if said=$("$made/bin/python" -m pip --retries 0 --timeout 10 --disable-pip-version-check download --quiet --no-deps \
-        --dest "$place" pip 2>&1); then
+    look=("$made/bin/python" -m pip --retries 0 --timeout 10 --disable-pip-version-check download --quiet --no-deps
+        --dest "$place" pip)
+    [[ ${5:-pip} == uv ]] && look=(uv pip compile --quiet --cache-dir "$place" -)
+    if said=$("${look[@]}" <<<pip 2>&1); then
         say ok "package index" "$node reaches it"
     else
         say ok "package index" "$node does not reach it ($(last_line "$said")), which matters only if the environment is purged before the job starts"

@@ -61,7 +61,7 @@ def try_node(site: Site, job: Job, show: Callable[[Check], bool]) -> bool:
         Whether all is well.
     """
     host = site.host
-    short = replace(job.profile, time=f"00:{_MINUTES:02}:00", signal=0)
+    short = replace(job.profile, time=f"00:{_MINUTES:02}:00", signal=0, mail=None)
     if job.profile.seconds < short.seconds:
         short = replace(short, time=job.profile.time)
     first = job.tasks[0]
