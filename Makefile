@@ -13,7 +13,7 @@ export OMP_NUM_THREADS := 1
 demo: $(VENV)/ready
 	$(IRED) fit --config configs/quickstart.yaml --config callbacks/demo.yaml --name $(notdir $(RUN))
 	$(IRED) test --ckpt $(RUN)
-	$(IRED) probe --ckpt $(RUN) --probes inference_trajectory
+	$(IRED) probe --ckpt $(RUN) --probes inference_trajectory curvature minimum
 	$(IRED) probe --ckpt $(RUN) --config callbacks/hessian_spectrum_theta.yaml
 	$(IRED) report $(RUN)
 
