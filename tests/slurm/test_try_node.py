@@ -75,6 +75,7 @@ def test_ctrl_c_leaves_no_job_behind(project: Project, cluster: Cluster):
         wait_until(lambda: "try:" in cluster.run("squeue", "-h", "-o", "%j"), "the job waits")
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in background jobs
     thread = threading.Thread(target=interrupt)
     thread.start()
     code, err = submit(project)
