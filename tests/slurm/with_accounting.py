@@ -1,0 +1,293 @@
+"""Jobs on a cluster with accounts: run by hand, since its database is not worth a minute of every run of the tests.
+
+    python tests/slurm/with_accounting.py
+
+It starts a private MariaDB, slurmdbd and the cluster of the tests on loopback, below a folder of
+its own, prints a line for each thing that it shows, and ends what it has started.
+"""
+
+import getpass
+import io
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
+
+import slurm_cluster
+from project import Project, empty_project, git_settings, no_dry_run
+from slurm_cluster import Cluster, free_ports, missing_programs, wait_until
+from stand_in import stand_in
+
+from ired_interp.cluster.preflight import Preflight
+
+_PROGRAMS = ("mariadbd", "mariadb-install-db", "mariadb", "slurmdbd", "sacctmgr", "sacct")
+_PASSWORD = os.urandom(12).hex()
+_CHANGES = {
+    "JobAcctGatherType=jobacct_gather/none": "JobAcctGatherType=jobacct_gather/linux\nJobAcctGatherFrequency=1",
+    "AccountingStorageType=accounting_storage/none": "AccountingStorageType=accounting_storage/slurmdbd\n"
+    "AccountingStorageHost=127.0.0.1\nAccountingStoragePort=DBD_PORT\n"
+    "AccountingStoragePass={folder}/run/munge.socket\n"
+    "AccountingStorageEnforce=associations,limits,qos",
+    "MinJobAge=3600": "MinJobAge=5",  # so that the queue forgets, and accounts are asked
+}
+_DBD = """AuthType=auth/munge
+AuthInfo=socket={folder}/run/munge.socket
+DbdHost={host}
+DbdAddr=127.0.0.1
+DbdPort={port}
+SlurmUser={user}
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={database}
+StorageUser=slurm
+StoragePass={password}
+StorageLoc=slurm
+LogFile={folder}/log/slurmdbd.log
+PidFile={folder}/run/slurmdbd.pid
+"""
+_ACCOUNTS = (
+    "add cluster ired",
+    "add account lab cluster=ired",
+    "add qos long",
+    "add qos tiny set MaxWall=00:01:00 Flags=DenyOnLimit",
+    "add user {user} account=lab cluster=ired qos=normal,long,tiny defaultaccount=lab",
+)
+
+# A training takes 300 MiB for a few seconds; that of the name "bad" fails until it is mended.
+_IRED = """#!/bin/bash
+[[ $1 == fit ]] || exit 0
+python3 -c 'import time; held = b"x" * (300 * 2**20); time.sleep(4)'
+[[ $* == *bad* && ! -e MENDED ]] && exit 1
+exit 0
+"""
+
+
+class AccountedCluster(Cluster):
+    """The cluster of the tests, with slurmdbd and its database."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._ports = free_ports(2)
+        for old, new in _CHANGES.items():
+            assert old in self.config, old
+            self.config = self.config.replace(old, new.replace("DBD_PORT", str(self._ports[0])))
+
+    def before_controller(self) -> None:
+        """Start the database and slurmdbd, and register cluster, account, user and QOS."""
+        folder, user, (port, database) = self.folder, getpass.getuser(), self._ports
+        data, told = folder / "database", folder / "run" / "database.socket"
+        self.run(
+            "mariadb-install-db",
+            "--no-defaults",
+            f"--user={user}",
+            f"--datadir={data}",
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+        )
+        self._daemon(
+            "mariadbd",
+            "--no-defaults",
+            f"--user={user}",
+            f"--datadir={data}",
+            f"--socket={told}",
+            f"--pid-file={folder}/run/mariadbd.pid",
+            "--bind-address=127.0.0.1",
+            f"--port={database}",
+        )
+        wait_until(told.exists, "the database listens", 120)
+        self.run(
+            "mariadb",
+            "--no-defaults",
+            f"--socket={told}",
+            "--user=root",
+            "--execute",
+            f"create user slurm@'127.0.0.1' identified by '{_PASSWORD}', slurm@localhost identified by '{_PASSWORD}'; "
+            "create database slurm; grant all on slurm.* to slurm@'127.0.0.1', slurm@localhost",
+        )
+        file = folder / "etc" / "slurmdbd.conf"
+        file.touch(mode=0o600)
+        file.write_text(
+            _DBD.format(
+                folder=folder,
+                host=socket.gethostname().split(".")[0],
+                user=user,
+                port=port,
+                database=database,
+                password=_PASSWORD,
+            )
+        )
+        self._daemon("slurmdbd", "-D")
+        wait_until(lambda: self._answers(), "slurmdbd answers", 120)
+        for line in _ACCOUNTS:
+            self.run("sacctmgr", "--immediate", *line.format(user=user).split())
+
+    def _answers(self) -> bool:
+        done = subprocess.run(
+            ["sacctmgr", "-n", "list", "cluster"], env=self.environment, capture_output=True
+        )
+        return done.returncode == 0
+
+    def ended(self, job: str) -> str:
+        """Wait for the end of a job in its accounts, and return its state."""
+
+        def word() -> str:
+            return self.run("sacct", "-n", "-P", "-X", "-j", job, "-o", "State").strip()
+
+        wait_until(lambda: word() not in ("", "PENDING", "RUNNING"), f"job {job} has ended", 300)
+        return word()
+
+    def forgets(self, job: str) -> None:
+        """Wait until the queue has forgotten a job."""
+
+        def listed() -> str:
+            return self.run("squeue", "-h", "-t", "all", "-o", "%A")
+
+        wait_until(lambda: job not in listed().split(), f"the queue has forgotten {job}", 300)
+
+
+class Printed:
+    """What is printed between two readings."""
+
+    def __init__(self) -> None:
+        self.readouterr()
+
+    def readouterr(self) -> SimpleNamespace:
+        """As pytest's capsys does."""
+        found = [stream.getvalue() if isinstance(stream, io.StringIO) else "" for stream in (sys.stdout, sys.stderr)]
+        sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
+        return SimpleNamespace(out=found[0], err=found[1])
+
+
+class Shown:
+    """Lines on what was shown; `failures` counts what was not as it should be."""
+
+    failures = 0
+
+    def __call__(self, what: str, text: str, *patterns: str) -> None:
+        """Say whether a text says all of this, and where it does."""
+        missing = [pattern for pattern in patterns if not re.search(pattern, text)]
+        self.failures += bool(missing)
+        if missing:
+            line = f"FAILED: {what}: no {missing!r} in {text!r}"
+        else:
+            found = [line.strip() for line in text.splitlines() if re.search(patterns[0], line)]
+            line = f"ok: {what}: {found[0] if found else patterns[0]}"
+        print(line, file=sys.__stdout__, flush=True)
+
+
+def queued(project: Project, *arguments: object) -> tuple[str, str]:
+    """Submit; the job's number (empty if it was refused), and what was said."""
+    _, _, err = project.ired("submit", "--detach", *arguments)
+    found = re.search(r"queued job (\d+)", err)
+    return found[1] if found else "", err
+
+
+def show(cluster: AccountedCluster, project: Project) -> int:
+    """Show everything; how many things were not as they should be."""
+    shown = Shown()
+    fit = ("--", "fit", "--name")
+    job, err = queued(project, "--qos", "long", *fit, "good")
+    shown("--qos that is known", err, r"queued job \d+")
+    for option, value in (("--qos", "none"), ("--account", "nobodys")):
+        number, err = queued(project, option, value, *fit, "refused")
+        shown(f"{option} that is unknown", number or err, r"refuses the request: .*[Ii]nvalid")
+    both = r"QOSMaxWallDurationPerJobLimit.*Job violates accounting/QOS policy|Job violates accounting/QOS policy.*QOSMaxWallDurationPerJobLimit"
+    number, err = queued(project, "--qos", "tiny", *fit, "refused")
+    shown("both lines of a refusal, before", number or err, both)
+    with mock.patch.object(Preflight, "checks", lambda preflight: rehearsed(preflight)):
+        number, err = queued(project, "--qos", "tiny", *fit, "refused")
+    shown("both lines of a refusal, of sbatch", number or err, both)
+
+    project.profile("named", environment=project.environment, options=["--clusters=ired"], memory="500M")
+    there, err = queued(project, "--profile", "named", *fit, "there")
+    record = (project.jobs()[-1] / "submission.json").read_text()
+    shown("sbatch names the cluster (NUMBER;ired)", record, r'"cluster": "ired"')
+    bad, _ = queued(project, *fit, "bad")
+    after, _ = queued(project, "--after", bad, *fit, "after")
+    many, _ = queued(project, "--after", bad, "--array", "seed_everything=1,2", *fit, "many")
+    shown("a training ends", cluster.ended(job), "COMPLETED")
+    counted = cluster.run("sacct", "-n", "-P", "-X", "-j", job, "-o", "QOS,Account")
+    shown("and is counted for QOS and account", counted, r"^long\|lab$")
+    shown("a training of that cluster ends", cluster.ended(there), "COMPLETED")
+    shown("a training fails", cluster.ended(bad), "FAILED")
+    shown("what waits for it is cancelled", cluster.ended(after), "CANCELLED")
+    never = r"never started \(DependencyNeverSatisfied\)"
+    shown("and why is said", project.ired("status", after)[1], never)
+    used = r"used 0\.00 of 0\.50 h asked, 0 %; largest process 0\.(29|3\d) GiB of 500M, 6\d %"
+    for which, name in ((job, "of a job"), (there, "of a named cluster's job")):
+        shown(f"efficiency {name}", project.ired("status", which)[1], used)
+    cluster.forgets(after)
+    cluster.forgets(many)
+    for which, word in ((job, "completed"), (there, "completed"), (bad, "failed")):
+        shown(f"{word}, from accounts alone", project.ired("status", which)[1], rf"\b{word}\b")
+    print(cluster.run("sacct", "-n", "-P", "-X", "-j", f"{after},{many}", "-o", "JobID,State,ExitCode,Reason,JobName,Comment"),file=sys.__stdout__)
+    print(cluster.run("sacct", "-n", "-P", "-j", f"{job},{after},{many}", "-o", "JobID,MaxRSS"),file=sys.__stdout__)
+    shown("why, from accounts alone", project.ired("status", after)[1], never)
+    shown("why of an array, from accounts alone", project.ired("status", many)[1], rf"{many}_1: .*{never}")
+    (project.root.parent / "mended").touch()
+    again, err = queued(project, "--failed", bad)
+    shown("--failed, from accounts alone", f"{again} {err}", r"queued job \d+")
+    shown("and it goes on", cluster.ended(again) if again else err, "COMPLETED")
+    number, err = queued(project, "--failed", again or bad)
+    shown("--failed of what has not", number or err, r"no task of \d+ has failed \(1 completed\)")
+    return shown.failures
+
+
+def rehearsed(preflight: Preflight) -> Iterator[object]:
+    """No checks at all."""
+    for task in preflight.tasks:
+        preflight.facts[task.index] = {"name": task.option("--name")}
+    return iter(())
+
+
+@contextmanager
+def small_project(folder: Path) -> Iterator[Project]:
+    """A project whose trainings are stand-ins."""
+    project = empty_project(folder, Printed())  # type: ignore[arg-type]
+    project.environment = str(stand_in(folder, _IRED, mended=folder / "mended"))  # type: ignore[attr-defined]
+    project.add("configs/a.yaml", "")
+    project.profile(environment=project.environment, memory="500M")  # type: ignore[attr-defined]
+    os.chdir(project.root)
+    with no_dry_run():
+        yield project
+
+
+def main() -> int:
+    """Start, show, stop; 1 if something was not as it should be."""
+    path = slurm_cluster._PATH
+    if missing := [*missing_programs(), *(p for p in _PROGRAMS if not shutil.which(p, path=path))]:
+        print(
+            f"not installed: {', '.join(missing)} (Debian: slurmctld slurmd slurm-client slurmdbd "
+            "munge openssh-server rsync mariadb-server)"
+        )
+        return 1
+    os.environ.update(git_settings(), OMP_NUM_THREADS="1")
+    with tempfile.TemporaryDirectory(prefix="ired-accounts-") as name:
+        folder = Path(name)
+        cluster = AccountedCluster(folder / "slurm")
+        try:
+            cluster.start()
+            os.environ["SLURM_CONF"] = cluster.environment["SLURM_CONF"]
+            with small_project(folder) as project:
+                failures = show(cluster, project)
+        except BaseException:
+            for log in sorted((folder / "slurm" / "log").glob("*")):
+                print(f"== {log.name}\n{log.read_text(errors='replace')[-1500:]}", file=sys.__stderr__)
+            raise
+        finally:
+            sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+            os.chdir("/")
+            cluster.stop()
+    return int(failures > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
