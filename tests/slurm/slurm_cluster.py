@@ -203,9 +203,9 @@ def running(folder: Path) -> Iterator[Cluster]:
         cluster.stop()
 
 
-def missing_programs() -> list[str]:
-    """Programs that are needed and not installed."""
-    return [program for program in PROGRAMS if shutil.which(program, path=_PATH) is None]
+def missing_programs(*more: str) -> list[str]:
+    """Programs that are needed, and `more` that are, and not installed."""
+    return [program for program in (*PROGRAMS, *more) if shutil.which(program, path=_PATH) is None]
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 900.0) -> None:

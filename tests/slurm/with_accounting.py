@@ -10,7 +10,6 @@ import getpass
 import io
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -21,12 +20,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
-import slurm_cluster
 from project import Project, empty_project, git_settings, no_dry_run
 from slurm_cluster import Cluster, free_ports, missing_programs, wait_until
 from stand_in import stand_in
 
-from ired_interp.cluster.preflight import Preflight
+from ired_interp.cluster.preflight import Check, Preflight
 
 _PROGRAMS = ("mariadbd", "mariadb-install-db", "mariadb", "slurmdbd", "sacctmgr", "sacct")
 _PASSWORD = os.urandom(12).hex()
@@ -125,7 +123,7 @@ class AccountedCluster(Cluster):
             )
         )
         self._daemon("slurmdbd", "-D")
-        wait_until(lambda: self._answers(), "slurmdbd answers", 120)
+        wait_until(self._answers, "slurmdbd answers", 120)
         for line in _ACCOUNTS:
             self.run("sacctmgr", "--immediate", *line.format(user=user).split())
 
@@ -161,7 +159,10 @@ class Printed:
 
     def readouterr(self) -> SimpleNamespace:
         """As pytest's capsys does."""
-        found = [stream.getvalue() if isinstance(stream, io.StringIO) else "" for stream in (sys.stdout, sys.stderr)]
+        found = [
+            stream.getvalue() if isinstance(stream, io.StringIO) else ""
+            for stream in (sys.stdout, sys.stderr)
+        ]
         sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
         return SimpleNamespace(out=found[0], err=found[1])
 
@@ -202,16 +203,17 @@ def show(cluster: AccountedCluster, project: Project) -> int:
     both = r"QOSMaxWallDurationPerJobLimit.*Job violates accounting/QOS policy|Job violates accounting/QOS policy.*QOSMaxWallDurationPerJobLimit"
     number, err = queued(project, "--qos", "tiny", *fit, "refused")
     shown("both lines of a refusal, before", number or err, both)
-    with mock.patch.object(Preflight, "checks", lambda preflight: rehearsed(preflight)):
+    with mock.patch.object(Preflight, "checks", unchecked):
         number, err = queued(project, "--qos", "tiny", *fit, "refused")
     shown("both lines of a refusal, of sbatch", number or err, both)
 
-    project.profile("named", environment=project.environment, options=["--clusters=ired"], memory="500M")
     there, err = queued(project, "--profile", "named", *fit, "there")
     record = (project.jobs()[-1] / "submission.json").read_text()
     shown("sbatch names the cluster (NUMBER;ired)", record, r'"cluster": "ired"')
     bad, _ = queued(project, *fit, "bad")
     after, _ = queued(project, "--after", bad, *fit, "after")
+    taken, _ = queued(project, "--after", bad, *fit, "taken")
+    shown("what waits is cancelled", project.ired("cancel", taken)[1], f"cancelled {taken}")
     many, _ = queued(project, "--after", bad, "--array", "seed_everything=1,2", *fit, "many")
     shown("a training ends", cluster.ended(job), "COMPLETED")
     counted = cluster.run("sacct", "-n", "-P", "-X", "-j", job, "-o", "QOS,Account")
@@ -221,28 +223,41 @@ def show(cluster: AccountedCluster, project: Project) -> int:
     shown("what waits for it is cancelled", cluster.ended(after), "CANCELLED")
     never = r"never started \(DependencyNeverSatisfied\)"
     shown("and why is said", project.ired("status", after)[1], never)
-    used = r"used 0\.00 of 0\.50 h asked, 0 %; largest process 0\.(29|3\d) GiB of 500M, 6\d %"
+    used = (
+        r"used 0\.\d\d of 0\.03 h asked, [1-9]\d? %; largest process 0\.(29|3\d) GiB of 500M, 6\d %"
+    )
     for which, name in ((job, "of a job"), (there, "of a named cluster's job")):
         shown(f"efficiency {name}", project.ired("status", which)[1], used)
     cluster.forgets(after)
     cluster.forgets(many)
+    cancelled = rf"{taken}: likely cause: the job was cancelled"
+    shown("that it was cancelled, from accounts alone", project.ired("status", taken)[1], cancelled)
     for which, word in ((job, "completed"), (there, "completed"), (bad, "failed")):
         shown(f"{word}, from accounts alone", project.ired("status", which)[1], rf"\b{word}\b")
-    print(cluster.run("sacct", "-n", "-P", "-X", "-j", f"{after},{many}", "-o", "JobID,State,ExitCode,Reason,JobName,Comment"),file=sys.__stdout__)
-    print(cluster.run("sacct", "-n", "-P", "-j", f"{job},{after},{many}", "-o", "JobID,MaxRSS"),file=sys.__stdout__)
     shown("why, from accounts alone", project.ired("status", after)[1], never)
-    shown("why of an array, from accounts alone", project.ired("status", many)[1], rf"{many}_1: .*{never}")
+    shown(
+        "why of an array, from accounts alone",
+        project.ired("status", many)[1],
+        rf"{many}_1: .*{never}",
+    )
     (project.root.parent / "mended").touch()
     again, err = queued(project, "--failed", bad)
     shown("--failed, from accounts alone", f"{again} {err}", r"queued job \d+")
     shown("and it goes on", cluster.ended(again) if again else err, "COMPLETED")
     number, err = queued(project, "--failed", again or bad)
     shown("--failed of what has not", number or err, r"no task of \d+ has failed \(1 completed\)")
+
+    cluster.run("sacctmgr", "--immediate", "add", "federation", "all", "clusters=ired")
+    wait_until(lambda: "all" in cluster.run("scontrol", "show", "federation"), "it is federated")
+    job, err = queued(project, *fit, "federated")
+    shown("a federation's job, whose number has the cluster in it", err, r"queued job \d{8,}")
+    shown("a training of the federation ends", cluster.ended(job) if job else err, "COMPLETED")
+    shown("efficiency of a federation's job", project.ired("status", job)[1], used)
     return shown.failures
 
 
-def rehearsed(preflight: Preflight) -> Iterator[object]:
-    """No checks at all."""
+def unchecked(preflight: Preflight) -> Iterator[Check]:
+    """No checks, so that sbatch itself refuses."""
     for task in preflight.tasks:
         preflight.facts[task.index] = {"name": task.option("--name")}
     return iter(())
@@ -252,9 +267,15 @@ def rehearsed(preflight: Preflight) -> Iterator[object]:
 def small_project(folder: Path) -> Iterator[Project]:
     """A project whose trainings are stand-ins."""
     project = empty_project(folder, Printed())  # type: ignore[arg-type]
-    project.environment = str(stand_in(folder, _IRED, mended=folder / "mended"))  # type: ignore[attr-defined]
+    own = {
+        "environment": str(stand_in(folder, _IRED, mended=folder / "mended")),
+        "memory": "500M",
+        "time": "00:02:00",
+        "signal": 30,
+    }
     project.add("configs/a.yaml", "")
-    project.profile(environment=project.environment, memory="500M")  # type: ignore[attr-defined]
+    project.profile(**own)
+    project.profile("named", **own, options=["--clusters=ired"])
     os.chdir(project.root)
     with no_dry_run():
         yield project
@@ -262,8 +283,7 @@ def small_project(folder: Path) -> Iterator[Project]:
 
 def main() -> int:
     """Start, show, stop; 1 if something was not as it should be."""
-    path = slurm_cluster._PATH
-    if missing := [*missing_programs(), *(p for p in _PROGRAMS if not shutil.which(p, path=path))]:
+    if missing := missing_programs(*_PROGRAMS):
         print(
             f"not installed: {', '.join(missing)} (Debian: slurmctld slurmd slurm-client slurmdbd "
             "munge openssh-server rsync mariadb-server)"
@@ -280,7 +300,9 @@ def main() -> int:
                 failures = show(cluster, project)
         except BaseException:
             for log in sorted((folder / "slurm" / "log").glob("*")):
-                print(f"== {log.name}\n{log.read_text(errors='replace')[-1500:]}", file=sys.__stderr__)
+                print(
+                    f"== {log.name}\n{log.read_text(errors='replace')[-1500:]}", file=sys.__stderr__
+                )
             raise
         finally:
             sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
