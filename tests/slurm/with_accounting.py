@@ -209,7 +209,12 @@ def show(cluster: AccountedCluster, project: Project) -> int:
 
     there, err = queued(project, "--profile", "named", *fit, "there")
     record = (project.jobs()[-1] / "submission.json").read_text()
-    shown("sbatch names the cluster (NUMBER;ired)", record, r'"cluster": "ired"')
+    shown("the record names the cluster", record, r'"cluster": "ired"')
+    held = ("--hold", "--output=/dev/null", "--wrap=true")
+    answer = cluster.run("sbatch", "--parsable", "--clusters=ired", *held).strip()
+    shown("sbatch answers NUMBER;CLUSTER where one is named", answer, r"^\d+;ired$")
+    answer = cluster.run("sbatch", "--parsable", *held).strip()
+    shown("and NUMBER where none is", answer, r"^\d+$")
     bad, _ = queued(project, *fit, "bad")
     after, _ = queued(project, "--after", bad, *fit, "after")
     taken, _ = queued(project, "--after", bad, *fit, "taken")
@@ -228,21 +233,29 @@ def show(cluster: AccountedCluster, project: Project) -> int:
     )
     for which, name in ((job, "of a job"), (there, "of a named cluster's job")):
         shown(f"efficiency {name}", project.ired("status", which)[1], used)
-    cluster.forgets(after)
-    cluster.forgets(many)
+    for one in (job, there, bad, after, taken, many):
+        cluster.forgets(one)
     cancelled = rf"{taken}: likely cause: the job was cancelled"
-    shown("that it was cancelled, from accounts alone", project.ired("status", taken)[1], cancelled)
-    for which, word in ((job, "completed"), (there, "completed"), (bad, "failed")):
-        shown(f"{word}, from accounts alone", project.ired("status", which)[1], rf"\b{word}\b")
-    shown("why, from accounts alone", project.ired("status", after)[1], never)
     shown(
-        "why of an array, from accounts alone",
+        "that it was cancelled, once the queue has forgotten it",
+        project.ired("status", taken)[1],
+        cancelled,
+    )
+    for which, word in ((job, "completed"), (there, "completed"), (bad, "failed")):
+        shown(
+            f"{word}, once the queue has forgotten it",
+            project.ired("status", which)[1],
+            rf"\b{word}\b",
+        )
+    shown("why, once the queue has forgotten it", project.ired("status", after)[1], never)
+    shown(
+        "why of an array, once the queue has forgotten it",
         project.ired("status", many)[1],
         rf"{many}_1: .*{never}",
     )
     (project.root.parent / "mended").touch()
     again, err = queued(project, "--failed", bad)
-    shown("--failed, from accounts alone", f"{again} {err}", r"queued job \d+")
+    shown("--failed, once the queue has forgotten it", f"{again} {err}", r"queued job \d+")
     shown("and it goes on", cluster.ended(again) if again else err, "COMPLETED")
     number, err = queued(project, "--failed", again or bad)
     shown("--failed of what has not", number or err, r"no task of \d+ has failed \(1 completed\)")
@@ -251,6 +264,8 @@ def show(cluster: AccountedCluster, project: Project) -> int:
     wait_until(lambda: "all" in cluster.run("scontrol", "show", "federation"), "it is federated")
     job, err = queued(project, *fit, "federated")
     shown("a federation's job, whose number has the cluster in it", err, r"queued job \d{8,}")
+    answer = cluster.run("sbatch", "--parsable", *held).strip()
+    shown("a federation's sbatch answers", answer, r"^\d{8,}(;ired)?$")
     shown("a training of the federation ends", cluster.ended(job) if job else err, "COMPLETED")
     shown("efficiency of a federation's job", project.ired("status", job)[1], used)
     return shown.failures

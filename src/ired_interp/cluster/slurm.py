@@ -193,7 +193,7 @@ def accounts_of(host: Host, jobs: Sequence[str], cluster: str = "") -> dict[str,
     columns = "JobID,State,ExitCode,Reason,JobName,Comment"
     which = (*_on(cluster), "-j", ",".join(jobs))
     done = _ask(host, "sacct", "-n", "-P", "-X", *which, "-o", columns)
-    found = {}
+    found: dict[str, Listed] = {}
     for line in done.stdout.splitlines() if done.returncode == 0 else []:
         if match := re.fullmatch(r"([^|]+)\|([^|]*)\|([\d:]*)\|([^|]*)\|([^|]*)\|(.*)", line):
             rows, word, code, last, name, comment = match.groups()
@@ -208,7 +208,7 @@ def _tasks(rows: str) -> list[str]:
     job, _, tasks = rows.partition("_[")
     if not tasks:
         return [rows]
-    found = []
+    found: list[int] = []
     for first, last, step in re.findall(r"(\d+)(?:-(\d+))?(?::(\d+))?", tasks.partition("%")[0]):
         found += range(int(first), int(last or first) + 1, int(step or 1))
     return [f"{job}_{index}" for index in found]
