@@ -165,18 +165,12 @@ def test_a_measurement_that_is_stopped_goes_on(
     assert code == 0, err
     wanted, found = results(runs / "whole"), results(stopped)
     assert wanted.keys() == found.keys()
-    first, *_ = wanted
     assert len(wanted) == 2  # steps 6 and 12
-    assert int(found[first]["matvecs"]) + 20 < int(wanted[first]["matvecs"]), (
-        "Lanczos goes on, it does not begin anew"
-    )
+    products = sum(int(result["matvecs"]) for result in wanted.values())
+    assert len(asked) - 60 + 20 < products, "Lanczos goes on, it does not begin anew"
     for name, result in wanted.items():
-        # Orthogonality is restored at other moments, and it is let go to √eps ≈ 1e-8 of the largest eigenvalue.
-        scale = float(abs(result["eigenvalues"]).max())
-        difference = float(abs(result["eigenvalues"] - found[name]["eigenvalues"]).max())
-        assert difference < 1e-7 * scale
-        assert bool(found[name]["converged"].all())
-        assert result["trace"].identical(found[name]["trace"])
+        assert bool(result["converged"].all())
+        assert result.equals(found[name]), "every variable, the count of products too"
     assert all(
         torch.equal(v, last(stopped)["state_dict"][n])
         for n, v in last(runs / "whole")["state_dict"].items()
@@ -195,11 +189,12 @@ def test_a_probe_of_a_checkpoint_that_is_stopped_goes_on(
     assert code == 0, err
     went_on = len(asked) - 60
     (file,) = Run(tiny_run).result_files()
+    resumed = read_result(file)
     file.unlink()
     assert ired(*probe)[0] == 0
-    assert went_on + 20 < int(read_result(file)["matvecs"]), (
-        "Lanczos goes on, it does not begin anew"
-    )
+    whole = read_result(file)
+    assert went_on + 20 < int(whole["matvecs"]), "Lanczos goes on, it does not begin anew"
+    assert resumed.equals(whole)
 
 
 def test_any_measurement_ends_at_once(

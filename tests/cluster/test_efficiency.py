@@ -39,7 +39,9 @@ def test_hours_gpus_and_memory(submission: Submission, tmp_path: Path):
     ended = submission.tasks[:2]
     line = efficiency(Host(), submission, ended)
     hours = "7, 2 ended tasks: used 1.25 of 4.00 h asked, 31 %; GPU busy 90 %; "
-    assert line == f"{hours}memory not known (SLURM here keeps no accounts of it)"
+    assert line == f"{hours}memory not known (SLURM has no account of it)"
+    accounts(tmp_path, "\\n0\\n")  # it ended before SLURM looked
+    assert efficiency(Host(), submission, ended) == line
     accounts(tmp_path, "\\n1024K\\n3145728K\\n0\\n")
     line = efficiency(Host(), submission, ended)
     assert line == f"{hours}largest process 3.00 GiB of 4G, 75 %"

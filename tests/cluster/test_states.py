@@ -12,7 +12,7 @@ from conftest import ROOT, Ired
 from ired_interp.cluster.follow import follow
 from ired_interp.cluster.host import Host
 from ired_interp.cluster.profile import Profile
-from ired_interp.cluster.slurm import submit
+from ired_interp.cluster.slurm import accounts_of, submit
 from ired_interp.cluster.submission import submissions
 from ired_interp.errors import RunError
 
@@ -72,12 +72,26 @@ def test_from_the_queue(job: Path, ired: Ired, commands):
 
 
 def test_from_accounting(job: Path, ired: Ired, commands):
-    commands(squeue="", sacct="7|CANCELLED by 1000|0:15|a/b|")
+    commands(squeue="", sacct="7|CANCELLED by 1000|0:15|Dependency|a/b|")
     _, out, _ = ired("status", "7")
-    assert "cancelled" in out
-    commands(squeue="", sacct="7|COMPLETED|0:0|another|")
+    assert "the job was cancelled" in out
+    commands(squeue="", sacct="7|COMPLETED|0:0|None|another|")
     _, out, _ = ired("status", "7")
     assert "unknown" in out
+
+
+def test_from_accounting_of_what_never_started(job: Path, ired: Ired, commands):
+    """Nobody has cancelled it, and it waited for another; array tasks stand in one row."""
+    never = "did not end well, so that it never started (DependencyNeverSatisfied)"
+    commands(squeue="", sacct="7|CANCELLED|0:0|Dependency|a/b|")
+    assert never in ired("status", "7")[1]
+    commands(squeue="", sacct="7|CANCELLED|0:0|Priority|a/b|")
+    assert "the job was cancelled" in ired("status", "7")[1]
+    rows = ["7_0|FAILED|1:0|None|a/b|", "7_[2-3,8-12:2%%2]|CANCELLED|0:0|Dependency|a/b|"]
+    commands(sacct="\\n".join(rows))
+    found = accounts_of(Host(), ["7"])
+    assert list(found) == [f"7_{index}" for index in (0, 2, 3, 8, 10, 12)]
+    assert {one.state.word for one in found.values()} == {"FAILED", "CANCELLED"}
 
 
 @pytest.mark.parametrize("queue", ["", None], ids=["forgotten", "the controller does not answer"])

@@ -110,7 +110,7 @@ def test_against_the_dense_hessian(snapshot, objective, landscape):
 
 @pytest.mark.process
 def test_interrupted_spectrum_goes_on_from_its_folder(snapshot, tmp_path, monkeypatch):
-    """Stopped after the eigenpairs of the second landscape: the same numbers as in one go, with fewer products."""
+    """Stopped after the eigenpairs of the second landscape: the same result as in one go, the count of products included."""
     probe = HessianSpectrumTheta(
         landscapes=[1, 2], eigenpairs=4, density_probes=2, density_steps=10
     )
@@ -128,8 +128,7 @@ def test_interrupted_spectrum_goes_on_from_its_folder(snapshot, tmp_path, monkey
         with pytest.raises(KeyboardInterrupt):
             probe(kept)
     resumed = probe(kept)
-    np.testing.assert_allclose(resumed["eigenvalues"], whole["eigenvalues"], rtol=1e-4)
-    assert (resumed["matvecs"] < whole["matvecs"]).all()
+    assert resumed.equals(whole)
 
 
 def test_memory_that_cannot_hold_the_vectors_is_refused_before_the_work(snapshot):

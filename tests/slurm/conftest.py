@@ -2,20 +2,18 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from project import Project, no_dry_run
+from project import Project, empty_project, git_settings, no_dry_run
 from slurm_cluster import Cluster, missing_programs, running
 
 from conftest import ROOT
 
 _FOLDERS = ("src", "configs", "callbacks", "slurm")
 _FILES = ("pyproject.toml", "constraints.txt", "README.md", "LICENSE")
-_GIT = {"user.name": "Test", "user.email": "test@example.org", "init.defaultBranch": "main"}
 
 
 @pytest.fixture(scope="session")
@@ -42,19 +40,11 @@ def repository(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Project:
     """An empty repository with a remote, which is the current folder."""
-    monkeypatch.setenv("GIT_CONFIG_COUNT", str(len(_GIT)))
-    for index, (key, value) in enumerate(_GIT.items()):
-        monkeypatch.setenv(f"GIT_CONFIG_KEY_{index}", key)
-        monkeypatch.setenv(f"GIT_CONFIG_VALUE_{index}", value)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    for name, value in {**git_settings(), "OMP_NUM_THREADS": "1"}.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "path", [*sys.path])  # commands add the folders of the user's modules
-    root = tmp_path / "project"
-    root.mkdir()
-    monkeypatch.chdir(root)
-    made = Project(root, capsys)
-    subprocess.run(["git", "init", "--quiet", "--bare", str(tmp_path / "remote.git")], check=True)
-    made.git("init", "--quiet")
-    made.git("remote", "add", "origin", str(tmp_path / "remote.git"))
+    made = empty_project(tmp_path, capsys)
+    monkeypatch.chdir(made.root)
     return made
 
 

@@ -12,6 +12,8 @@ import yaml
 from ired_interp.cli import main
 from ired_interp.cluster.tasks import JobTask
 
+_GIT = {"user.name": "Test", "user.email": "test@example.org", "init.defaultBranch": "main"}
+
 
 class Project:
     """A checkout in which the program is run. root : its folder; the remote lies beside it."""
@@ -54,6 +56,25 @@ class Project:
     def jobs(self) -> list[Path]:
         """Folders of submitted jobs, oldest first."""
         return sorted((self.root / "jobs").glob("[!.]*/"))
+
+
+def git_settings() -> dict[str, str]:
+    """Variables by which git knows an author."""
+    found = {"GIT_CONFIG_COUNT": str(len(_GIT))}
+    for index, (key, value) in enumerate(_GIT.items()):
+        found |= {f"GIT_CONFIG_KEY_{index}": key, f"GIT_CONFIG_VALUE_{index}": value}
+    return found
+
+
+def empty_project(folder: Path, capsys: pytest.CaptureFixture[str]) -> Project:
+    """An empty project below a folder, beside its remote."""
+    root, remote = folder / "project", folder / "remote.git"
+    root.mkdir()
+    made = Project(root, capsys)
+    subprocess.run(["git", "init", "--quiet", "--bare", str(remote)], check=True)
+    made.git("init", "--quiet")
+    made.git("remote", "add", "origin", str(remote))
+    return made
 
 
 @contextmanager

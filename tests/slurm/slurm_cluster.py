@@ -71,6 +71,8 @@ Name=gpu File=/dev/full
 class Cluster:
     """A running cluster; `environment` is what its clients need."""
 
+    config = _CONFIG
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.environment = {
@@ -94,10 +96,10 @@ class Cluster:
         key = folder / "etc" / "munge.key"
         key.write_bytes(os.urandom(128))
         key.chmod(0o600)
-        ports = _free_ports(3)
+        ports = free_ports(3)
         settings = {"host": socket.gethostname().split(".")[0], "user": getpass.getuser()}
         # Ranks of a job find each other at a port made of the job's number: several clusters on one machine must not share numbers.
-        text = _CONFIG.format(
+        text = self.config.format(
             folder=folder, ports=ports, nodes=NODES, first_job=ports[0] % 9000 + 1, **settings
         )
         (folder / "etc" / "slurm.conf").write_text(text)
@@ -123,10 +125,14 @@ class Cluster:
             *options,
         )
         wait_until(lambda: (folder / "run" / "munge.socket").exists(), "munged listens")
+        self.before_controller()
         self._daemon("slurmctld", "-D")
         for node in NODES:
             self._daemon("slurmd", "-D", "-N", node)
         wait_until(lambda: self._node_states() == ["idle"] * len(NODES), "both nodes are idle")
+
+    def before_controller(self) -> None:
+        """Start what the controller needs beside munged; here nothing."""
 
     def empty(self) -> None:
         """End all jobs, and return the nodes to service."""
@@ -150,7 +156,7 @@ class Cluster:
 
     def stop(self) -> None:
         """End all jobs, then the daemons by their own process numbers."""
-        if len(self._daemons) > 1:
+        if any(daemon.args[0] == "slurmctld" for daemon in self._daemons):
             subprocess.run(["scancel", "--user", self._user()], env=self.environment, check=False)
             wait_until(lambda: not self.run("squeue", "-h").strip(), "the queue is empty")
         for daemon in reversed(self._daemons):
@@ -197,9 +203,9 @@ def running(folder: Path) -> Iterator[Cluster]:
         cluster.stop()
 
 
-def missing_programs() -> list[str]:
-    """Programs that are needed and not installed."""
-    return [program for program in PROGRAMS if shutil.which(program, path=_PATH) is None]
+def missing_programs(*more: str) -> list[str]:
+    """Programs that are needed, and `more` that are, and not installed."""
+    return [program for program in (*PROGRAMS, *more) if shutil.which(program, path=_PATH) is None]
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 900.0) -> None:
@@ -211,7 +217,8 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 900.0)
         time.sleep(0.1)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody has at this moment."""
     sockets = [socket.socket() for _ in range(count)]
     for one in sockets:
         one.bind(("127.0.0.1", 0))

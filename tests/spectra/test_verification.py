@@ -1,6 +1,7 @@
 """What `converged` claims, and that no copy of a multiple eigenvalue hides: against known spectra
 and scipy's eigsh."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -168,3 +169,67 @@ def test_a_run_that_stopped_in_the_test_goes_on_with_it(tmp_path: Path, memory: 
             break
     assert rest.stopped == "converged", "the calls together take hardly more than one"
     np.testing.assert_allclose(rest.eigenvalues, whole.eigenvalues, rtol=1e-9)
+
+
+class Killed(Exception):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("memory", [None, 24 * 8 * 400])
+def test_calls_that_are_killed_every_few_products_end_as_an_undisturbed_one(
+    tmp_path: Path, memory: int | None
+) -> None:
+    """In values, vectors, residuals, notes and the count of products; through restarts and tests for hidden copies."""
+    values = np.concatenate([TOP[:3], TOP[1:2], np.linspace(0, 1, 396)])
+    entries, left = torch.tensor(values), 0
+
+    def product(v: torch.Tensor) -> torch.Tensor:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Killed
+        return entries * v
+
+    def call(products: int, folder: Path | None) -> Spectrum:
+        nonlocal left
+        left = products
+        operator = FunctionOperator(product, len(values), torch.float64)
+        found = lanczos(
+            operator, 4, "LA", 1e-6, memory=memory, progress=False, checkpoint=folder, save_every=-1
+        )
+        assert found.matvecs == operator.matvecs
+        return found
+
+    whole = call(10**6, None)
+    assert (whole.restarts > 0) == (memory is not None)
+    kills = 0
+    while True:
+        try:
+            rest = call(6, tmp_path)  # one of them shows that the folder belongs to the operator
+            break
+        except Killed:
+            kills += 1
+    assert kills > 5
+    for name in ("eigenvalues", "eigenvectors", "residuals", "converged"):
+        np.testing.assert_array_equal(getattr(rest, name), getattr(whole, name), name)
+    for name in ("matvecs", "stopped", "notes", "sweeps", "restarts"):
+        assert getattr(rest, name) == getattr(whole, name), name
+    again = call(6, tmp_path)  # it had converged when it was saved
+    assert (again.matvecs, again.notes) == (whole.matvecs, whole.notes)
+
+
+def test_a_folder_of_a_former_version_is_gone_on_from(tmp_path: Path) -> None:
+    """It holds less of where the run stood, and the count of products all the same."""
+    values = np.concatenate([TOP[:3], TOP[1:2], np.linspace(0, 1, 396)])
+    whole = solve(values, 4, 1e-6)
+    solve(values, 4, 1e-6, checkpoint=tmp_path, max_matvecs=20)
+    file = tmp_path / "state.npz"
+    with np.load(file) as stored:
+        arrays = {name: stored[name] for name in stored.files if name != "clean"}
+    meta = json.loads(arrays["meta"].tobytes())
+    for name in ("looked", "excess", "tolerance", "next", "coupling", "ruled_out"):
+        del meta[name]
+    np.savez(file, **{**arrays, "meta": np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8)})
+    rest = solve(values, 4, 1e-6, checkpoint=tmp_path)
+    np.testing.assert_allclose(rest.eigenvalues, whole.eigenvalues, rtol=1e-9)
+    assert abs(rest.matvecs - whole.matvecs) <= 4

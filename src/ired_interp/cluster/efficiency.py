@@ -52,7 +52,7 @@ def _hours(used: Sequence[float | None], limit: str) -> str:
 def _memory(host: Host, one: Submission, tasks: Sequence[SubmittedTask], limit: str) -> str:
     size = largest_process(host, [task.job for task in tasks], one.cluster)
     if size is None:
-        return "memory not known (SLURM here keeps no accounts of it)"
+        return "memory not known (SLURM has no account of it)"
     asked = re.fullmatch(r"(\d+)([KMGT]?)B?", limit)
     share = ""
     if asked:

@@ -13,6 +13,7 @@ from ired_interp.errors import InputError, RunError
 
 PENDING_STATES = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED"}
 ACTIVE = {"RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT", "STOPPED", "RESIZING", *PENDING_STATES}
+NEVER = "DependencyNeverSatisfied"  # the reason of what waited for a job that did not end well
 UNREACHABLE = "UNREACHABLE"  # our word for a job that SLURM could not be asked about
 
 # After these words of sbatch the job may be queued all the same.
@@ -184,16 +185,33 @@ def queue_of(host: Host, cluster: str = "") -> dict[str, Listed]:
 
 
 def accounts_of(host: Host, jobs: Sequence[str], cluster: str = "") -> dict[str, Listed]:
-    """Ask accounting for jobs that the queue has forgotten; nothing where there is none."""
-    columns = "JobID,State,ExitCode,JobName,Comment"
+    """Ask accounting for jobs that the queue has forgotten; nothing where there is none.
+
+    Accounts keep array tasks that never started in one row, and of a job that was cancelled as it
+    could never start only that nobody cancelled it, and that it last waited for another.
+    """
+    columns = "JobID,State,ExitCode,Reason,JobName,Comment"
     which = (*_on(cluster), "-j", ",".join(jobs))
     done = _ask(host, "sacct", "-n", "-P", "-X", *which, "-o", columns)
-    found = {}
+    found: dict[str, Listed] = {}
     for line in done.stdout.splitlines() if done.returncode == 0 else []:
-        if match := re.fullmatch(r"([\d_]+)\|([^|]*)\|([\d:]*)\|([^|]*)\|(.*)", line):
-            job, word, code, name, comment = match.groups()
-            found[job] = Listed(JobState(word.split(" ")[0], "", code), comment, name)
+        if match := re.fullmatch(r"([^|]+)\|([^|]*)\|([\d:]*)\|([^|]*)\|([^|]*)\|(.*)", line):
+            rows, word, code, last, name, comment = match.groups()
+            reason = NEVER if word == "CANCELLED" and last in ("Dependency", NEVER) else ""
+            state = JobState(word.split(" ")[0], reason, code)
+            found |= {job: Listed(state, comment, name) for job in _tasks(rows)}
     return found
+
+
+def _tasks(rows: str) -> list[str]:
+    """Names of all that a row is about: "12", "12_3", or "12_[0-2,5,6-10:2%1]"."""
+    job, _, tasks = rows.partition("_[")
+    if not tasks:
+        return [rows]
+    found: list[int] = []
+    for first, last, step in re.findall(r"(\d+)(?:-(\d+))?(?::(\d+))?", tasks.partition("%")[0]):
+        found += range(int(first), int(last or first) + 1, int(step or 1))
+    return [f"{job}_{index}" for index in found]
 
 
 def largest_process(host: Host, jobs: Sequence[str], cluster: str = "") -> int | None:
@@ -202,7 +220,8 @@ def largest_process(host: Host, jobs: Sequence[str], cluster: str = "") -> int |
     sizes = re.findall(r"^([\d.]+)([KMGT]?)$", done.stdout, re.MULTILINE)
     units = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
     bytes_each = [int(float(number) * units[unit]) for number, unit in sizes]
-    return max(bytes_each, default=None) if done.returncode == 0 else None
+    # What ended before SLURM looked at it has 0.
+    return max(bytes_each, default=0) or None if done.returncode == 0 else None
 
 
 def exit_code(host: Host, job: str, cluster: str = "") -> str:

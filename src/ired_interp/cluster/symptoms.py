@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from ired_interp.cluster.slurm import JobState
+from ired_interp.cluster.slurm import NEVER, JobState
 
 
 class Symptom(NamedTuple):
@@ -118,7 +118,6 @@ BY_STATE = {
     "CANCELLED": ("the job was cancelled", "submit it again when it is wanted"),
     "PREEMPTED": ("the job was taken off its node for another", "submit again with --resume"),
 }
-_NEVER = "DependencyNeverSatisfied"
 
 PENDING_REASONS = {
     "PartitionTimeLimit": "the time is above the partition's limit: lower time in the profile",
@@ -128,7 +127,7 @@ PENDING_REASONS = {
     "AssocMaxJobsLimit": "your account's number of jobs is reached: wait for others to end",
     "QOSMaxJobsPerUserLimit": "your number of jobs is reached: wait for others to end",
     "ReqNodeNotAvail": "a needed node is down or reserved: wait, or check options in the profile",
-    _NEVER: "what it waits for has failed, it will never start: cancel it",
+    NEVER: "what it waits for has failed, it will never start: cancel it",
     "Dependency": "it waits for another job to end well",
     "JobHeldAdmin": "an administrator holds it: ask them",
     "JobHeldUser": "you hold it: scontrol release it",
@@ -152,9 +151,9 @@ def diagnose(state: JobState, log: str) -> Cause:
             "SLURM could not write the log",
             "check that the profile's folder exists and is writable on the nodes",
         )
-    if state.reason == _NEVER:
+    if state.reason == NEVER:
         return Cause(
-            f"a job that this one waited for did not end well, so that it never started ({_NEVER})",
+            f"a job that this one waited for did not end well, so that it never started ({NEVER})",
             "repair that one (`ired status` shows it), then submit both again",
         )
     ours = [line for line in log.splitlines() if line.startswith("ired: ")]

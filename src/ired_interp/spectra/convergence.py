@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -73,35 +76,6 @@ def mean_distances(values: np.ndarray, which: str) -> np.ndarray:
     return distances
 
 
-class Trend:
-    """Share of the products that are done, from how the largest residual falls to its tolerance."""
-
-    def __init__(self) -> None:
-        self._history: list[tuple[int, float]] = []
-
-    def share(self, products: int, excess: float) -> float | None:
-        """Take in where the run stands, and extrapolate.
-
-        Parameters
-        ----------
-        products : int
-            So far.
-        excess : float
-            Largest residual over its tolerance.
-
-        Returns
-        -------
-        float or None
-            Between 0 and 1; None while the residuals do not fall.
-        """
-        self._history.append((products, float(np.log(max(excess, 1e-30)))))
-        recent = self._history[len(self._history) // 2 :]
-        steps, fall = recent[-1][0] - recent[0][0], recent[0][1] - recent[-1][1]
-        if steps <= 0 or fall <= 0:
-            return None
-        return products / (products + max(0.0, self._history[-1][1]) * steps / fall)
-
-
 class LanczosRun:
     """One Lanczos run: what is wanted, what has been found, whether it holds.
 
@@ -126,8 +100,8 @@ class LanczosRun:
         between eigenvalues, or as small as the dtype allows.
     verification : Verification, optional
         The test for hidden eigenvalues that is under way.
-    used : int
-        Products so far, earlier calls included.
+    used, looked : int
+        Products so far, earlier calls included, and as many when `due` last said so.
     excess : float
         Largest residual of a wanted pair over what is asked of it.
     """
@@ -136,10 +110,11 @@ class LanczosRun:
         self.krylov, self.k, self.which, self.tol = krylov, k, which, tol
         self.eps = torch.finfo(krylov.operator.dtype).eps
         self.verification: Verification | None = None
-        self.used = 0
+        self.used = self.looked = 0
         self.restarts = 0
         self.excess = np.inf
         self._next = -1  # place of the pending vector to which the operator is applied next
+        self._coupling = 0.0  # of the newest row with the newest pending vector
         self._outcome: Outcome = "open"
         self._ruled_out: list[Threshold] = []
 
@@ -152,13 +127,8 @@ class LanczosRun:
             outcome = self.verification.outcome(self.krylov.projection, self._coupling)
             self._outcome = self.krylov.operator.broadcast(outcome)
 
-    def due(self, last: int) -> bool:
+    def due(self) -> bool:
         """Whether it is time to look at the Ritz pairs.
-
-        Parameters
-        ----------
-        last : int
-            Products when that was last done.
 
         Returns
         -------
@@ -169,7 +139,7 @@ class LanczosRun:
             return self._outcome != "open"
         rows = len(self.krylov)
         close = self.excess < _NEAR
-        return rows >= self.k and self.used - last >= max(1, rows // (100 if close else 25))
+        return rows >= self.k and self.used - self.looked >= max(1, rows // (100 if close else 25))
 
     def rayleigh_ritz(self) -> None:
         """Find the Ritz pairs of the present basis, and which of them are finished."""
@@ -233,6 +203,39 @@ class LanczosRun:
             self.verification.restart(self.krylov.projection, self._coupling, keep)
         self.krylov.restart(self.values[:keep], self.coordinates[:, :keep])
         self.restarts += 1
+
+    def saved(self) -> dict[str, Any]:
+        """State as JSON values; the basis is saved by ``save_krylov``."""
+        return {
+            "used": self.used,
+            "looked": self.looked,
+            "restarts": self.restarts,
+            "excess": self.excess,
+            "tolerance": self.krylov.tolerance,
+            "next": self._next,
+            "coupling": self._coupling,
+            "verification": self.verification and self.verification.saved(),
+            "ruled_out": [asdict(end) for end in self._ruled_out],
+        }
+
+    def take_up(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state of a run for the same eigenpairs.
+
+        Parameters
+        ----------
+        state : dict
+            As ``saved`` gives it; what a former version left out is found anew.
+        """
+        self.used, self.restarts = state["used"], state["restarts"]
+        if state["verification"] is not None:
+            self.verification = Verification.loaded(state["verification"])
+        if len(self.krylov) >= self.k:
+            self.rayleigh_ritz()
+        if "looked" in state:
+            self.looked, self.excess = state["looked"], state["excess"]
+            self.krylov.tolerance = state["tolerance"]
+            self._next, self._coupling = state["next"], state["coupling"]
+            self._ruled_out = [Threshold(**end) for end in state["ruled_out"]]
 
     def notes(self, converged: np.ndarray) -> list[str]:
         """Say what the residuals of the wanted pairs leave open.

@@ -24,6 +24,8 @@ from ired_interp.spectra.vectors import gaussian
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_Probe = tuple[np.ndarray, np.ndarray, int]  # nodes, weights, and the products that they took
+
 
 @dataclass(frozen=True)
 class Density:
@@ -44,7 +46,7 @@ class Density:
     width : float
         Standard deviation of the Gaussian.
     matvecs : int
-        Products used.
+        Products used, by former calls too where this one went on from their checkpoint.
     """
 
     grid: np.ndarray
@@ -201,19 +203,21 @@ def density(
     file = Path(checkpoint) if checkpoint is not None else None
     key = json.dumps({"size": size, "steps": steps, "seed": seed, "dtype": str(operator.dtype)})
     done = [] if file is None else _continue(operator, file, key)
+    operator.matvecs += sum(products for _, _, products in done[:probes])
     bar = SolverProgress("density", progress and operator.is_rank_zero())
     try:
         for probe in range(len(done), probes):
             start = gaussian(
                 size, operator.dtype, operator.device, stream("cpu", seed, "density", probe)
             )
-            done.append(quadrature(operator, start, steps))
+            before = operator.matvecs
+            done.append((*quadrature(operator, start, steps), operator.matvecs - before))
             if file is not None and operator.is_rank_zero():
                 _save(file, key, done)
             bar.update(f"{probe + 1} of {probes} probe vectors", (probe + 1) / probes)
     finally:
         bar.close()
-    nodes, weights = (np.stack(parts) for parts in zip(*done[:probes], strict=True))
+    nodes, weights, _ = (np.stack(parts) for parts in zip(*done[:probes], strict=True))
 
     low, high = nodes.min(), nodes.max()
     width = width or _scale(low, high, torch.finfo(operator.dtype).eps) / 100
@@ -236,14 +240,14 @@ def _scale(low: float, high: float, eps: float) -> float:
     return float(high - low if high - low > 1e3 * eps * size else size or 1.0)
 
 
-def _save(file: Path, key: str, done: list[tuple[np.ndarray, np.ndarray]]) -> None:
+def _save(file: Path, key: str, done: list[_Probe]) -> None:
+    quadratures = np.array([parts[:2] for parts in done])
+    products = np.array([parts[2] for parts in done])
     with atomic(file) as temporary, temporary.open("wb") as stream_:
-        np.savez(stream_, key=np.array(key), quadratures=np.array(done))
+        np.savez(stream_, key=np.array(key), quadratures=quadratures, products=products)
 
 
-def _continue(
-    operator: SymmetricOperator, file: Path, key: str
-) -> list[tuple[np.ndarray, np.ndarray]]:
+def _continue(operator: SymmetricOperator, file: Path, key: str) -> list[_Probe]:
     """Read on every rank what rank zero's file holds.
 
     Raises
@@ -261,6 +265,12 @@ def _continue(
     return done
 
 
-def _load(file: Path) -> tuple[str, list[tuple[np.ndarray, np.ndarray]]]:
+def _load(file: Path) -> tuple[str, list[_Probe]]:
     with np.load(file, allow_pickle=False) as stored:
-        return str(stored["key"]), [(nodes, weights) for nodes, weights in stored["quadratures"]]
+        quadratures = stored["quadratures"]
+        # A former version kept no count: one product a node, of those that are needed.
+        products = stored.get("products", np.count_nonzero(quadratures[:, 1], axis=1))
+        return str(stored["key"]), [
+            (nodes, weights, int(count))
+            for (nodes, weights), count in zip(quadratures, products, strict=True)
+        ]

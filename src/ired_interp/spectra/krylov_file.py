@@ -69,6 +69,7 @@ def save_krylov(krylov: Krylov, folder: Path, extra: dict[str, Any]) -> None:
         "source": krylov.source.get_state().numpy(),
         "pending": np.stack(vectors) if vectors else np.zeros((0, krylov.size), sketch.dtype),
         "coupling": np.array([p.coupling for p in krylov.pending]),
+        "clean": np.array([p.clean for p in krylov.pending], dtype=bool),
         "meta": np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8),
     }
     with atomic(folder / "state.npz") as temporary, temporary.open("wb") as file:
@@ -116,9 +117,10 @@ def load_krylov(krylov: Krylov, folder: Path) -> dict[str, Any]:
     krylov.signs.bit_generator.state = meta["signs"]
     krylov.source.set_state(torch.from_numpy(stored["source"]))
     krylov.sketch = torch.from_numpy(stored["sketch"]).to(operator.device)
+    swept = stored.get("clean", np.zeros(len(stored["pending"]), dtype=bool))
     krylov.pending = [
-        Pending(torch.from_numpy(v).to(operator.device), np.array(c), clean=False)
-        for v, c in zip(stored["pending"], stored["coupling"], strict=True)
+        Pending(torch.from_numpy(v).to(operator.device), np.array(c), bool(clean))
+        for v, c, clean in zip(stored["pending"], stored["coupling"], swept, strict=True)
     ]
     kind, rows = stored["sketch"].dtype, folder / f"basis-{krylov.generation}.bin"
     with open(rows, "rb") if reads else nullcontext() as file:

@@ -14,15 +14,14 @@ from torch import Tensor
 
 from ired_interp.errors import InputError, Interrupted
 from ired_interp.random import stream
-from ired_interp.spectra.convergence import LanczosRun, Trend
+from ired_interp.spectra.convergence import LanczosRun
 from ired_interp.spectra.krylov import Krylov
 from ired_interp.spectra.krylov_file import load_krylov, save_krylov
 from ired_interp.spectra.operator import SymmetricOperator
 from ired_interp.spectra.plan import plan_lanczos
-from ired_interp.spectra.progress import SolverProgress
+from ired_interp.spectra.progress import SolverProgress, Trend
 from ired_interp.spectra.spectrum import Spectrum, SpectrumWarning, residual_norms
 from ired_interp.spectra.vectors import norm
-from ired_interp.spectra.verification import Verification
 from ired_interp.stopping import uninterruptible
 
 Which = Literal["LA", "SA", "BE", "LM"]
@@ -148,7 +147,7 @@ def lanczos(
         stopped = None
     before = run.used
     bar, saved = SolverProgress("Lanczos", progress and operator.is_rank_zero()), time.monotonic()
-    trend, last = Trend(), 0
+    trend = Trend()
     try:
         while stopped is None:
             with uninterruptible() as interrupted:
@@ -164,8 +163,8 @@ def lanczos(
                     time.monotonic() - begin >= max_seconds
                 ):
                     stopped = "time budget"
-                if stopped or exhausted or run.due(last):
-                    last = run.used
+                if stopped or exhausted or run.due():
+                    run.looked = run.used
                     run.rayleigh_ritz()
                     if exhausted or run.settled():
                         stopped = "converged"
@@ -189,12 +188,7 @@ def lanczos(
 
 def _save(run: LanczosRun, folder: Path, stopped: str | None) -> None:
     settings = {"k": run.k, "which": run.which, "tol": run.tol}
-    position = {
-        "used": run.used,
-        "restarts": run.restarts,
-        "verification": run.verification and run.verification.saved(),
-    }
-    save_krylov(run.krylov, folder, {**settings, **position, "stopped": stopped})
+    save_krylov(run.krylov, folder, {**settings, **run.saved(), "stopped": stopped})
 
 
 def _continue(run: LanczosRun, folder: Path) -> str | None:
@@ -205,20 +199,20 @@ def _continue(run: LanczosRun, folder: Path) -> str | None:
     InputError
         If it was for other eigenpairs.
     """
+    operator = run.krylov.operator
+    before = operator.matvecs
     saved = load_krylov(run.krylov, folder)
     if saved["which"] != run.which or saved["k"] < run.k:
         raise InputError(
             f"the saved run in {folder} is for k={saved['k']}, which={saved['which']}; expected "
             f"which={run.which} and at least k={run.k}; give another folder or delete this one"
         )
-    run.used, run.restarts = saved["used"], saved["restarts"]
+    # The products of the whole solution: former calls' and this one's, without that of loading.
+    operator.matvecs = before + saved["used"]
     if (saved["k"], saved["tol"]) != (run.k, run.tol):
+        run.used, run.restarts = saved["used"], saved["restarts"]
         return None
-    if saved["verification"] is not None:
-        run.verification = Verification.loaded(saved["verification"])
-    if len(run.krylov) < run.k:
-        return None
-    run.rayleigh_ritz()
+    run.take_up(saved)
     return "converged" if saved["stopped"] == "converged" else None
 
 

@@ -33,7 +33,7 @@ class SymmetricOperator:
     shape : tuple of int
         (N, N).
     matvecs : int
-        Products so far.
+        Products so far; a solver that goes on from a checkpoint adds those of its former calls.
     precision : torch.dtype
         Of the arithmetic in a product, as far as it is known: of the vectors, or coarser.
     """

@@ -40,7 +40,7 @@ class Spectrum:
         (k,) bool; residual ≤ tol·|λ|, and nothing else. A pair that is False is the best estimate
         at a stop, not a result; ``notes`` say what helps.
     matvecs : int
-        Products used by this call.
+        Products used, by former calls too where this one went on from their checkpoint.
     stopped : str
         "converged", "product budget", "time budget", or "rounding" where the dtype does not allow
         the tolerance.
