@@ -101,7 +101,7 @@ MEASUREMENTS: list[tuple[str, dict[str, Any]]] = [
     ("SubspaceDrift", {"source": "activations", "layer": "nowhere"}),
     *(("InferenceTrajectory", {"steps": value}) for value in (0, 10**9)),
     ("Curvature", {"candidates": 10**9}),
-    *(("GradientStatistics", {"window": value}) for value in (2, 5000)),
+    *(("GradientStatistics", {"window": value}) for value in (2, 50_000)),
     ("GradientStatistics", {"collect": 10**12}),
 ]
 

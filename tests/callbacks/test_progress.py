@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from conftest import TINY, Ired
+from ired_interp.results import Run
 from ired_interp.terminal import Bar
 
 
@@ -35,8 +36,10 @@ def test_each_step_shows_its_loss_the_last_validation_and_what_remains(
     assert [line.split(":")[0].split()[-1] for line in said] == ["5", "10", "12"]
     assert "Epoch" not in err
     assert "v_num" not in err
-    metrics = Path("runs/quickstart/a/metrics/version_0/metrics.csv").read_text()
-    assert said[-1].split()[5][:5] in metrics, "the last validation is that of the last step"
+    last = Run(Path("runs/quickstart/a")).metrics()[12]["val/error/same"]
+    words = said[-1].split()
+    shown = words[words.index("val/error/same") + 1]
+    assert shown == f"{last:.4g}", "the last validation is that of the last step"
 
 
 def test_without_a_bar_the_last_validation_is_still_said(ired: Ired) -> None:

@@ -90,7 +90,8 @@ def test_two_processes_give_the_run_of_one(
             two["state_dict"][name], value, rtol=1e-4, atol=1e-5
         )  # summed in another order
     metrics = [Run(runs / name).metrics()[12] for name in ("one", "two")]
-    assert metrics[0] == pytest.approx(metrics[1], rel=1e-4)
+    # The first jump divides by √ᾱ_9 = .005, and so multiplies what rounding leaves in the weights.
+    assert metrics[0] == pytest.approx(metrics[1], rel=1e-2)
 
 
 @pytest.mark.usefixtures("rehearsed")

@@ -17,6 +17,8 @@ SMALL = {
     "shortest_path": (
         *("--data.task.init_args.n", 9, "--data.task.init_args.harder_n", 10),
         *("--data.task.init_args.shortest", 1, "--data.task.init_args.longest", 2),
+        *("--model.init_args.compile", "false"),
+        *("--model.init_args.energy.init_args.blocks", 2),
     ),
 }
 FEW = (
