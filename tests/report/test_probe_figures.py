@@ -33,7 +33,7 @@ probes:
   - class_path: ired_interp.probes.HessianSpectrumTheta
     init_args: {landscapes: mixed, which: BE, eigenpairs: 4, tol: 0.1, density_steps: 10, trace_matvecs: 12, layers: each}
   - class_path: ired_interp.probes.HessianSpectrumTheta
-    init_args: {landscapes: [0, 9], eigenpairs: 4, tol: 0.1, density_steps: 10, trace_matvecs: 12}
+    init_args: {landscapes: [0, 9], which: BE, eigenpairs: 4, tol: 0.1, density_steps: 10, trace_matvecs: 12}
   - {class_path: ired_interp.probes.GradientStatisticsY}
   - {class_path: ired_interp.probes.GradientStatisticsTheta}
   - {class_path: ired_interp.probes.SubspaceDrift, init_args: {axis: landscapes}}
