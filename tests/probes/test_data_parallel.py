@@ -13,6 +13,7 @@ import yaml
 from ired_interp.errors import InputError
 from ired_interp.probes import HessianSpectrumTheta, Snapshot
 from ired_interp.ranks import ALONE, Ranks, process_group
+from ired_interp.spectra import HessianOperator
 from two_tasks import PROGRAM, results, srun, torchrun, two
 
 pytestmark = pytest.mark.process
@@ -165,25 +166,48 @@ if os.environ["RANK"] == "1":
 """
     + PROGRAM
 )
+# Each says at its end how many products it has made.
+COUNTED = (
+    """
+import atexit, sys
+from ired_interp.spectra.hessian import HessianOperator
+apply, made = HessianOperator._apply, []
+def counted(self, graph, parts):
+    made.append(1)
+    return apply(self, graph, parts)
+HessianOperator._apply = counted
+atexit.register(lambda: print("products:", len(made), file=sys.stderr))
+"""
+    + PROGRAM
+)
 
 
 def test_a_signal_to_one_task_stops_both_at_one_product_and_they_go_on_from_it(
-    ired: Ired, tiny_run: Path, tmp_path: Path
+    ired: Ired, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = {"dtype": "float64", **SHORT}
     probes = [{"class_path": "HessianSpectrumTheta", "init_args": settings}]
     Path("probes.yaml").write_text(yaml.safe_dump({"probes": probes}))
     arguments = ["probe", "--ckpt", tiny_run, "--config", "probes.yaml", "--problems", 4]
-    assert ired(*arguments, "--output", "one")[0] == 0
+    apply, made = HessianOperator._apply, []
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            HessianOperator,
+            "_apply",
+            lambda self, graph, parts: (made.append(1), apply(self, graph, parts))[1],
+        )
+        assert ired(*arguments, "--output", "one")[0] == 0
     ended = two(torchrun, tmp_path, *arguments, "--output", "two", program=ASKED)
     assert [code for code, *_ in ended] == [128 + signal.SIGTERM] * 2, ended
     assert not results(tmp_path / "two")
-    ended = two(torchrun, tmp_path, *arguments, "--output", "two")
+    ended = two(torchrun, tmp_path, *arguments, "--output", "two", program=COUNTED)
     assert [code for code, *_ in ended] == [0, 0], ended
+    for *_, err in ended:
+        (products,) = (int(line.split()[1]) for line in err.splitlines() if "products:" in line)
+        assert products + 5 < len(made), "Lanczos goes on, it does not begin anew"
     found, expected = results(tmp_path / "two"), results(tmp_path / "one")
     assert found.keys() == expected.keys()
     (found, expected) = (*found.values(), *expected.values())
-    assert found["matvecs"][0] < expected["matvecs"][0], "Lanczos goes on, it does not begin anew"
     scale = float(abs(expected["eigenvalues"]).max())
     np.testing.assert_allclose(
         found["eigenvalues"], expected["eigenvalues"], rtol=0, atol=DOUBLE * scale
