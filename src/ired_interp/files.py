@@ -9,12 +9,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ired_interp.errors import InputError, RunError
 from ired_interp.yaml_bounds import load_yaml
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_HELD = (errno.EACCES, errno.EAGAIN)
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")  # as mkstemp names them in `atomic`
 _MOST_TEXT = 10 * 2**20  # bytes of a file of settings
 
@@ -81,6 +82,23 @@ def remove_leftovers(folder: Path) -> None:
         with suppress(OSError), file.open("rb") as open_file:
             fcntl.flock(open_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.unlink()
+
+
+def take_lock(file: IO[Any]) -> bool:
+    """Take the lock of an open file, which ends with the process; whether no other one has it.
+
+    Raises
+    ------
+    OSError
+        If the file system has no locks.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _HELD:
+            return False
+        raise
+    return True
 
 
 def copy_new(source: Path, copy: Path) -> bool:

@@ -54,7 +54,7 @@ def test_without_locks_a_process_of_this_machine_is_noticed(run: Run, monkeypatc
     def refuse(*_: object) -> None:
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr("ired_interp.results.writer.fcntl.flock", refuse)
+    monkeypatch.setattr("ired_interp.files.fcntl.flock", refuse)
     with (
         only_writer(run),
         record_state(run),

@@ -8,9 +8,9 @@ import torch
 import xarray as xr
 
 from ired_interp.energy import Energy
-from ired_interp.errors import RunError
 from ired_interp.module import IREDModule
 from ired_interp.probes.base import Point, Probe, Snapshot, chosen_landscapes, measuring_point
+from ired_interp.probes.hessians import check_finite, given_apart
 from ired_interp.probes.settings import (
     Landscapes,
     check_choice,
@@ -174,11 +174,8 @@ class HessianSpectrumY(Probe):
         if mine.start < mine.stop:
             memory = working_memory(self.memory_gib, y.device, snapshot.ranks.count)
             matrices = energy.hessian(x[mine], y[mine], k, memory)
-        if not all(snapshot.ranks.all_gather_object(bool(matrices.isfinite().all()))):
-            raise RunError(
-                f"the Hessian in y of landscape {k} is not finite; the weights or the point have "
-                "diverged."
-            )
+        finite = bool(matrices.isfinite().all())
+        check_finite(all(snapshot.ranks.all_gather_object(finite)), k)
         fixed = snapshot.module.fixed(snapshot.batch.x)
         found = (
             many_eigenvalues(matrices)
@@ -204,9 +201,7 @@ class HessianSpectrumY(Probe):
 def _free_eigenvalues(matrices: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
     """Eigenvalues (B, d) of the blocks of free entries, NaN after the last of them."""
     matrices = matrices.masked_fill(fixed[:, :, None] | fixed[:, None, :], 0.0)
-    # Given entries are set apart above all others, of which no eigenvalue reaches the norm.
-    apart = 1 + 2 * torch.linalg.matrix_norm(matrices)
-    found = many_eigenvalues(matrices + torch.diag_embed(apart[:, None] * fixed))
+    found = many_eigenvalues(given_apart(matrices, (~fixed).to(matrices.dtype)))
     free = (~fixed).sum(1, keepdim=True).cpu()
     rank = torch.arange(found.shape[1])
     return found.masked_fill(rank >= free, torch.nan)

@@ -5,8 +5,9 @@ from torch import Tensor
 
 from ired_interp.diffusion import Schedule
 from ired_interp.energy import Energy
-from ired_interp.errors import RunError
+from ired_interp.probes.hessians import check_finite, given_apart
 from ired_interp.probes.planes import RANDOM, Frame, families, plane_curvature
+from ired_interp.spectra import many_eigenpairs
 
 _COPIES = 8  # of a Hessian in float64, that are held at once
 
@@ -75,34 +76,54 @@ def _few(
     k: int,
     frames: list[Frame],
 ) -> dict[str, Tensor]:
-    signal, noise = schedule.signal[k].double(), schedule.noise[k].double()
+    noise = schedule.noise[k].double()
     hessian = energy.hessian(x.to(at), at, k).double()
     gradient = energy.gradient(x.to(at), at, k).double()
-    if not (hessian.isfinite().all() and gradient.isfinite().all()):
-        raise RunError(
-            f"the Hessian in y of landscape {k} is not finite; the weights or the point have "
-            "diverged."
-        )
+    check_finite(hessian.isfinite().all() and gradient.isfinite().all(), k)
     free = families(frames)[RANDOM][1]
-    entries = free.sum(1)
-    # Given entries are set apart above all others, of which no eigenvalue reaches the norm.
-    apart = 1 + 2 * torch.linalg.matrix_norm(hessian)
-    values, vectors = torch.linalg.eigh(hessian + torch.diag_embed(apart[:, None] * (1 - free)))
-    beyond = torch.arange(values.shape[1], device=values.device) >= entries[:, None]
+    denoised = denoising(schedule, answer, at, gradient, free, k)
+    pairs = many_eigenpairs(given_apart(hessian, free))
+    values, vectors = (part.to(hessian) for part in pairs)
+    beyond = torch.arange(values.shape[1], device=values.device) >= denoised["entries"][:, None]
     shares = []
     for frame in frames:
         squares = frame.into(vectors).square()
         shares += [torch.einsum("bij,bi->bj", squares, plane) for plane in frame.planes.values()]
     planes = plane_curvature(hessian, frames, float(noise))
-    denoised = (at.double() - noise * gradient) / signal
     return {
         "eigenvalues": values.masked_fill(beyond, torch.nan),
         "plane_shares": torch.stack(shares, 1),
         "gradient_shares": torch.einsum("bij,bi->bj", vectors, gradient).square(),
         "curvature": torch.stack([mean for mean, _ in planes.values()], 1),
         "off_block": torch.stack([off for _, off in planes.values()], 1),
-        "entries": entries,
         "trace": noise * hessian.diagonal(dim1=1, dim2=2).sum(1),
+    } | denoised
+
+
+def denoising(
+    schedule: Schedule, answer: Tensor, at: Tensor, gradient: Tensor, free: Tensor, k: int
+) -> dict[str, Tensor]:
+    """Measure what the gradient alone says at points: `local_curvature`'s part of first order.
+
+    Parameters
+    ----------
+    schedule, answer, at, k
+        As for `local_curvature`.
+    gradient : Tensor (B, d_y)
+        g, in float64.
+    free : Tensor (B, d_y)
+        1 for free entries, else 0.
+
+    Returns
+    -------
+    dict of str to Tensor (B,)
+        `entries`, `gradient_square` and `error`.
+    """
+    signal, noise = schedule.signal[k].double(), schedule.noise[k].double()
+    entries = free.sum(1)
+    denoised = (at.double() - noise * gradient) / signal
+    return {
+        "entries": entries,
         "gradient_square": gradient.square().sum(1),
         "error": ((denoised - answer.double()).square() * free).sum(1) / entries,
     }

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from ired_interp.diffusion import Schedule
 from ired_interp.energy import Energy
-from ired_interp.errors import RunError
+from ired_interp.probes.hessians import check_finite
+from ired_interp.probes.local_curvature import denoising
 from ired_interp.probes.planes import RANDOM, Frame, families
 
 _VALUES = 64  # numbers that a product holds for each entry of its vector, about
@@ -64,7 +65,7 @@ def projected_curvature(
     Hutchinson, "A stochastic estimator of the trace of the influence matrix for Laplacian smoothing
     splines", Communications in Statistics 18, 1989.
     """
-    signal, noise = schedule.signal[k].double(), schedule.noise[k].double()
+    noise = schedule.noise[k].double()
     rows = torch.full((len(x),), k, device=x.device)
     context = energy.condition(x.to(at), rows)
     gradient = energy.gradient(x.to(at), at, k).double()
@@ -78,25 +79,15 @@ def projected_curvature(
         product = torch.vmap(lambda v: hessian_product(energy, context, at, v), chunk_size=chunk)(
             frame.out(inside).to(at)
         ).double()
-        if not product.isfinite().all():
-            raise RunError(
-                f"the Hessian in y of landscape {k} is not finite; the weights or the point have "
-                "diverged."
-            )
+        check_finite(product.isfinite().all(), k)
         turned = frame.into(product.permute(1, 2, 0)).permute(2, 0, 1)
         along = noise * (inside * turned).sum(2)
         traces = along if name == RANDOM else traces
         means.append(along.mean(0) / plane.sum(1))
         mixed.append(noise * (turned * (1 - plane)).square().sum(2).mean(0).sqrt())
-    free = families(frames)[RANDOM][1]
-    entries = free.sum(1)
-    denoised = (at.double() - noise * gradient) / signal
     return {
         "curvature": torch.stack(means, 1),
         "off_block": torch.stack(mixed, 1),
-        "entries": entries,
         "trace": traces.mean(0),
         "trace_error": traces.std(0) / vectors**0.5,
-        "gradient_square": gradient.square().sum(1),
-        "error": ((denoised - answer.double()).square() * free).sum(1) / entries,
-    }
+    } | denoising(schedule, answer, at, gradient, families(frames)[RANDOM][1], k)

@@ -7,9 +7,11 @@ from torch import Tensor
 
 from ired_interp.energy import Energy
 from ired_interp.errors import InputError, RunError
+from ired_interp.probes.hessians import given_apart
 from ired_interp.probes.planes import TANGENT
 from ired_interp.probes.projected_curvature import hessian_product
 from ired_interp.probes.rank_manifold import square_matrices
+from ired_interp.spectra import many_eigenpairs
 
 GRADIENT, TOP, BOTTOM = "gradient", "hessian_top", "hessian_bottom"
 ALONG = ("column", "row", "core", TANGENT)  # families that lead along rank-r matrices
@@ -70,11 +72,7 @@ def _check_finite(found: Tensor, k: int) -> None:
 def _extremes(hessian: Tensor, free: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Two leading and two last eigenvectors (2, B, d_y) of Hessians (B, d_y, d_y)."""
     _check_finite(hessian, k)
-    # Given entries are set apart above all others, of which no eigenvalue reaches the norm.
-    apart = 1 + 2 * torch.linalg.matrix_norm(hessian)
-    vectors = torch.linalg.eigh(
-        hessian + torch.diag_embed(apart[:, None] * (1 - free))
-    ).eigenvectors
+    vectors = many_eigenpairs(given_apart(hessian, free))[1].to(hessian)
     last = free.sum(1).long() - 1
     rows = torch.arange(len(hessian), device=hessian.device)
     ends = [[last, (last - 1).clamp(min=0)], [0 * last, last.clamp(max=1)]]

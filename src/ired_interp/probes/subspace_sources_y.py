@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from ired_interp.energy import Energy
-from ired_interp.errors import InputError, RunError
+from ired_interp.errors import InputError
 from ired_interp.geometry.resolution import check_rank
 from ired_interp.module import IREDModule
+from ired_interp.probes.hessians import check_finite
 
 
 @torch.no_grad()
@@ -38,11 +39,7 @@ def hessians(energy: Energy, x: Tensor, y: Tensor, k: int, memory: float) -> Ten
         If a Hessian is not finite.
     """
     matrices = energy.hessian(x, y, k, memory)
-    if not matrices.isfinite().all():
-        raise RunError(
-            f"the Hessian in y of landscape {k} is not finite; the weights or the point have "
-            "diverged."
-        )
+    check_finite(matrices.isfinite().all(), k)
     return matrices
 
 

@@ -1,17 +1,15 @@
 """One process at a time trains a run, whoever started it."""
 
-import errno
-import fcntl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
 from ired_interp.errors import InputError
+from ired_interp.files import take_lock
 from ired_interp.results.run import Run
 from ired_interp.results.state import process, state
 
-_HELD = (errno.EACCES, errno.EAGAIN)
 _PAUSE = 0.5  # seconds between two looks
 
 
@@ -58,7 +56,6 @@ def only_writer(run: Run, patience: float = 0.0) -> Iterator[None]:
 def _held(file: IO[bytes], run: Run) -> bool:
     """Whether another process has the lock; else this one has it now."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno in _HELD or state(run) == "running"
-    return False
+        return not take_lock(file)
+    except OSError:
+        return state(run) == "running"

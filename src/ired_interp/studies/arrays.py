@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from ired_interp.cluster.slurm import largest_array
 from ired_interp.cluster.submission import Submission
 from ired_interp.cluster.tasks import JobTask
 from ired_interp.errors import InputError
+from ired_interp.files import take_lock
 from ired_interp.results.state import state
 from ired_interp.studies.cell import Cell, Step
 from ired_interp.studies.job_states import Key, Making, command_on, run_on
@@ -32,17 +32,22 @@ def alone(study: Study) -> Iterator[None]:
     Raises
     ------
     InputError
-        If another one does.
+        If another one does, or it could not be told.
     """
     folder = study.cells[0].run.path.parent / ".study"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            mine = take_lock(file)
+        except OSError as error:
+            raise InputError(
+                f"{folder} lies on a file system without locks ({error.strerror}), so that two "
+                "`ired study` could queue the same jobs; name another place by --runs."
+            ) from None
+        if not mine:
             raise InputError(
                 f"another `ired study` queues the jobs of {study.name} at this moment; wait for it."
-            ) from None
+            )
         yield
 
 
