@@ -58,7 +58,7 @@ def _write(runs: list[str], output: str | None, figures: str | None) -> None:
         if choice := run.checkpoint:
             log(f"{run.name}: {choice.sentence()}")
     unknown = [sentence for run in opened for sentence in import_configured(run)]
-    report = gather(opened, list(studies.values()))
+    report = gather(opened, [one for found in studies.values() for one in found])
     for sentence in [*dict.fromkeys(unknown), *report.skipped]:
         log(f"left out: {sentence}")
     for found in report.studies:

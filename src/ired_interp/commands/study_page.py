@@ -6,10 +6,10 @@ from ired_interp.terminal import log
 
 def write_page(study: Study, command: str) -> None:
     """Print a study's table, and write it beside the runs."""
-    page = study.cells[0].run.path.parent / "study.md"
+    page = study.folder / ("study.md" if study.name == study.folder.name else f"{study.name}.md")
     found = findings(study)
     text = study_page(study, command, found)
-    found.write(page.parent)
+    found.write(study.folder, study.name)
     page.write_text(text)
     print(text)
     log(f"written to {page}")

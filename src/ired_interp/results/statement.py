@@ -67,21 +67,20 @@ class Findings:
     statements: Sequence[Statement]
     legend: str = ""
 
-    def write(self, folder: Path) -> None:
-        """Keep it with the runs in a study's folder."""
-        with atomic(_file(folder)) as temporary:
+    def write(self, folder: Path, study: str) -> None:
+        """Keep it with the runs in a folder, as what the study of that name found."""
+        with atomic(_answers(folder) / f"{study}.json") as temporary:
             temporary.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False))
 
 
-def read_findings(folder: Path) -> Findings | None:
-    """Return what a study found whose runs lie in a folder; None if it is no study's."""
-    file = _file(folder)
-    if not file.is_file():
-        return None
-    content = json.loads(file.read_text())
-    found = [Statement(**one) for one in content["statements"]]
-    return Findings(content["question"], found, content["legend"])
+def read_findings(folder: Path) -> list[Findings]:
+    """Return what the studies found whose runs lie in a folder, by their names."""
+    contents = [json.loads(file.read_text()) for file in sorted(_answers(folder).glob("*.json"))]
+    return [
+        Findings(one["question"], [Statement(**s) for s in one["statements"]], one["legend"])
+        for one in contents
+    ]
 
 
-def _file(folder: Path) -> Path:
-    return folder / ".study" / "answers.json"
+def _answers(folder: Path) -> Path:
+    return folder / ".study" / "answers"

@@ -21,7 +21,9 @@ class Study:
     Attributes
     ----------
     name : str
-        The folder below `runs` that all its runs lie in.
+        Of its file.
+    folder : Path
+        Where all its runs lie, beside those of other studies of the same experiment.
     question : str
         What the study answers, in a sentence or two.
     cells : tuple of Cell
@@ -31,6 +33,7 @@ class Study:
     """
 
     name: str
+    folder: Path
     question: str
     cells: tuple[Cell, ...]
     answers: tuple[Quantity, ...] = ()
@@ -42,6 +45,7 @@ class _File:
 
     question: str
     trainings: dict[str, Any]
+    experiment: str | None = None
     seeds: tuple[int, ...] = (0,)
     options: dict[str, Any] | None = None
     test: bool = True
@@ -81,6 +85,7 @@ def read_study(name: str, runs: Path) -> Study:
     seeds = file.seeds
     if not isinstance(seeds, list | tuple) or not seeds or not all(type(s) is int for s in seeds):
         raise InputError(f"{path} has seeds: {seeds!r}; expected a list of whole numbers.")
+    folder = runs / _experiment(file.experiment, path)
     tests = [Step(("test",))] if file.test else []
     cells = []
     for title, content in file.trainings.items():
@@ -97,14 +102,31 @@ def read_study(name: str, runs: Path) -> Study:
                 fit = [word for one in files for word in ("--config", one)]
                 fit += [word for k, v in options.items() for word in (f"--{k}", _plain(v))]
                 fit += ["--seed_everything", str(seed)]
-                run = Run(runs / path.stem / f"{_safe(label)}-seed{seed}")
+                run = Run(folder / f"{_safe(label)}-seed{seed}")
                 steps = (Step(("fit", *fit)), *tests, *probes)
                 cells.append(Cell(label, seed, run, named, steps, str(title), place))
     folders = [cell.run.path for cell in cells]
     if twice := next((f for f in folders if folders.count(f) > 1), None):
         raise InputError(f"{path} has two trainings in one folder, {twice}; name them apart.")
     answers = read_quantities(file.answers or [], list(file.trainings), str(path))
-    return Study(path.stem, str(file.question).strip(), tuple(cells), answers)
+    return Study(path.stem, folder, str(file.question).strip(), tuple(cells), answers)
+
+
+def _experiment(name: Any, path: Path) -> str:
+    """Return the name of the folder that a study's runs lie in.
+
+    Raises
+    ------
+    InputError
+        If it is not the name of one folder.
+    """
+    if name is None:
+        return path.stem
+    if not isinstance(name, str) or Path(name).name != name or name.startswith("."):
+        raise InputError(
+            f"{path} has experiment: {name!r}; expected the name of one folder, as in `atlas`."
+        )
+    return name
 
 
 def _with_base(path: Path) -> dict[str, Any]:
