@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -210,9 +211,12 @@ def test_findings_are_kept_with_the_runs(study: Read) -> None:
     made = study(HERE)
     write(made, [1, 2, 3])
     found = findings(made)
-    assert read_findings(Path("runs/made")) is None
-    found.write(Path("runs/made"))
-    assert read_findings(Path("runs/made")) == found
+    assert read_findings(Path("runs/made")) == []
+    found.write(Path("runs/made"), "made")
+    assert read_findings(Path("runs/made")) == [found]
+    other = replace(found, question="Another?")
+    other.write(Path("runs/made"), "another")
+    assert read_findings(Path("runs/made")) == [other, found], "all studies of these runs"
 
 
 @pytest.mark.parametrize(
@@ -247,17 +251,13 @@ def test_a_probe_that_is_neither_file_nor_name_is_refused(study: Read, entry: ob
 @pytest.mark.process
 def test_every_experiment_measures_what_it_answers_with(tmp_path: Path) -> None:
     for number in range(1, 11):
-        for size in ("", "_small"):
-            made = read_study(f"exp{number:03d}{size}", tmp_path) if size else _full(number)
+        for name in ("studies/exp{:03d}", "studies/exp{:03d}_small", "atlas/exp{:03d}"):
+            made = read_study(name.format(number), tmp_path)
             assert made.answers
             for asked in made.answers:
                 for cell in made.cells:
                     if not asked.trainings or cell.training in asked.trainings:
                         assert asked.probe in _measured(cell.steps), (made.name, asked.name)
-
-
-def _full(number: int) -> Study:
-    return read_study(f"studies/exp{number:03d}", Path("runs"))
 
 
 _LABELS: dict[str, set[str]] = {}
@@ -268,12 +268,11 @@ def _measured(steps: Sequence[object]) -> set[str]:
     labels = {"test_error"}
     for step in steps:
         words = step.arguments  # type: ignore[attr-defined]
-        if words[:2] == ("probe", "--probes"):
-            if words[2] not in _LABELS:
-                options = parse(["--ckpt", "run", "--probes", words[2]])
-                found = chosen_measurements(None, options)
-                _LABELS[words[2]] = {one.probe.label for one in found}
-            labels |= _LABELS[words[2]]
+        if words[0] == "probe":
+            labels |= _labels(words[1:3])
+        for flag, file in zip(words, words[1:], strict=False):
+            if words[0] == "fit" and flag == "--config" and "callbacks" in file:
+                labels |= _labels((flag, file))
         if "--trainer.callbacks+" in words:
             text = words[words.index("--trainer.callbacks+") + 1]
             if text not in _LABELS:
@@ -281,6 +280,14 @@ def _measured(steps: Sequence[object]) -> set[str]:
                 _LABELS[text] = {one.probe.label for one in configured_measurements(config)}
             labels |= _LABELS[text]
     return labels
+
+
+def _labels(words: tuple[str, ...]) -> set[str]:
+    """Labels of what `ired probe` measures with these options."""
+    if str(words) not in _LABELS:
+        found = chosen_measurements(None, parse(["--ckpt", "run", *words]))
+        _LABELS[str(words)] = {one.probe.label for one in found}
+    return _LABELS[str(words)]
 
 
 def test_experiments_have_a_small_form_each() -> None:

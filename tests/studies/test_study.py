@@ -10,8 +10,10 @@ import pytest
 import yaml
 
 from conftest import ROOT
+from ired_interp.commands.study_page import write_page
 from ired_interp.errors import InputError
 from ired_interp.results import open_results
+from ired_interp.results.statement import read_findings
 from ired_interp.shipped import configurations
 from ired_interp.studies import Record, Step, findings, read_study, run_study, study_page
 from ired_interp.studies.arrays import step_title
@@ -223,9 +225,46 @@ def test_a_file_that_changed_is_not_mixed_with_what_was_made(study) -> None:
         run_study(before, 1, start=InProcess())
 
 
+def test_studies_of_one_experiment_share_its_runs(study, tmp_path: Path) -> None:
+    asking = [{"name": "the error", "probe": "test_error", "variable": "error"}]
+    probe = {"gradient_statistics": {"landscapes": [0]}}
+    first = study(seeds=[0], trainings={"a": {"config": "quickstart"}}, probes=[probe])
+    run_study(first, 1, start=InProcess())
+
+    def another(**changes):
+        file = {"base": "tiny.yaml", "experiment": "tiny", "question": "Another?", **changes}
+        (tmp_path / "another.yaml").write_text(yaml.safe_dump(file))
+        return read_study("another.yaml", Path("runs"))
+
+    made = another(answers=asking)
+    assert (made.name, made.folder) == ("another", Path("runs/tiny"))
+    assert [cell.run.path for cell in made.cells] == [cell.run.path for cell in first.cells]
+    start = InProcess()
+    run_study(made, 1, start=start)
+    assert start.commands == [], "trainings, tests and probes are there"
+
+    write_page(first, "ired study tiny.yaml")
+    write_page(made, "ired study another.yaml")
+    pages = [Path("runs/tiny", name).read_text() for name in ("study.md", "another.md")]
+    assert [FILE["question"] in page for page in pages] == [True, False]
+    assert [found.question for found in read_findings(made.folder)] == [
+        "Another?",
+        FILE["question"],
+    ]
+
+    more = InProcess()
+    run_study(another(probes=[probe, {"curvature": {"landscapes": [0]}}]), 1, start=more)
+    assert [c.split()[0] for c in more.commands] == ["probe"], "only what is lacking is measured"
+    with pytest.raises(InputError, match="begun by this study with other settings"):
+        run_study(another(options={"model.lr": 0.5}), 1, start=InProcess())
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
+        ({"experiment": "a/b"}, "expected the name of one folder"),
+        ({"experiment": ".."}, "expected the name of one folder"),
+        ({"experiment": 3}, "expected the name of one folder"),
         ({"trainings": {}}, "names no trainings"),
         ({"trainings": {"a": {"grid": {}}}}, "lacks `config:`"),
         ({"trainings": {"a": 3}}, "expected a mapping"),
@@ -256,9 +295,9 @@ def test_jobs_of_a_study_are_named_by_what_they_do(arguments: tuple[str, ...], t
     assert step_title(Step(arguments)) == title
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "configs" / "studies").glob("*.yaml")))
+@pytest.mark.parametrize("file", sorted((ROOT / "configs" / "studies").rglob("*.yaml")))
 def test_the_studies_that_come_with_the_program_are_studies(file: Path, tmp_path: Path) -> None:
     made = read_study(str(file), tmp_path)
     assert made.question
     assert made.cells
-    assert any(path.stem == file.stem for path in configurations())
+    assert file.relative_to(ROOT).as_posix() in map(str, configurations())
