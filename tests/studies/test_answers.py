@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -270,7 +271,7 @@ def _measured(steps: Sequence[object]) -> set[str]:
         words = step.arguments  # type: ignore[attr-defined]
         if words[0] == "probe":
             labels |= _labels(words[1:3])
-        for flag, file in zip(words, words[1:], strict=False):
+        for flag, file in pairwise(words):
             if words[0] == "fit" and flag == "--config" and "callbacks" in file:
                 labels |= _labels((flag, file))
         if "--trainer.callbacks+" in words:
