@@ -103,7 +103,8 @@ def check_resumed(run: Run, modules: Iterable[str], kinds: Mapping[str, type]) -
     for path in class_paths(trainer, bare=True):
         module, _, attribute = path.rpartition(".")
         ours = any(hasattr(sys.modules.get(part), attribute) for part in _OF_TRAINERS)
-        if module not in modules and not (ours and module in ("", *_OF_TRAINERS)):
+        known = (ours and module in ("", *_OF_TRAINERS)) or is_registered(path)
+        if module not in modules and not known:
             raise InputError(_unvouched(name, path))
     for value in trainer.values():
         for entry in value if isinstance(value, list) else [value]:
