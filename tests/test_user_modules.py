@@ -179,6 +179,11 @@ def test_a_strangers_run_of_shipped_classes_goes_on_and_one_of_others_with_the_u
 ):
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
+    config = yaml.safe_load((tiny_run / "config.yaml").read_text())
+    probe = {"class_path": "ired_interp.probes.GradientStatisticsY", "init_args": {}}
+    measuring = {"class_path": "ired_interp.callbacks.ProbeCallback", "init_args": {"probe": probe}}
+    config["trainer"]["callbacks"] = [*(config["trainer"].get("callbacks") or []), measuring]
+    (tiny_run / "config.yaml").write_text(yaml.safe_dump(config))
     few = ["--trainer.max_steps", 14]
     code, _, err = ired("fit", "--resume", tiny_run, *few)
     assert code == 0, err
