@@ -47,7 +47,7 @@ def _write(runs: list[str], output: str | None, figures: str | None) -> None:
     from ired_interp.results.statement import read_findings
     from ired_interp.user_modules import import_configured
 
-    studies = {path: found for path in runs if (found := read_findings(Path(path)))}
+    studies = {path: own for path in runs if (own := read_findings(Path(path)))}
     paths = [
         one
         for path in runs
@@ -58,7 +58,7 @@ def _write(runs: list[str], output: str | None, figures: str | None) -> None:
         if choice := run.checkpoint:
             log(f"{run.name}: {choice.sentence()}")
     unknown = [sentence for run in opened for sentence in import_configured(run)]
-    report = gather(opened, [one for found in studies.values() for one in found])
+    report = gather(opened, [one for own in studies.values() for one in own])
     for sentence in [*dict.fromkeys(unknown), *report.skipped]:
         log(f"left out: {sentence}")
     for found in report.studies:
