@@ -9,6 +9,7 @@ from ired_interp.tasks.matrix import MatrixTask
 from ired_interp.tasks.posterior import Posterior
 
 _SHIFT: dict[str, float] = {"same": 0.5, "harder": 0.1}
+_TOGETHER = 128  # matrices whose eigenvalues are found at a time; a GPU works in 12 MiB for each
 
 
 class Inverse(MatrixTask):
@@ -58,7 +59,8 @@ class Inverse(MatrixTask):
         if self.condition_number is None:
             s = gram + _SHIFT[variant] * identity
         else:
-            eigenvalues = torch.linalg.eigvalsh(gram.double())
+            parts = gram.double().split(_TOGETHER)
+            eigenvalues = torch.cat([torch.linalg.eigvalsh(part) for part in parts])
             smallest, largest = eigenvalues[:, 0], eigenvalues[:, -1]
             # λ_min of the shifted matrix
             floor = (largest - smallest) / (self.condition_number - 1)
