@@ -187,7 +187,7 @@ def _signal_noise(total: Array, trace: Array, count: int, each: int) -> tuple[Ar
 def _with_and_without(
     rows: Array, diagonal: Array
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """Sum of entries and trace of a symmetric matrix (...), and without each row and column (..., B).
+    """Sum of entries and trace of a symmetric matrix (...), and without each row (..., B).
 
     Of the matrix there are given the sums of its rows and its diagonal, (..., B) both.
     """

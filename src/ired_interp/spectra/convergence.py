@@ -141,7 +141,7 @@ class LanczosRun:
         return len(self.krylov) >= self.k and self.used - self.looked >= self.wait
 
     def look(self) -> None:
-        """Find the Ritz pairs, and when to look again: half way to where residuals will be small."""
+        """Find the Ritz pairs, and when to look again: half way to where they will be finished."""
         excess, since = self.excess, self.used - self.looked
         self.rayleigh_ritz()
         self.looked, self.wait = self.used, max(1, len(self.krylov) // _LOOKS)

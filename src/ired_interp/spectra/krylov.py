@@ -16,7 +16,7 @@ from ired_interp.spectra.vectors import dot, gaussian, inner, norm, subtract
 
 # Up to this many known coefficients are subtracted one by one, more by one pass over the basis.
 _FEW = 3
-# Vectors up to which launching kernels takes a GPU longer than running them; a recording keeps some.
+# Entries of a vector up to which launching kernels takes longer than running them.
 _LAUNCH_BOUND = 1 << 23
 
 

@@ -38,7 +38,7 @@ class RankedOperator(SymmetricOperator):
         return tensor
 
     def source(self, seed: int, *names: int | str) -> torch.Generator:
-        """Make a generator of random vectors; of several ranks, which may have unlike GPUs, on the CPU."""
+        """Make a generator of random vectors; on the CPU where ranks may have unlike GPUs."""
         return stream(self.device if self.group is None else "cpu", seed, *names)
 
     def any_rank(self, flag: bool) -> bool:
