@@ -163,7 +163,7 @@ class HessianSpectrumY(Probe):
         return result
 
     def _spectra(self, energy: Energy, snapshot: Snapshot, landscapes: Sequence[int]) -> np.ndarray:
-        """Eigenvalues (landscape, problem, rank); of several landscapes at once, which a GPU likes."""
+        """Eigenvalues (landscape, problem, rank), of several landscapes found together."""
         waiting: list[torch.Tensor] = []
         found: list[np.ndarray] = []
         count, size = snapshot.batch.y.shape
