@@ -216,7 +216,7 @@ class Krylov:
     def _remainder(
         self, w: Tensor, q: Tensor, known: np.ndarray, nonzero: np.ndarray
     ) -> tuple[Tensor, list[float]]:
-        """Find what is new of the image w of q, and the numbers of ``_orthogonalise``, read at once."""
+        """Find what is new of the image w of q, and the numbers of ``_orthogonalise``."""
         square: float | None = None
         if len(nonzero) > _FEW:
             square = dot(w, w)
