@@ -49,9 +49,9 @@ def frame_of_matrices(matrices: Tensor, others: Tensor | None, p: int) -> Frame:
         Of (B, N, p) float64 bases, descending.
     """
     rounding = resolution(matrices.shape[-1], matrices.dtype)
-    found = [many_eigenpairs(part) for part in (matrices, others) if part is not None]
-    largest = [values.abs().amax(-1).to(matrices.device) for values, _ in found]
-    vectors = [columns.flip(-1).to(matrices.device) for _, columns in found]
+    values, columns = many_eigenpairs(matrices if others is None else torch.cat([matrices, others]))
+    largest = values.abs().amax(-1).to(matrices.device).split(len(matrices))
+    vectors = columns.flip(-1).split(len(matrices))
     if others is None:
         gaps = matrix_gaps(vectors[0], matrices.double(), largest[0], p)
         return Frame(vectors[0][..., :p], None, Eigengap.of(gaps, rounding))
