@@ -83,7 +83,9 @@ class Basis:
 
     def _components(self, vector: Tensor) -> Tensor:
         local = vector.to(self.storage)
-        return torch.cat([local.new_zeros(0), *(_products(b, local) for b in self._filled())])
+        return torch.cat(
+            [local.new_zeros(0), *(torch.mv(block, local) for block in self._filled())]
+        )
 
     def combine(self, coefficients: Tensor) -> Tensor:
         """Sum the rows, Σ_i c_i q_i.
@@ -166,14 +168,3 @@ class Basis:
         self.rotate(weights)
         blocks, self._blocks, self._rows = self._filled(), [], 0
         return torch.cat(blocks).T
-
-
-def _products(rows: Tensor, vector: Tensor) -> Tensor:
-    """Scalar products (m,) of rows (m, N) with a vector (N,)."""
-    length = len(vector) // _PIECES
-    if rows.device.type == "cpu" or not length:
-        return torch.mv(rows, vector)
-    cut = _PIECES * length
-    pieces = rows[:, :cut].unflatten(1, (_PIECES, length)).movedim(1, 0)
-    parts = torch.bmm(pieces, vector[:cut].view(_PIECES, length, 1)).sum((0, 2))
-    return parts.addmv_(rows[:, cut:], vector[cut:]) if cut < len(vector) else parts

@@ -225,8 +225,9 @@ class Krylov:
         shares = torch.from_numpy(known[nonzero]).to(w.device, non_blocking=True)
         vectors = [*(self.basis[i] for i in nonzero), *(p.vector for p in self.pending)]
         key = len(nonzero), len(self.pending)
-        replay = self._replays.setdefault(key, Replay(w.device))
-        replayable = self.size <= _LAUNCH_BOUND
+        if key not in self._replays:
+            self._replays[key] = Replay(w.device)
+        replay, replayable = self._replays[key], self.size <= _LAUNCH_BOUND
         w, read = replay(_orthogonalise, (w, q, self.sketch, shares, *vectors), replayable)
         first, *numbers = read.tolist()
         return w.clone() if replay.recorded else w, [first if square is None else square, *numbers]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ired_interp.capture import Capture, Function, NotCapturedError, capturable
 
-_CALLS = 4  # before the recording, which takes as long as a few of them
+_CALLS = 2  # before the recording, which takes as long as two of them
 
 
 class Replay:
@@ -27,7 +27,7 @@ class Replay:
 
     def __init__(self, device: torch.device) -> None:
         self._calls = 0
-        self._capture = Capture(device) if capturable(device) else None
+        self._capture = Capture(device, warm_ups=1) if capturable(device) else None
         self.note = ""
 
     @property
