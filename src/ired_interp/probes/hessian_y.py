@@ -167,8 +167,9 @@ class HessianSpectrumY(Probe):
         waiting: list[torch.Tensor] = []
         found: list[np.ndarray] = []
         count, size = snapshot.batch.y.shape
+        memory = working_memory(self.memory_gib, snapshot.batch.y.device, snapshot.ranks.count)
         for k in track(landscapes, "Hessian spectrum in y"):
-            waiting.append(self._hessians(energy, snapshot, k))
+            waiting.append(self._hessians(energy, snapshot, k, memory))
             if len(waiting) * count * size**2 >= _TOGETHER or k == landscapes[-1]:
                 values = self._eigenvalues(waiting, snapshot).numpy()
                 found += [snapshot.ranks.gather(part) for part in np.split(values, len(waiting))]
@@ -183,14 +184,13 @@ class HessianSpectrumY(Probe):
         mask = fixed.mask[snapshot.ranks.share(len(fixed.mask))]
         return _free_eigenvalues(matrices.double(), mask.repeat(len(each), 1))
 
-    def _hessians(self, energy: Energy, snapshot: Snapshot, k: int) -> torch.Tensor:
+    def _hessians(self, energy: Energy, snapshot: Snapshot, k: int, memory: float) -> torch.Tensor:
         dtype = getattr(torch, self.dtype)
         x = snapshot.batch.x.to(dtype)
         y = measuring_point(snapshot, k, self.point, self.seed).to(dtype)
         mine = snapshot.ranks.share(len(y))
         matrices = y.new_zeros(0, y.shape[1], y.shape[1])
         if mine.start < mine.stop:
-            memory = working_memory(self.memory_gib, y.device, snapshot.ranks.count)
             matrices = energy.hessian(x[mine], y[mine], k, memory)
         finite = bool(matrices.isfinite().all())
         check_finite(all(snapshot.ranks.all_gather_object(finite)), k)
