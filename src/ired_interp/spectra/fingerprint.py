@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ired_interp.errors import InputError
 from ired_interp.spectra.replay import Replay
-from ired_interp.spectra.sharding import local
+from ired_interp.spectra.sharding import is_sharded, local
 
 _WORD = torch.int64.itemsize
 
@@ -79,7 +79,8 @@ class Fingerprint:
         return [name for name, place in self._places.items() if places[name] != place]
 
     def _where(self) -> dict[str, tuple[int, int]]:
-        return {name: (t.data_ptr(), t._version) for name, t in self._local()}
+        parts = {n: local(t.detach()) if is_sharded(t) else t for n, t in self._tensors.items()}
+        return {name: (t.data_ptr(), t._version) for name, t in parts.items()}
 
     def _checksums(self) -> dict[str, Tensor]:
         return {name: _row_sums(t) for name, t in self._local()}

@@ -94,6 +94,8 @@ class Krylov:
         self.signs = np.random.default_rng([seed, 1])
         self.source = operator.source(seed, "lanczos")
         self._replays: dict[tuple[int, int], Replay] = {}
+        self._runs_ahead = Replay(operator.device).records
+        self._ahead: tuple[Tensor, Tensor] | None = None  # the newest vector and its image
         self.generation = 0
         self.saved_rows = 0
 
@@ -184,7 +186,7 @@ class Krylov:
         chosen = self.pending.pop(which)
         q, known, rows = chosen.vector, chosen.coupling, len(self.basis)
         nonzero = np.flatnonzero(known)
-        w, numbers = self._remainder(self.operator.times(q), q, known, nonzero)
+        w, numbers = self._remainder(self._image(q), q, known, nonzero)
         image, length = (np.sqrt(number) for number in numbers[:2])
         if not np.isfinite(image):
             raise InputError(
@@ -197,21 +199,34 @@ class Krylov:
         clean = rows > 0 and (loss > self.tolerance or len(nonzero) > _FEW or length < 1e-3 * image)
         drift = self._sweep(chosen, w) if clean else loss * length
         length = norm(w) if clean else float(length)
+        self.scale = max(self.scale, abs(diagonal + correction), length)
+        room = rows + 1 + len(self.pending) < self.size
+        goes_on = room and self.operator.any_rank(
+            length > torch.finfo(w.dtype).eps * max(self.scale, image)
+        )
+        if goes_on:
+            w.div_(length)
+            if self._runs_ahead:  # so that the device works while the rest is done here
+                self._ahead = w, self.operator.times(w)
         self.drift = np.append(self.drift, drift)
         self.basis.append(q)
         self.sketch.add_(q, alpha=self._sign())
         self._grow(known, diagonal + correction)
-        self.scale = max(self.scale, abs(diagonal + correction), length)
-        room = rows + 1 + len(self.pending) < self.size
-        if room and self.operator.any_rank(
-            length > torch.finfo(w.dtype).eps * max(self.scale, image)
-        ):
+        if goes_on:
             coupling = np.zeros(rows + 1)
             coupling[rows] = length
-            self.pending.append(Pending(w.div_(length), coupling, clean))
+            self.pending.append(Pending(w, coupling, clean))
             return length
         self.drift[rows] = float(np.hypot(self.drift[rows], length))
         return 0.0
+
+    def _image(self, q: Tensor) -> Tensor:
+        """Multiply by the operator, unless that was begun already."""
+        vector, image = self._ahead or (None, q)
+        if vector is not q:
+            return self.operator.times(q)
+        self._ahead = None
+        return image
 
     def _remainder(
         self, w: Tensor, q: Tensor, known: np.ndarray, nonzero: np.ndarray
@@ -241,6 +256,8 @@ class Krylov:
         self.sweeps += 1
         for p in [chosen, *self.pending]:
             if not p.clean:
+                if self._ahead and self._ahead[0] is p.vector:
+                    self._ahead = None  # the image of what it was
                 lost = float(self.basis.project_out(p.vector).norm())
                 self.drift = np.hypot(self.drift, lost * p.coupling[: len(self.drift)])
                 p.vector.div_(norm(p.vector))

@@ -31,6 +31,11 @@ class Replay:
         self.note = ""
 
     @property
+    def records(self) -> bool:
+        """Whether functions are recorded here, whose device works while Python goes on."""
+        return self._capture is not None
+
+    @property
     def recorded(self) -> bool:
         """Whether the function is replayed, so that the next call overwrites what this one gave."""
         return self._capture is not None and self._capture.recorded
