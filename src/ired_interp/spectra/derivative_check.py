@@ -18,6 +18,7 @@ from ired_interp.spectra.determinism import (
     product_fault,
 )
 from ired_interp.spectra.finite_difference import Differences
+from ired_interp.spectra.sharding import whole
 from ired_interp.spectra.spectrum import SpectrumWarning
 from ired_interp.spectra.vectors import coarsest, gaussian, norm
 
@@ -76,7 +77,7 @@ class Scale:
 
     def __init__(self, operator: Checked) -> None:
         self.operator = operator
-        squares = [p.detach().double().square().mean() for p in operator.parameters]
+        squares = [whole(p.detach().double().square().mean()) for p in operator.parameters]
         sizes = torch.stack(squares).sqrt().tolist()
         others = [size for size in sizes if size > 0] or [1.0]
         self._sizes = [size if size > 0 else sum(others) / len(others) for size in sizes]
