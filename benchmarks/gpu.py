@@ -16,9 +16,10 @@ from pathlib import Path
 
 from gpu_figures import Figures
 from gpu_spectra import agreement, eigenpairs, eigenvalues, probes
-from gpu_training import callbacks, errors, training, two
+from gpu_training import callbacks, errors, large_batches, many_problems, small_batches, training
 
 ONE = (training, eigenpairs, probes, eigenvalues, agreement, callbacks, errors)
+TWO = (large_batches, many_problems, small_batches)
 
 
 def main() -> None:
@@ -27,14 +28,14 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--two", action="store_true")
-    parser.add_argument("--only", nargs="+", choices=[part.__name__ for part in ONE])
+    parser.add_argument("--only", nargs="+", choices=[part.__name__ for part in (*ONE, *TWO)])
     parser.add_argument("--seconds", type=float, default=460, help="after which no part is begun")
     options = parser.parse_args()
     out: Path = options.out.absolute()
     out.mkdir(parents=True, exist_ok=True)
     warnings.simplefilter("ignore")
     figures = Figures(out / ("two.json" if options.two else "gpu.json"))
-    parts = (two,) if options.two else ONE
+    parts = TWO if options.two else ONE
     for part in parts:
         if options.only and part.__name__ not in options.only:
             continue

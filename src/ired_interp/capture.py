@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 Function = Callable[..., tuple[Tensor, ...]]
-_WARM_UPS = 2  # calls before the recording; the last shows whether anything waits for the device
 
 
 class NotCapturedError(RuntimeError):
@@ -33,10 +32,13 @@ class Capture:
     ----------
     device : torch.device
         Where.
+    warm_ups : int
+        Calls before the recording; the last shows whether anything waits for the device. Two where
+        the first compiles or makes state.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
+    def __init__(self, device: torch.device, warm_ups: int = 2) -> None:
+        self._device, self._warm_ups = device, warm_ups
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._inputs: list[Tensor] = []
         self._outputs: tuple[Tensor, ...] = ()
@@ -74,7 +76,7 @@ class Capture:
         Parameters
         ----------
         function : callable
-            Tensors to a tuple of tensors; it is called three times.
+            Tensors to a tuple of tensors; it is called once more than for warming up.
         inputs : sequence of Tensor
             Of the shapes of all later ones.
         generators : sequence of torch.Generator
@@ -87,8 +89,8 @@ class Capture:
         """
         self._inputs = [tensor.detach().clone() for tensor in inputs]
         try:
-            for call in range(_WARM_UPS):
-                with self.beside(), _no_waiting(self._device, call + 1 == _WARM_UPS):
+            for call in range(self._warm_ups):
+                with self.beside(), _no_waiting(self._device, call + 1 == self._warm_ups):
                     self._outputs = tuple(t.detach() for t in function(*self._inputs))
             if self.stream is None:
                 self._replay = partial(self._call, function)
@@ -104,9 +106,16 @@ class Capture:
         current, graph = torch.cuda.current_stream(self._device), torch.cuda.CUDAGraph()
         for generator in generators:
             graph.register_generator_state(generator)
+        stream.wait_stream(current)
         try:
-            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-                self._outputs = tuple(t.detach() for t in function(*self._inputs))
+            # Not by torch.cuda.graph, which first gives all memory back that PyTorch holds ready.
+            with torch.cuda.stream(stream):
+                graph.capture_begin(capture_error_mode="thread_local")
+                try:
+                    self._outputs = tuple(t.detach() for t in function(*self._inputs))
+                finally:
+                    graph.capture_end()
+            current.wait_stream(stream)
             self._replay = graph.replay
         except RuntimeError:
             torch.cuda.set_stream(current)  # which a recording that breaks off leaves changed

@@ -138,6 +138,11 @@ class SolverModule(Registered, LightningModule, ABC):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch; its parts are logged where a step's logs are due."""
         total, parts = self.step_loss(*self.loss_inputs(batch))
+        self.log_parts(parts)
+        return total
+
+    def log_parts(self, parts: dict[str, Tensor]) -> None:
+        """Log the parts of the loss of the step that is made, where a step's logs are due."""
         updates = self.trainer.global_step + 1
         if updates % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             # Not by self.log, which reaches the loggers after the step's end, where the run is
@@ -149,7 +154,6 @@ class SolverModule(Registered, LightningModule, ABC):
             for logger in self.loggers:
                 logger.log_metrics({name: float(value) for name, value in values.items()}, updates)
                 logger.save()
-        return total
 
     def step_loss(self, *inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return what `loss` does, as it is trained: compiled, where that is asked for."""

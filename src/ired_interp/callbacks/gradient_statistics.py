@@ -50,7 +50,7 @@ class GradientStatistics(ProbeCallback):
     ----------
     every_n_steps : int, optional
         Training steps (updates done) between measurements; a window ends there. Of an IREDModule
-        5000 where nothing is given.
+        10000 where nothing is given.
     window : int, optional
         Consecutive gradients compared, at least 3, of an IREDModule; 8 where so many fit.
     collect : int

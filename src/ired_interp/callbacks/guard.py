@@ -16,7 +16,7 @@ class FiniteLoss(Callback):
         Steps between looks; each look waits for the device.
     """
 
-    def __init__(self, every_n_steps: int = 20) -> None:
+    def __init__(self, every_n_steps: int = 50) -> None:
         self.every_n_steps = every_n_steps
 
     def needs(self, step: int) -> bool:

@@ -49,7 +49,7 @@ class ProbeCallback(MeasuringCallback):
     def __init__(
         self,
         probe: Probe,
-        every_n_steps: int = 5000,
+        every_n_steps: int = 10_000,
         weights: Weights = "average",
         problems: int = 32,
         variant: Variant = "same",

@@ -16,7 +16,7 @@ class HessianSpectrumTheta(BoundProbeCallback, of=probes.HessianSpectrumTheta):
     """`probes.HessianSpectrumTheta` at chosen steps."""
 
 
-class InferenceTrajectory(BoundProbeCallback, of=probes.InferenceTrajectory, every_n_steps=10_000):
+class InferenceTrajectory(BoundProbeCallback, of=probes.InferenceTrajectory, every_n_steps=20_000):
     """`probes.InferenceTrajectory` at chosen steps."""
 
 

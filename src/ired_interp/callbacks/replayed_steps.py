@@ -1,4 +1,4 @@
-"""Whole training steps replayed as a CUDA graph, where nothing else happens between them."""
+"""Whole training steps replayed as a CUDA graph, where nothing else happens around them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +29,7 @@ _STEPS = ("backward", "optimizer_step", "optimizer_zero_grad", "lr_scheduler_ste
 
 
 class ReplayedSteps(Callback):
-    """Replay the steps at which nothing is logged, saved, measured or validated.
+    """Replay the steps at which nothing is saved, measured or validated.
 
     Of a compiled model that one GPU trains, such a step (problems, noise, loss, backward pass,
     clipping, update) is one CUDA graph, without Lightning's loop around it; weights are averaged
@@ -89,7 +89,6 @@ class ReplayedSteps(Callback):
             self._active
             and bool(trainer.optimizers[0].state)  # which the first update makes
             and step != trainer.max_steps
-            and step % trainer.log_every_n_steps != 0  # type: ignore[attr-defined]
             and step % validated != 0
             and not any(needs(step) for needs in self._needs)
         )
@@ -107,13 +106,14 @@ class ReplayedSteps(Callback):
                 number = fetch()
             self._data.restart_training(self._of_data, number)
             self._module.restart_noise(self._of_noise, number)
-            self._capture()
-            return
-        inputs = self._module.loss_inputs(fetch())
-        if self._capture.recorded or (self._active and self._record(self._update, inputs)):
-            self._capture(*inputs)
+            values = self._capture()
         else:
-            self._update(*inputs)
+            inputs = self._module.loss_inputs(fetch())
+            if self._capture.recorded or (self._active and self._record(self._update, inputs)):
+                values = self._capture(*inputs)
+            else:
+                values = self._update(*inputs)
+        self._module.log_parts(dict(zip(self._parts, values, strict=True)))
 
     def stepped(self) -> None:
         """Average the weights where that is due, once the step is counted."""
@@ -160,14 +160,15 @@ class ReplayedSteps(Callback):
         optimizer = trainer.optimizers[0]
         optimizer.zero_grad()
         with torch.enable_grad(), trainer.precision_plugin.train_step_context():
-            loss, _ = module.step_loss(*inputs)
+            loss, parts = module.step_loss(*inputs)
+        self._parts = tuple(parts)
         loss.backward()
         module.configure_gradient_clipping(
             optimizer, trainer.gradient_clip_val, trainer.gradient_clip_algorithm
         )
         optimizer.step()
         optimizer.zero_grad()
-        return (loss,)
+        return tuple(parts.values())
 
 
 def _tells(callback: Callback) -> bool:

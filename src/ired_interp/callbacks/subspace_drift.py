@@ -43,7 +43,7 @@ class SubspaceDrift(ProbeCallback):
     Parameters
     ----------
     every_n_steps : int, optional
-        Training steps (updates done) between frames. Of an IREDModule 10000 where nothing is given.
+        Training steps (updates done) between frames. Of an IREDModule 20000 where nothing is given.
     weights, problems, variant
         As in `ProbeCallback`; of an IREDModule alone.
     every_n_epochs : int, optional
@@ -80,7 +80,7 @@ class SubspaceDrift(ProbeCallback):
         if kwargs.get("layer") is not None:
             kwargs.setdefault("space", "theta")
         drift = probes.SubspaceDrift(axis="training", **kwargs)
-        super().__init__(SubspaceTracker(drift), 10_000, weights, problems, variant)
+        super().__init__(SubspaceTracker(drift), 20_000, weights, problems, variant)
         self._scheduled = every_n_steps is not None or every_n_epochs is not None
         if self._scheduled:
             self.schedule(every_n_steps, every_n_epochs)

@@ -13,6 +13,7 @@ from ired_interp.energy.mlp_hessian import Layers, mlp_hessian
 from ired_interp.energy.silu import silu_derivative
 
 TIME_DIM = 128
+_PARTS = 16
 
 
 class Modulation(NamedTuple):
@@ -67,6 +68,18 @@ def time_features(mlp: nn.Module, k: Tensor, landscapes: int, dtype: torch.dtype
     return F.one_hot(k, landscapes).to(dtype) @ every
 
 
+def _widened(features: Tensor, layer: nn.Linear) -> Tensor:
+    """Apply a layer to a few features (K, f), by parts of its many outputs.
+
+    The way back sums over the outputs; as one product of so few rows it would keep one processor of
+    a GPU busy for as long as a whole layer takes.
+    """
+    parts = math.gcd(layer.out_features, _PARTS)
+    weight = layer.weight.unflatten(0, (parts, -1))
+    found = torch.bmm(features.expand(parts, *features.shape), weight.mT)
+    return found.movedim(0, 1).flatten(1) + layer.bias
+
+
 class ModulatedMLP(Energy):
     """An energy made of the MLP o(x, y, k): four layers over [x; y].
 
@@ -105,8 +118,8 @@ class ModulatedMLP(Energy):
         every = torch.arange(self.landscapes, device=x.device, dtype=x.dtype)
         time = self.time_mlp(every)
         rows = F.one_hot(k, self.landscapes).to(time.dtype)
-        gain2, shift2 = (rows @ self.t_map_fc2(time)).chunk(2, dim=1)
-        gain3, shift3 = (rows @ self.t_map_fc3(time)).chunk(2, dim=1)
+        gain2, shift2 = (rows @ _widened(time, self.t_map_fc2)).chunk(2, dim=1)
+        gain3, shift3 = (rows @ _widened(time, self.t_map_fc3)).chunk(2, dim=1)
         first = F.linear(x, self.fc1.weight[:, : self.condition_dim], self.fc1.bias)
         return Modulation(first, gain2 + 1, shift2, gain3 + 1, shift3)
 

@@ -208,7 +208,7 @@ def chance_band(
         values = distance_from_angles(angles, metric)
         mean, sd = float(values.mean()), float(values.std(ddof=1))
     if count > 1:
-        values = np.array([rng.choice(values, count).mean() for _ in range(draws)])
+        values = rng.choice(values, (draws, count)).mean(1)
         values, sd = values + (mean - values.mean()), sd / count**0.5
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return Band(mean, sd, float(low), float(high))

@@ -1,6 +1,7 @@
 """Whether a leading subspace is there at all: the gap between its eigenvalues and the next."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from scipy import stats
@@ -65,6 +66,7 @@ class Eigengap:
         return self.value > reach * error
 
 
+@cache
 def student_factor(count: int) -> float:
     """Widen a standard error of few values, so that 1.96 of them still are a 95 % interval.
 

@@ -35,22 +35,21 @@ def layer_grams(gradients: GradientRows, memory: float, groups: int) -> tuple[np
     """
     chunks = list(gradients.chunks(memory if gradients.count == 1 else memory / 2))
     gram = torch.zeros(len(gradients.layers), gradients.count, gradients.count, dtype=torch.float64)
-    sums: Tensor | None = None
+    member = torch.arange(gradients.count)[None] % groups == torch.arange(groups)[:, None]
+    share = member / member.sum(1, keepdim=True)  # (groups, B), of each row in its group's mean
+    means: Tensor | None = None
     for i, rows in enumerate(chunks):
         mine = gradients[rows]
-        flat = torch.cat(list(mine.values()), dim=1)
-        sums = flat.new_zeros(groups, flat.shape[1]) if sums is None else sums
-        group = torch.arange(rows.start, rows.stop, device=flat.device) % groups
-        sums.index_add_(0, group, flat)
-        del flat
+        part = torch.cat([share[:, rows].to(g) @ g for g in mine.values()], dim=1)
+        means = part if means is None else means.add_(part)
         for j, others in enumerate(chunks[: i + 1]):
             theirs = mine if i == j else gradients[others]
             for layer, name in enumerate(mine):
-                block = (mine[name].double() @ theirs[name].double().mT).cpu()
+                left = mine[name].double()
+                block = (left @ (left if i == j else theirs[name].double()).mT).cpu()
                 gram[layer, rows, others], gram[layer, others, rows] = block, block.mT
-    assert sums is not None
-    counts = torch.bincount(torch.arange(gradients.count) % groups).to(sums)
-    return torch.cat([gram.sum(0, keepdim=True), gram]).numpy(), sums / counts[:, None]
+    assert means is not None
+    return torch.cat([gram.sum(0, keepdim=True), gram]).numpy(), means
 
 
 def theta_variables(

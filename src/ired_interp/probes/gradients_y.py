@@ -195,7 +195,9 @@ class GradientStatisticsY(Probe):
             kinds = torch.stack([visible, ~visible])  # (entries, B, d)
             values["entries_along"] = (kinds * g * eps).sum(2)
             values["entries_count"] = kinds.sum(2)
-        spectrum = spectrum_statistics(lambda rows: _eigenvalues(g[rows]), np.arange(len(g)))
+        spectrum = spectrum_statistics(
+            lambda sets: [_eigenvalues(g[rows]) for rows in sets], np.arange(len(g))
+        )
         return {name: value.cpu().numpy() for name, value in values.items()} | spectrum
 
     def _theory(self, snapshot: Snapshot, landscapes: list[int]) -> np.ndarray | None:

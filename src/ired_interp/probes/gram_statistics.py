@@ -1,6 +1,7 @@
 """What the inner products of gradients say: signal, noise, agreement, effective rank."""
 
 from collections.abc import Callable
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from ired_interp.probes.spread import jackknife_error, left_out
 from ired_interp.spectra import effective_rank, many_eigenvalues
 
 Array = np.ndarray
+_TOGETHER = 1 << 27  # entries of the matrices whose eigenvalues are found at a time
 CPU = torch.device("cpu")
 
 
@@ -61,26 +63,29 @@ def gram_statistics(
     (0.666667, 1.0)
     """
     statistics = noise_statistics(gram, problems_each)
-    size = np.sqrt(np.einsum("...ii->...i", gram))
     with np.errstate(invalid="ignore", divide="ignore"):
-        cosines = gram / (size[..., :, None] * size[..., None, :])
-    value, leave_one_out = _with_and_without(cosines)
+        unit = 1 / np.sqrt(np.einsum("...ii->...i", gram))
+        rows = unit * (gram @ unit[..., None])[..., 0]  # sums of cosines
+    value, leave_one_out = _with_and_without(rows, np.where(unit < np.inf, 1.0, np.nan))
     count = gram.shape[-1]
     statistics["mean_cosine"] = _off_diagonal_mean(*value, count)
     statistics["mean_cosine_error"] = jackknife_error(_off_diagonal_mean(*leave_one_out, count - 1))
     matrices = torch.from_numpy(gram).to(device)
     return statistics | spectrum_statistics(
-        lambda rows: _eigenvalues(matrices, rows, problems_each), np.arange(count)
+        lambda sets: _eigenvalues(matrices, sets, problems_each), np.arange(count)
     )
 
 
-def spectrum_statistics(eigenvalues: Callable[[Array], Array], every: Array) -> dict[str, Array]:
+def spectrum_statistics(
+    eigenvalues: Callable[[list[Array]], list[Array]], every: Array
+) -> dict[str, Array]:
     """Find eigenvalues of a sample covariance and effective ranks, with jackknife errors.
 
     Parameters
     ----------
     eigenvalues : callable
-        Maps indices of rows to the eigenvalues (..., at most d) of their covariance, descending.
+        Maps sets of rows, by their indices, to the eigenvalues (..., at most d) of the covariance
+        of each, descending.
     every : ndarray (B,)
         All indices.
 
@@ -89,11 +94,10 @@ def spectrum_statistics(eigenvalues: Callable[[Array], Array], every: Array) -> 
     dict of str to ndarray
         `eigenvalues`, `participation`, `entropy_rank`, each with `…_error`.
     """
-    whole = eigenvalues(every)
+    whole, *parts = eigenvalues([every, *left_out(len(every))])
     found = {"eigenvalues": whole} | effective_ranks(whole)
     without: dict[str, list[Array]] = {name: [] for name in found}
-    for rows in left_out(len(every)):
-        part = eigenvalues(rows)
+    for part in parts:
         missing = [(0, 0)] * (part.ndim - 1) + [(0, whole.shape[-1] - part.shape[-1])]
         for name, value in ({"eigenvalues": np.pad(part, missing)} | effective_ranks(part)).items():
             without[name].append(value)
@@ -101,16 +105,26 @@ def spectrum_statistics(eigenvalues: Callable[[Array], Array], every: Array) -> 
     return found | errors
 
 
-def _eigenvalues(gram: torch.Tensor, rows: Array, problems_each: int) -> Array:
-    """Of the covariance of some of the gradients whose Gram matrices (..., B, B) are given."""
+def _eigenvalues(gram: torch.Tensor, sets: list[Array], problems_each: int) -> list[Array]:
+    """Of the covariances of sets of the gradients whose Gram matrices (..., B, B) are given."""
+    at_once, found = max(1, _TOGETHER // gram.numel()), []
+    for count, group in groupby(sets, len):
+        equal = list(group)
+        for start in range(0, len(equal), at_once):
+            rows = equal[start : start + at_once]
+            part = torch.stack([_centred(gram, r) for r in rows])
+            values = many_eigenvalues(part.view(-1, count, count))[:, 1:].flip(-1).clamp(min=0)
+            scaled = values.numpy() * problems_each / (count - 1)
+            found += list(scaled.reshape(len(rows), *gram.shape[:-2], count - 1))
+    return found
+
+
+def _centred(gram: torch.Tensor, rows: Array) -> torch.Tensor:
+    """Inner products (..., b, b) of b of the gradients, with their mean taken from each."""
     chosen = torch.from_numpy(rows).to(gram.device)
     part = gram.index_select(-1, chosen).index_select(-2, chosen)
     part = part - part.mean(-1, keepdim=True)
-    part = part - part.mean(-2, keepdim=True)
-    count = len(rows)
-    found = many_eigenvalues(part.reshape(-1, count, count))[:, 1:].flip(-1).clamp(min=0)
-    scaled = found.numpy() * problems_each / (count - 1)
-    return scaled.reshape(*gram.shape[:-2], count - 1)
+    return part - part.mean(-2, keepdim=True)
 
 
 def effective_ranks(eigenvalues: Array) -> dict[str, Array]:
@@ -143,11 +157,11 @@ def noise_statistics(gram: Array, problems_each: int = 1) -> dict[str, Array]:
         With their errors and intervals.
     """
     count = gram.shape[-1]
-    value, leave_one_out = _with_and_without(gram)
+    diagonal, means = np.einsum("...ii->...i", gram), gram.mean(-1)
+    value, leave_one_out = _with_and_without(count * means, diagonal)
     signal, noise = _signal_noise(*value, count, problems_each)
     without = _signal_noise(*leave_one_out, count - 1, problems_each)
-    deviations = np.einsum("...ii->...i", gram) - 2 * gram.mean(-1)
-    deviations = deviations + gram.mean((-2, -1))[..., None]
+    deviations = diagonal - 2 * means + means.mean(-1)[..., None]
     low, high = noise_scale_interval(signal, noise, *without, deviations)
     with np.errstate(divide="ignore", invalid="ignore"):
         return {
@@ -170,9 +184,13 @@ def _signal_noise(total: Array, trace: Array, count: int, each: int) -> tuple[Ar
     return signal, each * (trace / count - signal)
 
 
-def _with_and_without(matrix: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """Sum of entries and trace: of the matrix (...), and without each row and column (..., B)."""
-    rows, diagonal = matrix.sum(-1), np.einsum("...ii->...i", matrix)
+def _with_and_without(
+    rows: Array, diagonal: Array
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Sum of entries and trace of a symmetric matrix (...), and without each row (..., B).
+
+    Of the matrix there are given the sums of its rows and its diagonal, (..., B) both.
+    """
     total, trace = rows.sum(-1), diagonal.sum(-1)
     return (total, trace), (total[..., None] - 2 * rows + diagonal, trace[..., None] - diagonal)
 

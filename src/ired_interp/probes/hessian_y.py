@@ -1,5 +1,6 @@
 """The spectrum of the Hessian of the energy in y: the shape of each landscape."""
 
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any, Literal
 
@@ -36,6 +37,7 @@ _HEADINGS = {
     "deviation": "deviation",
 }
 _UNITS = {"units": "energy / y²"}
+_TOGETHER = 1 << 26  # entries of the matrices whose eigenvalues are found at a time
 
 
 class HessianSpectrumY(Probe):
@@ -145,12 +147,7 @@ class HessianSpectrumY(Probe):
         energy = deepcopy(snapshot.module.energy).to(getattr(torch, self.dtype))
         energy.requires_grad_(False)
         energy = snapshot.module.free(energy)
-        found = np.stack(
-            [
-                self._spectrum(energy, snapshot, k)
-                for k in track(landscapes, "Hessian spectrum in y")
-            ]
-        )
+        found = self._spectra(energy, snapshot, landscapes)
         coordinates = {
             "landscape": landscapes,
             "problem": np.arange(found.shape[1]),
@@ -165,24 +162,39 @@ class HessianSpectrumY(Probe):
             result = result.assign(_beside_theory(found, theory))
         return result
 
-    def _spectrum(self, energy: Energy, snapshot: Snapshot, k: int) -> np.ndarray:
+    def _spectra(self, energy: Energy, snapshot: Snapshot, landscapes: Sequence[int]) -> np.ndarray:
+        """Eigenvalues (landscape, problem, rank), of several landscapes found together."""
+        waiting: list[torch.Tensor] = []
+        found: list[np.ndarray] = []
+        count, size = snapshot.batch.y.shape
+        memory = working_memory(self.memory_gib, snapshot.batch.y.device, snapshot.ranks.count)
+        for k in track(landscapes, "Hessian spectrum in y"):
+            waiting.append(self._hessians(energy, snapshot, k, memory))
+            if len(waiting) * count * size**2 >= _TOGETHER or k == landscapes[-1]:
+                values = self._eigenvalues(waiting, snapshot).numpy()
+                found += [snapshot.ranks.gather(part) for part in np.split(values, len(waiting))]
+                waiting = []
+        return np.stack(found)
+
+    def _eigenvalues(self, each: list[torch.Tensor], snapshot: Snapshot) -> torch.Tensor:
+        """Of Hessians of this rank's problems in one landscape after the other."""
+        matrices, fixed = torch.cat(each), snapshot.module.fixed(snapshot.batch.x)
+        if fixed is None:
+            return many_eigenvalues(matrices)
+        mask = fixed.mask[snapshot.ranks.share(len(fixed.mask))]
+        return _free_eigenvalues(matrices.double(), mask.repeat(len(each), 1))
+
+    def _hessians(self, energy: Energy, snapshot: Snapshot, k: int, memory: float) -> torch.Tensor:
         dtype = getattr(torch, self.dtype)
         x = snapshot.batch.x.to(dtype)
         y = measuring_point(snapshot, k, self.point, self.seed).to(dtype)
         mine = snapshot.ranks.share(len(y))
         matrices = y.new_zeros(0, y.shape[1], y.shape[1])
         if mine.start < mine.stop:
-            memory = working_memory(self.memory_gib, y.device, snapshot.ranks.count)
             matrices = energy.hessian(x[mine], y[mine], k, memory)
         finite = bool(matrices.isfinite().all())
         check_finite(all(snapshot.ranks.all_gather_object(finite)), k)
-        fixed = snapshot.module.fixed(snapshot.batch.x)
-        found = (
-            many_eigenvalues(matrices)
-            if fixed is None
-            else _free_eigenvalues(matrices.double(), fixed.mask[mine])
-        )
-        return snapshot.ranks.gather(found.numpy())
+        return matrices
 
     def summary(self, result: xr.Dataset) -> str:
         """One row a landscape; see `Probe.summary`."""

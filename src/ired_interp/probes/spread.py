@@ -84,7 +84,8 @@ def median_error(values: np.ndarray, draws: int = 200) -> np.ndarray:
     if count < 2:
         return np.full(len(values), np.nan)
     picks = rng.integers(count, size=(draws, count))
-    drawn = np.stack([np.nanmedian(values[:, pick], (1, 2)) for pick in picks])
+    median = np.nanmedian if np.isnan(values).any() else np.median  # eight times as fast
+    drawn = np.stack([median(values[:, pick], (1, 2)) for pick in picks])
     # Resamples scatter by √((B − 1)/B) of what problems do.
     error: np.ndarray = drawn.std(0) * np.sqrt(count / (count - 1)) * student_factor(count)
     return error

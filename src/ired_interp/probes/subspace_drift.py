@@ -233,7 +233,7 @@ class SubspaceDrift(Probe):
         """
         landscapes = chosen_landscapes(snapshot.module, self.landscapes)
         what = f"subspaces: {self.source} in {self.space}"
-        return {k: self._estimator.in_landscape(snapshot, k) for k in track(landscapes, what)}
+        return self._estimator.in_landscapes(snapshot, track(landscapes, what))
 
     def compare(self, histories: Mapping[int, DriftHistory], snapshot: Snapshot) -> xr.Dataset:
         """Measure the frames of a training against each other, each landscape for itself.

@@ -1,6 +1,6 @@
 """One frame: a subspace estimated twice, in one landscape or in one iterate of inference."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,12 +17,15 @@ from ired_interp.geometry import DriftHistory
 from ired_interp.module import IREDModule
 from ired_interp.probes.base import Point, Snapshot, measuring_point
 from ired_interp.probes.settings import working_memory
-from ired_interp.probes.subspace_pairs import Frame, frame_of_matrices, frame_of_vectors
+from ired_interp.probes.subspace_pairs import Frame, Pair, frame_of_vectors, frames_of_matrices
 from ired_interp.random import stream
 from ired_interp.tasks.base import Problems
 
 Source = Literal["hessian", "gradients", "solution", "activations"]
 Space = Literal["y", "theta"]
+
+_OF_MATRICES = ("hessian", "solution")
+_TOGETHER = 1 << 26  # entries of the matrices that are decomposed at a time
 
 
 @dataclass(frozen=True)
@@ -84,28 +87,57 @@ class FrameEstimator:
                 "choose p below that."
             )
 
-    def in_landscape(self, snapshot: Snapshot, k: int) -> Frame:
-        """Estimate the subspace in one landscape.
+    def in_landscapes(self, snapshot: Snapshot, landscapes: Iterable[int]) -> dict[int, Frame]:
+        """Estimate the subspace in each of some landscapes.
 
         Parameters
         ----------
         snapshot : Snapshot
             Model and problems.
-        k : int
-            Landscape.
+        landscapes : iterable of int
+            Which.
 
         Returns
         -------
-        Frame
-            Without a repeat at the answer itself, where no noise is drawn.
+        dict
+            Landscape → frame, without a repeat at the answer itself, where no noise is drawn.
         """
         if self.space == "theta":
-            return self._in_theta(snapshot, k)
+            return {k: self._in_theta(snapshot, k) for k in landscapes}
+        found: dict[int, Frame] = {}
+        waiting: dict[int, Pair] = {}  # whose eigenvectors a GPU finds faster together
+        for k in landscapes:
+            y, other = self._points(snapshot, k)
+            if self.source not in _OF_MATRICES:
+                found[k] = self._at(snapshot, k, y, other)
+                continue
+            waiting[k] = pair = self._matrices(snapshot, k, y, other)
+            if len(waiting) * pair[0].numel() >= _TOGETHER:
+                found |= self._decomposed(waiting)
+                waiting = {}
+        return found | self._decomposed(waiting)
+
+    def _decomposed(self, pairs: dict[int, Pair]) -> dict[int, Frame]:
+        if not pairs:
+            return {}
+        return dict(zip(pairs, frames_of_matrices(list(pairs.values()), self.p), strict=True))
+
+    def _points(self, snapshot: Snapshot, k: int) -> tuple[Tensor, Tensor | None]:
         point: Point = "trajectory" if self.source == "solution" else self.point
         y, other = (
             measuring_point(snapshot, k, point, seed) for seed in (self.seed, self.seed + 1)
         )
-        return self._at(snapshot, k, y, None if point == "answer" else other)
+        return y, None if point == "answer" else other
+
+    def _matrices(self, snapshot: Snapshot, k: int, y: Tensor, other: Tensor | None) -> Pair:
+        """Matrices at y (B, d_y) whose eigenvectors span the subspace, and at another draw."""
+        if self.source == "solution":
+            return in_y.column_grams(y), None if other is None else in_y.column_grams(other)
+        energy, x = snapshot.module.free(), snapshot.batch.x
+        points, same = (y, x) if other is None else (torch.cat([y, other]), torch.cat([x, x]))
+        memory = working_memory(self.memory_gib, y.device)
+        found = in_y.hessians(energy, same, points, k, memory)
+        return found[: len(y)], None if other is None else found[len(y) :]
 
     def along_inference(
         self, snapshot: Snapshot, landscapes: list[int]
@@ -143,15 +175,10 @@ class FrameEstimator:
 
     def _at(self, snapshot: Snapshot, k: int, y: Tensor, other: Tensor | None) -> Frame:
         """At y (B, d_y), and again at another draw of it or with the other half of the problems."""
+        if self.source in _OF_MATRICES:
+            (frame,) = self._decomposed({k: self._matrices(snapshot, k, y, other)}).values()
+            return frame
         energy, x, p = snapshot.module.free(), snapshot.batch.x, self.p
-        if self.source == "hessian":
-            points, same = (y, x) if other is None else (torch.cat([y, other]), torch.cat([x, x]))
-            memory = working_memory(self.memory_gib, y.device)
-            found = in_y.hessians(energy, same, points, k, memory)
-            return frame_of_matrices(found[: len(y)], None if other is None else found[len(y) :], p)
-        if self.source == "solution":
-            repeat = None if other is None else in_y.column_grams(other)
-            return frame_of_matrices(in_y.column_grams(y), repeat, p)
         own = energy if self.source == "gradients" else snapshot.module.energy
         rows = self._rows(own, x, y, k)
         what = "energy gradients" if self.source == "gradients" else f"activations of {self.layer}"

@@ -1,5 +1,6 @@
 """A subspace estimated twice, with the eigengap that one estimate shows in the other's data."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -31,27 +32,42 @@ class Frame(NamedTuple):
     gap: Eigengap
 
 
-def frame_of_matrices(matrices: Tensor, others: Tensor | None, p: int) -> Frame:
+Pair = tuple[Tensor, Tensor | None]  # (B, N, N) matrices, and the same with other noise
+
+
+def frames_of_matrices(pairs: Sequence[Pair], p: int) -> list[Frame]:
     """Take the eigenvectors of the p largest eigenvalues of each problem's matrix.
 
     Parameters
     ----------
-    matrices : Tensor
-        (B, N, N) symmetric, p below N.
-    others : Tensor, optional
-        (B, N, N) the same, with other noise.
+    pairs : sequence of Pair
+        Symmetric, p below N, all of one shape; decomposed together.
     p : int
         How many.
 
     Returns
     -------
-    Frame
+    list of Frame
         Of (B, N, p) float64 bases, descending.
     """
+    parts = [part for pair in pairs for part in pair if part is not None]
+    values, columns = many_eigenpairs(torch.cat(parts))
+    count = len(parts[0])
+    largest = iter(values.abs().amax(-1).to(columns.device).split(count))
+    vectors = iter(columns.flip(-1).split(count))
+    found = [([next(largest) for m in pair if m is not None], pair) for pair in pairs]
+    return [_frame(pair, sizes, [next(vectors) for _ in sizes], p) for sizes, pair in found]
+
+
+def frame_of_matrices(matrices: Tensor, others: Tensor | None, p: int) -> Frame:
+    """Take one frame as `frames_of_matrices` does."""
+    (frame,) = frames_of_matrices([(matrices, others)], p)
+    return frame
+
+
+def _frame(pair: Pair, largest: list[Tensor], vectors: list[Tensor], p: int) -> Frame:
+    matrices, others = pair
     rounding = resolution(matrices.shape[-1], matrices.dtype)
-    found = [many_eigenpairs(part) for part in (matrices, others) if part is not None]
-    largest = [values.abs().amax(-1).to(matrices.device) for values, _ in found]
-    vectors = [columns.flip(-1).to(matrices.device) for _, columns in found]
     if others is None:
         gaps = matrix_gaps(vectors[0], matrices.double(), largest[0], p)
         return Frame(vectors[0][..., :p], None, Eigengap.of(gaps, rounding))

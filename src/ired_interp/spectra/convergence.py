@@ -12,12 +12,12 @@ from ired_interp.spectra.krylov import Krylov
 from ired_interp.spectra.verification import Outcome, Threshold, Verification, thresholds
 
 _TINY = np.finfo(float).tiny
-_NEAR = 10.0  # residuals within this many times what is asked are looked at more often
 # A pair at the edge can have a residual within tol and stand for its neighbour while a wanted one,
 # further off than tol, has yet to emerge. That takes two eigenvalues closer than the residual: rare
 # where it is a hundredth of their mean distance. A quarter of tol is the least that is asked for,
 # with which it is rarer than with eigsh.
 _DISTANCE, _SHARE = 0.01, 0.25
+_LOOKS = 10  # at Ritz pairs while the basis doubles, about, before their residuals are near
 _LOSS = 0.1  # loss of orthogonality that is let be, as a share of the residual asked for
 
 
@@ -100,8 +100,9 @@ class LanczosRun:
         between eigenvalues, or as small as the dtype allows.
     verification : Verification, optional
         The test for hidden eigenvalues that is under way.
-    used, looked : int
-        Products so far, earlier calls included, and as many when `due` last said so.
+    used, looked, wait : int
+        Products so far, earlier calls included, as many when Ritz pairs were last looked at, and
+        products until they are again.
     excess : float
         Largest residual of a wanted pair over what is asked of it.
     """
@@ -110,7 +111,7 @@ class LanczosRun:
         self.krylov, self.k, self.which, self.tol = krylov, k, which, tol
         self.eps = torch.finfo(krylov.operator.dtype).eps
         self.verification: Verification | None = None
-        self.used = self.looked = 0
+        self.used = self.looked = self.wait = 0
         self.restarts = 0
         self.excess = np.inf
         self._next = -1  # place of the pending vector to which the operator is applied next
@@ -137,9 +138,16 @@ class LanczosRun:
         """
         if self.verification is not None:
             return self._outcome != "open"
-        rows = len(self.krylov)
-        close = self.excess < _NEAR
-        return rows >= self.k and self.used - self.looked >= max(1, rows // (100 if close else 25))
+        return len(self.krylov) >= self.k and self.used - self.looked >= self.wait
+
+    def look(self) -> None:
+        """Find the Ritz pairs, and when to look again: half way to where they will be finished."""
+        excess, since = self.excess, self.used - self.looked
+        self.rayleigh_ritz()
+        self.looked, self.wait = self.used, max(1, len(self.krylov) // _LOOKS)
+        if 1 < self.excess < excess < np.inf:
+            left = since * np.log(self.excess) / np.log(excess / self.excess)
+            self.wait = int(min(self.wait, max(1, left / 2)))
 
     def rayleigh_ritz(self) -> None:
         """Find the Ritz pairs of the present basis, and which of them are finished."""
@@ -209,6 +217,7 @@ class LanczosRun:
         return {
             "used": self.used,
             "looked": self.looked,
+            "wait": self.wait,
             "restarts": self.restarts,
             "excess": self.excess,
             "tolerance": self.krylov.tolerance,
@@ -233,6 +242,7 @@ class LanczosRun:
             self.rayleigh_ritz()
         if "looked" in state:
             self.looked, self.excess = state["looked"], state["excess"]
+            self.wait = state.get("wait", 0)
             self.krylov.tolerance = state["tolerance"]
             self._next, self._coupling = state["next"], state["coupling"]
             self._ruled_out = [Threshold(**end) for end in state["ruled_out"]]

@@ -14,7 +14,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ired_interp.errors import InputError, RunError
-from ired_interp.random import stream
 from ired_interp.spectra.batches import Batches, Weights
 from ired_interp.spectra.chunking import Chunking, plan_chunks, weights_fault
 from ired_interp.spectra.cuts import chunks
@@ -165,27 +164,32 @@ class CurvatureOperator(ParameterOperator):
     def _all_kept(self) -> bool:
         return len(self._kept) == len(self.weights)
 
-    def _expect_same_parameters(self, bits: bool = True) -> Fingerprint:
+    def _expect_same_parameters(self, bits: bool = True) -> None:
         if self._fingerprint is None:
             self._fingerprint = Fingerprint(self.named)
         else:
             self._fingerprint.expect_same(bits)
-        return self._fingerprint
 
     def _product(self, v: Tensor) -> Tensor:
         v = v.clone() if v.is_inference() else v
         self._expect_same_parameters(bits=False)
         replayable = self._all_kept and not self.by_differences
-        product, same = self._replay(self._local_product, v.contiguous(), replayable)
-        if not same:
-            self._expect_same_parameters()
-        return self._sum(product)
+        (product,) = self._replay(self._local_product, (v.contiguous(),), replayable)
+        return self._sum(product.clone() if self._replay.recorded else product)
 
-    def _local_product(self, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Multiply by this rank's share, and tell whether the parameters' bits are the same."""
+    def _local_product(self, v: Tensor) -> tuple[Tensor]:
         parts = list(self.unflatten(v).values())
-        product = self._local_sum(lambda graph: self._apply(graph, parts))
-        return product, self._expect_same_parameters(bits=False).same_bits()
+        return (self._local_sum(lambda graph: self._apply(graph, parts)),)
+
+    def confirm(self) -> None:
+        """Raise if a parameter was written to since the first product.
+
+        Raises
+        ------
+        InputError
+            If one was, with its name.
+        """
+        self._expect_same_parameters()
 
     # ---- memory
 
@@ -229,7 +233,7 @@ class CurvatureOperator(ParameterOperator):
         Tensor
             (N,).
         """
-        v = gaussian(self.shape[0], self.dtype, self.device, stream("cpu", 0, "probe"))
+        v = gaussian(self.shape[0], self.dtype, self.device, self.source(0, "probe"))
         with Observer() as seen:
             product = self._apply(self._build(chunk), list(self.unflatten(v).values()))
         self.precision = coarsest({self.precision, *seen.dtypes})

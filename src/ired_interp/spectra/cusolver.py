@@ -51,14 +51,14 @@ def batched_eigenpairs(matrices: Tensor, vectors: bool) -> tuple[Tensor, Tensor 
         If a matrix holds values that are no numbers, a solution does not converge, or cuSOLVER
         refuses a call.
     """
-    solver = library()
-    assert solver is not None
     count, size = matrices.shape[:2]
     values = matrices.new_empty(count, size)
     found = matrices.clone(memory_format=torch.contiguous_format)
     if found.numel() == 0:
         return values, found if vectors else None
-    with torch.cuda.device(matrices.device), _Handle(solver) as handle:
+    with torch.cuda.device(matrices.device):
+        handle = _handle(torch.cuda.current_device())
+        handle.follow(torch.cuda.current_stream())
         one = sum(handle.workspace(found[:1], values[:1], vectors))
         free = torch.cuda.mem_get_info()[0]
         at_once = max(1, min(count, int(_SHARE * free / one)))
@@ -70,22 +70,17 @@ def batched_eigenpairs(matrices: Tensor, vectors: bool) -> tuple[Tensor, Tensor 
 
 
 class _Handle:
-    """A cuSOLVER handle on the current stream."""
+    """A cuSOLVER handle of the current device."""
 
     def __init__(self, solver: ctypes.CDLL) -> None:
         self._solver = solver
         self._handle, self._parameters = ctypes.c_void_p(), ctypes.c_void_p()
+        _check(solver.cusolverDnCreate(ctypes.byref(self._handle)))
+        _check(solver.cusolverDnCreateParams(ctypes.byref(self._parameters)))
 
-    def __enter__(self) -> "_Handle":
-        _check(self._solver.cusolverDnCreate(ctypes.byref(self._handle)))
-        _check(self._solver.cusolverDnCreateParams(ctypes.byref(self._parameters)))
-        stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
-        _check(self._solver.cusolverDnSetStream(self._handle, stream))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._solver.cusolverDnDestroyParams(self._parameters)
-        self._solver.cusolverDnDestroy(self._handle)
+    def follow(self, stream: torch.cuda.Stream) -> None:
+        """Work on a stream from now on."""
+        _check(self._solver.cusolverDnSetStream(self._handle, ctypes.c_void_p(stream.cuda_stream)))
 
     def workspace(self, matrices: Tensor, values: Tensor, vectors: bool) -> tuple[int, int]:
         """Return the bytes that a batch needs on the device and on the host."""
@@ -123,6 +118,14 @@ class _Handle:
         read = size, _FLOAT64, _pointer(matrices), size
         written = _FLOAT64, _pointer(values), _FLOAT64
         return self._handle, self._parameters, mode, _UPPER, *read, *written
+
+
+@cache
+def _handle(device: int) -> _Handle:
+    """Make a device's handle, which lasts: making it takes longer than most solutions."""
+    solver = library()
+    assert solver is not None
+    return _Handle(solver)
 
 
 def _pointer(tensor: Tensor) -> ctypes.c_void_p:

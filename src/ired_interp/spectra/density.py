@@ -13,7 +13,6 @@ from scipy import stats
 
 from ired_interp.errors import InputError
 from ired_interp.files import atomic
-from ired_interp.random import stream
 from ired_interp.spectra.drawing import draw_density
 from ired_interp.spectra.estimate import Estimate, from_samples
 from ired_interp.spectra.operator import SymmetricOperator
@@ -208,7 +207,7 @@ def density(
     try:
         for probe in range(len(done), probes):
             start = gaussian(
-                size, operator.dtype, operator.device, stream("cpu", seed, "density", probe)
+                size, operator.dtype, operator.device, operator.source(seed, "density", probe)
             )
             before = operator.matvecs
             done.append((*quadrature(operator, start, steps), operator.matvecs - before))

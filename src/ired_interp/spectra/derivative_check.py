@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from ired_interp.errors import RunError
-from ired_interp.random import stream
 from ired_interp.spectra.determinism import (
     Observer,
     cause_of_change,
@@ -19,6 +18,7 @@ from ired_interp.spectra.determinism import (
     product_fault,
 )
 from ired_interp.spectra.finite_difference import Differences
+from ired_interp.spectra.sharding import whole
 from ired_interp.spectra.spectrum import SpectrumWarning
 from ired_interp.spectra.vectors import coarsest, gaussian, norm
 
@@ -40,6 +40,9 @@ class Checked(Protocol):
     module: nn.Module | None
     matvecs: int
     product_error: float
+
+    def source(self, seed: int, *names: int | str) -> torch.Generator:
+        """Make a generator of random vectors."""
 
     def chunks(self) -> Iterator[Any]:
         """Iterate over the chunks of data."""
@@ -74,7 +77,8 @@ class Scale:
 
     def __init__(self, operator: Checked) -> None:
         self.operator = operator
-        sizes = [float(p.detach().double().square().mean().sqrt()) for p in operator.parameters]
+        squares = [whole(p.detach().double().square().mean()) for p in operator.parameters]
+        sizes = torch.stack(squares).sqrt().tolist()
         others = [size for size in sizes if size > 0] or [1.0]
         self._sizes = [size if size > 0 else sum(others) / len(others) for size in sizes]
 
@@ -181,7 +185,7 @@ def curvature_fault(operator: Checked) -> str | None:
 class _Check:
     def __init__(self, operator: Checked) -> None:
         self.operator, self.scale = operator, Scale(operator)
-        source = stream("cpu", 0, "determinism")
+        source = operator.source(0, "determinism")
         self.u, self.v = (
             gaussian(operator.shape[0], operator.dtype, operator.device, source) for _ in range(2)
         )

@@ -10,7 +10,6 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ired_interp.errors import InputError
-from ired_interp.random import stream
 from ired_interp.spectra.batches import Weights
 from ired_interp.spectra.curvature import CurvatureOperator, Graph
 from ired_interp.spectra.finite_difference import Differences, length, settled_step
@@ -173,7 +172,7 @@ class HessianOperator(CurvatureOperator):
         if not size:
             return [torch.zeros_like(p) for p in parts]
         if self._step is None:
-            random = gaussian(self.shape[0], self.dtype, self.device, stream("cpu", 0, "step"))
+            random = gaussian(self.shape[0], self.dtype, self.device, self.source(0, "step"))
             direction = list(self.unflatten(random).values())
             self._step, self.product_error = settled_step(graph, self.parameters, direction)
         return graph.product(parts, self._step / size)

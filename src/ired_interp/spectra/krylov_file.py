@@ -115,7 +115,9 @@ def load_krylov(krylov: Krylov, folder: Path) -> dict[str, Any]:
     krylov.generation, krylov.scale = meta["generation"], meta["scale"]
     krylov.sweeps = meta["sweeps"]
     krylov.signs.bit_generator.state = meta["signs"]
-    krylov.source.set_state(torch.from_numpy(stored["source"]))
+    drawn = torch.from_numpy(stored["source"])
+    if drawn.shape == krylov.source.get_state().shape:  # else saved on another kind of device
+        krylov.source.set_state(drawn)
     krylov.sketch = torch.from_numpy(stored["sketch"]).to(operator.device)
     swept = stored.get("clean", np.zeros(len(stored["pending"]), dtype=bool))
     krylov.pending = [

@@ -164,8 +164,8 @@ def lanczos(
                 ):
                     stopped = "time budget"
                 if stopped or exhausted or run.due():
-                    run.looked = run.used
-                    run.rayleigh_ritz()
+                    operator.confirm()
+                    run.look()
                     if exhausted or run.settled():
                         stopped = "converged"
                     done = f"{int(run.finished.sum())} of {k} eigenpairs converged"

@@ -49,14 +49,14 @@ def many_eigenpairs(matrices: Tensor) -> tuple[Tensor, Tensor]:
     Returns
     -------
     Tensor, Tensor
-        (B, d) ascending and (B, d, d) in columns, float64, on the CPU.
+        (B, d) ascending, on the CPU, and (B, d, d) in columns, where the matrices are; float64.
     """
     if matrices.is_cuda and library() is not None:
         values, found = batched_eigenpairs(matrices.detach().double(), vectors=True)
         assert found is not None
-        return values.cpu(), found.cpu()
+        return values.cpu(), found
     values, vectors = _by_threads(lambda part: tuple(torch.linalg.eigh(part)), matrices)
-    return values, vectors
+    return values, vectors.to(matrices.device)
 
 
 def _by_threads(

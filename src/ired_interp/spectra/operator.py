@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ired_interp.errors import InputError
+from ired_interp.random import stream
 from ired_interp.spectra.plan import available_memory
 
 Value = TypeVar("Value")
@@ -66,12 +67,46 @@ class SymmetricOperator:
                 f"vector is {v.dtype} on {v.device}; expected {self.dtype} on {self.device}"
             )
         columns = [v] if v.ndim == 1 else list(v.unbind(1))
-        self.matvecs += len(columns)
-        products = [self._product(column) for column in columns]
+        products = [self.times(column) for column in columns]
+        self.confirm()
         return products[0] if v.ndim == 1 else torch.stack(products, 1)
+
+    def times(self, v: Tensor) -> Tensor:
+        """Multiply as ``@`` does, without waiting for the device; ``confirm`` must follow.
+
+        Parameters
+        ----------
+        v : Tensor
+            (N,) as ``@`` takes it.
+
+        Returns
+        -------
+        Tensor
+            (N,).
+        """
+        self.matvecs += 1
+        return self._product(v)
+
+    def confirm(self) -> None:
+        """Raise if the products so far may be of several matrices."""
 
     def check(self) -> None:
         """Raise if two products of one vector can differ; solvers call it before they start."""
+
+    def source(self, seed: int, *names: int | str) -> torch.Generator:
+        """Make a generator of random vectors that are the same on every rank.
+
+        Parameters
+        ----------
+        seed, names
+            As of ``random.stream``.
+
+        Returns
+        -------
+        torch.Generator
+            On the operator's device, where drawing is fastest.
+        """
+        return stream(self.device, seed, *names)
 
     def any_rank(self, flag: bool) -> bool:
         """Whether the flag is true on any rank; ranks must stop at the same product.

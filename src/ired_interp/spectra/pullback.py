@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import _engine_run_backward
 
 
 def pulled_back(
@@ -15,7 +16,8 @@ def pulled_back(
 ) -> list[Tensor]:
     """Multiply vectors by the Jacobian of outputs, Jᵀv; the outputs' graph stays.
 
-    One scalar is differentiated: for weighted outputs PyTorch imports a computer algebra system.
+    By the engine itself: for weighted outputs `torch.autograd.grad` imports a computer algebra
+    system.
 
     Parameters
     ----------
@@ -34,12 +36,13 @@ def pulled_back(
         Shaped like the inputs; zeros where nothing depends on one.
     """
     vectors = [v.clone() if v.is_inference() else v for v in vectors]
-    along = [z.flatten() @ v.flatten() for z, v in zip(outputs, vectors, strict=True)]
-    pulled = torch.autograd.grad(
-        torch.stack(along).sum(),
-        inputs,
-        retain_graph=True,
-        create_graph=create_graph,
-        materialize_grads=True,
+    pulled = _engine_run_backward(
+        tuple(outputs),
+        tuple(v.to(z.dtype) for z, v in zip(outputs, vectors, strict=True)),
+        True,  # keep the graph
+        create_graph,
+        tuple(inputs),
+        allow_unreachable=True,
+        accumulate_grad=False,
     )
-    return list(pulled)
+    return [torch.zeros_like(z) if p is None else p for z, p in zip(inputs, pulled, strict=True)]

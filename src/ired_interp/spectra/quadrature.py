@@ -40,7 +40,7 @@ def quadrature(
     diagonal: list[float] = []
     off: list[float] = []
     for step in range(steps):
-        w = operator @ q
+        w = operator.times(q)
         if off:
             w.sub_(before, alpha=off[-1])
         along = inner(q, w)
@@ -57,6 +57,7 @@ def quadrature(
             break
         off.append(length)
         before, q = q, w.div_(length)
+    operator.confirm()
     nodes, vectors = eigh_tridiagonal(np.array(diagonal), np.array(off[: len(diagonal) - 1]))
     weights = vectors[0] ** 2
     pad = steps - len(nodes)

@@ -6,6 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ired_interp.random import stream
 from ired_interp.spectra.operator import SymmetricOperator, Value
 from ired_interp.spectra.plan import available_memory
 
@@ -35,6 +36,10 @@ class RankedOperator(SymmetricOperator):
         if self.group is not None:
             dist.all_reduce(tensor, group=self.group)
         return tensor
+
+    def source(self, seed: int, *names: int | str) -> torch.Generator:
+        """Make a generator of random vectors; on the CPU where ranks may have unlike GPUs."""
+        return stream(self.device if self.group is None else "cpu", seed, *names)
 
     def any_rank(self, flag: bool) -> bool:
         """Whether the flag is true on any rank of the group."""

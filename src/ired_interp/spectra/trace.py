@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from ired_interp.errors import InputError
-from ired_interp.random import stream
 from ired_interp.spectra.estimate import Estimate, from_samples
 from ired_interp.spectra.operator import SymmetricOperator
 from ired_interp.spectra.progress import SolverProgress
@@ -75,7 +74,7 @@ def trace(
         value = float(operator.dense().diagonal().double().sum())
         return Estimate(value, 0.0, value, value)
     bar, done = SolverProgress("trace", progress and operator.is_rank_zero()), 0
-    source = stream("cpu", seed, "trace")
+    source = operator.source(seed, "trace")
 
     def product(v: torch.Tensor) -> torch.Tensor:
         nonlocal done

@@ -119,7 +119,7 @@ def coarsest(dtypes: Iterable[torch.dtype]) -> torch.dtype:
 def gaussian(
     size: int, dtype: torch.dtype, device: torch.device, source: torch.Generator
 ) -> Tensor:
-    """Draw a standard normal vector on the CPU: the same on every device and every rank.
+    """Draw a standard normal vector where the generator is.
 
     Parameters
     ----------
@@ -128,14 +128,14 @@ def gaussian(
     dtype, device
         Of the vector.
     source : torch.Generator
-        Of the CPU.
+        Of any device; see ``SymmetricOperator.source``.
 
     Returns
     -------
     Tensor
         (N,).
     """
-    return torch.randn(size, dtype=dtype, generator=source).to(device)
+    return torch.randn(size, dtype=dtype, generator=source, device=source.device).to(device)
 
 
 def parse_bytes(memory: int | str) -> int:
