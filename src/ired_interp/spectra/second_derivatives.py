@@ -137,7 +137,14 @@ class _GroupNormSlopes(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor, groups: int, eps: float
+        ctx: Any,
+        g: Tensor,
+        x: Tensor,
+        weight: Tensor,
+        mean: Tensor,
+        r: Tensor,
+        groups: int,
+        eps: float,
     ) -> Any:
         ctx.save_for_backward(g, x, weight, mean, r)
         ctx.groups, ctx.eps = groups, eps
@@ -166,7 +173,7 @@ def _sizes(x: Tensor) -> tuple[int, int, int]:
 def _composed(
     g: Tensor, x: Tensor, weight: Tensor, v: Tensor, a: Tensor, groups: int, eps: float
 ) -> Any:
-    """Derivatives along v and a that can be differentiated further."""
+    """Differentiate along v and a, differentiably."""
     g, x, weight = (t.view_as(t) for t in (g, x, weight))  # g is a function of the others
     rows = x.shape[0] * groups, -1
     each = 1, -1, *[1] * (x.ndim - 2)
