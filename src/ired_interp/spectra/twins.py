@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
-from torch.overrides import TorchFunctionMode
 
 from ired_interp.spectra.second_derivatives import Activation, Convolution, GroupNorm, Standardized
 
 _KINDS = (Tensor, nn.Parameter)
 _DTYPES = (torch.float32, torch.float64)
+_LOCK = threading.Lock()
+_users = 0  # of the twins now; the last one puts the functions back
 
 
 @contextmanager
@@ -24,26 +27,40 @@ def short_derivatives() -> Iterator[None]:
     """Let convolutions, group and layer norm, GELU and SiLU have short second derivatives.
 
     Only plain tensors in float32 or float64 are taken, outside ``torch.func``, forward mode and
-    autocast; all others are as they were.
+    autocast; all others are as they were. The functions are replaced where layers look them up, for
+    all threads: checkpointing rebuilds parts of a graph in those of the backward pass.
 
     Yields
     ------
     None
         While they have.
     """
-    with _Twins():
+    global _users
+    with _LOCK:
+        _users += 1
+        if _users == 1:
+            for place, name, twin in _TWINS:
+                setattr(place, name, _with_twin(getattr(place, name), twin))
+    try:
         yield
+    finally:
+        with _LOCK:
+            _users -= 1
+            if not _users:
+                for place, name, _ in _TWINS:
+                    setattr(place, name, getattr(place, name).__wrapped__)
 
 
-class _Twins(TorchFunctionMode):
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        twin = _TWINS.get(func)
-        if twin and _is_plain([*args, *kwargs.values()]):
+def _with_twin(function: Callable[..., Any], twin: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    def either(*args: Any, **kwargs: Any) -> Any:
+        if _is_plain([*args, *kwargs.values()]):
             result = twin(*args, **kwargs)
             if result is not NotImplemented:
                 return result
-        return func(*args, **kwargs)
+        return function(*args, **kwargs)
+
+    return either
 
 
 def _is_plain(arguments: Sequence[Any]) -> bool:
@@ -113,10 +130,10 @@ def _silu(x: Tensor, inplace: bool = False) -> Any:
     return NotImplemented if inplace else Activation.apply(x, "silu")
 
 
-_TWINS: dict[Any, Callable[..., Any]] = {
-    **dict.fromkeys((torch.conv1d, torch.conv2d, torch.conv3d), _convolution),
-    F.group_norm: _group_norm,
-    F.layer_norm: _layer_norm,
-    F.gelu: _gelu,
-    F.silu: _silu,
-}
+_TWINS: list[tuple[Any, str, Callable[..., Any]]] = [
+    *((place, f"conv{n}d", _convolution) for place in (torch, F) for n in (1, 2, 3)),
+    (F, "group_norm", _group_norm),
+    (F, "layer_norm", _layer_norm),
+    (F, "gelu", _gelu),
+    (F, "silu", _silu),
+]
