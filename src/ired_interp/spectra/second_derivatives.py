@@ -19,7 +19,15 @@ from torch.autograd import Function
 _aten = torch.ops.aten
 
 
-class Convolution(Function):
+class _Applied(Function):
+    @classmethod
+    def of(cls, *arguments: Any) -> Any:
+        """Apply the function."""
+        function: Any = cls  # whose apply PyTorch leaves without types
+        return function.apply(*arguments)
+
+
+class Convolution(_Applied):
     """c(x, w) + bias, bilinear in x and w; settings are those of ``aten.convolution``."""
 
     @staticmethod
@@ -33,12 +41,12 @@ class Convolution(Function):
     def backward(ctx: Any, g: Tensor) -> Any:
         """Pull back, differentiably."""
         x, w = ctx.saved_tensors
-        by_x, by_w = _Correlation.apply(g, x, w, ctx.settings, ctx.needs_input_grad[:2])
+        by_x, by_w = _Correlation.of(g, x, w, ctx.settings, ctx.needs_input_grad[:2])
         by_bias = g.sum([0, *range(2, g.ndim)]) if ctx.needs_input_grad[2] else None
         return by_x, by_w, by_bias, None
 
 
-class _Correlation(Function):
+class _Correlation(_Applied):
     """The gradients of ⟨g, c(x, w)⟩ in x and in w: each is linear in g and in the other."""
 
     @staticmethod
@@ -53,17 +61,17 @@ class _Correlation(Function):
         g, x, w = ctx.saved_tensors
         by_g = by_x = by_w = None
         if along_x is not None:
-            by_g = Convolution.apply(along_x, w, None, ctx.settings)
-            _, by_w = _Correlation.apply(g, along_x, w, ctx.settings, (False, True))
+            by_g = Convolution.of(along_x, w, None, ctx.settings)
+            _, by_w = _Correlation.of(g, along_x, w, ctx.settings, (False, True))
         if along_w is not None:
-            more = Convolution.apply(x, along_w, None, ctx.settings)
+            more = Convolution.of(x, along_w, None, ctx.settings)
             by_g = more if by_g is None else by_g + more
             if ctx.needs_input_grad[1]:
-                by_x, _ = _Correlation.apply(g, x, along_w, ctx.settings, (True, False))
+                by_x, _ = _Correlation.of(g, x, along_w, ctx.settings, (True, False))
         return by_g, by_x, by_w, None, None
 
 
-class Standardized(Function):
+class Standardized(_Applied):
     """Rows of x less their mean and over their deviation, z, and one over the deviation, r."""
 
     @staticmethod
@@ -78,14 +86,14 @@ class Standardized(Function):
     def backward(ctx: Any, along_z: Tensor | None, along_r: Tensor | None) -> Any:
         """Pull back, differentiably."""
         z, r = ctx.saved_tensors
-        by_x = None if along_z is None else _Projected.apply(along_z, z, r)
+        by_x = None if along_z is None else _Projected.of(along_z, z, r)
         if along_r is not None:
             share = -along_r * r * r / z.shape[1]
             by_x = z * share if by_x is None else torch.addcmul(by_x, z, share)
         return by_x, None
 
 
-class _Projected(Function):
+class _Projected(_Applied):
     """r (g − mean g − z mean(g z)): the Jacobian of z, which is symmetric, times g."""
 
     @staticmethod
@@ -99,17 +107,18 @@ class _Projected(Function):
     @staticmethod
     def backward(ctx: Any, v: Tensor) -> Any:
         g, z, r = ctx.saved_tensors
-        by_g, share = _Projected.apply(v, z, r), -r / z.shape[1]
+        by_g, share = _Projected.of(v, z, r), -r / z.shape[1]
         by_z = torch.addcmul(v * (_dots(g, z) * share), g, _dots(v, z) * share)
         return by_g, by_z, _dots(g, by_g) / r
 
 
 def _dots(a: Tensor, b: Tensor) -> Tensor:
     """Scalar products of rows, as a column."""
-    return torch.linalg.vecdot(a, b)[:, None]
+    column: Tensor = torch.linalg.vecdot(a, b)[:, None]
+    return column
 
 
-class GroupNorm(Function):
+class GroupNorm(_Applied):
     """Group norm of x (n, c, …) with a weight and a bias for each channel."""
 
     @staticmethod
@@ -123,11 +132,11 @@ class GroupNorm(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
         """Pull back, differentiably."""
-        by_x, by_weight = _GroupNormSlopes.apply(g, *ctx.saved_tensors, ctx.groups, ctx.eps)
+        by_x, by_weight = _GroupNormSlopes.of(g, *ctx.saved_tensors, ctx.groups, ctx.eps)
         return by_x, by_weight, g.sum([0, *range(2, g.ndim)]), None, None
 
 
-class _GroupNormSlopes(Function):
+class _GroupNormSlopes(_Applied):
     """The gradients of ⟨g, y⟩ in x and in the weight.
 
     With z the standardised x and q = weight·g, they are r (q − mean q − z mean(q z)) over each
@@ -177,8 +186,8 @@ def _composed(
     g, x, weight = (t.view_as(t) for t in (g, x, weight))  # g is a function of the others
     rows = x.shape[0] * groups, -1
     each = 1, -1, *[1] * (x.ndim - 2)
-    z, r = Standardized.apply(x.reshape(rows), eps)
-    slopes = _Projected.apply((g * weight.view(each)).reshape(rows), z, r).view(x.shape)
+    z, r = Standardized.of(x.reshape(rows), eps)
+    slopes = _Projected.of((g * weight.view(each)).reshape(rows), z, r).view(x.shape)
     by_weight = (g * z.view(x.shape)).sum([0, *range(2, x.ndim)])
     value = (slopes * v).sum() + (by_weight * a).sum()
     wanted = [t for t in (g, x, weight) if t.requires_grad]
@@ -225,7 +234,7 @@ def _pulled_back(
     return by_g, by_x, (r * (vg - (g_sum * v_all + gz * v_along) / size)).sum(0)
 
 
-class Activation(Function):
+class Activation(_Applied):
     """GELU or SiLU, by its name in ``torch.nn.functional``."""
 
     @staticmethod
@@ -239,10 +248,10 @@ class Activation(Function):
     def backward(ctx: Any, g: Tensor) -> Any:
         """Pull back, differentiably."""
         x, slope = ctx.saved_tensors
-        return g * (_Slope.apply(x, slope, ctx.name) if torch.is_grad_enabled() else slope), None
+        return g * (_Slope.of(x, slope, ctx.name) if torch.is_grad_enabled() else slope), None
 
 
-class _Slope(Function):
+class _Slope(_Applied):
     @staticmethod
     def forward(ctx: Any, x: Tensor, slope: Tensor, name: str) -> Tensor:
         ctx.save_for_backward(x, _BENDS[name](x))

@@ -90,7 +90,7 @@ def _convolution(
     n = w.ndim - 2
     sizes = [[s] * n if isinstance(s, int) else [*s] for s in (stride, padding, dilation)]
     sizes = [s * n if len(s) == 1 else s for s in sizes]
-    return Convolution.apply(x, w, bias, (*sizes, False, [0] * n, groups))
+    return Convolution.of(x, w, bias, (*sizes, False, [0] * n, groups))
 
 
 def _group_norm(
@@ -102,7 +102,7 @@ def _group_norm(
 ) -> Any:
     if weight is None or bias is None or not x.numel():
         return NotImplemented
-    return GroupNorm.apply(x.contiguous(), weight, bias, num_groups, eps)
+    return GroupNorm.of(x.contiguous(), weight, bias, num_groups, eps)
 
 
 def _layer_norm(
@@ -114,7 +114,7 @@ def _layer_norm(
 ) -> Any:
     if not x.numel() or tuple(x.shape[-len(normalized_shape) :]) != tuple(normalized_shape):
         return NotImplemented
-    z, _ = Standardized.apply(x.reshape(-1, math.prod(normalized_shape)), eps)
+    z, _ = Standardized.of(x.reshape(-1, math.prod(normalized_shape)), eps)
     z = z.view(x.shape)
     if weight is not None and bias is not None:
         return torch.addcmul(bias, z, weight)
@@ -123,11 +123,11 @@ def _layer_norm(
 
 
 def _gelu(x: Tensor, approximate: str = "none") -> Any:
-    return Activation.apply(x, "gelu") if approximate == "none" else NotImplemented
+    return Activation.of(x, "gelu") if approximate == "none" else NotImplemented
 
 
 def _silu(x: Tensor, inplace: bool = False) -> Any:
-    return NotImplemented if inplace else Activation.apply(x, "silu")
+    return NotImplemented if inplace else Activation.of(x, "silu")
 
 
 _TWINS: list[tuple[Any, str, Callable[..., Any]]] = [
