@@ -10,14 +10,18 @@ from typing import Any
 
 import pytest
 import torch
+import wandb
+from lightning.pytorch.loggers import WandbLogger
 from standin import Received, standin
 
 from conftest import ROOT, TINY, Ired
+from ired_interp.callbacks import GradientStatistics, Spectrum, SubspaceDrift
 from ired_interp.errors import InputError
 from ired_interp.loggers import WandB
 from ired_interp.loggers.dashboard import dashboard, metrics
 from ired_interp.loggers.wandb import RUN_ID_KEY, chosen_mode
 from ired_interp.results import read_result
+from lit_modules import Plain, train
 
 WANDB = ["--config", str(ROOT / "loggers" / "wandb.yaml"), "--name", "tiny"]
 PROBED = [*TINY, "--config", "callbacks/hessian_spectrum.yaml", *WANDB]
@@ -134,6 +138,39 @@ def test_an_offline_run_holds_metrics_and_results_and_goes_on_as_one_run(
     assert {file.stem for file in files} == {f"run-{identity}"}
     assert len(files) == 2
     assert max(float(record.get("trainer/global_step", 0)) for record in records(run)) == 16
+
+
+@pytest.mark.process
+def test_callbacks_of_a_plain_module_reach_lightnings_own_logger(tmp_path: Path) -> None:
+    """All three, offline: the numbers of every result, under the step at which it was measured."""
+    measures: list[Any] = [
+        Spectrum(every_n_steps=4, eigenpairs=2, which="LA", density_probes=0),
+        GradientStatistics(every_n_steps=4),
+        SubspaceDrift(every_n_steps=4, p=1),
+    ]
+    logger = WandbLogger(save_dir=tmp_path, offline=True)
+    train(tmp_path, *measures, module=Plain(), logger=logger, max_steps=8)
+    wandb.finish()
+    logged = records(tmp_path)
+    results = tmp_path / "lightning_logs" / str(logger.version) / "results"
+
+    def previous(result: Any) -> Any:
+        return result["geodesic_floor"][-1, -2]
+
+    for label, key, of in (
+        ("hessian_spectrum_loss", "eigenvalues/0", lambda r: r["eigenvalues"][0]),
+        ("gradient_statistics_loss", "noise", lambda r: r["noise"].sel(layer="all")),
+        ("subspace_drift_hessian_theta_training", "geodesic_floor_to_previous", previous),
+    ):
+        found = {
+            int(float(r["trainer/global_step"])): r
+            for r in logged
+            if any(name.startswith(f"{label}/") for name in r)
+        }
+        assert list(found) == [4, 8]  # of drift, the frame before training has none to differ from
+        for step, file in zip((4, 8), sorted((results / label).glob("*.nc"))[-2:], strict=True):
+            value = float(of(read_result(file)))
+            assert float(found[step][f"{label}/{key}"]) == pytest.approx(value, rel=1e-6)
 
 
 @pytest.mark.process

@@ -107,9 +107,9 @@ def cause_of_wrong_derivative(functions: list[str]) -> str:
             'operations, or take product="finite_difference"'
         )
     return (
-        "some operation has a wrong higher derivative, as LayerNorm and BatchNorm do in an "
-        "objective that contains a gradient (pytorch issue 175754); write that layer in elementary "
-        "operations"
+        "some operation has a wrong higher derivative, as BatchNorm has, and LayerNorm under "
+        "torch.func, in an objective that contains a gradient (pytorch issue 175754); write that "
+        "layer in elementary operations"
     )
 
 

@@ -17,6 +17,7 @@ from ired_interp.spectra.layers import layers_of
 from ired_interp.spectra.parameters import Parameters
 from ired_interp.spectra.pullback import pulled_back
 from ired_interp.spectra.remedies import differentiable, first_derivatives, in_present_autocast
+from ired_interp.spectra.twins import short_derivatives
 from ired_interp.spectra.vectors import gaussian
 
 Product = Literal["autograd", "finite_difference"]
@@ -155,6 +156,7 @@ class HessianOperator(CurvatureOperator):
         return self._gradient_graph(chunk)
 
     @differentiable()
+    @short_derivatives()
     def _gradient_graph(self, chunk: Any) -> Graph:
         value = self._value(chunk)
         gradients = torch.autograd.grad(
@@ -178,6 +180,7 @@ class HessianOperator(CurvatureOperator):
         return graph.product(parts, self._step / size)
 
     @differentiable()
+    @short_derivatives()
     def _second_derivatives(self, slopes: list[Tensor], parts: list[Tensor]) -> list[Tensor]:
         curved = [(g, part) for g, part in zip(slopes, parts, strict=True) if g.requires_grad]
         if not curved:

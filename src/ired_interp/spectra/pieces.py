@@ -13,7 +13,6 @@ from ired_interp.spectra.dispatch import DispatchMode
 
 # Backward operations whose slope jumps: which argument says where, and at what values it jumps.
 _KINKS: dict[str, tuple[int, Callable[..., list[float]]]] = {
-    "threshold_backward": (1, lambda *args: [args[2]]),
     "leaky_relu_backward": (1, lambda *args: [0.0]),
     "_prelu_kernel_backward": (1, lambda *args: [0.0]),
     "elu_backward": (5, lambda *args: [0.0]),
@@ -56,6 +55,8 @@ class Pieces(DispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = func.name().removeprefix("aten::").split(".")[0]
+        if name == "threshold_backward":
+            return torch.where(self._recorded(args[1] > args[2]), args[0], 0)
         if name in _KINKS:
             where, kinks = _KINKS[name]
             held = self._on_piece(args[where], kinks(*args))
