@@ -53,10 +53,11 @@ class ConstraintBlock(nn.Module):
     def forward(self, v: Tensor, members: Tensor, time: Tensor) -> Tensor:
         """Return the next features (B, cells, digits, h), with the cells (units, cells) of units."""
         w, digits = normalised(v), v.shape[2]
-        means = (members @ w.flatten(2) / digits).unflatten(2, w.shape[2:])
+        of_rows = members.expand(len(v), -1, -1)
+        means = (of_rows.bmm(w.flatten(2)) / digits).unflatten(2, w.shape[2:])
         lines, boxes = means.split((2 * digits, digits), 1)
         seen = torch.cat([self.line(lines), self.box(boxes)], 1)
-        around = (members.mT @ seen.flatten(2)).view_as(w)
+        around = of_rows.mT.bmm(seen.flatten(2)).view_as(w)
         u = self.own(w) + self.cell(w.mean(2, keepdim=True)) + around
         gain, shift = self.time_fc(time)[:, None, None].chunk(2, dim=-1)
         return v + self.out(F.silu((1 + gain) * u + shift))
@@ -140,17 +141,19 @@ class CandidateEnergy(Energy):
         time = time_features(self.time_mlp, k, self.landscapes, x.dtype)
         return CandidateContext(first, time, level_of(self.schedule, k, x))
 
-    def propose(self, context: CandidateContext, y: Tensor) -> Tensor:
-        """h (B, 729), one digit of each cell, softly, of candidates y (B, 729)."""
+    def logits(self, context: CandidateContext, y: Tensor) -> Tensor:
+        """Logits (B, 729) of each cell's digit, of candidates y (B, 729)."""
         v = context.first + self._candidates(y) * self.first.weight[:, 1]
         for block in self.blocks:
             v = block(v, self.members, context.time)
-        logits = self.last(normalised(v)).squeeze(-1).to(y.dtype)
-        return one_of(logits).flatten(1)
+        logits: Tensor = self.last(normalised(v))
+        return logits.flatten(1)
 
     def evaluate(self, context: CandidateContext, y: Tensor) -> Tensor:
         """E (B,) of candidates y (B, 729)."""
-        return distance(y, self.propose(context, y), context.level)
+        logits = self.logits(context, y).to(y.dtype)  # under autocast, near energies stay apart
+        proposal = one_of(logits.unflatten(1, (-1, self.digits))).flatten(1)
+        return distance(y, proposal, context.level)
 
     def _candidates(self, board: Tensor) -> Tensor:
         """Give a board (B, 729) as one number a candidate (B, 81, 9, 1)."""
