@@ -51,7 +51,7 @@ class ConstraintBlock(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, v: Tensor, members: Tensor, time: Tensor) -> Tensor:
-        """Return the next features (B, cells, digits, h), with the cells (units, cells) of units."""
+        """Return the next features (B, cells, digits, h); members (units, cells) are 0 or 1."""
         w, digits = normalised(v), v.shape[2]
         of_rows = members.expand(len(v), -1, -1)
         means = (of_rows.bmm(w.flatten(2)) / digits).unflatten(2, w.shape[2:])
