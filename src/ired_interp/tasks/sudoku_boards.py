@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ired_interp.errors import InputError
 from ired_interp.tasks.sudoku_solver import dig, full_board, solutions, units
-from ired_interp.terminal import log
+from ired_interp.terminal import log, track
 
 _CHUNK = 250  # puzzles dug in one piece, by one process, from one seed
 _FEW = 1000  # below which no further processes are started
@@ -75,7 +75,8 @@ def dug_boards(side: int, low: int, high: int, count: int, seed: int) -> Boards:
             log(f"digging {count} puzzles of {low} to {high} givens, once; they go to {path}")
             workers = min(len(jobs), os.cpu_count() or 1)
             with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-                pieces = list(pool.map(_dig_chunk, jobs))
+                dug = pool.map(_dig_chunk, jobs)
+                pieces = [next(dug) for _ in track(jobs, "digging")]
         puzzles, full = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as file:
