@@ -65,10 +65,13 @@ def dug_boards(side: int, low: int, high: int, count: int, seed: int) -> Boards:
     Boards
         On the CPU.
     """
-    path = cache_folder() / f"sudoku-{side}-{low}-{high}-{count}-{seed}.npz"
+    path = cache_folder() / f"sudoku-{side}x{side}-{low}-{high}-{count}-{seed}.npz"
     if not path.exists():
         starts = range(0, count, _CHUNK)
-        jobs = [(side, low, high, min(_CHUNK, count - s), seed * 10**6 + s) for s in starts]
+        # Of its own for each range of givens, so that no two share a full board.
+        seeds = [f"{side} {low} {high} {seed} {s}" for s in starts]
+        counts = [min(_CHUNK, count - s) for s in starts]
+        jobs = [(side, low, high, *job) for job in zip(counts, seeds, strict=True)]
         if count < _FEW:
             pieces = [_dig_chunk(job) for job in jobs]
         else:
@@ -86,7 +89,7 @@ def dug_boards(side: int, low: int, high: int, count: int, seed: int) -> Boards:
         return Boards(torch.from_numpy(kept["puzzles"]), torch.from_numpy(kept["solutions"]))
 
 
-def _dig_chunk(job: tuple[int, int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+def _dig_chunk(job: tuple[int, int, int, int, str]) -> tuple[np.ndarray, np.ndarray]:
     side, low, high, count, seed = job
     rng = random.Random(seed)
     puzzles: list[list[int]] = []
