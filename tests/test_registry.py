@@ -4,6 +4,7 @@ import pytest
 
 from ired_interp.baselines import DiffusionModule, FeedForwardModule
 from ired_interp.energy import (
+    CandidateEnergy,
     ConnectivityEnergy,
     Energy,
     MatrixEnergy,
@@ -46,6 +47,7 @@ def test_each_contract_knows_its_own_classes() -> None:
         "connectivity": ConnectivityEnergy,
         "shortest_path": ShortestPathEnergy,
         "sudoku": SudokuEnergy,
+        "sudoku_candidates": CandidateEnergy,
     }
     assert ours(Task) == {
         "addition": Addition,

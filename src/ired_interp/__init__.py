@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ired_interp.checkpoint import load
     from ired_interp.diffusion import Inference, Solution
     from ired_interp.energy import (
+        CandidateEnergy,
         ConnectivityEnergy,
         Energy,
         MLPEnergy,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 __version__: str  # looked up when it is asked for
 
 _PUBLIC = {
+    "CandidateEnergy": "ired_interp.energy",
     "ConnectivityEnergy": "ired_interp.energy",
     "Energy": "ired_interp.energy",
     "ExactEnergy": "ired_interp.tasks",
@@ -68,6 +70,7 @@ _SUBPACKAGES = (
 )
 
 __all__ = [
+    "CandidateEnergy",
     "ConnectivityEnergy",
     "Energy",
     "ExactEnergy",

@@ -9,7 +9,7 @@ import torch
 
 from conftest import DATA, reference_weights
 from discrete_energies import PlainConnectivity, PlainShortestPath
-from ired_interp.energy import ConnectivityEnergy, ShortestPathEnergy, SudokuEnergy
+from ired_interp.energy import CandidateEnergy, ConnectivityEnergy, ShortestPathEnergy, SudokuEnergy
 from ired_interp.errors import InputError
 from ired_interp.schedule import Schedule
 
@@ -152,6 +152,7 @@ def test_compositions_begin_as_nothing_and_let_far_pairs_hear_of_an_edge():
         (ConnectivityEnergy(), torch.ones(2, 16), 16),
         (ShortestPathEnergy(), torch.ones(2, 36), 24),
         (SudokuEnergy(64, 64, width=4), -torch.ones(2, 64), 64),
+        (CandidateEnergy(64, 64, width=4, blocks=2), -torch.ones(2, 64), 64),
     ],
 )
 def test_the_hessian_is_the_slope_of_the_gradient(energy, x, solution):
@@ -243,6 +244,8 @@ def test_sizes_are_the_published_ones():
         (lambda: ShortestPathEnergy("fixed"), "time_shift='fixed'; choose one of published"),
         (lambda: SudokuEnergy(730, 730), "condition_dim=730 and solution_dim=730; it takes boards"),
         (lambda: SudokuEnergy(width=0), "width=0"),
+        (lambda: CandidateEnergy(27, 27), "condition_dim=27 and solution_dim=27; it takes boards"),
+        (lambda: CandidateEnergy(blocks=0), "blocks=0"),
         (lambda: ConnectivityEnergy(compositions=-1), "compositions=-1; it must be 0 or more"),
         (lambda: ShortestPathEnergy(blocks=0), "blocks"),
         (
@@ -256,19 +259,73 @@ def test_what_does_not_fit_is_refused_in_a_sentence(call, words):
         call()
 
 
+@pytest.fixture
+def candidates():
+    """An energy of 4 × 4 boards, two of them, and candidates."""
+    energy = CandidateEnergy(64, 64, width=6, blocks=2)
+    reference_weights(energy, 2.0)
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(2, 2, 64, generator=generator, dtype=DOUBLE)
+    return energy.double(), x.sign(), y
+
+
+CELLS = torch.arange(16).view(4, 4)
+SYMMETRIES = {
+    "rows of a band": CELLS[[1, 0, 2, 3]],
+    "columns of a stack": CELLS[:, [0, 1, 3, 2]],
+    "bands": CELLS[[2, 3, 0, 1]],
+    "transposed": CELLS.T,
+    "digits": CELLS,
+}
+
+
+@pytest.mark.parametrize("name", SYMMETRIES)
+def test_what_keeps_the_rules_of_sudoku_keeps_the_energy_of_candidates(candidates, name):
+    energy, x, y = candidates
+    digits = [2, 0, 3, 1] if name == "digits" else [0, 1, 2, 3]
+
+    def changed(board):
+        return board.view(2, 16, 4)[:, SYMMETRIES[name].flatten()][:, :, digits].flatten(1)
+
+    found, gradient = energy.energy_and_gradient(x, y, 4)
+    there = energy.energy_and_gradient(changed(x), changed(y), 4)
+    torch.testing.assert_close(there, (found, changed(gradient)), rtol=1e-10, atol=1e-12)
+
+
+def test_rows_of_two_bands_are_not_changed_for_each_other(candidates):
+    energy, x, y = candidates
+    rows = CELLS[[2, 1, 0, 3]].flatten()
+    there = [board.view(2, 16, 4)[:, rows].flatten(1) for board in (x, y)]
+    assert (energy(*there, 4) - energy(x, y, 4)).abs().min() > 1e-4
+
+
+def test_one_block_tells_a_candidate_of_those_that_exclude_it_and_of_no_other(candidates):
+    energy, x, y = candidates
+    del energy.blocks[1]
+    k = torch.tensor([4, 4])
+    logits = torch.func.jacrev(lambda y: energy.logits(energy.condition(x, k), y)[0])(y)[..., 0, :]
+    seen = logits.abs().view(16, 4, 16, 4)[5, 2] > 0
+    row, column = CELLS // 4, CELLS % 4
+    shared = (row == 1) | (column == 1) | ((row < 2) & (column < 2))
+    expected = shared.flatten()[:, None] & (torch.arange(4) == 2)
+    expected[5] = True
+    assert torch.equal(seen, expected)
+
+
 @pytest.mark.parametrize(
     "energy",
     [
         ConnectivityEnergy(16, 16, residual=True),
         ShortestPathEnergy(condition_dim=64, solution_dim=32, residual=True),
         SudokuEnergy(64, 64, width=6, residual=True),
+        CandidateEnergy(64, 64, width=6, blocks=1),
     ],
     ids=lambda energy: energy.name,
 )
 def test_the_residual_form_is_the_distance_from_an_answer_that_its_outputs_are_logits_of(energy):
     """Outputs sure of an answer make the bowl around it, exactly: E, gradient and Hessian."""
     energy.double()
-    choices = {"connectivity": 1, "shortest_path": 4, "sudoku": 4}[energy.name]
+    choices = 1 if energy.name == "connectivity" else 4
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2, energy.condition_dim, generator=generator, dtype=DOUBLE).sign()
     y = torch.randn(2, energy.solution_dim, generator=generator, dtype=DOUBLE)
@@ -277,7 +334,8 @@ def test_the_residual_form_is_the_distance_from_an_answer_that_its_outputs_are_l
     else:
         chosen = torch.randint(choices, (2, y.shape[1] // choices), generator=generator)
         answer = (2 * torch.nn.functional.one_hot(chosen, choices) - 1).flatten(1).double()
-    energy.output = lambda context, y: 40 * answer[: len(y)] + 0 * y  # ±40: sure to rounding
+    sure = lambda context, y: 40 * answer[: len(y)] + 0 * y  # noqa: E731  (±40: to rounding)
+    setattr(energy, "logits" if isinstance(energy, CandidateEnergy) else "output", sure)
     schedule, k = Schedule().double(), 3
     signal, noise = schedule.signal[k], schedule.noise[k]
     residual = y - signal * answer

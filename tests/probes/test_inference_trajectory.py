@@ -18,6 +18,7 @@ from ired_interp.tasks.base import Problems, Task
 from ired_interp.tasks.completion import Completion
 from ired_interp.tasks.inverse import Inverse
 from ired_interp.tasks.linear_gaussian import LinearGaussian
+from ired_interp.tasks.two_answers import TwoAnswers
 
 STEPS = 1
 
@@ -64,6 +65,21 @@ def test_contraction_of_a_gaussian_posterior_lies_in_its_range() -> None:
     np.testing.assert_allclose(
         found["gradient_contraction"], found["predicted_contraction"], atol=1e-4
     )
+
+
+def test_of_two_right_answers_the_error_is_that_from_the_nearer() -> None:
+    """A perfect model ends at one of them, which is not always the one drawn."""
+    snapshot = perfect(TwoAnswers(4))
+    draw = stream("cpu", 0, "start")
+    start = torch.randn(snapshot.batch.y.shape, generator=draw, dtype=torch.float64)
+    settings = snapshot.module.settled(snapshot.module.inference)
+    end = snapshot.module.solve(snapshot.batch.x, preset=settings, start=start).trajectory[-1]
+    both = snapshot.batch.x.unflatten(1, (2, 4))
+    errors = (both - end[:, None]).square().mean(2)
+    found = InferenceTrajectory()(snapshot)["error"].isel(landscape=-1, inner_step=-1)
+    np.testing.assert_allclose(found, errors.amin(1), rtol=1e-4)
+    drawn = (snapshot.batch.y - end).square().mean(1)
+    assert (drawn > 10 * errors.amin(1)).any()
 
 
 def test_follows_what_solve_returns(network: Snapshot) -> None:

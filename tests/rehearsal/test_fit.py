@@ -84,6 +84,25 @@ def test_a_batch_that_ranks_cannot_share(user_module):
     )
 
 
+DISCRETE = {
+    "connectivity": (*("--data.task.n", "5", "--data.task.harder_n", "7"),),
+    "shortest_path": (
+        *("--data.task.n", "9", "--data.task.harder_n", "10", "--model.energy.blocks", "2"),
+        *("--data.task.shortest", "1", "--data.task.longest", "2"),
+    ),
+    "sudoku": (
+        *("--data.task.puzzles", "40", "--model.energy.width", "8", "--model.energy.blocks", "1"),
+    ),
+}
+
+
+@pytest.mark.parametrize("task", DISCRETE)
+def test_the_discrete_tasks_pass_every_check(user_module, task: str):
+    small = [*DISCRETE[task], "--data.batch_size", "8"]
+    lines = checks(["fit", "--config", f"configs/{task}.yaml", *small])
+    assert passed(lines) == ["configuration", "problems", "energy", "gradient", "training"]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -1,8 +1,13 @@
 """The discrete tasks by the commands: trained, gone on with, tested, probed and shown as any other."""
 
+import signal
+from pathlib import Path
+
 import pytest
+import torch
 
 from conftest import Ired
+from interruptions import fragment
 
 pytestmark = pytest.mark.process
 
@@ -23,8 +28,8 @@ SMALL = {
 }
 FEW = (
     *("--data.batch_size", 8, "--data.validation_problems", 10, "--data.test_problems", 15),
-    *("--trainer.max_steps", 4, "--trainer.val_check_interval", 2, "--trainer.accelerator", "cpu"),
-    *("--model.inference.steps", 1, "--name", "one"),
+    *("--trainer.max_steps", 6, "--trainer.val_check_interval", 2, "--trainer.accelerator", "cpu"),
+    *("--model.inference.steps", 1),
 )
 TABLE = {
     "sudoku4": ("naked and hidden singles", "whole boards at 6 givens", "dug"),
@@ -39,13 +44,24 @@ CURVE = {
 
 
 @pytest.mark.parametrize("task", SMALL)
-def test_a_task_is_trained_gone_on_with_tested_probed_and_shown(ired: Ired, task: str) -> None:
-    run = f"runs/{task}/one"
-    code, _, err = ired("fit", "--config", f"configs/{task}.yaml", *SMALL[task], *FEW)
+def test_a_task_is_trained_gone_on_with_tested_probed_and_shown(
+    ired: Ired, tmp_path: Path, task: str
+) -> None:
+    run, stopped = f"runs/{task}/one", f"runs/{task}/stopped"
+    fit = ("fit", "--config", f"configs/{task}.yaml", *SMALL[task], *FEW)
+    code, _, err = ired(*fit, "--name", "one")
     assert code == 0, err
-    code, _, err = ired("fit", "--resume", run, "--trainer.max_steps", 6)
+    at = fragment(tmp_path, f"interruptions.SignalAt: {{step: 3, number: {int(signal.SIGTERM)}}}")
+    code, _, err = ired(*fit, *at, "--name", "stopped")
+    assert code == 128 + signal.SIGTERM, err
+    code, _, err = ired("fit", "--resume", stopped)
     assert code == 0, err
-    assert "resumed from" in err
+    last = [
+        torch.load(f"{one}/checkpoints/last.ckpt", weights_only=False) for one in (run, stopped)
+    ]
+    states = [checkpoint["state_dict"] for checkpoint in last]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
     code, out, err = ired("test", "--ckpt", run, "--model.test_steps", "[1]")
     assert code == 0, err
     for words in TABLE[task]:

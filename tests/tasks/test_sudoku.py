@@ -76,12 +76,19 @@ def test_images_of_one_puzzle_differ_and_those_for_tests_are_of_other_puzzles():
 
 def test_puzzles_are_dug_once_and_equal_seeds_give_equal_ones(cache):
     found = sudoku_boards.dug_boards(4, 6, 9, 30, seed=7)
-    path = cache / "ired-interp" / "sudoku-4-6-9-30-7.npz"
+    path = cache / "ired-interp" / "sudoku-4x4-6-9-30-7.npz"
     assert path.exists()
     path.rename(path.with_suffix(".old"))
     again = sudoku_boards.dug_boards(4, 6, 9, 30, seed=7)
     assert torch.equal(found.puzzles, again.puzzles)
     assert not torch.equal(found.puzzles, sudoku_boards.dug_boards(4, 6, 9, 30, seed=8).puzzles)
+
+
+def test_no_full_board_belongs_to_two_distributions():
+    """Not even where their generators draw as many numbers before the first board."""
+    ranges = ((31, 42), (23, 30), (33, 40))
+    boards = [sudoku_boards.dug_boards(9, *low_high, 4, seed=0).solutions for low_high in ranges]
+    assert len(torch.cat(boards).unique(dim=0)) == 12
 
 
 def test_wrong_answers_keep_the_givens_and_corrected_ones_are_always_wrong():

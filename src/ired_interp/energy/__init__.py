@@ -1,6 +1,7 @@
 """Energies E_θ(x, y, k) and their gradients in y."""
 
 from ired_interp.energy.base import Energy
+from ired_interp.energy.candidates import CandidateEnergy
 from ired_interp.energy.connectivity import ConnectivityEnergy
 from ired_interp.energy.held import FixedEntries, HeldEnergy
 from ired_interp.energy.matrix import MatrixEnergy
@@ -11,6 +12,7 @@ from ired_interp.energy.shortest_path import ShortestPathEnergy
 from ired_interp.energy.sudoku import SudokuEnergy
 
 __all__ = [
+    "CandidateEnergy",
     "ConnectivityEnergy",
     "Energy",
     "FixedEntries",

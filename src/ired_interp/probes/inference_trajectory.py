@@ -94,7 +94,8 @@ class InferenceTrajectory(Probe):
                                            problem
             `gradient_norm`                the same               ‖∇_y E‖, in energy/y
             `error`                        the same               mean square per entry of
-                                                                  y/√ᾱ_k − y*, in y²
+                                                                  y/√ᾱ_k − y*, in y²; of several
+                                                                  right answers the nearest
             `effective_rank`               the same               participation ratio of the squared
                                                                   singular values of y as a matrix
             `normal_ratio`                 the same               ‖normal‖/‖tangent‖ of ∇_y E on the
@@ -185,7 +186,10 @@ class InferenceTrajectory(Probe):
         )
         values["energy"] = energies.double().cpu().numpy()
         values["gradient_norm"] = gradients.double().norm(dim=2).cpu().numpy()
-        squares = (points / signal - answer).double().square()
+        solutions, task = points / signal, snapshot.task
+        if task is not None:
+            answer = torch.stack([task.nearest_answer(x, answer, found) for found in solutions])
+        squares = (solutions - answer).double().square()
         entries = squares.shape[2] if fixed is None else (~fixed.mask).sum(1)
         values["error"] = (squares.sum(2) / entries).cpu().numpy()
         matrices = as_matrices(points.double())

@@ -27,6 +27,7 @@ from ired_interp.tasks.sudoku_singles import singles
 from ired_interp.terminal import log
 
 _TEST = 10  # one puzzle in so many is set apart for tests
+_OTHERS = 10_000  # at most, of the variants with few givens, which take long to dig
 _GIVENS: dict[int, dict[str, tuple[int, int]]] = {
     9: {"same": (31, 42), "harder": (17, 34), "dug": (23, 30)},
     4: {"same": (6, 9), "harder": (4, 7), "dug": (5, 5)},
@@ -46,7 +47,7 @@ class Sudoku(Task):
     side : int
         Digits: 9, or 4.
     puzzles : int
-        Puzzles dug for each variant, whose images are drawn.
+        Puzzles dug for "same", whose images are drawn, and up to 10 000 for either other variant.
     fixed : int, optional
         Train on so many boards just as they are, as published (9000), instead of an endless stream.
     seventeen : str, optional
@@ -257,7 +258,8 @@ class Sudoku(Task):
             if self.side == 9:
                 log("sudoku: without a file of 17-clue puzzles, harder boards have over 20 givens")
             low = high = 0
-        return sudoku_boards.dug_boards(self.side, low, high, self.puzzles, 0)
+        count = self.puzzles if variant == "same" else min(self.puzzles, _OTHERS)
+        return sudoku_boards.dug_boards(self.side, low, high, count, 0)
 
     def _draw(
         self,

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ired_interp.errors import InputError
 from ired_interp.tasks.sudoku_solver import dig, full_board, solutions, units
-from ired_interp.terminal import log
+from ired_interp.terminal import log, track
 
 _CHUNK = 250  # puzzles dug in one piece, by one process, from one seed
 _FEW = 1000  # below which no further processes are started
@@ -65,17 +65,21 @@ def dug_boards(side: int, low: int, high: int, count: int, seed: int) -> Boards:
     Boards
         On the CPU.
     """
-    path = cache_folder() / f"sudoku-{side}-{low}-{high}-{count}-{seed}.npz"
+    path = cache_folder() / f"sudoku-{side}x{side}-{low}-{high}-{count}-{seed}.npz"
     if not path.exists():
         starts = range(0, count, _CHUNK)
-        jobs = [(side, low, high, min(_CHUNK, count - s), seed * 10**6 + s) for s in starts]
+        # Of its own for each range of givens, so that no two share a full board.
+        seeds = [f"{side} {low} {high} {seed} {s}" for s in starts]
+        counts = [min(_CHUNK, count - s) for s in starts]
+        jobs = [(side, low, high, *job) for job in zip(counts, seeds, strict=True)]
         if count < _FEW:
             pieces = [_dig_chunk(job) for job in jobs]
         else:
             log(f"digging {count} puzzles of {low} to {high} givens, once; they go to {path}")
             workers = min(len(jobs), os.cpu_count() or 1)
             with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-                pieces = list(pool.map(_dig_chunk, jobs))
+                dug = pool.map(_dig_chunk, jobs)
+                pieces = [next(dug) for _ in track(jobs, "digging")]
         puzzles, full = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as file:
@@ -85,7 +89,7 @@ def dug_boards(side: int, low: int, high: int, count: int, seed: int) -> Boards:
         return Boards(torch.from_numpy(kept["puzzles"]), torch.from_numpy(kept["solutions"]))
 
 
-def _dig_chunk(job: tuple[int, int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+def _dig_chunk(job: tuple[int, int, int, int, str]) -> tuple[np.ndarray, np.ndarray]:
     side, low, high, count, seed = job
     rng = random.Random(seed)
     puzzles: list[list[int]] = []
