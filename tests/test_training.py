@@ -204,6 +204,13 @@ def test_baselines_train_and_are_tested_with_the_same_commands(ired: Ired, basel
     code, _, err = ired("probe", "--ckpt", f"runs/{baseline}/a")
     assert code == 2
     assert "no energy to probe" in err
+    code, out, err = ired("probe", "--ckpt", f"runs/{baseline}/a", "--probes", "effective_rank")
+    if baseline == "feed_forward":
+        assert code == 0, err
+        assert "Participation ratio" in out
+    else:
+        assert code == 2
+        assert "no energy to probe" in err
 
 
 @pytest.mark.process  # six seconds of training

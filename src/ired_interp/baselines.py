@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from ired_interp.diffusion import Schedule
 from ired_interp.diffusion.ancestral import ancestral_sample
 from ired_interp.energy import Energy, MLPEnergy
 from ired_interp.energy.checks import check_sizes
@@ -16,6 +15,7 @@ from ired_interp.energy.moments import Moments
 from ired_interp.energy.proposal import Level, distance, level_of
 from ired_interp.errors import InputError
 from ired_interp.module import IREDModule
+from ired_interp.schedule import Schedule
 from ired_interp.solver import LRSchedule, SolverModule
 
 
