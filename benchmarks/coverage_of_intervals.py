@@ -46,6 +46,7 @@ from ired_interp.probes import (
 )
 from ired_interp.probes.gradient_variables import landscape_cosines
 from ired_interp.probes.gram_statistics import gram_statistics, noise_statistics
+from ired_interp.probes.landscape_patches import landscape_restored
 from ired_interp.probes.subspace_pairs import frame_of_matrices, frame_of_vectors
 from ired_interp.random import stream
 from ired_interp.report.half_way import halves_of_mean, mean_of_runs, passing
@@ -193,7 +194,7 @@ def network_probes(draws: int) -> Iterator[Row]:
         (exact, two, Path([0, 3], between="answers", bands=1, band_steps=1), 2000, ["barrier"]),
         (module, task, EffectiveRank([2, 6]), 3000, ["rank"]),
         (module, task, GradientField([2, 6], permutations=40), 1000, ["overlap", "block_share"]),
-        (module, task, Patching([2, 6]), 3000, ["restored", "landscape_restored"]),
+        (module, task, Patching([2, 6]), 3000, ["restored"]),
         (other, small, TangentKernel([2, 6], vectors=4), 512, ["alignment", "landscape_cka"]),
     ]
     for model, problems, probe, many, names in wanted:
@@ -206,6 +207,26 @@ def network_probes(draws: int) -> Iterator[Row]:
             some = np.isfinite(value).any(0)
             truth = whole[name].values[some]
             yield covered(name, f"{probe.name}, 32 problems", value[:, some], error[:, some], truth)
+
+
+def landscapes(draws: int) -> Iterator[Row]:
+    """Which landscape decides, of a perfect energy: another network does not see the problem."""
+    task, asked = LinearGaussian(9), [0, 4]
+    module = IREDModule(ExactEnergy(task)).double()
+
+    def measured(i: int, count: int) -> dict[str, np.ndarray]:
+        x, y = (part.double() for part in task.sample(count, stream("cpu", i)))
+        found = landscape_restored(Snapshot(module, Problems(x, y), task), asked, i)
+        return {name: np.asarray(values) for name, (_, values, _) in found.items()}
+
+    parts, truth = [measured(i, 32) for i in range(draws)], measured(draws, 5_000)
+    name = "landscape_restored"
+    value, error = (np.stack([one[name + part] for one in parts]) for part in ("", "_error"))
+    scattered = error > 1e-6 * np.abs(value)
+    value, error = (np.where(scattered, part, np.nan) for part in (value, error))
+    some = np.isfinite(value).any(0)
+    data = "exact energy, 32 problems"
+    yield covered(name, data, value[:, some], error[:, some], truth[name][some])
 
 
 _MINIMUM = ["displacement", "error", "bias_square", "spread"]
@@ -427,6 +448,7 @@ CASES: dict[str, Callable[[int], Iterator[Row]]] = {
     "trajectory": trajectory,
     "rises": rises,
     "network_probes": network_probes,
+    "landscapes": landscapes,
     "emergence": emergence_points,
 }
 

@@ -11,6 +11,9 @@ import pytest
 import torch
 
 from conftest import ROOT, TINY, Ired, Trained
+from ired_interp.diffusion import Inference
+from ired_interp.energy import MLPEnergy
+from ired_interp.module import IREDModule
 from ired_interp.results import Run, read_result
 
 
@@ -169,6 +172,16 @@ def test_a_loss_that_is_no_number_ends_the_run(ired: Ired, tmp_path: Path):
     assert "gradients exploded" in err
 
 
+def test_reverse_diffusion_has_no_inner_steps_to_compare() -> None:
+    module = IREDModule(MLPEnergy(4, 4, 4), inference=Inference(gradient_descent=False))
+    (steps,) = module.step_counts
+    assert steps == 0
+    generator = torch.Generator().manual_seed(0)
+    found = module.predict(torch.zeros(3, 4), torch.ones(3, 4), steps, 2.0, generator)
+    assert found.shape == (3, 4)
+    assert found.isfinite().all()
+
+
 @pytest.mark.process
 @pytest.mark.parametrize("baseline", ["feed_forward", "diffusion"])
 def test_baselines_train_and_are_tested_with_the_same_commands(ired: Ired, baseline: str):
@@ -204,6 +217,13 @@ def test_baselines_train_and_are_tested_with_the_same_commands(ired: Ired, basel
     code, _, err = ired("probe", "--ckpt", f"runs/{baseline}/a")
     assert code == 2
     assert "no energy to probe" in err
+    code, out, err = ired("probe", "--ckpt", f"runs/{baseline}/a", "--probes", "effective_rank")
+    if baseline == "feed_forward":
+        assert code == 0, err
+        assert "Participation ratio" in out
+    else:
+        assert code == 2
+        assert "no energy to probe" in err
 
 
 @pytest.mark.process  # six seconds of training

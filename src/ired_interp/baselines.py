@@ -4,15 +4,18 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from ired_interp.diffusion import Schedule
 from ired_interp.diffusion.ancestral import ancestral_sample
-from ired_interp.energy import MLPEnergy
+from ired_interp.energy import Energy, MLPEnergy
 from ired_interp.energy.checks import check_sizes
 from ired_interp.energy.matrix import MatrixNetwork, condition_features, matrix_size
 from ired_interp.energy.moments import Moments
+from ired_interp.energy.proposal import Level, distance, level_of
 from ired_interp.errors import InputError
+from ired_interp.module import IREDModule
+from ired_interp.schedule import Schedule
 from ired_interp.solver import LRSchedule, SolverModule
 
 
@@ -164,7 +167,7 @@ class FeedForwardModule(SolverModule):
 
     def loss(self, x: Tensor, y: Tensor, *noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean squared error of the solution."""
-        loss = F.mse_loss(self._solution(x), y)
+        loss = F.mse_loss(self.answer(x), y)
         return loss, {"loss": loss.detach()}
 
     @torch.no_grad()
@@ -172,9 +175,10 @@ class FeedForwardModule(SolverModule):
         self, x: Tensor, start: Tensor, steps: int, value_range: float, generator: torch.Generator
     ) -> Tensor:
         """Solve in one pass; start and steps are not used."""
-        return self._solution(x)
+        return self.answer(x)
 
-    def _solution(self, x: Tensor) -> Tensor:
+    def answer(self, x: Tensor) -> Tensor:
+        """Compute solutions (B, d_y) of problems x (B, d_x)."""
         standard = self.moments.condition(x)
         matrix = isinstance(self.network, MatrixNetwork)
         inputs = (condition_features(x, standard, self.n), None) if matrix else (standard,)
@@ -182,3 +186,46 @@ class FeedForwardModule(SolverModule):
         if self.linear is not None:
             output = output + self.linear(standard)
         return self.moments.solution(output, self.moments.scale(x))
+
+
+class AnswerEnergy(Energy):
+    """E(x, y, k) = ‖y − √ᾱ_k f(x)‖²/(2σ_k): in every landscape the answer f(x) is the minimum.
+
+    So a probe of solutions measures a feed-forward network beside energies.
+
+    Parameters
+    ----------
+    model : FeedForwardModule
+        What answers; it is shared, not copied.
+    """
+
+    def __init__(self, model: FeedForwardModule) -> None:
+        super().__init__(model.condition_dim, model.solution_dim)
+        self.model, self.schedule = model, Schedule(self.landscapes)
+
+    def condition(self, x: Tensor, k: Tensor) -> tuple[Level, Tensor]:
+        """Return what the landscapes hold, and the answers."""
+        return level_of(self.schedule, k, x), self.model.answer(x)
+
+    def evaluate(self, context: tuple[Level, Tensor], y: Tensor) -> Tensor:
+        """Return the scaled squared distance (B,) from the answer."""
+        level, answer = context
+        return distance(y, answer, level)
+
+
+def with_energy(module: LightningModule) -> IREDModule | None:
+    """Return a model that has an energy: itself, or that of a feed-forward network's answers.
+
+    Parameters
+    ----------
+    module : LightningModule
+        Any model.
+
+    Returns
+    -------
+    IREDModule or None
+        None of any other.
+    """
+    if isinstance(module, FeedForwardModule):
+        return IREDModule(AnswerEnergy(module)).to(module.device)
+    return module if isinstance(module, IREDModule) else None

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 import xarray as xr
 
+from ired_interp.baselines import AnswerEnergy
 from ired_interp.errors import InputError, RunError, one_line
 from ired_interp.module import IREDModule
 from ired_interp.probes.base import Probe, Snapshot, Weights
@@ -81,7 +82,19 @@ class Measurement:
         return json.dumps(parts, sort_keys=True)
 
     def check(self, module: IREDModule) -> None:
-        """Refuse a model that the probe's settings do not fit; see `Probe.check`."""
+        """Refuse a model that the probe or its settings do not fit; see `Probe.check`.
+
+        Raises
+        ------
+        InputError
+            If the probe measures an energy and the model is a feed-forward network.
+        """
+        if isinstance(module.energy, AnswerEnergy) and not self.probe.of_answers:
+            raise InputError(
+                f"{type(module.energy.model).__name__} has no energy to probe by "
+                f"{self.probe.label}; choose effective_rank, which measures answers, or give a "
+                "checkpoint of an IREDModule."
+            )
         self.probe.check(module)
 
     def small(self, problems: int) -> "Measurement":

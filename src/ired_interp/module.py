@@ -145,7 +145,12 @@ class IREDModule(SolverModule):
 
     @property
     def step_counts(self) -> list[int]:
-        """Inner step counts: the inference's own first, then those that tests compare."""
+        """Inner step counts: the inference's own first, then those that tests compare.
+
+        Of reverse diffusion, which takes none, 0.
+        """
+        if not self.inference.gradient_descent:
+            return [0]
         return list(dict.fromkeys([self.inference.steps, *self.test_steps]))
 
     def energy_and_gradient(self, x: Tensor, y: Tensor, k: LandscapeIndex) -> tuple[Tensor, Tensor]:

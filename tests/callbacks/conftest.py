@@ -11,6 +11,7 @@ from ired_interp.callbacks import WeightAveraging
 from ired_interp.energy import MLPEnergy
 from ired_interp.lightning_cli import quiet
 from ired_interp.module import IREDModule
+from ired_interp.solver import SolverModule
 from ired_interp.tasks import TaskData
 from ired_interp.tasks.completion import Completion
 
@@ -22,12 +23,17 @@ def fit(tmp_path: Path) -> Fit:
     """Train for a number of steps, in a run folder, and return the module."""
 
     def run(
-        *callbacks: Callback, steps: int = 12, folder: str = "run", resume: Path | None = None
-    ) -> IREDModule:
+        *callbacks: Callback,
+        steps: int = 12,
+        folder: str = "run",
+        resume: Path | None = None,
+        module: SolverModule | None = None,
+    ) -> SolverModule:
         quiet()
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            module = IREDModule(MLPEnergy(16, 16, width=8), lr=1e-3)
+        if module is None:
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                module = IREDModule(MLPEnergy(16, 16, width=8), lr=1e-3)
         trainer = Trainer(
             max_steps=steps,
             accelerator="cpu",

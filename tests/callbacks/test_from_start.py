@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from ired_interp.baselines import FeedForwardModule
 from ired_interp.callbacks import EffectiveRank, ThetaSlice
+from ired_interp.errors import InputError
 from ired_interp.module import IREDModule
 from ired_interp.report.figures import figures_of_file
 from ired_interp.results import open_results
@@ -31,6 +33,17 @@ def test_what_training_added_is_counted_from_its_start_which_is_measured_too(
     assert change.isel(step=1) > 1
     start = remembering.state_dict()["initial"]["fc2.weight"]
     assert not torch.equal(start, module.energy.get_parameter("fc2.weight"))
+
+
+def test_a_feed_forward_network_is_measured_while_it_trains(fit: Fit, tmp_path: Path) -> None:
+    network = FeedForwardModule(16, 16, width=8, lr=1e-2)
+    fit(callback(), steps=6, module=network)
+    found = open_results(tmp_path / "run")["effective_rank"]
+    rank = found["rank"].sel(of=["solution", "denoised"], measure="participation").isel(landscape=0)
+    np.testing.assert_allclose(rank.sel(of="solution"), rank.sel(of="denoised"), rtol=1e-3)
+    assert (found["change_rank"].sel(measure="participation").isel(step=-1) > 0).all()
+    with pytest.raises(InputError, match="theta_slice measures energies, but FeedForwardModule"):
+        ThetaSlice().check(network)
 
 
 @pytest.mark.process  # trains, draws

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from ired_interp.baselines import FeedForwardModule, with_energy
 from ired_interp.diffusion import Noise
 from ired_interp.energy import MLPEnergy
 from ired_interp.errors import InputError
@@ -15,7 +16,7 @@ from ired_interp.probes import EffectiveRank, Snapshot
 from ired_interp.probes.rank_measures import MEASURES, rank_measures
 from ired_interp.random import stream
 from ired_interp.tasks import ExactEnergy
-from ired_interp.tasks.base import Task
+from ired_interp.tasks.base import Problems, Task
 from ired_interp.tasks.completion import Completion
 from ired_interp.tasks.inverse import Inverse
 from ired_interp.tasks.linear_gaussian import LinearGaussian
@@ -153,6 +154,39 @@ def test_one_step_on_few_problems_changes_weights_by_few_directions(network: Sna
     found = EffectiveRank(landscapes=[0])(trained(Snapshot(module, batch), change))
     for layer in ("fc2", "fc3"):
         assert 2 < float(found["change_rank"].sel(layer=layer, measure="numerical")) <= 4
+
+
+def test_a_feed_forward_network_has_the_rank_of_its_answers_in_every_landscape() -> None:
+    task = Completion(5, rank=1, noise=0.0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = FeedForwardModule(25, 25, width=12)
+    problems = task.sample(16, stream("cpu", 1))
+    model = with_energy(network)
+    assert model is not None
+    found = EffectiveRank()(Snapshot(model, problems, task))
+    answers = network.answer(problems.x).detach().reshape(-1, 5, 5)
+    known = rank_measures(answers, 1).mean(0)
+    smooth = [name for name in MEASURES if name != "numerical"]  # not of rounding
+    expected = [float(known[MEASURES.index(name)]) for name in smooth]
+    for of in ("solution", "denoised"):
+        for rank in found["rank"].sel(of=of, measure=smooth):
+            np.testing.assert_allclose(rank, expected, rtol=1e-3, err_msg=of)
+    assert "model.network.0" in found["layer"]
+
+
+def test_the_least_nuclear_norm_is_a_reference_where_problems_show_entries() -> None:
+    """Of a matrix of rank 1 that shows enough, it is the answer; copying is not."""
+    task = Completion(12, rank=1, noise=0.0)
+    _, y = task.sample(8, stream("cpu", 2))
+    shown = torch.rand(y.shape, generator=stream("cpu", 3)) < 0.85
+    snapshot = Snapshot(IREDModule(MLPEnergy(144, 144, 4)), Problems(y * shown, y), task)
+    rank = EffectiveRank(landscapes=[0])(snapshot)["rank"].isel(landscape=0)
+    found = rank.sel(of="least nuclear norm")
+    assert float(found.sel(measure="participation")) == pytest.approx(1, abs=1e-2)
+    assert float(found.sel(measure="tail")) < 1e-3
+    assert float(rank.sel(of="copy visible, 0 elsewhere", measure="tail")) > 0.05
+    assert "least nuclear norm" not in EffectiveRank(landscapes=[0])(perfect(Inverse(4)))["of"]
 
 
 def test_solutions_that_are_no_square_matrices_are_refused() -> None:

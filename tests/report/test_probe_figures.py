@@ -114,6 +114,14 @@ def test_the_section_from_smooth_to_sharp_comes_before_the_probes(
         np.testing.assert_allclose(section.table[title][::-1], mean[own], rtol=1e-9)
 
 
+def test_planes_of_denoised_answers_stand_beside_those_of_noised_ones(
+    figures: dict[str, Figure],
+) -> None:
+    titles = [panel.title for panel in figures["gradient_field"].panels]
+    place = titles.index("plane of the denoised answer")
+    assert titles[place + 1] == "plane of the noised answer"
+
+
 def test_every_label_that_has_figures_was_measured_here(figures: dict[str, Figure]) -> None:
     measured = {key for key in FIGURES if any(name.startswith(key) for name in figures)}
     of_any_module = {"hessian_spectrum_loss", "gradient_statistics_loss"}  # see test_any_module

@@ -8,8 +8,8 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from ired_interp import probes
+from ired_interp.baselines import with_energy
 from ired_interp.callbacks.bound import BoundProbeCallback
-from ired_interp.module import IREDModule
 from ired_interp.probes.base import Snapshot
 
 
@@ -33,13 +33,13 @@ class FromStartCallback(BoundProbeCallback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the weights, unless a checkpoint gave those of an earlier start."""
-        assert isinstance(pl_module, IREDModule)
-        if self._initial is None:
-            named = pl_module.energy.named_parameters()
+        model = with_energy(pl_module)
+        if self._initial is None and model is not None:
+            named = model.energy.named_parameters()
             self._initial = {name: weight.detach().cpu().clone() for name, weight in named}
         super().on_train_start(trainer, pl_module)
 
-    def _snapshot(self, trainer: Trainer, pl_module: IREDModule, step: int) -> Snapshot:
+    def _snapshot(self, trainer: Trainer, pl_module: LightningModule, step: int) -> Snapshot:
         return replace(super()._snapshot(trainer, pl_module, step), initial=self._initial)
 
     def state_dict(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import ClassVar
 import xarray as xr
 from lightning.pytorch import LightningModule, Trainer
 
+from ired_interp.baselines import FeedForwardModule, with_energy
 from ired_interp.callbacks.averaging import WeightAveraging
 from ired_interp.callbacks.loss_measurement import LossMeasurement
 from ired_interp.callbacks.measuring import MeasuringCallback
@@ -72,13 +73,13 @@ class ProbeCallback(MeasuringCallback):
             The model that will be trained.
 
         """
-        self.loss = None
-        if isinstance(module, IREDModule):
-            self.measurement.check(module)
-        else:
-            self.loss = self.of_loss(module)
+        self.loss = None if isinstance(module, IREDModule) else self.of_loss(module)
+        if self.loss is None:
+            model = with_energy(module)
+            assert model is not None  # see `of_loss`
+            self.measurement.check(model)
 
-    def of_loss(self, module: LightningModule) -> LossMeasurement:
+    def of_loss(self, module: LightningModule) -> LossMeasurement | None:
         """Make what is measured of a model that has no energy.
 
         Parameters
@@ -88,14 +89,16 @@ class ProbeCallback(MeasuringCallback):
 
         Returns
         -------
-        LossMeasurement
-            Of its loss.
+        LossMeasurement or None
+            Of its loss; None where its answers are measured.
 
         Raises
         ------
         InputError
             If there is no such measurement.
         """
+        if self.probe.of_answers and isinstance(module, FeedForwardModule):
+            return None
         raise InputError(
             f"callback {self.probe.label} measures energies, but {type(module).__name__} has "
             "none; choose Spectrum, GradientStatistics or SubspaceDrift, which measure any module."
@@ -127,7 +130,6 @@ class ProbeCallback(MeasuringCallback):
         """Measure the energy, or the loss of a model that has none."""
         if self.loss is not None:
             return self.loss.measure(trainer, pl_module)
-        assert isinstance(pl_module, IREDModule)
         step = trainer.global_step
         results = Run(Path(trainer.default_root_dir)).results
         snapshot = self._snapshot(trainer, pl_module, step)
@@ -138,19 +140,20 @@ class ProbeCallback(MeasuringCallback):
         path, result = measure(self.probe, snapshot, results, origin, survive=step > 0, keep=keep)
         return self.probe.label, path, result
 
-    def _snapshot(self, trainer: Trainer, pl_module: IREDModule, step: int) -> Snapshot:
+    def _snapshot(self, trainer: Trainer, pl_module: LightningModule, step: int) -> Snapshot:
         data, measurement = trainer.datamodule, self.measurement  # type: ignore[attr-defined]
         assert isinstance(data, TaskData)
         device = pl_module.device
         x, y, *_ = data.evaluation_batch(
             "probe", measurement.variant, 0, measurement.problems, device
         )
-        module: LightningModule = pl_module
+        module = pl_module
         if measurement.weights == "average":
             module = next(c for c in trainer.callbacks if isinstance(c, WeightAveraging)).averaged  # type: ignore[attr-defined]
-        assert isinstance(module, IREDModule)
+        model = with_energy(module)
+        assert model is not None  # else its loss is measured
         return Snapshot(
-            module,
+            model,
             Problems(x, y),
             data.task,
             step,

@@ -4,6 +4,7 @@ import argparse
 from dataclasses import replace
 from typing import Any
 
+from ired_interp.baselines import AnswerEnergy, with_energy
 from ired_interp.callbacks.configured import configured_measurements, measuring
 from ired_interp.checkpoint import Checkpoint
 from ired_interp.class_paths import check_class_paths
@@ -64,11 +65,12 @@ def restore(
         data = chosen
         _check_fit(checkpoint, module, own, data)
         checkpoint.load_into(module, "average")
-    if not isinstance(module, IREDModule):
+    model = with_energy(module)
+    if model is None:
         raise InputError(
             f"{type(module).__name__} has no energy to probe; give a checkpoint of an IREDModule."
         )
-    return module, data
+    return model, data
 
 
 def _check_fit(
@@ -123,7 +125,9 @@ def snapshot(
         If the checkpoint does not fit the module.
     """
     if checkpoint is not None:
-        checkpoint.load_into(module, measurement.weights)
+        energy = module.energy
+        trained = energy.model if isinstance(energy, AnswerEnergy) else module
+        checkpoint.load_into(trained, measurement.weights)
     x, y, *_ = data.evaluation_batch(
         "probe", measurement.variant, 0, measurement.problems, module.device
     )

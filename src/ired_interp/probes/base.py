@@ -112,6 +112,8 @@ class Probe(Registered, ABC):
         Whether the ranks of a snapshot share out its problems. Each then returns the result of one
         process, and an InputError or RunError is raised on all of them. Otherwise the first rank
         measures alone.
+    of_answers : bool
+        Whether it says something of a network that has answers but no energy, too.
 
     Examples
     --------
@@ -125,6 +127,7 @@ class Probe(Registered, ABC):
     """
 
     parallel: ClassVar[bool] = False
+    of_answers: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, snapshot: Snapshot) -> xr.Dataset:

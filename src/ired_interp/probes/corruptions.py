@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ired_interp.probes.base import Snapshot
+from ired_interp.probes.pairs import partners
 from ired_interp.probes.rank_manifold import as_matrices
 from ired_interp.random import stream
 
@@ -26,10 +27,10 @@ def corruptions(snapshot: Snapshot) -> list[str]:
     Returns
     -------
     list of str
-        `problem`, x of the next; `entry` and `row`, x without one visible entry or row, where x
-        holds entries of a matrix y and 0 else; `eigenvalue`, x with one eigenvalue of the next,
-        where x and y share eigenvectors; `answer`, the next y with the same noise; `noise`, drawn
-        again; `smoother` and `sharper`, of landscape k + 1 or k − 1.
+        `problem`, x of the partner (see `pairs.partners`); `entry` and `row`, x without one visible
+        entry or row, where x holds entries of a matrix y and 0 else; `eigenvalue`, x with one
+        eigenvalue of the partner, where x and y share eigenvectors; `answer`, the partner's y with
+        the same noise; `noise`, drawn again; `smoother` and `sharper`, of landscape k + 1 or k − 1.
     """
     (x, y), task = snapshot.batch, snapshot.task
     visible = snapshot.visible()
@@ -71,7 +72,7 @@ def evaluation(
         return None
     generator = stream(y.device, seed, "patching", k)
     eps, other = torch.randn(2, *y.shape, generator=generator, device=y.device, dtype=y.dtype)
-    answer = y.roll(1, 0) if corruption == ANSWER else y
+    answer = y[partners(len(y), y.device)] if corruption == ANSWER else y
     rows = torch.full((len(y),), k, device=y.device)
     at = module.schedule.noised(answer, rows, other if corruption == NOISE else eps)
     changed = stream(y.device, seed, "corruption")
@@ -82,7 +83,7 @@ def evaluation(
 def _problem(snapshot: Snapshot, corruption: str | None, generator: torch.Generator) -> Tensor:
     x = snapshot.batch.x
     if corruption == PROBLEM:
-        return x.roll(1, 0)
+        return x[partners(len(x), x.device)]
     if corruption in (ENTRY, ROW):
         visible = snapshot.visible()
         assert visible is not None
@@ -102,7 +103,8 @@ def _problem(snapshot: Snapshot, corruption: str | None, generator: torch.Genera
         values = turned.diagonal(dim1=1, dim2=2)
         place = _one(torch.ones_like(values), generator)
         unit = vectors.gather(2, place[:, None].expand(-1, vectors.shape[1], -1))
-        step = values.roll(1, 0).gather(1, place) - values.gather(1, place)
+        other = values[partners(len(x), x.device)]
+        step = other.gather(1, place) - values.gather(1, place)
         moved: Tensor = x.double() + (step[..., None] * unit @ unit.mT).flatten(1)
         return moved.to(x.dtype)
     return x

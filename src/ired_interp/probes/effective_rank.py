@@ -8,6 +8,7 @@ import xarray as xr
 from torch import Tensor
 
 from ired_interp.errors import RunError
+from ired_interp.geometry.nuclear_norm import least_nuclear_norm
 from ired_interp.module import IREDModule
 from ired_interp.probes.base import (
     Probe,
@@ -56,6 +57,7 @@ class EffectiveRank(Probe):
     """
 
     name = "effective_rank"
+    of_answers = True
 
     def __init__(
         self, landscapes: Landscapes = "all", rank: int | None = None, seed: int = 0
@@ -113,8 +115,9 @@ class EffectiveRank(Probe):
 
             `of` is "solution", where `solve` stands at the end of landscape k; "denoised", D =
             (y − σ_k g)/√ᾱ_k at the noised answer; "residual", D − y* (NaN where that is rounding);
-            and to compare with, "answer", y*; the task's trivial solutions; "posterior mean", the
-            D of a perfect model at the same point, where it is known.
+            and to compare with, "answer", y*; the task's trivial solutions; "least nuclear norm",
+            the completion of it, where problems show entries; "posterior mean", the D of a perfect
+            model at the same point, where it is known. A feed-forward network's D is its answer.
 
         Raises
         ------
@@ -124,10 +127,10 @@ class EffectiveRank(Probe):
             If a solution is not finite.
         """
         self.check(snapshot.module)
-        module, (x, y) = snapshot.module, snapshot.batch
+        module, y = snapshot.module, snapshot.batch.y
         landscapes = chosen_landscapes(module, self.landscapes)
         rank = known_rank(snapshot.task, self.rank)
-        fixed = {"answer": y} | (snapshot.task.trivial(x) if snapshot.task else {})
+        fixed = {"answer": y} | _without_learning(snapshot)
         along = solutions_along(snapshot, self.seed)
         exact = _exact(snapshot)
         if not along.isfinite().all():
@@ -211,6 +214,16 @@ class EffectiveRank(Probe):
             f"{float(part['rank_chance']):.3g}; ± standard error over problems"
         )
         return estimate_table(title, result["landscape"].values, columns)
+
+
+def _without_learning(snapshot: Snapshot) -> dict[str, Tensor]:
+    """Return the task's trivial solutions, and the simplest that have what problems show."""
+    task, x, visible = snapshot.task, snapshot.batch.x, snapshot.visible()
+    found = {} if task is None else task.trivial(x)
+    if visible is not None:
+        given, shown = square_matrices(snapshot.batch.y), square_matrices(visible)
+        found["least nuclear norm"] = least_nuclear_norm(given, shown).flatten(1)
+    return found
 
 
 def _exact(snapshot: Snapshot) -> ExactEnergy | None:

@@ -10,6 +10,7 @@ from ired_interp.diffusion import solve
 from ired_interp.energy import Energy
 from ired_interp.module import IREDModule
 from ired_interp.probes.base import Snapshot
+from ired_interp.probes.pairs import partners, summed_by_pair
 from ired_interp.probes.spread import ratio_of_means
 from ired_interp.random import stream
 
@@ -58,7 +59,7 @@ def landscape_restored(snapshot: Snapshot, landscapes: list[int], seed: int) -> 
     Parameters
     ----------
     snapshot : Snapshot
-        Model and B problems; each is paired with the next.
+        Model and B problems; two by two they are each other's wrong ones.
     landscapes : list of int
         Which to ask about.
     seed : int
@@ -68,22 +69,26 @@ def landscape_restored(snapshot: Snapshot, landscapes: list[int], seed: int) -> 
     -------
     dict
         Variables of a dataset: the share of the difference in answer error, ‖ŷ − y*‖² between the
-        wrong problem throughout and the right one, that seeing it in a landscape makes up.
+        wrong problem throughout and the right one, that seeing it in a landscape makes up; NaN
+        where the right problem does not make the answer better.
     """
     module, (x, y) = snapshot.module, snapshot.batch
     start = torch.randn(
         y.shape, generator=stream(y.device, seed, "start"), device=y.device, dtype=y.dtype
     )
 
+    other = x[partners(len(x), x.device)]
+
     def errors(where: set[int]) -> np.ndarray:
-        found = _solved(module, SwappedEnergy(module.free(), x, where), x.roll(1, 0), start, seed)
+        found = _solved(module, SwappedEnergy(module.free(), x, where), other, start, seed)
         return np.asarray((found - y).double().square().sum(1).cpu())
 
     wrong, right = errors(set()), errors(set(range(module.landscapes)))
     shares, spreads = [], []
     for k in landscapes:
         for where in ({k}, set(range(k, module.landscapes))):
-            share, spread = ratio_of_means(wrong - errors(where), wrong - right)
+            gained = summed_by_pair(np.stack([wrong - errors(where), wrong - right]))
+            share, spread = ratio_of_means(*gained)
             shares.append(share)
             spreads.append(spread)
     dims, unit, shape = ("landscape", "which"), {"units": "1"}, (len(landscapes), len(WHICH))

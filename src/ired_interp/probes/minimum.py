@@ -21,7 +21,7 @@ from ired_interp.probes.settings import (
     check_setting,
     few_landscapes,
 )
-from ired_interp.probes.spread import mean_error
+from ired_interp.probes.spread import mean_error, ratio_of_means
 from ired_interp.probes.tables import estimate_table, estimates
 from ired_interp.random import stream
 from ired_interp.terminal import track
@@ -114,7 +114,9 @@ class Minimum(Probe):
             variable                  dims               meaning
             ========================= ================== ===========================================
             `displacement`            landscape          ‖y_∞/√ᾱ − y*‖/‖y*‖, y_∞ the minimum to
-                                                         which landscape k leads down from √ᾱ y*
+                                                         which landscape k leads down from √ᾱ y*;
+                                                         mean above over mean below
+            `answer_norm`             problem            ‖y*‖
             `displacement_in_noise`   landscape          ‖y_∞ − √ᾱ y*‖/σ
             `displacement_chance`                        1, of a minimum at 0
             `theory_displacement`,    landscape          of a perfect model, where known: 0 where x
@@ -154,6 +156,8 @@ class Minimum(Probe):
         if (exact := snapshot.exact_energy()) is not None:
             energies["theory_"] = exact
         variables: dict[str, Any] = {}
+        size = snapshot.batch.y.double().norm(dim=1).cpu().numpy()
+        shape = (len(landscapes), len(size))
         for prefix, energy in energies.items():
             every = [self._minimum(energy, snapshot, k) for k in track(landscapes, "minima")]
             found = {name: np.stack([one[name] for one in every]) for name in every[0]}
@@ -161,6 +165,11 @@ class Minimum(Probe):
                 del found["converged"]
             for name, values in found.items():
                 variables |= _mean(prefix + name, values, {"units": "1"}, not prefix)
+            # Not the mean of ratios, which problems with small answers dominate.
+            ratio = ratio_of_means(found["displacement"] * size, np.broadcast_to(size, shape))
+            for name, values in zip(("displacement", "displacement_error"), ratio, strict=True):
+                variables[prefix + name] = ("landscape", values, {"units": "1"})
+        variables["answer_norm"] = ("problem", size, {"units": "y"})
         return variables | {"displacement_chance": 1.0}
 
     def _minimum(self, energy: Energy, snapshot: Snapshot, k: int) -> dict[str, np.ndarray]:

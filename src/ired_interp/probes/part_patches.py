@@ -33,7 +33,7 @@ def part_restored(
     energy : Energy
         With sites.
     clean, corrupted : tuple of context and Tensor (B, d_y)
-        Of the same B problems; parts are chosen by every other one, and tried on the rest.
+        Of the same B problems; parts are chosen by every other pair, and tried on the rest.
     layer : str
         Which site.
     seed : int
@@ -48,7 +48,8 @@ def part_restored(
     """
     runs = [run(energy, *each) for each in (clean, corrupted)]
     own, theirs = (each.sites[layer] for each in runs)
-    fit = torch.arange(len(own), device=own.device) % 2 == 0
+    pair = torch.arange(len(own), device=own.device).div(2, rounding_mode="floor")
+    fit = pair.clamp(max=len(own) // 2 - 1) % 2 == 0
     difference = (own - theirs)[fit]
     width = own.shape[1]
     basis = torch.linalg.svd(difference.double(), full_matrices=True).Vh.mT.to(own.dtype)

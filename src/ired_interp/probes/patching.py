@@ -117,7 +117,8 @@ class Patching(Probe):
             `landscape_restored`,         landscape, which      share of the answer's error made up
             `…_error`                                           by seeing the right problem in this
                                                                 landscape alone, or in this and all
-                                                                smoother ones
+                                                                smoother ones; NaN where it makes
+                                                                answers no better
             ============================= ===================== ====================================
 
         Raises

@@ -13,6 +13,7 @@ from ired_interp.errors import InputError, RunError
 from ired_interp.module import IREDModule
 from ired_interp.probes.base import Probe, Snapshot, chosen_landscapes
 from ired_interp.probes.curves import elastic_band, of_fixed_rank, straight
+from ired_interp.probes.pairs import partners, summed_by_pair
 from ired_interp.probes.rank_manifold import check_rank, known_rank
 from ired_interp.probes.settings import (
     Landscapes,
@@ -23,7 +24,7 @@ from ired_interp.probes.settings import (
     check_setting,
     few_landscapes,
 )
-from ired_interp.probes.spread import mean_error
+from ired_interp.probes.spread import ratio_of_means
 from ired_interp.probes.tables import Column, estimate_table
 from ired_interp.random import stream
 from ired_interp.tasks import FinitePosterior
@@ -181,7 +182,7 @@ class Path(Probe):
             "apart": ("landscape", apart.mean(1), unit),
         }
         for prefix, every in found.items():
-            variables |= _barriers(prefix, np.stack(every), apart)
+            variables |= _barriers(prefix, np.stack(every), apart, self.between == "problems")
         return xr.Dataset(variables, coordinates)
 
     def _ends(self, snapshot: Snapshot) -> tuple[Tensor, Tensor]:
@@ -197,7 +198,7 @@ class Path(Probe):
         if self.between == "starts":
             return found(0), found(1)
         if self.between == "problems":
-            return y, y.roll(1, 0)
+            return y, y[partners(len(y), y.device)]
         posterior = snapshot.task.posterior(x) if snapshot.task else None
         if not isinstance(posterior, FinitePosterior) or posterior.answers.shape[1] < 2:
             name = "without a task" if snapshot.task is None else f"of task {snapshot.task.name}"
@@ -267,7 +268,7 @@ def _refined(images: Tensor) -> Tensor:
     return torch.cat([torch.stack([images[:-1], middles], 1).flatten(0, 1), images[-1:]])
 
 
-def _barriers(prefix: str, rise: np.ndarray, apart: np.ndarray) -> dict[str, Any]:
+def _barriers(prefix: str, rise: np.ndarray, apart: np.ndarray, paired: bool) -> dict[str, Any]:
     """Label rises (landscapes, B, curves, t), and barriers of the problems whose ends are apart."""
     t = np.linspace(0, 1, rise.shape[-1])
     highest = rise.max(-1) - np.maximum(rise[..., -1], 0)
@@ -282,12 +283,9 @@ def _barriers(prefix: str, rise: np.ndarray, apart: np.ndarray) -> dict[str, Any
         prefix + "energy": (("landscape", "problem", "curve", "t"), rise, _NATS)
     }
     for name, every in values.items():
-        told = [
-            [one[far & np.isfinite(one)] for one in at.T]
-            for at, far in zip(every, apart, strict=True)
-        ]
-        mean = np.array([[one.mean() if one.size else np.nan for one in at] for at in told])
-        error = np.array([[float(mean_error(one)) for one in at] for at in told])
+        told = np.moveaxis(apart[..., None] & np.isfinite(every), 1, -1)  # (landscapes, curves, B)
+        both = np.stack([np.where(told, np.moveaxis(every, 1, -1), 0.0), told])
+        mean, error = ratio_of_means(*(summed_by_pair(both) if paired else both))
         parts = (
             {name: mean} if prefix or name == "grid_error" else {name: mean, f"{name}_error": error}
         )

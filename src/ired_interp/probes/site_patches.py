@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ired_interp.energy import Energy
+from ired_interp.probes.pairs import summed_by_pair
 from ired_interp.probes.spread import ratio_of_means
 
 METRICS = ("energy", "gradient")
@@ -77,7 +78,7 @@ def restored(patched: Run, start: Run, end: Run) -> dict[str, tuple[float, float
     patched : Run
         `start` with values of `end` in it.
     start, end : Run
-        Of the same B rows.
+        Of the same B rows, two by two of partners.
 
     Returns
     -------
@@ -100,7 +101,7 @@ def restored(patched: Run, start: Run, end: Run) -> dict[str, tuple[float, float
         size = whole.abs().cpu().numpy()
         moved = (part * whole.sign()).cpu().numpy()
         kept = size >= np.quantile(size, _LEAST_QUANTILE)
-        share, error = ratio_of_means(moved[kept], size[kept])
+        share, error = ratio_of_means(*summed_by_pair(np.stack([moved, size]) * kept))
         found[name] = float(share), float(error)
     return found
 

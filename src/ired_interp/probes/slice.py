@@ -154,7 +154,8 @@ class Slice(Probe):
             `…_error`                                    curved ways + 2σ⟨∇E, U_pΣ⁻¹V_pᵀ⟩
             `curvature_fit`    landscape, family         the same, from the lines by least squares
             `anharmonicity`,   landscape, family         RMS of rise − a⟨g, d⟩ − a²σ dᵀHd/2 over the
-            `…_error`                                    lines, of the RMS rise
+            `…_error`                                    lines of a problem, of the RMS rise; mean
+                                                         above over mean below
             `theory_…`         as without                of a perfect model, where it is known
             ================== ========================= ===========================================
 

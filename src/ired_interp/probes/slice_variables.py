@@ -32,8 +32,9 @@ def slice_variables(found: dict[str, np.ndarray], a: np.ndarray) -> dict[str, An
     for prefix in ("", "theory_") if "theory_rise" in found else ("",):
         rise = found[prefix + "rise"]  # (K, F, C, B, a)
         bent, steep = (found[prefix + name][..., None] for name in ("bend", "steep"))
-        apart = ((rise - a * steep - a**2 * bent / 2) ** 2).mean((2, 4))
-        squared, error = ratio_of_means(apart, (rise**2).mean((2, 4)))
+        apart = rise - a * steep - a**2 * bent / 2
+        # Of each problem, as sums of squares over problems are those of a few of them.
+        anharmonicity = ratio_of_means(*(np.sqrt((p**2).mean((2, 4))) for p in (apart, rise)))
         line, curved = rise.mean(2), bent[..., 0].mean(2)
         fit = 2 * (rise * a**2).sum(-1) / (a**4).sum()
         values = {
@@ -41,12 +42,11 @@ def slice_variables(found: dict[str, np.ndarray], a: np.ndarray) -> dict[str, An
             "slice": ((*dims, "a", "b"), found[prefix + "slice"], _NATS),
             "curvature": (dims, curved.mean(2), _UNIT),
             "curvature_fit": (dims, fit.mean((2, 3)), _UNIT),
-            "anharmonicity": (dims, np.sqrt(squared), _UNIT),
+            "anharmonicity": (dims, anharmonicity[0], _UNIT),
         }
         if not prefix:
             values["line_error"] = ((*dims, "a"), mean_error(line.swapaxes(2, 3)), _NATS)
             values["curvature_error"] = (dims, mean_error(curved), _UNIT)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                values["anharmonicity_error"] = (dims, error / (2 * np.sqrt(squared)), _UNIT)
+            values["anharmonicity_error"] = (dims, anharmonicity[1], _UNIT)
         variables |= {prefix + name: value for name, value in values.items()}
     return variables

@@ -5,6 +5,7 @@ import numpy as np
 from ired_interp.geometry.eigengap import student_factor
 
 _GROUPS = 16  # left out in turn, where there are more problems
+_TOLD = 3  # standard errors by which a denominator must differ from 0
 
 
 def mean_error(values: np.ndarray) -> np.ndarray:
@@ -41,11 +42,33 @@ def jackknife_error(without: np.ndarray) -> np.ndarray:
 
 
 def ratio_of_means(above: np.ndarray, below: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Divide sums over the last axis, with the jackknife's standard error."""
+    """Divide sums over the last axis, with the jackknife's standard error.
+
+    Parameters
+    ----------
+    above, below : ndarray (..., B)
+        Of single problems.
+
+    Returns
+    -------
+    tuple of ndarray (...)
+        Ratio and error; NaN where values below have both signs and their sum is not told from 0 by
+        three of its errors: then the ratio may be anything (Fieller).
+
+    Examples
+    --------
+    >>> ratio_of_means(np.array([2.0, 4.0, 6.0]), np.array([1.0, 2.0, 3.0]))[0]
+    np.float64(2.0)
+    >>> ratio_of_means(np.array([2.0, 4.0, 6.0]), np.array([1.0, -2.0, 1.1]))[0]
+    np.float64(nan)
+    """
     tops, bottoms = above.sum(-1), below.sum(-1)
+    mixed = (below.min(-1) < 0) & (below.max(-1) > 0)
+    told = ~mixed | (np.abs(bottoms) > _TOLD * below.shape[-1] * mean_error(below))
     with np.errstate(divide="ignore", invalid="ignore"):
         without = (tops[..., None] - above) / (bottoms[..., None] - below)
-        return tops / bottoms, jackknife_error(without)
+        ratio, error = tops / bottoms, jackknife_error(without)
+    return np.where(told, ratio, np.nan)[()], np.where(told, error, np.nan)[()]
 
 
 def left_out(count: int) -> list[np.ndarray]:

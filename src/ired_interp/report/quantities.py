@@ -162,6 +162,13 @@ def _dimension(result: xr.Dataset) -> Curve:
     return _ratio(result, result["intrinsic_dimension"], truth=truth, chance=chance)
 
 
+def _displacement(result: xr.Dataset) -> Curve:
+    size = result.get("answer_norm", xr.ones_like(result["displacement_by_problem"]))
+    truth = _optional(result, "theory_displacement")
+    above = result["displacement_by_problem"] * size
+    return _ratio(result, above, size, truth, result["displacement_chance"])
+
+
 def _of_minimum(name: str) -> Callable[[xr.Dataset], Curve | None]:
     def read(result: xr.Dataset) -> Curve | None:
         truth = _optional(result, f"theory_{name}")
@@ -228,7 +235,7 @@ QUANTITIES = (
         "minimum",
         "displacement_by_problem",
         -1,
-        _of_minimum("displacement"),
+        _displacement,
     ),
     Quantity(
         "spread", "spread of starts", "minimum", "spread_by_problem", -1, _of_minimum("spread")

@@ -30,6 +30,8 @@ class Row:
         Whether it answers in one pass, without an energy.
     errors : dict
         Distribution → test error of each seed.
+    floors : dict
+        (predictor, distribution) → error on the same problems.
     drift : list of float
         Last validation error over the lowest, of each seed.
     steps, seconds : list
@@ -41,6 +43,7 @@ class Row:
     label: str
     feed_forward: bool
     errors: dict[str, list[float]] = field(default_factory=dict)
+    floors: dict[tuple[str, str], float] = field(default_factory=dict)
     drift: list[float] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -60,11 +63,11 @@ class Group:
     task : str
         Its name and settings.
     problems : int
-        Test problems behind each error.
+        Test problems behind each error, the most of any training.
     rows : dict of str to Row
         By label.
     floors : dict
-        (predictor, distribution) → error.
+        (predictor, distribution) → error, on so many.
     """
 
     task: str
@@ -130,7 +133,9 @@ def _groups(study: Study) -> list[Group]:
 def _add(groups: dict[str, Group], cell: Cell, opened: OpenedRun, result: xr.Dataset) -> None:
     task = opened.config["data"]["task"]
     key = json.dumps([task, result.attrs["trained_on"]], sort_keys=True)
-    group = groups.setdefault(key, Group(_task_title(task), int(result.attrs["problems"])))
+    problems = int(result.attrs["problems"])
+    group = groups.setdefault(key, Group(_task_title(task), problems))
+    most = group.problems = max(group.problems, problems)
     kind = opened.config["model"]["class_path"].rpartition(".")[2]
     row = group.rows.setdefault(cell.label, Row(cell.label, kind == FEED_FORWARD))
     first = result.isel(inner_steps=0)
@@ -139,7 +144,9 @@ def _add(groups: dict[str, Group], cell: Cell, opened: OpenedRun, result: xr.Dat
         for predictor in result["predictor"].values:
             floor = float(result["floor"].sel(variant=variant, predictor=predictor))
             if math.isfinite(floor):
-                group.floors[str(predictor), str(variant)] = floor
+                row.floors[str(predictor), str(variant)] = floor
+                if problems == most:
+                    group.floors[str(predictor), str(variant)] = floor
     metrics = cell.run.metrics()
     row.steps.append(max(metrics, default=0))
     row.seconds.append(Record(cell).seconds(cell.steps[0]) or 0.0)
@@ -195,9 +202,8 @@ def _sentences(group: Group) -> str:
             said.append(f"{row.label} **collapsed** (seed {seeds}).")
         for variant in row.errors:
             error = row.mean(variant)
-            for predictor in dict.fromkeys(name for name, _ in group.floors if name != PERFECT):
-                floor = group.floors.get((predictor, variant), math.inf)
-                if error >= AS_GOOD * floor:
+            for (predictor, where), floor in row.floors.items():
+                if predictor != PERFECT and where == variant and error >= AS_GOOD * floor:
                     said.append(
                         f"On {group.task} ({variant}), {row.label} is no better than "
                         f"“{predictor}”: {error:.4g} against {floor:.4g}."

@@ -16,6 +16,7 @@ _TITLES = {
     "gradient": "gradient",
     "error": "error of the gradient",
     "denoised": "denoised answer",
+    "noised": "noised answer",
     "trajectory": "gradient along inference",
 }
 _SHOWN = ("denoised", "error")
@@ -29,7 +30,11 @@ def figures(section: Section) -> list[Figure]:
     first = data[0][1][0]
     panels = []
     if "overlap" in first:
-        panels += [Panel(f"plane of the {_TITLES[f]}", _overlap(data, f)) for f in _TITLES]
+        panels += [
+            Panel(f"plane of the {title}", _overlap(data, field))
+            for field, title in _TITLES.items()
+            if field in first["field"].values
+        ]
         group, results = data[0]
         for field in _SHOWN:
             title = of_group(f"{_TITLES[field]} by block", group, data)
@@ -45,6 +50,7 @@ def figures(section: Section) -> list[Figure]:
         f"measured at the noised answer √ᾱₖ y* + σₖ ε and along inference {section.points()}. "
         "Overlap ‖PP*‖²/p with the plane of y* (left singular vectors): 1 if the same; dotted, p/n "
         "without direction; grey, 95 % of the means with answers permuted among problems. The "
+        "denoised answer shows what was learned where it stands above the noised answer. The "
         "gradient of a perfect model with one answer is white noise. Blocks and modes: share of "
         "the squared field along directions made of singular vectors of y* (short bars: without "
         "direction). Bars: two standard errors over problems, of several runs the range."
