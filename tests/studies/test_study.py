@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import xarray as xr
 import yaml
 
 from conftest import ROOT
 from ired_interp.commands.study_page import write_page
 from ired_interp.errors import InputError
-from ired_interp.results import open_results
+from ired_interp.results import ResultKey, open_results, write_result
 from ired_interp.results.statement import read_findings
 from ired_interp.shipped import configurations
 from ired_interp.studies import Record, Step, findings, read_study, run_study, study_page
@@ -180,6 +181,30 @@ def test_the_first_experiment_answers_its_question_in_its_first_lines(study, cap
 
 
 @pytest.mark.process
+def test_a_training_is_held_against_floors_of_the_problems_that_it_was_tested_on(study) -> None:
+    """An easy draw of few problems must not speak against a training tested on many, nor for it."""
+    tests = {"many": (1000, 0.9, 1.0), "few": (100, 0.6, 0.5)}  # problems, error, floor
+    made = study(seeds=[0], trainings={name: {"config": "quickstart"} for name in tests})
+    for cell in made.cells:
+        problems, error, floor = tests[cell.label]
+        Record(cell).begin()
+        cell.run.write_config("data: {task: {class_path: Inverse}}\nmodel: {class_path: x.Any}\n")
+        result = xr.Dataset(
+            {
+                "error": (("variant", "inner_steps"), [[error]]),
+                "floor": (("variant", "predictor"), [[floor]]),
+            },
+            {"variant": ["same"], "inner_steps": [5], "predictor": ["best constant"]},
+            {"problems": problems, "trained_on": "same"},
+        )
+        key = ResultKey("test_error", 10, "average", {"problems": problems})
+        write_result(cell.run.results, key, result, {})
+    page = study_page(made, "ired study tiny.yaml", findings(made))
+    assert "few is no better than “best constant”: 0.6 against 0.5" in page
+    assert "many is no better" not in page
+    assert "| *best constant* | 1 |" in page, "the table has the floor of most problems"
+
+
 def test_what_was_cut_off_goes_on_and_what_fails_holds_nothing_up(study) -> None:
     made = study(trainings={"small": {"config": "quickstart"}})
     first = InProcess(fail="--seed_everything 1")

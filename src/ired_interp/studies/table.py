@@ -92,8 +92,6 @@ def study_page(study: Study, command: str, found: Findings) -> str:
         That makes it.
     found : Findings
         The answers.
-    found : Findings
-        The answers.
 
     Returns
     -------
