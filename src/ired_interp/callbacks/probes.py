@@ -8,7 +8,7 @@ class Curvature(BoundProbeCallback, of=probes.Curvature, every_n_steps=2000):
     """`probes.Curvature` at chosen steps."""
 
 
-class HessianSpectrum(BoundProbeCallback, of=probes.HessianSpectrumY):
+class HessianSpectrum(BoundProbeCallback, of=probes.HessianSpectrumY, every_n_steps=20_000):
     """`probes.HessianSpectrumY` at chosen steps."""
 
 

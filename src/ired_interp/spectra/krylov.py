@@ -10,14 +10,9 @@ from torch import Tensor
 
 from ired_interp.errors import InputError
 from ired_interp.spectra.basis import Basis
+from ired_interp.spectra.images import FEW, Images
 from ired_interp.spectra.operator import SymmetricOperator
-from ired_interp.spectra.replay import Replay
-from ired_interp.spectra.vectors import dot, gaussian, inner, norm, subtract
-
-# Up to this many known coefficients are subtracted one by one, more by one pass over the basis.
-_FEW = 3
-# Entries of a vector up to which launching kernels takes longer than running them.
-_LAUNCH_BOUND = 1 << 23
+from ired_interp.spectra.vectors import dot, gaussian, norm
 
 
 @dataclass
@@ -93,9 +88,7 @@ class Krylov:
         self.sketch = torch.zeros(self.size, dtype=operator.dtype, device=operator.device)
         self.signs = np.random.default_rng([seed, 1])
         self.source = operator.source(seed, "lanczos")
-        self._replays: dict[tuple[int, int], Replay] = {}
-        self._runs_ahead = Replay(operator.device).records
-        self._ahead: tuple[Tensor, Tensor] | None = None  # the newest vector and its image
+        self._images = Images(operator)
         self.generation = 0
         self.saved_rows = 0
 
@@ -186,7 +179,8 @@ class Krylov:
         chosen = self.pending.pop(which)
         q, known, rows = chosen.vector, chosen.coupling, len(self.basis)
         nonzero = np.flatnonzero(known)
-        w, numbers = self._remainder(self._image(q), q, known, nonzero)
+        others = [p.vector for p in self.pending]
+        w, numbers = self._images.remainder(q, known, self.basis, self.sketch, others)
         image, length = (np.sqrt(number) for number in numbers[:2])
         if not np.isfinite(image):
             raise InputError(
@@ -196,7 +190,7 @@ class Krylov:
         for p, c in zip(self.pending, couplings, strict=True):
             p.coupling = np.append(p.coupling, c)
         loss = abs(numbers[2]) / length if length else 0.0
-        clean = rows > 0 and (loss > self.tolerance or len(nonzero) > _FEW or length < 1e-3 * image)
+        clean = rows > 0 and (loss > self.tolerance or len(nonzero) > FEW or length < 1e-3 * image)
         drift = self._sweep(chosen, w) if clean else loss * length
         length = norm(w) if clean else float(length)
         self.scale = max(self.scale, abs(diagonal + correction), length)
@@ -206,8 +200,7 @@ class Krylov:
         )
         if goes_on:
             w.div_(length)
-            if self._runs_ahead:  # so that the device works while the rest is done here
-                self._ahead = w, self.operator.times(w)
+            self._images.begin(w)
         self.drift = np.append(self.drift, drift)
         self.basis.append(q)
         self.sketch.add_(q, alpha=self._sign())
@@ -220,33 +213,6 @@ class Krylov:
         self.drift[rows] = float(np.hypot(self.drift[rows], length))
         return 0.0
 
-    def _image(self, q: Tensor) -> Tensor:
-        """Multiply by the operator, unless that was begun already."""
-        vector, image = self._ahead or (None, q)
-        if vector is not q:
-            return self.operator.times(q)
-        self._ahead = None
-        return image
-
-    def _remainder(
-        self, w: Tensor, q: Tensor, known: np.ndarray, nonzero: np.ndarray
-    ) -> tuple[Tensor, list[float]]:
-        """Find what is new of the image w of q, and the numbers of ``_orthogonalise``."""
-        square: float | None = None
-        if len(nonzero) > _FEW:
-            square = dot(w, w)
-            w.sub_(self.basis.combine(torch.from_numpy(known)))
-            nonzero = nonzero[:0]
-        shares = torch.from_numpy(known[nonzero]).to(w.device, non_blocking=True)
-        vectors = [*(self.basis[i] for i in nonzero), *(p.vector for p in self.pending)]
-        key = len(nonzero), len(self.pending)
-        if key not in self._replays:
-            self._replays[key] = Replay(w.device)
-        replay, replayable = self._replays[key], self.size <= _LAUNCH_BOUND
-        w, read = replay(_orthogonalise, (w, q, self.sketch, shares, *vectors), replayable)
-        first, *numbers = read.tolist()
-        return w.clone() if replay.recorded else w, [first if square is None else square, *numbers]
-
     def _sweep(self, chosen: Pending, w: Tensor) -> float:
         """Orthogonalise w, and q unless an earlier sweep has, against all rows.
 
@@ -256,8 +222,7 @@ class Krylov:
         self.sweeps += 1
         for p in [chosen, *self.pending]:
             if not p.clean:
-                if self._ahead and self._ahead[0] is p.vector:
-                    self._ahead = None  # the image of what it was
+                self._images.forget(p.vector)
                 lost = float(self.basis.project_out(p.vector).norm())
                 self.drift = np.hypot(self.drift, lost * p.coupling[: len(self.drift)])
                 p.vector.div_(norm(p.vector))
@@ -323,21 +288,3 @@ class Krylov:
         self.sketch = self.basis.combine(signs)
         self.generation += 1
         self.saved_rows = 0
-
-
-def _orthogonalise(
-    w: Tensor, q: Tensor, sketch: Tensor, shares: Tensor, *vectors: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Take from w its known shares of the first vectors, then all of q and of the other vectors.
-
-    Returns it, and the numbers w² before and after, its product with the sketch, and what was taken
-    of q, of the others, and of q again.
-    """
-    square = inner(w, w)
-    for share, vector in zip(shares, vectors, strict=False):
-        subtract(w, vector, share)
-    along = []
-    for vector in (q, *vectors[len(shares) :], q):
-        along.append(inner(vector, w))
-        subtract(w, vector, along[-1])
-    return w, torch.stack([square, inner(w, w), inner(sketch, w), *along])
