@@ -36,10 +36,10 @@ class Residual(nn.Module):
 
 
 class Config:
-    """Settings as transformers' GPT2Config has them."""
+    """Settings as transformers' GPT2Config has them, by name alone."""
 
-    def __init__(self, vocab_size: int, n_positions: int, n_embd: int, n_layer: int, n_head: int):
-        self.vocab_size, self.n_positions, self.n_embd = vocab_size, n_positions, n_embd
+    def __init__(self, *, vocab_size: int, n_embd: int, n_layer: int, n_head: int) -> None:
+        self.vocab_size, self.n_positions, self.n_embd = vocab_size, 1024, n_embd
         self.n_layer, self.n_head = n_layer, n_head
 
 

@@ -171,9 +171,10 @@ def test_plan_restarts_moves_or_refuses() -> None:
     assert plan_lanczos(10**6, torch.float32, cpu, 20, memory=400 * vector).capacity == 394
     assert "restarted" in plan_lanczos(10**6, torch.float32, cpu, 20, memory=60 * vector).sentence
     gpu = torch.device("cuda")
-    # Without a limit: half a GiB on a CPU, or 5k vectors; a GPU sweeps fast.
+    # Without a limit: half a GiB on a CPU, 5k or 100 vectors; a GPU sweeps fast.
     assert plan_lanczos(10**6, torch.float32, cpu, 10).capacity == 2**29 // vector
-    assert plan_lanczos(10**7, torch.float32, cpu, 10, available=lambda _: 2**40).capacity == 50
+    assert plan_lanczos(10**7, torch.float32, cpu, 30, available=lambda _: 2**40).capacity == 150
+    assert plan_lanczos(10**7, torch.float32, cpu, 3, available=lambda _: 2**40).capacity == 100
     roomy = plan_lanczos(10**6, torch.float32, gpu, 10, available=lambda _: 2**40)
     assert roomy.capacity > 10**5
     moved = plan_lanczos(

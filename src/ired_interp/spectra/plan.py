@@ -14,7 +14,7 @@ from ired_interp.spectra.vectors import format_bytes, parse_bytes
 _WORK = 6  # vectors beside the basis: image, its temporary, sketch, pending directions
 _SHARE = 0.8  # of the memory that is free, where no limit is given
 # A longer basis on a CPU costs more in sweeps against it than restarts cost in products.
-_SWEPT = 1 << 29
+_SWEPT, _LONG = 1 << 29, 100
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def plan_lanczos(
         Eigenpairs wanted.
     memory : int or str, optional
         Limit for the basis and the work vectors; where not given, four fifths of what is free, and
-        on a CPU 512 MiB or 5k vectors, whichever is more.
+        on a CPU 512 MiB, 5k vectors or 100, whichever is most.
     storage : str or torch.device, optional
         Where to keep the basis; "cpu" spares a GPU's memory. Where not given: on the device if an
         unrestarted run is likely to fit (10 vectors for each pair and 100 more), else in host
@@ -117,7 +117,7 @@ def plan_lanczos(
     place = next((p for p in places if fits[p] >= ample), max(places, key=lambda p: fits[p]))
     capacity = min(size, fits[place])
     if memory is None and place == host:
-        capacity = min(capacity, max(5 * k, shortest, _SWEPT // vector))
+        capacity = min(capacity, max(5 * k, _LONG, _SWEPT // vector))
     if capacity < shortest:
         raise InputError(
             f"{k} eigenpairs of a {size}×{size} operator need at least "
