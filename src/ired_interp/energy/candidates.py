@@ -60,7 +60,8 @@ class ConstraintBlock(nn.Module):
         around = of_rows.mT.bmm(seen.flatten(2)).view_as(w)
         u = self.own(w) + self.cell(w.mean(2, keepdim=True)) + around
         gain, shift = self.time_fc(time)[:, None, None].chunk(2, dim=-1)
-        return v + self.out(F.silu((1 + gain) * u + shift))
+        step: Tensor = self.out(F.silu((1 + gain) * u + shift))
+        return v + step
 
 
 class CandidateEnergy(Energy):
@@ -157,7 +158,8 @@ class CandidateEnergy(Energy):
 
     def _candidates(self, board: Tensor) -> Tensor:
         """Give a board (B, 729) as one number a candidate (B, 81, 9, 1)."""
-        return board.unflatten(1, (-1, self.digits, 1))
+        candidates: Tensor = board.unflatten(1, (-1, self.digits, 1))
+        return candidates
 
 
 def normalised(v: Tensor) -> Tensor:
