@@ -106,7 +106,7 @@ class Capture:
         current, graph = torch.cuda.current_stream(self._device), torch.cuda.CUDAGraph()
         for generator in generators:
             graph.register_generator_state(generator)
-        stream.wait_stream(current)
+        torch.cuda.synchronize(self._device)
         try:
             # Not by torch.cuda.graph, which first gives all memory back that PyTorch holds ready.
             with torch.cuda.stream(stream):
