@@ -16,7 +16,7 @@ from torch import Tensor
 import ired_interp as ii
 from ired_interp.callbacks import GradientStatistics, Spectrum, SubspaceDrift
 from ired_interp.commands import report
-from ired_interp.errors import InputError
+from ired_interp.errors import InputError, RunError
 from ired_interp.probes.gram_statistics import gram_statistics
 from ired_interp.results import read_result
 from lit_modules import Lit, Plain, cross_entropy, data, last, same, train
@@ -264,3 +264,15 @@ def test_workers_that_stay_go_on_as_they_were(tmp_path: Path) -> None:
         ends.append(module.state_dict())
     assert same(*ends)
     assert "failed" not in last(tmp_path / "seen", "gradient_statistics_loss").attrs
+
+
+def test_a_measurement_that_writes_to_a_weight_ends_the_training(tmp_path: Path) -> None:
+    class Damaging(Spectrum):
+        def measure(self, trainer: Any, pl_module: Any) -> Any:
+            found = super().measure(trainer, pl_module)
+            next(pl_module.parameters()).data.view(-1)[0] += 1  # unseen by autograd
+            return found
+
+    damaging = Damaging(every_n_steps=2, eigenpairs=1, batches=1)
+    with pytest.raises(RunError, match=r"at step 2 changed .*weight of the model \(1 of"):
+        train(tmp_path, damaging, max_steps=3)

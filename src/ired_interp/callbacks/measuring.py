@@ -8,14 +8,16 @@ from lightning.pytorch import LightningModule, Trainer
 
 from ired_interp.callbacks.first_rank import on_first_rank
 from ired_interp.callbacks.step_end import StepEnd
-from ired_interp.errors import InputError
+from ired_interp.errors import InputError, RunError
 from ired_interp.loggers import publish
+from ired_interp.spectra.fingerprint import Fingerprint
 
 
 class MeasuringCallback(StepEnd):
     """Measure every n steps or epochs, and at the end of training.
 
-    Of several ranks the first measures while the others wait. Results go to all loggers, too.
+    Of several ranks the first measures while the others wait. Results go to all loggers, too. A
+    measurement that changes a weight of the model ends the training.
 
     Parameters
     ----------
@@ -133,7 +135,14 @@ class MeasuringCallback(StepEnd):
             return
 
         def work() -> None:
+            weights = Fingerprint(dict(pl_module.named_parameters()))
             label, path, result = self.measure(trainer, pl_module)
+            if changed := weights.changed():
+                raise RunError(
+                    f"measuring {self._label} at step {step} changed {changed[0]} of the model "
+                    f"({len(changed)} of its tensors); training cannot go on from that: resume "
+                    "without this callback, and report it."
+                )
             self.failures += "failed" in result.attrs
             publish(trainer.loggers, label, result, step, path)
 
