@@ -25,8 +25,6 @@ _HOOKS = (
     "on_before_optimizer_step",
     "on_train_batch_end",
 )
-_ROUNDING = 0.05  # of a loss in bf16, relative
-_APART = 0.5  # of the change of all weights, in which gradients that are rounding have a share
 _STEPS = ("backward", "optimizer_step", "optimizer_zero_grad", "lr_scheduler_step")  # of a module
 
 
@@ -105,7 +103,9 @@ class ReplayedSteps(Callback):
         """
         if self._draws and (self._capture.recorded or self._record_drawing()):
             with self._stream.undrawn():
-                self._restart(fetch())
+                number = fetch()
+            self._data.restart_training(self._of_data, number)
+            self._module.restart_noise(self._of_noise, number)
             values = self._capture()
         else:
             inputs = self._module.loss_inputs(fetch())
@@ -130,11 +130,6 @@ class ReplayedSteps(Callback):
             return False
         return self._record(lambda: self._update(*self._draw()), generators=generators)
 
-    def _restart(self, number: int) -> None:
-        """Put the generators of a recorded drawing where a batch begins."""
-        self._data.restart_training(self._of_data, number)
-        self._module.restart_noise(self._of_noise, number)
-
     def _draw(self) -> tuple[Tensor, ...]:
         batch = self._data.draw_training(self._of_data, 0)
         return self._module.loss_inputs(batch, self._of_noise)
@@ -145,34 +140,19 @@ class ReplayedSteps(Callback):
         inputs: tuple[Tensor, ...] = (),
         generators: tuple[torch.Generator, ...] = (),
     ) -> bool:
-        """Record an update, and undo what that did to the state of training.
-
-        A recording whose first replay is not the update that a call makes is not used.
-        """
+        """Record an update, and undo what that did to the state of training."""
         optimizer = self._trainer.optimizers[0]
-        weights = list(self._module.parameters())
         state = [v for s in optimizer.state.values() for v in s.values() if isinstance(v, Tensor)]
-        changed = [*weights, *self._module.buffers(), *state]
+        changed = [*self._module.parameters(), *self._module.buffers(), *state]
         before = [tensor.detach().clone() for tensor in changed]
-
-        def outcome(function: Function) -> list[Tensor]:
-            self._restart(0)
-            values = [v.detach().clone() for v in function(*inputs)]
-            moved = [w.detach() - b for w, b in zip(weights, before, strict=False)]
-            _restore(changed, before)
-            return [*values, *moved]
-
-        obstacle = "a replay was not the step that it was recorded from"
         try:
             self._capture.record(update, inputs, generators)
-            _restore(changed, before)
-            self._active = _agree(outcome(update), outcome(self._capture), len(weights))
         except NotCapturedError as error:
-            self._active, obstacle = False, str(error)
-            _restore(changed, before)
-        if not self._active:
-            self._capture = Capture(self._module.device)
-            log(f"training steps are not replayed as a CUDA graph: {obstacle}")
+            log(f"training steps are not replayed as a CUDA graph: {error}")
+            self._active = False
+        with torch.no_grad():
+            for tensor, value in zip(changed, before, strict=True):
+                tensor.copy_(value)
         return self._active
 
     def _update(self, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -189,25 +169,6 @@ class ReplayedSteps(Callback):
         optimizer.step()
         optimizer.zero_grad()
         return tuple(parts.values())
-
-
-@torch.no_grad()
-def _restore(tensors: list[Tensor], values: list[Tensor]) -> None:
-    for tensor, value in zip(tensors, values, strict=True):
-        tensor.copy_(value)
-
-
-def _agree(called: list[Tensor], replayed: list[Tensor], weights: int) -> bool:
-    """Whether losses, and the changes of weights that come last, agree as well as rounding lets.
-
-    An optimiser divides a gradient by its size, so that entries which are rounding move as far as
-    any: the changes together are compared, and are far apart only where something else is wrong.
-    """
-    losses = zip(called[:-weights], replayed[:-weights], strict=True)
-    close = all(torch.isclose(a, b, rtol=_ROUNDING, atol=_ROUNDING).all() for a, b in losses)
-    size = torch._foreach_norm(called[-weights:])
-    apart = torch._foreach_norm(torch._foreach_sub(called[-weights:], replayed[-weights:]))
-    return close and bool(torch.stack(apart).norm() <= _APART * torch.stack(size).norm())
 
 
 def _tells(callback: Callback) -> bool:
