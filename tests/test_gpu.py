@@ -13,6 +13,7 @@ import torch.utils.checkpoint
 from conftest import TINY, Ired, reference_weights
 from ired_interp import geometry, spectra
 from ired_interp.callbacks import ReplayedSteps
+from ired_interp.capture import Capture
 from ired_interp.diffusion import Noise, Objective, Schedule
 from ired_interp.energy import MLPEnergy
 from ired_interp.errors import InputError
@@ -319,3 +320,21 @@ def test_two_gpus_train_and_measure_as_one(tmp_path):
         assert float(abs(one - two).max()) <= 1e-8 * float(abs(one).max())
         for name in ("one", "two"):
             shutil.rmtree(tmp_path / name)
+
+
+def test_what_a_recording_still_has_to_write_overwrites_nothing(monkeypatch):
+    """The seeds of its generators, which PyTorch writes to memory that goes with the recording."""
+    device, wait = torch.device("cuda"), torch.cuda.synchronize
+    capture, generator = Capture(device), torch.Generator("cuda")
+
+    def then_busy(*arguments):
+        wait(*arguments)
+        with torch.cuda.stream(capture.stream):
+            torch.cuda._sleep(10**9)
+
+    monkeypatch.setattr(torch.cuda, "synchronize", then_busy)
+    capture.record(lambda: (torch.rand(4, generator=generator, device="cuda"),), (), (generator,))
+    del capture
+    kept = [torch.ones(128, device="cuda") for _ in range(64)]
+    wait()
+    assert all(tensor.eq(1).all() for tensor in kept)

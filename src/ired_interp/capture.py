@@ -115,11 +115,14 @@ class Capture:
                     self._outputs = tuple(t.detach() for t in function(*self._inputs))
                 finally:
                     graph.capture_end()
-            current.wait_stream(stream)
             self._replay = graph.replay
         except RuntimeError:
             torch.cuda.set_stream(current)  # which a recording that breaks off leaves changed
             raise
+        finally:
+            # A recording begins by writing the generators' seeds on its own stream, to memory that
+            # is free again with the recording: what is put there must wait for that.
+            current.wait_stream(stream)
 
     def _call(self, function: Function) -> None:
         for mine, found in zip(self._outputs, function(*self._inputs), strict=True):
