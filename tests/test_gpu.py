@@ -326,10 +326,11 @@ def test_what_a_recording_still_has_to_write_overwrites_nothing(monkeypatch):
     """The seeds of its generators, which PyTorch writes to memory that goes with the recording."""
     device, wait = torch.device("cuda"), torch.cuda.synchronize
     capture, generator = Capture(device), torch.Generator("cuda")
+    own = capture.stream
 
     def then_busy(*arguments):
         wait(*arguments)
-        with torch.cuda.stream(capture.stream):
+        with torch.cuda.stream(own):
             torch.cuda._sleep(10**9)
 
     monkeypatch.setattr(torch.cuda, "synchronize", then_busy)
