@@ -6,9 +6,11 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import xarray as xr
 import yaml
+from matplotlib.figure import Figure as Canvas
 from scipy.stats import ttest_ind
 
 from conftest import ROOT
@@ -16,8 +18,9 @@ from ired_interp.callbacks.configured import configured_measurements
 from ired_interp.commands.probe import parse
 from ired_interp.commands.probing import chosen_measurements
 from ired_interp.errors import InputError
+from ired_interp.report.figures.answers import picture
 from ired_interp.results import ResultKey, failed_result, write_result
-from ired_interp.results.statement import Statement, read_findings
+from ired_interp.results.statement import Findings, Statement, read_findings
 from ired_interp.studies import Study, findings, read_study
 
 T_OF_2 = 4.302653  # Student's t, 97.5 %, two degrees of freedom: from printed tables
@@ -213,11 +216,50 @@ def test_findings_are_kept_with_the_runs(study: Read) -> None:
     write(made, [1, 2, 3])
     found = findings(made)
     assert read_findings(Path("runs/made")) == []
-    found.write(Path("runs/made"), "made")
+    found.write(Path("runs/made"))
     assert read_findings(Path("runs/made")) == [found]
-    other = replace(found, question="Another?")
-    other.write(Path("runs/made"), "another")
+    other = replace(found, question="Another?", study="another")
+    other.write(Path("runs/made"))
     assert read_findings(Path("runs/made")) == [other, found], "all studies of these runs"
+
+
+def drawn(statement: Statement) -> dict[str, list[tuple[str, ...]]]:
+    """What the picture of one statement shows, in words, by name."""
+    figure = picture(Findings("How large?", [statement]))
+    assert figure is not None
+    marks = figure.plots()[0].marks
+    found: dict[str, list[tuple[str, ...]]] = {}
+    for _, _, name, *values in marks["points"]:
+        found.setdefault(marks["names"][name], []).append(tuple(values))
+    return found
+
+
+def test_the_picture_shows_means_errors_seeds_and_what_they_are_held_against(study: Read) -> None:
+    made = study({"each": "landscape", "beside": {"truth": 9, "chance": "chance"}})
+    write(made, [1, 2, 3])
+    write(made, [4, 4.5, 5], label="small n=3")
+    shown = drawn(only(made))
+    low, high = 14 - SPREAD, 14 + SPREAD
+    assert shown["small n=2"][1] == ("9", f"14 ({low:.4g} to {high:.4g})")
+    assert {place for place, _ in shown["small n=3"]} == {"0", "9"}
+    assert shown["chance"] == [("0", "1.9"), ("0", "4.4")]  # of each training; at 9 both have 0
+    seeds = {float(y) for _, y in shown[""]}
+    assert {11 + 2, 12 + 2, 13 + 2, 4 + 2, 4.5 + 2} <= seeds
+    assert {9.0, 0.0} <= seeds  # lines where the trainings agree: the truth, and chance at 9
+
+
+def test_in_the_picture_what_fails_is_hollow_and_the_claim_is_shaded(study: Read) -> None:
+    claim = {"equal": "truth", "within": 2.5}
+    made = study({**HERE, "beside": {"truth": 2}, "claim": claim})
+    write(made, [1, 2, 3])
+    write(made, [4.9, 4.91, 4.92], label="small n=3")
+    (panel,) = picture(findings(made)).panels  # type: ignore[union-attr]
+    axes = Canvas().add_subplot()
+    panel.draw(axes)
+    hollow = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
+    assert [np.asarray(line.get_xdata()).tolist() for line in hollow] == [[], [4.91]]
+    shade = axes.collections[-1].get_paths()[0].get_extents()
+    assert (shade.x0, shade.x1) == pytest.approx((1 - 0.06 * 3.92, 4.5))  # from the axis' end
 
 
 @pytest.mark.parametrize(

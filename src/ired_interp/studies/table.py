@@ -81,7 +81,7 @@ class Group:
         return list(dict.fromkeys(v for row in self.rows.values() for v in row.errors))
 
 
-def study_page(study: Study, command: str, found: Findings) -> str:
+def study_page(study: Study, command: str, found: Findings, picture: str = "") -> str:
     """Return a study as Markdown: its question, the answers, a table for each task, how to repeat.
 
     Parameters
@@ -92,6 +92,8 @@ def study_page(study: Study, command: str, found: Findings) -> str:
         That makes it.
     found : Findings
         The answers.
+    picture : str
+        File beside the page that shows them; "" for none.
 
     Returns
     -------
@@ -100,6 +102,7 @@ def study_page(study: Study, command: str, found: Findings) -> str:
     """
     groups = _groups(study)
     parts = [f"# {study.name}", study.question]
+    parts += [f"![{study.question}]({picture})"] if picture else []
     parts += [statement.markdown() for statement in found.statements]
     if found.statements:
         parts += [found.legend, "## Test errors"]
