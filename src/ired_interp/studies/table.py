@@ -11,10 +11,10 @@ import xarray as xr
 
 from ired_interp.results.names import AS_GOOD, FEED_FORWARD, PERFECT
 from ired_interp.results.opened import OpenedRun
+from ired_interp.results.state import trained
 from ired_interp.results.statement import Findings
 from ired_interp.results.validation import read_validation
 from ired_interp.studies.cell import Cell
-from ired_interp.studies.record import Record
 from ired_interp.studies.study import Study
 
 
@@ -150,7 +150,7 @@ def _add(groups: dict[str, Group], cell: Cell, opened: OpenedRun, result: xr.Dat
                     group.floors[str(predictor), str(variant)] = floor
     metrics = cell.run.metrics()
     row.steps.append(max(metrics, default=0))
-    row.seconds.append(Record(cell).seconds(cell.steps[0]) or 0.0)
+    row.seconds.append(trained(cell.run)[0])
     validation = read_validation(cell.run)
     if validation is not None:
         courses = validation.courses.values()
