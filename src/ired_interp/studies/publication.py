@@ -1,6 +1,9 @@
 """A study's runs as they are published, with what is done of them."""
 
+import math
+import os
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 from ired_interp.errors import InputError
@@ -8,6 +11,8 @@ from ired_interp.files import atomic
 from ired_interp.results.publication import Places, check_place, publish_run
 from ired_interp.results.run import Run, find_runs
 from ired_interp.terminal import track
+
+_RUNS = 4  # for which it is worth to start a process
 
 
 def publish_study(study: Path, folder: Path) -> Places:
@@ -37,7 +42,8 @@ def publish_study(study: Path, folder: Path) -> Places:
     if not runs:
         raise InputError(f"{study} holds no runs; name a run, or a folder of a study's runs.")
     places = Places(runs)
-    with ProcessPoolExecutor() as pool:
+    workers = min(os.cpu_count() or 1, math.ceil(len(runs) / _RUNS))
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         copies = [folder / run.path.relative_to(study) for run in runs]
         made = [pool.submit(_published, *one, places) for one in zip(runs, copies, strict=True)]
         for future in track(made, "publish"):

@@ -102,7 +102,7 @@ def study_page(study: Study, command: str, found: Findings, picture: str = "") -
     """
     groups = _groups(study)
     parts = [f"# {study.name}", study.question]
-    parts += [f"![{study.question}]({picture})"] if picture else []
+    parts += [f"![The answers of {study.name}]({picture})"] if picture else []
     parts += [statement.markdown() for statement in found.statements]
     if found.statements:
         parts += [found.legend, "## Test errors"]

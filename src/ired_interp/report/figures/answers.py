@@ -21,6 +21,7 @@ _CAPTION = (
 )
 _WIDTH = 0.7  # of a place, which the trainings share
 _TOLD = 0.01  # of an axis, by which two values differ that the eye tells apart
+_ROWS = 9  # that a panel of the usual height has room for
 _SHADE = GRID
 _RULES = ("_", "x", "+", "2", "1")
 
@@ -41,7 +42,11 @@ def picture(found: Findings) -> Figure | None:
         for i, name in enumerate(names)
     }
     panels = [
-        Panel(_capital(one.title), partial(_over if one.along else _list, one, looks, rules))
+        Panel(
+            _capital(one.title),
+            partial(_over if one.along else _list, one, looks, rules),
+            1.0 if one.along else max(1.0, len(one.points) / _ROWS),
+        )
         for one in shown
     ]
     return Figure(found.study, "What the study found", _CAPTION, panels, legend=True)
