@@ -15,13 +15,14 @@ from scipy.stats import ttest_ind
 
 from conftest import ROOT
 from ired_interp.callbacks.configured import configured_measurements
+from ired_interp.cli import main
 from ired_interp.commands.probe import parse
 from ired_interp.commands.probing import chosen_measurements
 from ired_interp.errors import InputError
 from ired_interp.report.figures.answers import picture
 from ired_interp.results import ResultKey, failed_result, write_result
 from ired_interp.results.statement import Findings, Statement, read_findings
-from ired_interp.studies import Study, findings, read_study
+from ired_interp.studies import Record, Study, findings, read_study
 
 T_OF_2 = 4.302653  # Student's t, 97.5 %, two degrees of freedom: from printed tables
 SPREAD = 1 / math.sqrt(3)  # standard error of the mean of 1, 2, 3
@@ -336,3 +337,40 @@ def _labels(words: tuple[str, ...]) -> set[str]:
 def test_experiments_have_a_small_form_each() -> None:
     names = {path.stem for path in (ROOT / "configs" / "studies").glob("exp*.yaml")}
     assert names == {f"exp{n:03d}{size}" for n in range(1, 11) for size in ("", "_small")}
+
+
+def test_a_record_is_read_wherever_the_program_is_installed(
+    study: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = study(HERE).cells[0]
+    assert cell.configs == (str(ROOT / "configs/quickstart.yaml"),)  # as there is none below here
+    Record(cell).add(cell.steps[0], 3.0, ended=True)
+    assert str(ROOT) not in Record(cell).path.read_text()
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    elsewhere = study(HERE).cells[0]
+    assert elsewhere.configs == ("configs/quickstart.yaml",)
+    assert Record(elsewhere).seconds(elsewhere.steps[0]) == 3.0
+
+
+@pytest.mark.process
+def test_runs_of_others_answer_and_nothing_is_made(
+    study: Read, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = {"each": "landscape", "beside": {"truth": 9}, "claim": {"above": "truth"}}
+    made = study(asked)
+    assert main(["study", "made.yaml", "--answers"]) == 2
+    assert "holds none of the study's runs" in capsys.readouterr().err
+    Record(made.cells[0]).begin()
+    write(made, [1, 1.5, 2])  # of two trainings, one is lacking
+    assert main(["study", "made.yaml", "--answers"]) == 0
+    mine = Path("runs/made/study.md").read_text()
+    assert main(["publish", "runs/made", "--to", "given/made"]) == 0
+    before = sorted(path for path in Path("given/made").rglob("*"))
+    assert main(["study", "made.yaml", "--runs", "given", "--answers"]) == 0
+    assert Path("given/made/study.md").read_text() == mine.replace("runs runs", "runs given")
+    assert Path("given/made/study.png").read_bytes() == Path("runs/made/study.png").read_bytes()
+    assert "not trained yet" in mine
+    new = {path.name for path in Path("given/made").rglob("*")} - {path.name for path in before}
+    assert new == {"study.md", "study.png", "answers", "made.json"}
+    assert main(["study", "made.yaml", "--answers", "--jobs", "2"]) == 2
+    assert "leave them out" in capsys.readouterr().err
