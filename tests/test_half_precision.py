@@ -63,7 +63,7 @@ def test_the_change_that_is_said_is_that_of_the_gradient(trained: Trained) -> No
         found = []
         for state in (checkpoint.state("average"), content["state_dict"]):
             module.load_state_dict(state)
-            found.append(module.energy.gradient(x, at, k))  # type: ignore[operator]
+            found.append(module.energy.gradient(x, at, k).detach())  # type: ignore[operator, union-attr]
         shares.append(float((found[1] - found[0]).norm() / found[0].norm()))
     assert change.gradient == pytest.approx(max(shares), rel=1e-4)
     assert 0 < change.gradient < 2**-8

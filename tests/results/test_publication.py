@@ -68,8 +68,7 @@ def test_it_has_the_same_numbers_in_single_precision_and_large_arrays_to_ten_bit
 def test_it_names_no_place_of_the_machine_and_says_which_it_could_not_leave_out(
     run: Run, tmp_path: Path
 ) -> None:
-    with run.config.open("a") as file:
-        file.write("data_root: /srv/matrices/a\n")
+    run.config.write_text(run.config.read_text() + "data_root: /srv/matrices/a\n")
     places = publish(run, tmp_path / "copy")
     assert places.left == {"/srv/matrices/a"}
     files = [file for file in (tmp_path / "copy").rglob("*") if file.is_file()]
@@ -88,8 +87,8 @@ def test_it_names_no_place_of_the_machine_and_says_which_it_could_not_leave_out(
 
 
 def test_of_what_was_measured_again_the_newest_is_kept(run: Run, tmp_path: Path) -> None:
-    frames = {"probe": PROBE["probe"] | {"frames": "abc"}}  # another file of the same series
-    key = ResultKey("hessian_spectrum_y", 1000, "average", PROBE | frames)
+    probe = {"space": "y", "point": "noised", "frames": "abc"}  # another file of the same series
+    key = ResultKey("hessian_spectrum_y", 1000, "average", {**PROBE, "probe": probe})
     again = open_results(run.path).find("hessian_spectrum_y").at(1000) * 2
     write_result(run.results, key, again, {})
     publish(run, tmp_path / "copy")
@@ -109,8 +108,8 @@ def test_its_report_shows_the_same_figures_and_numbers(run: Run, tmp_path: Path)
     for one, other in zip(before.figures, after.figures, strict=True):
         assert (one.table is None) == (other.table is None)
         if one.table is not None and other.table is not None:
-            numbers = (t.select_dtypes("number").to_numpy(float) for t in (one.table, other.table))
-            np.testing.assert_allclose(*numbers, rtol=2**-11, atol=2**-11)  # of values about 1
+            old, new = (t.select_dtypes("number").to_numpy(float) for t in (one.table, other.table))
+            np.testing.assert_allclose(new, old, rtol=2**-11, atol=2**-11)  # of values about 1
 
 
 def test_nothing_is_overwritten_and_what_is_no_ended_run_is_refused(
