@@ -78,7 +78,8 @@ def test_what_half_precision_would_spoil_is_refused(
     with pytest.raises(InputError, match="half precision changes the energy of"):
         halve(checkpoint, Places([run]))
     name = next(n for n in checkpoint.content["state_dict"] if n.endswith("weight"))
-    checkpoint.content["state_dict"][name][0] = 1e5
-    AtomicCheckpointIO().save_checkpoint(checkpoint.content, tmp_path / "large.ckpt")
-    with pytest.raises(InputError, match=f"beyond 65504.*in {name}"):
-        halve(read_checkpoint(tmp_path / "large.ckpt"), Places([run]))
+    for value, sentence in ((1e5, f"beyond 65504.*in {name}"), (torch.nan, "diverged: ")):
+        checkpoint.content["state_dict"][name][0] = value
+        AtomicCheckpointIO().save_checkpoint(checkpoint.content, tmp_path / f"{value}.ckpt")
+        with pytest.raises(InputError, match=sentence):
+            halve(read_checkpoint(tmp_path / f"{value}.ckpt"), Places([run]))

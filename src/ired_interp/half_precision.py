@@ -60,7 +60,13 @@ def halve(checkpoint: Checkpoint, places: Places) -> tuple[dict[str, Any], Chang
     state = checkpoint.state("average")
     weights = {name for name, _ in module.named_parameters()}
     half = {name: v.half() if name in weights else v for name, v in state.items()}
-    large = [name for name in weights & half.keys() if not half[name].isfinite().all()]
+    wrong = [name for name in sorted(weights & state.keys()) if not state[name].isfinite().all()]
+    if wrong:
+        raise InputError(
+            f"{checkpoint.path} diverged: {wrong[0]} holds values that are not finite; publish "
+            "another run."
+        )
+    large = [name for name in sorted(weights & half.keys()) if not half[name].isfinite().all()]
     if large:
         raise InputError(
             f"{checkpoint.path} holds weights beyond 65504, the largest number of half precision, "
