@@ -1,5 +1,6 @@
 """A study's answers are those that its runs' results give, with their scatter over seeds."""
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -161,7 +162,7 @@ def test_what_is_missing_is_said(study: Read) -> None:
         key = ResultKey("shares", 10, "average", settings)
         write_result(cell.run.results, key, failed, {})
     assert only(made).summary == [
-        "Missing for small n=2: not trained yet (1 of 3 seeds).",
+        "Missing for small n=2: not trained to its end yet (1 of 3 seeds).",
         "Missing for small n=3: shares was not measured (1 of 3 seeds); shares at step 10 failed: out of "
         "memory (2 of 3 seeds).",
     ]
@@ -210,6 +211,19 @@ def test_a_seed_without_a_value_is_said(study: Read) -> None:
     write(made, [1, math.nan, 3])
     assert only(made).rows["small n=2"] == {"value": "2.0 ± 1.0", "seeds": "2"}
     assert "Missing for small n=2: share has no value (1 of 3 seeds)." in only(made).summary
+
+
+@pytest.mark.parametrize("word", ["running", "failed", "stopped"])
+def test_what_a_training_measured_that_was_cut_off_is_no_answer(study: Read, word: str) -> None:
+    made = study(HERE)
+    write(made, [1, 2, 300])
+    content = {"state": word, "reason": "", "host": "afar", "pid": 1}
+    (made.cells[2].run.path / "state.json").write_text(json.dumps(content))
+    assert only(made).rows["small n=2"] == {"value": "1.5 ± 0.5", "seeds": "2"}
+    missing = "Missing for small n=2: not trained to its end yet (1 of 3 seeds)."
+    assert missing in only(made).summary
+    (made.cells[2].run.path / "state.json").write_text(json.dumps({**content, "state": "done"}))
+    assert only(made).rows["small n=2"]["seeds"] == "3"
 
 
 def test_findings_are_kept_with_the_runs(study: Read) -> None:
@@ -369,7 +383,7 @@ def test_runs_of_others_answer_and_nothing_is_made(
     assert main(["study", "made.yaml", "--runs", "given", "--answers"]) == 0
     assert Path("given/made/study.md").read_text() == mine.replace("runs runs", "runs given")
     assert Path("given/made/study.png").read_bytes() == Path("runs/made/study.png").read_bytes()
-    assert "not trained yet" in mine
+    assert "not trained to its end yet" in mine
     new = {path.name for path in Path("given/made").rglob("*")} - {path.name for path in before}
     assert new == {"study.md", "study.png", "answers", "made.json"}
     assert main(["study", "made.yaml", "--answers", "--jobs", "2"]) == 2

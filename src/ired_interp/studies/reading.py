@@ -39,7 +39,7 @@ def read_quantity(quantity: Quantity, run: OpenedRun | None) -> dict[str, dict[s
         If the run lacks it.
     """
     if run is None:
-        raise MissingError("not trained yet")
+        raise MissingError("not trained to its end yet")
     series = _series(quantity, run)
     results = _steps(quantity, series, _names(quantity))
     here = [_values(quantity, result, quantity.variable, quantity.at) for result in results]
