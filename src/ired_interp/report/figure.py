@@ -24,6 +24,7 @@ FORMATS = ("png", "svg", "pdf")
 
 _LETTERS = 41  # of a title, in a line as wide as a panel
 _HANDLE = 8  # letters that the line before a name in a legend is wide
+_LEGEND_LETTERS = 55  # of a legend, in a line as wide as a panel
 _LEGEND_LINE = 0.19  # inches
 
 
@@ -160,7 +161,7 @@ def _legend_below(canvas: Canvas, columns: int) -> None:
             named.setdefault(label, handle)
     if len(named) > 1:
         width = max(map(len, named))
-        beside = max(1, min(len(named), columns * _LETTERS // (width + _HANDLE)))
+        beside = max(1, min(len(named), columns * _LEGEND_LETTERS // (width + _HANDLE)))
         height = canvas.get_figheight() + _LEGEND_LINE * ceil(len(named) / beside)
         canvas.set_figheight(height)
         names = sorted(named, key=lambda name: not isinstance(named[name], ErrorbarContainer))

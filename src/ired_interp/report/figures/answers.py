@@ -55,6 +55,8 @@ def picture(found: Findings) -> Figure | None:
 def _over(statement: Statement, looks: Look, rules: Look, axes: Axes) -> None:
     """Draw values over places: a line for each training."""
     places = list(dict.fromkeys(point.place for point in statement.points))
+    if numbered := all(map(_is_number, places)):
+        places.sort(key=float)
     trainings = list(dict.fromkeys(point.training for point in statement.points))
     width = _WIDTH / len(trainings)
     apart = {
@@ -64,8 +66,9 @@ def _over(statement: Statement, looks: Look, rules: Look, axes: Axes) -> None:
     }
     for training in trainings:
         mine = [point for point in statement.points if point.training == training]
+        mine.sort(key=lambda point: places.index(point.place))
         x = [apart[point.training, point.place] for point in mine]
-        joined = {} if all(map(_is_number, places)) else {"linestyle": ""}
+        joined = {} if numbered else {"linestyle": ""}
         _marks(axes, mine, x, {**looks[training], **joined}, training)
     _fit(axes, statement, "y")
     for place in places:
