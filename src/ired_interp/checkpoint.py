@@ -12,7 +12,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ired_interp.checkpoint_file import CONFIG_KEY, alike, is_ours, is_published, read_weights_only
+from ired_interp.checkpoint_file import (
+    AVERAGE_ALONE,
+    CONFIG_KEY,
+    alike,
+    is_ours,
+    is_published,
+    read_weights_only,
+)
 from ired_interp.class_paths import check_class_paths, import_modules, modules_of_run
 from ired_interp.config import build
 from ired_interp.device import usable_device
@@ -141,6 +148,11 @@ class Checkpoint:
         if weights not in _PUBLISHED:
             raise InputError(f"weights {weights!r} do not exist; choose 'average' or 'raw'.")
         if not self.published:
+            if weights == "raw" and self.content.get(AVERAGE_ALONE):
+                raise InputError(
+                    f"{self.path} holds averaged weights alone, as it was published; take "
+                    "'average', or the run itself."
+                )
             average: dict[str, Tensor] = self.content["state_dict"]
             raw: dict[str, Tensor] = self.content.get("current_model_state", average)
             return raw if weights == "raw" else average

@@ -15,6 +15,7 @@ from ired_interp.files import read_regular
 from ired_interp.memory import machine_memory
 
 CONFIG_KEY = "ired_config"
+AVERAGE_ALONE = "average_alone"  # of a published file: the raw weights were left out
 _DAMAGED = (
     "checkpoint {} is truncated or damaged, or no checkpoint; copy it again or take an earlier one."
 )
@@ -89,6 +90,7 @@ def is_ours(content: Any) -> bool:
         and content["global_step"] >= 0
         and _are_weights(content.get("state_dict"))
         and _are_weights(content.get("current_model_state", {}))
+        and isinstance(content.get(AVERAGE_ALONE, False), bool)
     )
 
 

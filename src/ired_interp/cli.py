@@ -91,6 +91,9 @@ COMMANDS = {
         "ired_interp.commands.cluster", "copy runs from the cluster to here: ired fetch JOB|RUN"
     ),
     "export": Command("ired_interp.commands.export", "results as CSV or Parquet: ired export RUN"),
+    "publish": Command(
+        "ired_interp.commands.publish", "runs for others, small: ired publish RUN --to FOLDER"
+    ),
     "dashboard": Command(
         "ired_interp.commands.dashboard",
         "make a team's W&B dashboard: ired dashboard --entity TEAM",

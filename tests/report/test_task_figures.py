@@ -245,3 +245,20 @@ def test_several_seeds_show_their_mean_and_range(tmp_path: Path) -> None:
     assert (row["model, 5 inner steps"], row["model, 5 inner steps, ±"]) == pytest.approx(
         (0.85, 0.05)
     )
+
+
+def test_what_other_tasks_lack_is_drawn_of_those_that_have_it(tmp_path: Path) -> None:
+    for name in ("without", "with"):
+        run = make_run(tmp_path / name, width=len(name))
+        task = Connectivity(3)
+        problems = task.sample(2, stream("cpu", 0))
+        solutions = torch.zeros(10, 2, 9)
+        result = trajectory(task, solutions, problems, np.zeros(2))
+        if name == "with":
+            result["effective_rank_mean"] = 3 * result["error_mean"]
+        key = ResultKey("inference_trajectory", 1000, "average", {"variant": "same"})
+        write_result(run.results, key, result, provenance())
+    report = gather([open_results(tmp_path / name) for name in ("without", "with")])
+    (figure,) = (f for f in report.figures if f.name == "inference_trajectory")
+    (plot,) = (plot for plot in figure.plots() if plot.title == "effective rank of y")
+    assert plot.marks["names"] == ["with"]

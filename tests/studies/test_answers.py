@@ -1,24 +1,29 @@
 """A study's answers are those that its runs' results give, with their scatter over seeds."""
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import xarray as xr
 import yaml
+from matplotlib.figure import Figure as Canvas
 from scipy.stats import ttest_ind
 
 from conftest import ROOT
 from ired_interp.callbacks.configured import configured_measurements
+from ired_interp.cli import main
 from ired_interp.commands.probe import parse
 from ired_interp.commands.probing import chosen_measurements
 from ired_interp.errors import InputError
+from ired_interp.report.figures.answers import picture
 from ired_interp.results import ResultKey, failed_result, write_result
-from ired_interp.results.statement import Statement, read_findings
-from ired_interp.studies import Study, findings, read_study
+from ired_interp.results.statement import Findings, Statement, read_findings
+from ired_interp.studies import Record, Study, findings, read_study
 
 T_OF_2 = 4.302653  # Student's t, 97.5 %, two degrees of freedom: from printed tables
 SPREAD = 1 / math.sqrt(3)  # standard error of the mean of 1, 2, 3
@@ -157,7 +162,7 @@ def test_what_is_missing_is_said(study: Read) -> None:
         key = ResultKey("shares", 10, "average", settings)
         write_result(cell.run.results, key, failed, {})
     assert only(made).summary == [
-        "Missing for small n=2: not trained yet (1 of 3 seeds).",
+        "Missing for small n=2: not trained to its end yet (1 of 3 seeds).",
         "Missing for small n=3: shares was not measured (1 of 3 seeds); shares at step 10 failed: out of "
         "memory (2 of 3 seeds).",
     ]
@@ -208,16 +213,68 @@ def test_a_seed_without_a_value_is_said(study: Read) -> None:
     assert "Missing for small n=2: share has no value (1 of 3 seeds)." in only(made).summary
 
 
+@pytest.mark.parametrize("word", ["running", "failed", "stopped"])
+def test_what_a_training_measured_that_was_cut_off_is_no_answer(study: Read, word: str) -> None:
+    made = study(HERE)
+    write(made, [1, 2, 300])
+    content = {"state": word, "reason": "", "host": "afar", "pid": 1}
+    (made.cells[2].run.path / "state.json").write_text(json.dumps(content))
+    assert only(made).rows["small n=2"] == {"value": "1.5 ± 0.5", "seeds": "2"}
+    missing = "Missing for small n=2: not trained to its end yet (1 of 3 seeds)."
+    assert missing in only(made).summary
+    (made.cells[2].run.path / "state.json").write_text(json.dumps({**content, "state": "done"}))
+    assert only(made).rows["small n=2"]["seeds"] == "3"
+
+
 def test_findings_are_kept_with_the_runs(study: Read) -> None:
     made = study(HERE)
     write(made, [1, 2, 3])
     found = findings(made)
     assert read_findings(Path("runs/made")) == []
-    found.write(Path("runs/made"), "made")
+    found.write(Path("runs/made"))
     assert read_findings(Path("runs/made")) == [found]
-    other = replace(found, question="Another?")
-    other.write(Path("runs/made"), "another")
+    other = replace(found, question="Another?", study="another")
+    other.write(Path("runs/made"))
     assert read_findings(Path("runs/made")) == [other, found], "all studies of these runs"
+
+
+def drawn(statement: Statement) -> dict[str, list[tuple[str, ...]]]:
+    """What the picture of one statement shows, in words, by name."""
+    figure = picture(Findings("How large?", [statement]))
+    assert figure is not None
+    marks = figure.plots()[0].marks
+    found: dict[str, list[tuple[str, ...]]] = {}
+    for _, _, name, *values in marks["points"]:
+        found.setdefault(marks["names"][name], []).append(tuple(values))
+    return found
+
+
+def test_the_picture_shows_means_errors_seeds_and_what_they_are_held_against(study: Read) -> None:
+    made = study({"each": "landscape", "beside": {"truth": 9, "chance": "chance"}})
+    write(made, [1, 2, 3])
+    write(made, [4, 4.5, 5], label="small n=3")
+    shown = drawn(only(made))
+    low, high = 14 - SPREAD, 14 + SPREAD
+    assert shown["small n=2"][1] == ("9", f"14 ({low:.4g} to {high:.4g})")
+    assert {place for place, _ in shown["small n=3"]} == {"0", "9"}
+    assert shown["chance"] == [("0", "1.9"), ("0", "4.4")]  # of each training; at 9 both have 0
+    seeds = {float(y) for _, y in shown[""]}
+    assert {11 + 2, 12 + 2, 13 + 2, 4 + 2, 4.5 + 2} <= seeds
+    assert {9.0, 0.0} <= seeds  # lines where the trainings agree: the truth, and chance at 9
+
+
+def test_in_the_picture_what_fails_is_hollow_and_the_claim_is_shaded(study: Read) -> None:
+    claim = {"equal": "truth", "within": 2.5}
+    made = study({**HERE, "beside": {"truth": 2}, "claim": claim})
+    write(made, [1, 2, 3])
+    write(made, [4.9, 4.91, 4.92], label="small n=3")
+    (panel,) = picture(findings(made)).panels  # type: ignore[union-attr]
+    axes = Canvas().add_subplot()
+    panel.draw(axes)
+    hollow = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
+    assert [np.asarray(line.get_xdata()).tolist() for line in hollow] == [[], [4.91]]
+    shade = axes.collections[-1].get_paths()[0].get_extents()
+    assert (shade.x0, shade.x1) == pytest.approx((1 - 0.06 * 3.92, 4.5))  # from the axis' end
 
 
 @pytest.mark.parametrize(
@@ -294,3 +351,40 @@ def _labels(words: tuple[str, ...]) -> set[str]:
 def test_experiments_have_a_small_form_each() -> None:
     names = {path.stem for path in (ROOT / "configs" / "studies").glob("exp*.yaml")}
     assert names == {f"exp{n:03d}{size}" for n in range(1, 11) for size in ("", "_small")}
+
+
+def test_a_record_is_read_wherever_the_program_is_installed(
+    study: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = study(HERE).cells[0]
+    assert cell.configs == (str(ROOT / "configs/quickstart.yaml"),)  # as there is none below here
+    Record(cell).add(cell.steps[0], 3.0, ended=True)
+    assert str(ROOT) not in Record(cell).path.read_text()
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    elsewhere = study(HERE).cells[0]
+    assert elsewhere.configs == ("configs/quickstart.yaml",)
+    assert Record(elsewhere).seconds(elsewhere.steps[0]) == 3.0
+
+
+@pytest.mark.process
+def test_runs_of_others_answer_and_nothing_is_made(
+    study: Read, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = {"each": "landscape", "beside": {"truth": 9}, "claim": {"above": "truth"}}
+    made = study(asked)
+    assert main(["study", "made.yaml", "--answers"]) == 2
+    assert "holds none of the study's runs" in capsys.readouterr().err
+    Record(made.cells[0]).begin()
+    write(made, [1, 1.5, 2])  # of two trainings, one is lacking
+    assert main(["study", "made.yaml", "--answers"]) == 0
+    mine = Path("runs/made/study.md").read_text()
+    assert main(["publish", "runs/made", "--to", "given/made"]) == 0
+    before = sorted(path for path in Path("given/made").rglob("*"))
+    assert main(["study", "made.yaml", "--runs", "given", "--answers"]) == 0
+    assert Path("given/made/study.md").read_text() == mine.replace("runs runs", "runs given")
+    assert Path("given/made/study.png").read_bytes() == Path("runs/made/study.png").read_bytes()
+    assert "not trained to its end yet" in mine
+    new = {path.name for path in Path("given/made").rglob("*")} - {path.name for path in before}
+    assert new == {"study.md", "study.png", "answers", "made.json"}
+    assert main(["study", "made.yaml", "--answers", "--jobs", "2"]) == 2
+    assert "leave them out" in capsys.readouterr().err

@@ -172,7 +172,7 @@ def test_the_first_experiment_answers_its_question_in_its_first_lines(study, cap
 
     from ired_interp.cli import main
 
-    found.write(Path("runs/tiny"), "tiny")
+    found.write(Path("runs/tiny"))
     assert main(["report", "runs/tiny"]) == 0
     assert "curvature along entries that are given (truth 1): That it is" in capfd.readouterr().err
     html = Path("runs/tiny/report.html").read_text()

@@ -61,9 +61,9 @@ def _write(runs: list[str], output: str | None, figures: str | None) -> None:
     report = gather(opened, [one for own in studies.values() for one in own])
     for sentence in [*dict.fromkeys(unknown), *report.skipped]:
         log(f"left out: {sentence}")
-    for found in report.studies:
-        log(found.question)
-        for statement in found.statements:
+    for study in report.studies:
+        log(study.question)
+        for statement in study.statements:
             log(f"{statement.title}: {' '.join(statement.summary)}")
     for answer in report.answers:
         for group, sentence in answer.sentences:

@@ -43,6 +43,11 @@ def main(command: str, arguments: list[str]) -> int:
         "--dry-run", action="store_true", help="list what would be done, and do nothing"
     )
     parser.add_argument(
+        "--answers",
+        action="store_true",
+        help="make nothing: answer from the runs that are there, as those of others",
+    )
+    parser.add_argument(
         "--profile",
         metavar="NAME",
         help="queue it on a SLURM cluster instead: a file of slurm/profiles/",
@@ -50,6 +55,11 @@ def main(command: str, arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.jobs is not None and options.jobs < 1:
         raise InputError(f"--jobs {options.jobs}; expected at least 1.")
+    if options.answers and (options.dry_run or options.profile or options.jobs):
+        raise InputError(
+            "--answers makes nothing, so that --dry-run, --profile and --jobs have no meaning; "
+            "leave them out."
+        )
     if options.profile is not None:
         from ired_interp.commands.study_jobs import on_cluster
 
@@ -61,6 +71,8 @@ def main(command: str, arguments: list[str]) -> int:
     if options.dry_run:
         print(_listing(study), end="")
         return 0
+    if options.answers:
+        return _answer(study, options.file, options.runs)
     _settle(study, options.runs)
     devices = _devices()
     outcomes = run_study(study, options.jobs or max(1, len(devices)), devices)
@@ -71,6 +83,24 @@ def main(command: str, arguments: list[str]) -> int:
             f"{len(failed)} of {len(outcomes)} cells are not done, the first "
             f"{failed[0].cell.run.path}: {failed[0].fault}; run the command again to try again."
         )
+    return 0
+
+
+def _answer(study: Study, file: str, runs: str) -> int:
+    """Answer from the runs that are there.
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    from ired_interp.commands.study_page import write_page
+
+    if not any(cell.run.config.is_file() for cell in study.cells):
+        raise InputError(
+            f"{study.folder} holds none of the study's runs; name the folder above it by --runs."
+        )
+    write_page(study, f"ired study {file} --runs {runs} --answers")
     return 0
 
 

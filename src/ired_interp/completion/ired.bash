@@ -4,13 +4,13 @@ _ired() {
     local training="--config --print_config --seed_everything --experiment --name --runs --model --model.lr --model.compile --data.task
         --data.task.n --data.batch_size --trainer.max_steps --trainer.devices --trainer.accelerator --trainer.precision --debug --help"
     if ((COMP_CWORD == 1)); then
-        words="fit configs validate test probe study runs watch report init check submit status logs cancel fetch export dashboard completion --debug --help --version"
+        words="fit configs validate test probe study runs watch report init check submit status logs cancel fetch export publish dashboard completion --debug --help --version"
     else
         case $command in
             fit) words="--resume --save_every --keep_best --stop_on_collapse --trainer.callbacks+ $training" ;;
             validate | test) words="--ckpt --which --weights --model.test_steps --data.test_problems $training" ;;
             probe) words="--ckpt --which --config --probes --weights --problems --variant --device --output --debug --help" ;;
-            study) words="--runs --jobs --dry-run --debug --help" ;;
+            study) words="--runs --jobs --dry-run --answers --profile --debug --help" ;;
             configs) words="copy --debug --help" ;;
             init) words="slurm --debug --help" ;;
             watch) words="--every --debug --help" ;;
@@ -21,6 +21,7 @@ _ired() {
             logs) words="--profile --follow --debug --help" ;;
             fetch) words="--profile --to --debug --help" ;;
             export) words="--format --output --debug --help" ;;
+            publish) words="--to --energy --debug --help" ;;
             dashboard) words="--entity --project --debug --help" ;;
             completion) words="bash zsh" ;;
         esac

@@ -12,7 +12,9 @@ from typing import Any
 import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure as Canvas
+from PIL import Image
 
 from ired_interp.files import atomic
 from ired_interp.report.marks import panel_marks
@@ -20,7 +22,10 @@ from ired_interp.report.style import HEIGHT, RC, WIDTH
 
 FORMATS = ("png", "svg", "pdf")
 
-_LETTERS = 44  # of a title, in a line as wide as a panel
+_LETTERS = 41  # of a title, in a line as wide as a panel
+_HANDLE = 8  # letters that the line before a name in a legend is wide
+_LEGEND_LETTERS = 55  # of a legend, in a line as wide as a panel
+_LEGEND_LINE = 0.19  # inches
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,8 @@ class Figure:
         Its plots.
     table : pd.DataFrame | None
         The numbers behind it, if they are few.
+    legend : bool
+        Whether one legend below stands for all panels, which then have none of their own.
     """
 
     name: str
@@ -65,17 +72,21 @@ class Figure:
     caption: str
     panels: Sequence[Panel] = ()
     table: pd.DataFrame | None = None
+    legend: bool = False
 
     def plots(self) -> list["Plot"]:
         """Each panel by itself, for the page."""
-        return [_plot(panel, f"{self.name}-{number}") for number, panel in enumerate(self.panels)]
+        return [
+            _plot(panel, f"{self.name}-{number}", self.legend)
+            for number, panel in enumerate(self.panels)
+        ]
 
     def save(self, folder: Path) -> list[Path]:
         """All panels side by side as PNG (300 dpi), SVG and PDF, and the numbers as CSV."""
         paths = []
         if self.panels:
             with matplotlib.rc_context(RC):
-                canvas = _draw(self.panels)
+                canvas = _draw(self.panels, self.legend)
                 for kind in FORMATS:
                     path = folder / f"{self.name}.{kind}"
                     with atomic(path) as temporary:
@@ -88,12 +99,16 @@ class Figure:
             paths.append(path)
         return paths
 
-    def png(self) -> bytes:
-        """All panels side by side, at screen resolution."""
+    def png(self, colours: int | None = None) -> bytes:
+        """All panels side by side, at screen resolution; in a few colours the file is small."""
+        buffer = io.BytesIO()
         with matplotlib.rc_context(RC):
-            buffer = io.BytesIO()
-            _draw(self.panels).savefig(buffer, format="png", dpi=110)
-        return buffer.getvalue()
+            _draw(self.panels, self.legend).savefig(buffer, format="png", dpi=110)
+        if colours is None:
+            return buffer.getvalue()
+        small = io.BytesIO()
+        Image.open(buffer).convert("RGB").quantize(colours).save(small, "PNG", optimize=True)
+        return small.getvalue()
 
 
 @dataclass(frozen=True)
@@ -115,13 +130,13 @@ class Plot:
     marks: dict[str, Any]
 
 
-def _plot(panel: Panel, name: str) -> Plot:
-    canvas = _draw([panel], titled=False)
+def _plot(panel: Panel, name: str, legend: bool) -> Plot:
+    canvas = _draw([panel], legend, titled=False)
     svg = _as_element(canvas, name, panel.title)
     return Plot(panel.title, svg, panel_marks(canvas.axes[0]))
 
 
-def _draw(panels: Sequence[Panel], titled: bool = True) -> Canvas:
+def _draw(panels: Sequence[Panel], legend: bool, titled: bool = True) -> Canvas:
     with matplotlib.rc_context(RC):
         columns = min(len(panels), 3) if len(panels) != 4 else 2
         rows = ceil(len(panels) / columns)
@@ -133,7 +148,25 @@ def _draw(panels: Sequence[Panel], titled: bool = True) -> Canvas:
             if titled:
                 axes.set_title(textwrap.fill(panel.title, _LETTERS))
             panel.draw(axes)
+        if legend:
+            _legend_below(canvas, columns)
     return canvas
+
+
+def _legend_below(canvas: Canvas, columns: int) -> None:
+    """Name what any panel names, once, what was measured first, and make room for that."""
+    named: dict[str, Any] = {}
+    for axes in canvas.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            named.setdefault(label, handle)
+    if len(named) > 1:
+        width = max(map(len, named))
+        beside = max(1, min(len(named), columns * _LEGEND_LETTERS // (width + _HANDLE)))
+        height = canvas.get_figheight() + _LEGEND_LINE * ceil(len(named) / beside)
+        canvas.set_figheight(height)
+        names = sorted(named, key=lambda name: not isinstance(named[name], ErrorbarContainer))
+        handles = [named[name] for name in names]
+        canvas.legend(handles, names, loc="outside lower center", ncols=beside)
 
 
 def _as_element(canvas: Canvas, name: str, title: str) -> str:

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from ired_interp.report.collect import Group, group_runs, sections
 from ired_interp.report.facts import run_facts, versions
 from ired_interp.report.figure import Figure, Plot
 from ired_interp.report.figures import figures_of, rank, smooth_to_sharp, training
+from ired_interp.report.figures.answers import picture as answers_figure
 from ired_interp.report.style import on_dark, series_colour
 from ired_interp.report.verdict import Answer, answers, trivial_floors
 from ired_interp.results import OpenedRun
@@ -62,7 +63,8 @@ def gather(runs: Sequence[OpenedRun], studies: Sequence[Findings] = ()) -> Repor
     for section in track(found, "figures"):
         made += figures_of(section)
     tested = [f for f in made if f.name.startswith("test_error")]
-    ordered = tested + [f for f in made if f not in tested]
+    drawn = [figure for study in studies if (figure := answers_figure(study))]
+    ordered = [*drawn, *tested, *(f for f in made if f not in tested)]
     skipped = [sentence for run in runs for sentence in run.skipped] + notes
     return Report(
         groups, answers(groups, found), _distinct(ordered), list(dict.fromkeys(skipped)), studies
@@ -128,7 +130,7 @@ def _distinct(figures: Sequence[Figure]) -> list[Figure]:
         seen[figure.name] = seen.get(figure.name, 0) + 1
         number = seen[figure.name]
         name = figure.name if number == 1 else f"{figure.name}-{number}"
-        distinct.append(Figure(name, figure.title, figure.caption, figure.panels, figure.table))
+        distinct.append(replace(figure, name=name))
     return distinct
 
 

@@ -136,6 +136,11 @@ class OpenedRun:
         }
         return xr.Dataset(variables, {"file": [str(file) for file in files]})
 
+    @property
+    def failed(self) -> list[Path]:
+        """Files that keep why a measurement failed."""
+        return [path for path, head in self._heads.items() if "failed" in head]
+
     @cached_property
     def skipped(self) -> list[str]:
         """A sentence for every result that is damaged, or whose measurement failed."""
@@ -143,13 +148,9 @@ class OpenedRun:
             f"{path} is damaged ({reason}); remove it and measure again."
             for path, reason in self._scan[1].items()
         ]
-        failed = [
-            (head["probe"], head["step"], head["failed"])
-            for head in self._heads.values()
-            if "failed" in head
-        ]
+        heads = [self._heads[path] for path in self.failed]
         return sentences + [
-            f"{probe} at step {step} failed: {reason}" for probe, step, reason in failed
+            f"{head['probe']} at step {head['step']} failed: {head['failed']}" for head in heads
         ]
 
     def find(self, probe: str, weights: str | None = None, **settings: Any) -> Series:

@@ -14,6 +14,7 @@ from ired_interp.files import atomic, read_regular
 from ired_interp.results.run import Run
 
 STATE = "state.json"
+UNKNOWN = "unknown"  # of a run that has none
 _MOST_BYTES = 100_000
 _SILENT_SECONDS = 900  # without a sign of life, where the process itself cannot be seen
 
@@ -59,7 +60,7 @@ def state(run: Run) -> str:
     kept = _read(run)
     word, reason = kept.get("state"), kept.get("reason")
     if not isinstance(word, str):
-        return "unknown"
+        return UNKNOWN
     if word != "running":
         return f"{word}: {reason}" if reason else word
     if kept.get("host") == socket.gethostname():

@@ -15,7 +15,7 @@ WORSE = 1.5  # times the best error: from here on, a setback
 CLOSE = 1.02  # times the best error: up to here, an error has not got worse
 RECOVERED = 1.25  # times the best error: up to here, a setback is over
 
-_FILE = "validation.json"
+VALIDATION = "validation.json"
 _MOST_BYTES = 10_000_000
 
 
@@ -186,7 +186,7 @@ def floor_sentence(variant: str, course: Course) -> str:
 
 def write_validation(run: Run, validation: Validation) -> None:
     """Write the record into the run's folder, atomically."""
-    with atomic(run.path / _FILE) as temporary:
+    with atomic(run.path / VALIDATION) as temporary:
         temporary.write_text(json.dumps(asdict(validation)))
 
 
@@ -194,7 +194,7 @@ def read_validation(run: Run) -> Validation | None:
     """Return the record of a run; None if it has none that can be read."""
     try:
         return Validation.from_dict(
-            json.loads(read_regular(run.path / _FILE, _MOST_BYTES, "record"))
+            json.loads(read_regular(run.path / VALIDATION, _MOST_BYTES, "record"))
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -31,12 +31,15 @@ class Estimate:
         Of each seed.
     beside : dict of str to float
         Mean over seeds of what stands beside it.
+    claimed : tuple of float, optional
+        Between which bounds the claim says that it lies.
     verdict : str
         Whether the claim holds; "" where none is made, or only one seed is there.
     """
 
     values: np.ndarray
     beside: dict[str, float]
+    claimed: tuple[float, float] | None
     verdict: Verdict | Literal[""]
 
     @property
@@ -152,7 +155,20 @@ def _estimate(quantity: Quantity, found: list[dict[str, float]]) -> Estimate:
             differences /= np.abs(beside_it)
         if np.isfinite(differences).all():
             verdict = _verdict(quantity.claim, differences)
-    return Estimate(values, beside, verdict)
+    return Estimate(values, beside, _claimed(quantity.claim, beside), verdict)
+
+
+def _claimed(claim: Claim | None, beside: Mapping[str, float]) -> tuple[float, float] | None:
+    """Return the bounds between which a claim says that a quantity lies."""
+    if claim is None:
+        return None
+    to = beside[claim.to]
+    within = claim.within * (abs(to) if claim.relative else 1)
+    return {
+        "above": (to + within, math.inf),
+        "below": (-math.inf, to - within),
+        "equal": (to - within, to + within),
+    }[claim.relation]
 
 
 def _verdict(claim: Claim, differences: np.ndarray) -> Verdict:

@@ -39,23 +39,34 @@ def read_quantity(quantity: Quantity, run: OpenedRun | None) -> dict[str, dict[s
         If the run lacks it.
     """
     if run is None:
-        raise MissingError("not trained yet")
+        raise MissingError("not trained to its end yet")
     series = _series(quantity, run)
-    results = _steps(quantity, series)
+    results = _steps(quantity, series, _names(quantity))
     here = [_values(quantity, result, quantity.variable, quantity.at) for result in results]
     found = {each: {VALUE: _moved([one[each] for one in here])} for each in here[0]}
     for name, what in quantity.beside.items():
         if isinstance(what, int | float):
             beside = [dict.fromkeys(found, float(what))]
         else:
-            other: Mapping[str, Any] = {"variable": what} if isinstance(what, str) else what
-            variable = str(other.get("variable", quantity.variable))
-            at = {**quantity.at, **other.get("at", {})}
+            variable, at = _beside(quantity, what)
             beside = [_values(quantity, result, variable, at) for result in results]
         for each in found:
             rows = [one[each] if each in one else next(iter(one.values())) for one in beside]
             found[each][name] = _moved(rows) if len(rows) > 1 else rows[0]
     return found
+
+
+def _beside(quantity: Quantity, what: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return which variable of the result stands beside the quantity, and at which labels."""
+    other: Mapping[str, Any] = {"variable": what} if isinstance(what, str) else what
+    variable = str(other.get("variable", quantity.variable))
+    return variable, {**quantity.at, **other.get("at", {})}
+
+
+def _names(quantity: Quantity) -> list[str]:
+    """List the variables that it is read from: nothing else of a result is read."""
+    others = [one for one in quantity.beside.values() if not isinstance(one, int | float)]
+    return list({quantity.variable, *(_beside(quantity, one)[0] for one in others)})
 
 
 def _series(quantity: Quantity, run: OpenedRun) -> Series:
@@ -83,7 +94,7 @@ def _series(quantity: Quantity, run: OpenedRun) -> Series:
         ) from None
 
 
-def _steps(quantity: Quantity, series: Series) -> list[xr.Dataset]:
+def _steps(quantity: Quantity, series: Series, names: Sequence[str]) -> list[xr.Dataset]:
     """Return the one result that is asked for, or the first and the last.
 
     Raises
@@ -95,8 +106,8 @@ def _steps(quantity: Quantity, series: Series) -> list[xr.Dataset]:
     if quantity.step == "change":
         if len(steps) < 2:
             raise MissingError(f"{quantity.probe} was measured at one step only")
-        return [series.at(steps[0]), series.at(steps[-1])]
-    return [series.at(steps[0] if quantity.step == "first" else steps[-1])]
+        return [series.at(steps[0], names), series.at(steps[-1], names)]
+    return [series.at(steps[0] if quantity.step == "first" else steps[-1], names)]
 
 
 def _moved(values: Sequence[float]) -> float:

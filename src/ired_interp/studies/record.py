@@ -7,6 +7,7 @@ from typing import Any
 
 from ired_interp.errors import InputError
 from ired_interp.files import atomic
+from ired_interp.shipped import shipped
 from ired_interp.studies.cell import Cell, Step
 
 
@@ -32,10 +33,11 @@ class Record:
         name = cell.run.path.name
         self.path = cell.run.path.parent / ".study" / f"{name}.json"
         self.log = self.path.with_suffix(".log")
-        begun = {"fit": list(cell.steps[0].arguments), "configs": _digests(cell.configs)}
+        words = [_portable(word) for word in cell.steps[0].arguments]
+        begun = {"fit": words, "configs": _digests(cell.configs)}
         self._content: dict[str, Any] = {**begun, "done": {}}
         if self.path.is_file():
-            kept = json.loads(self.path.read_text())
+            kept = json.loads(_portable(self.path.read_text()))
             if changed := [key for key in begun if kept[key] != begun[key]]:
                 what = "settings" if "fit" in changed else "contents of configuration files"
                 raise InputError(
@@ -94,8 +96,16 @@ class Record:
 
 
 def _key(step: Step) -> str:
-    return " ".join(step.arguments)
+    return _portable(" ".join(step.arguments))
+
+
+def _portable(text: str) -> str:
+    """Name files that come with the program as in any other place that it is installed at."""
+    return text.replace(f"{shipped('')}/", "")
 
 
 def _digests(configs: tuple[str, ...]) -> dict[str, str]:
-    return {name: hashlib.sha256(Path(name).read_bytes()).hexdigest()[:16] for name in configs}
+    return {
+        _portable(name): hashlib.sha256(Path(name).read_bytes()).hexdigest()[:16]
+        for name in configs
+    }

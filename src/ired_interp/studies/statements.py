@@ -5,7 +5,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ired_interp.results.opened import OpenedRun
-from ired_interp.results.statement import Findings, Statement
+from ired_interp.results.run import Run
+from ired_interp.results.state import UNKNOWN, state
+from ired_interp.results.statement import Findings, Point, Statement
 from ired_interp.studies.finding import CONFIDENCE, Difference, Estimate, Finding, find
 from ired_interp.studies.quantity import Quantity
 from ired_interp.studies.study import Study
@@ -24,9 +26,14 @@ _RELATIONS = {"above": "above", "below": "below", "equal": "equal to"}
 
 def findings(study: Study) -> Findings:
     """Return what the runs of a study that are there say of its quantities."""
-    runs = {c.run.path: OpenedRun(c.run) for c in study.cells if c.run.config.is_file()}
+    runs = {c.run.path: OpenedRun(c.run) for c in study.cells if _trained(c.run)}
     found = [_statement(find(quantity, study.cells, runs)) for quantity in study.answers]
-    return Findings(study.question, found, _LEGEND)
+    return Findings(study.question, found, _LEGEND, study.name)
+
+
+def _trained(run: Run) -> bool:
+    """Whether a run is there, and not known to have been cut off: its last step is another's."""
+    return run.config.is_file() and state(run) in ("done", UNKNOWN)
 
 
 def _statement(finding: Finding) -> Statement:
@@ -41,7 +48,12 @@ def _statement(finding: Finding) -> Statement:
     fixed = [f"{name} {value:g}" for name, value in quantity.beside.items() if _fixed(value)]
     title = quantity.name + (f" ({', '.join(fixed)})" if fixed else "")
     summary = [*_claims(finding), *_compared(finding), *_missing(finding)]
-    return Statement(title, summary, [*columns.values(), _SEEDS] if rows else [], rows)
+    points = [
+        Point(label, each, e.values.tolist(), e.beside, e.claimed, e.verdict)
+        for (label, each), e in finding.estimates.items()
+    ]
+    headings = [*columns.values(), _SEEDS] if rows else []
+    return Statement(title, summary, headings, rows, points, quantity.each)
 
 
 def _column(finding: Finding, each: str) -> str:

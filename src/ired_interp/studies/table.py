@@ -11,10 +11,10 @@ import xarray as xr
 
 from ired_interp.results.names import AS_GOOD, FEED_FORWARD, PERFECT
 from ired_interp.results.opened import OpenedRun
+from ired_interp.results.state import trained
 from ired_interp.results.statement import Findings
 from ired_interp.results.validation import read_validation
 from ired_interp.studies.cell import Cell
-from ired_interp.studies.record import Record
 from ired_interp.studies.study import Study
 
 
@@ -81,7 +81,7 @@ class Group:
         return list(dict.fromkeys(v for row in self.rows.values() for v in row.errors))
 
 
-def study_page(study: Study, command: str, found: Findings) -> str:
+def study_page(study: Study, command: str, found: Findings, picture: str = "") -> str:
     """Return a study as Markdown: its question, the answers, a table for each task, how to repeat.
 
     Parameters
@@ -92,6 +92,8 @@ def study_page(study: Study, command: str, found: Findings) -> str:
         That makes it.
     found : Findings
         The answers.
+    picture : str
+        File beside the page that shows them; "" for none.
 
     Returns
     -------
@@ -100,6 +102,7 @@ def study_page(study: Study, command: str, found: Findings) -> str:
     """
     groups = _groups(study)
     parts = [f"# {study.name}", study.question]
+    parts += [f"![The answers of {study.name}]({picture})"] if picture else []
     parts += [statement.markdown() for statement in found.statements]
     if found.statements:
         parts += [found.legend, "## Test errors"]
@@ -147,7 +150,7 @@ def _add(groups: dict[str, Group], cell: Cell, opened: OpenedRun, result: xr.Dat
                     group.floors[str(predictor), str(variant)] = floor
     metrics = cell.run.metrics()
     row.steps.append(max(metrics, default=0))
-    row.seconds.append(Record(cell).seconds(cell.steps[0]) or 0.0)
+    row.seconds.append(trained(cell.run)[0])
     validation = read_validation(cell.run)
     if validation is not None:
         courses = validation.courses.values()

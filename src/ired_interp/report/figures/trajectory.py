@@ -42,15 +42,15 @@ def figures(section: Section) -> list[Figure]:
             lambda axes: _contraction(axes, data, "gradient_contraction", "⟨g after, g⟩ / ‖g‖²"),
         ),
     ]
-    if "effective_rank_mean" in first:
+    if ranks := _having(data, "effective_rank_mean"):
         panels.append(
             Panel(
                 "effective rank of y",
-                lambda axes: _along(axes, data, "effective_rank_mean", "participation ratio"),
+                lambda axes: _along(axes, ranks, "effective_rank_mean", "participation ratio"),
             )
         )
-    if "normal_ratio_answer" in first:
-        panels.append(Panel("gradient off the rank-r manifold", lambda axes: _off(axes, data)))
+    if manifolds := _having(data, "normal_ratio_answer"):
+        panels.append(Panel("gradient off the rank-r manifold", lambda axes: _off(axes, manifolds)))
     inner = first.sizes["inner_step"] - 1
     caption = (
         f"Inference from noise through landscapes k = {int(first['landscape'][0])} … "
@@ -64,10 +64,15 @@ def figures(section: Section) -> list[Figure]:
         "there (dashed); short bars: exact for a perfect model. Bars and bands: two standard "
         "errors over problems, of several runs the range."
     )
-    if "normal_ratio_answer" in first:
+    if manifolds:
         caption += " Off the manifold: dashed, the mean for gradients without direction."
     curves = Figure(section.probe, "Along inference", caption, panels, _table(data))
     return [curves, *pictures.figures(section)]
+
+
+def _having(data: Data, name: str) -> Data:
+    """Return the groups whose results have a variable, which other tasks may lack."""
+    return [(group, here) for group, results in data if (here := [r for r in results if name in r])]
 
 
 def _along(axes: Axes, data: Data, name: str, label: str) -> None:
