@@ -141,14 +141,17 @@ def test_an_offline_run_holds_metrics_and_results_and_goes_on_as_one_run(
 
 
 @pytest.mark.process
-def test_callbacks_of_a_plain_module_reach_lightnings_own_logger(tmp_path: Path) -> None:
+def test_callbacks_of_a_plain_module_reach_lightnings_own_logger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All three, offline: the numbers of every result, under the step at which it was measured."""
     measures: list[Any] = [
         Spectrum(every_n_steps=4, eigenpairs=2, which="LA", density_probes=0),
         GradientStatistics(every_n_steps=4),
         SubspaceDrift(every_n_steps=4, p=1),
     ]
-    logger = WandbLogger(save_dir=tmp_path, offline=True)
+    monkeypatch.setenv("WANDB_MODE", "offline")  # which Lightning sets, and leaves behind
+    logger = WandbLogger(save_dir=tmp_path, offline=True, mode="offline")
     train(tmp_path, *measures, module=Plain(), logger=logger, max_steps=8)
     wandb.finish()
     logged = records(tmp_path)

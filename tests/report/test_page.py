@@ -127,7 +127,7 @@ def test_titles_stand_whole_however_long_a_name_is(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "demo"
     made = [make_run(folder / f"{'long-' * 20}{i}", 0, (500,), width=i) for i in (1, 2)]
     (figure,) = (f for f in report_of(made).figures if f.name == "hessian_spectrum_y")
-    canvas = _draw(figure.panels)
+    canvas = _draw(figure.panels, figure.legend)
     canvas.draw_without_rendering()
     for axes in canvas.axes:
         assert axes.title.get_window_extent().x1 <= canvas.bbox.x1

@@ -175,7 +175,8 @@ def _rounded(values: np.ndarray) -> np.ndarray:
     Examples
     --------
     >>> _rounded(np.array([1 / 3, -1e30, np.inf, np.nan], np.float32))
-    array([ 3.3325195e-01, -9.9949455e+29,            inf,            nan], dtype=float32)
+    array([ 3.33251953e-01, -1.00025555e+30,             inf,             nan],
+          dtype=float32)
     """
     drop = 23 - _KEPT_BITS
     bits = np.ascontiguousarray(values).view(np.uint32)
