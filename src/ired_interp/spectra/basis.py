@@ -8,9 +8,6 @@ from torch import Tensor
 _ROWS = 16
 _BYTES = 1 << 26
 _COLUMNS = 1 << 16  # columns handled at once by a rotation, so that its workspace stays small
-_PIECES = (
-    256  # that a GPU cuts long rows into: one by one they would keep few of its processors busy
-)
 
 
 class Basis:
