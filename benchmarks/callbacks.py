@@ -1,6 +1,6 @@
 """What the callbacks cost: a training with all four at their default intervals beside the same training without.
 
-python benchmarks/callbacks.py ratio     CPU time of 10 000 steps with and without, in turns
+python benchmarks/callbacks.py ratio     CPU time of 20 000 steps with and without, in turns
 python benchmarks/callbacks.py cost      CPU time of each callback when it runs, beside a training step, up to the paper's size
 python benchmarks/callbacks.py memory    resident memory over 1000 steps with a measurement every 25
 """
@@ -85,10 +85,10 @@ def ratio() -> None:
     spent = {"without": 0.0, "with": 0.0}
     for turn in ("without", "with", "with", "without"):
         spent[turn] += fit(
-            [kind() for kind in KINDS] if turn == "with" else [], 4, 128, 256, 10_000
+            [kind() for kind in KINDS] if turn == "with" else [], 4, 128, 256, 20_000
         )
     print(
-        f"inverse n = 4, width 128, batch 256, 10 000 steps: with/without = {spent['with'] / spent['without']:.3f}"
+        f"inverse n = 4, width 128, batch 256, 20 000 steps: with/without = {spent['with'] / spent['without']:.3f}"
     )
 
 
