@@ -241,6 +241,35 @@ def test_an_array_of_eight(project: Project, cluster: Cluster):
     assert "quickstart/sweep" in out
 
 
+SMALL = {
+    "connectivity": ["--data.task.n", "5", "--data.task.harder_n", "6"],
+    "shortest_path": [
+        *("--data.task.n", "7", "--data.task.shortest", "2", "--data.task.longest", "3"),
+        *("--data.task.harder_n", "8", "--data.task.p", "0.5"),
+    ],
+    "sudoku4": ["--data.task.puzzles", "60"],
+}
+
+
+def test_graphs_and_boards_are_trained_and_measured_by_jobs(project: Project, cluster: Cluster):
+    few = ["--data.batch_size", "8", "--data.validation_problems", "8", "--trainer.max_steps", "4"]
+    few += ["--trainer.val_check_interval", "4", "--model.compile", "false"]
+    few += ["--trainer.accelerator", "cpu", "--name", "job"]
+    jobs = {
+        task: submitted(
+            project, "--", "fit", "--config", f"configs/{task}.yaml", *DRIFT, *own, *few
+        )
+        for task, own in SMALL.items()
+    }
+    for task, job in jobs.items():
+        assert ended(cluster, job) == {"COMPLETED"}, task
+        run = project.root / "runs" / task / "job"
+        assert last(run)["global_step"] == 4
+        (drift, *_) = map(read_result, Run(run).result_files())
+        assert drift.attrs["probe"].startswith("subspace_drift")
+        assert "failed" not in drift.attrs
+
+
 @pytest.mark.usefixtures("rehearsed")
 def test_a_job_that_dies_in_its_first_minute_is_explained(project: Project, cluster: Cluster):
     project.add(
