@@ -63,27 +63,6 @@ class Basis:
             if self._rows > i * self._block
         ]
 
-    def coefficients(self, vector: Tensor) -> Tensor:
-        """Scalar products of all rows with a vector.
-
-        Parameters
-        ----------
-        vector : Tensor
-            (N,).
-
-        Returns
-        -------
-        Tensor
-            (m,) float64, on the CPU.
-        """
-        return self._components(vector).double().cpu()
-
-    def _components(self, vector: Tensor) -> Tensor:
-        local = vector.to(self.storage)
-        return torch.cat(
-            [local.new_zeros(0), *(torch.mv(block, local) for block in self._filled())]
-        )
-
     def combine(self, coefficients: Tensor) -> Tensor:
         """Sum the rows, Σ_i c_i q_i.
 
@@ -103,26 +82,31 @@ class Basis:
             total.addmv_(block.T, local[i * self._block : i * self._block + len(block)])
         return total.to(self.device)
 
-    def project_out(self, vector: Tensor) -> Tensor:
-        """Subtract a vector's components along all rows, in place.
+    def project_out(self, *vectors: Tensor) -> Tensor:
+        """Subtract the components of vectors along all rows, in place.
+
+        Each of the two passes over the rows serves all vectors.
 
         Parameters
         ----------
-        vector : Tensor
-            (N,).
+        *vectors : Tensor
+            (N,) each, on the solver's device.
 
         Returns
         -------
         Tensor
-            (m,) the components, float64 on the CPU.
+            (number of vectors, m) the components, float64 on the CPU.
         """
-        c = self._components(vector)
-        if self.storage == self.device:
-            for i, block in enumerate(self._filled()):
-                vector.addmv_(block.T, c[i * self._block : i * self._block + len(block)], alpha=-1)
-        else:
-            vector.sub_(self.combine(c))
-        return c.double().cpu()
+        local = (vectors[0][None] if len(vectors) == 1 else torch.stack(vectors)).to(self.storage)
+        blocks = self._filled()
+        parts = [local.new_zeros(0, len(vectors)), *(block @ local.T for block in blocks)]
+        components = torch.cat(parts).T
+        for i, block in enumerate(blocks):
+            local.addmm_(components[:, i * self._block :][:, : len(block)], block, alpha=-1)
+        if len(vectors) > 1 or local.device != self.device:
+            for vector, rest in zip(vectors, local, strict=True):
+                vector.copy_(rest)
+        return components.double().cpu()
 
     def rotate(self, weights: Tensor) -> None:
         """Replace the m rows Q by the r rows WᵀQ, in place.

@@ -9,7 +9,7 @@ from torch import Tensor
 from ired_interp.spectra.basis import Basis
 from ired_interp.spectra.operator import SymmetricOperator
 from ired_interp.spectra.replay import Replay
-from ired_interp.spectra.vectors import dot, inner, subtract
+from ired_interp.spectra.vectors import subtract
 
 FEW = 3  # known coefficients that are subtracted one by one, more by one pass over the basis
 # Entries of a vector up to which launching kernels takes longer than running them.
@@ -43,6 +43,16 @@ class Images:
         """
         if self._runs_ahead:
             self._begun = q, self._operator.times(q)
+
+    def know(self, q: Tensor, image: Tensor) -> None:
+        """Take the image of the next vector as given.
+
+        Parameters
+        ----------
+        q, image : Tensor
+            (N,) the vector, and the operator times it, which is written to later.
+        """
+        self._begun = q, image
 
     def forget(self, q: Tensor) -> None:
         """Take note that a vector changes, so that an image of it no longer is one.
@@ -85,12 +95,11 @@ class Images:
         Tensor
             (N,) the remainder.
         list of float
-            w² before and after, the product with the sketch, what was taken of q, of the others,
-            and of q again; read at once, as each reading waits for the device.
+            What is left of w², its product with the sketch, what was taken of q, of the others, and
+            of q again; read at once, as each reading waits for the device.
         """
-        w, square, nonzero = self._image(q), None, np.flatnonzero(known)
+        w, nonzero = self._image(q), np.flatnonzero(known)
         if len(nonzero) > FEW:
-            square = dot(w, w)
             w.sub_(basis.combine(torch.from_numpy(known)))
             nonzero = nonzero[:0]
         shares = torch.from_numpy(known[nonzero]).to(w.device, non_blocking=True)
@@ -100,19 +109,19 @@ class Images:
         replay, vectors = self._replays[key], [*(basis[i] for i in nonzero), *others]
         inputs = (w, q, sketch, shares, *vectors)
         w, read = replay(_orthogonalise, inputs, replayable=len(w) <= _LAUNCH_BOUND)
-        first, *numbers = read.tolist()
-        return w.clone() if replay.recorded else w, [first if square is None else square, *numbers]
+        return w.clone() if replay.recorded else w, read.tolist()
 
 
 def _orthogonalise(
     w: Tensor, q: Tensor, sketch: Tensor, shares: Tensor, *vectors: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Take from w its known shares of the first vectors, then all of q and of the other vectors."""
-    square = inner(w, w)
-    for share, vector in zip(shares, vectors, strict=False):
-        subtract(w, vector, share)
-    along = []
-    for vector in (q, *vectors[len(shares) :], q):
-        along.append(inner(vector, w))
-        subtract(w, vector, along[-1])
-    return w, torch.stack([square, inner(w, w), inner(sketch, w), *along])
+    known, others = vectors[: len(shares)], vectors[len(shares) :]
+    along = subtract(w, list(zip(known, shares, strict=True)), (q, *others))
+    square, sketched, again = subtract(
+        w, list(zip((q, *others), along, strict=True)), (w, sketch, q)
+    )
+    if w.device.type != "cpu" or not again**2 <= torch.finfo(w.dtype).eps ** 2 * square:
+        subtract(w, [(q, again)])
+    left = (square - again**2).clamp(min=0)
+    return w, torch.cat([left[None], sketched[None], along, again[None]])

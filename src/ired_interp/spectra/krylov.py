@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,6 +72,8 @@ class Krylov:
         Largest entry of the projection in magnitude: an estimate of ‖A‖ from below.
     sketch : Tensor
         (N,) the random-signed sum of all rows.
+    images : Images
+        A times the vectors.
     generation, saved_rows : int
         Restarts so far, and rows of this generation that lie in a file (``krylov_file``).
     """
@@ -88,7 +91,7 @@ class Krylov:
         self.sketch = torch.zeros(self.size, dtype=operator.dtype, device=operator.device)
         self.signs = np.random.default_rng([seed, 1])
         self.source = operator.source(seed, "lanczos")
-        self._images = Images(operator)
+        self.images = Images(operator)
         self.generation = 0
         self.saved_rows = 0
 
@@ -144,17 +147,28 @@ class Krylov:
             start, length = None, norm(v)
             if not 0 < length < float("inf"):
                 continue
-            for _ in range(3):
-                self._clean(v)
+            self._clean(v)
             if norm(v) > 1e-3 * length / self.size**0.5:
                 self.pending.append(Pending(v.div_(norm(v)), np.zeros(len(self.basis)), clean=True))
                 return True
         raise InputError("found no start vector outside the basis; is the operator's size right?")
 
-    def _clean(self, v: Tensor, *others: Tensor) -> Tensor:
-        lost = self.basis.project_out(v)
-        for other in [*(p.vector for p in self.pending), *others]:
-            v.sub_(other, alpha=dot(other, v))
+    def _clean(self, v: Tensor, *others: Tensor, along: Sequence[Tensor] = ()) -> list[float]:
+        """Orthogonalise v against all rows, pending and other vectors.
+
+        Again if that shortens it much. Those ``along`` lose their components along the rows, too.
+
+        Returns the lengths of what was taken along the rows, of v the largest.
+        """
+        lost: list[float] = []
+        for _ in range(3):
+            before = norm(v)
+            taken, *rest = self.basis.project_out(v, *(() if lost else along)).norm(dim=1).tolist()
+            lost = [max(taken, lost[0]), *lost[1:]] if lost else [taken, *rest]
+            for other in [*(p.vector for p in self.pending), *others]:
+                v.sub_(other, alpha=dot(other, v))
+            if norm(v) > 0.5 * before:
+                break
         return lost
 
     def step(self, which: int = -1) -> float:
@@ -180,16 +194,17 @@ class Krylov:
         q, known, rows = chosen.vector, chosen.coupling, len(self.basis)
         nonzero = np.flatnonzero(known)
         others = [p.vector for p in self.pending]
-        w, numbers = self._images.remainder(q, known, self.basis, self.sketch, others)
-        image, length = (np.sqrt(number) for number in numbers[:2])
+        w, numbers = self.images.remainder(q, known, self.basis, self.sketch, others)
+        square, sketched, diagonal, *couplings, correction = numbers
+        length = np.sqrt(square)
+        image = np.sqrt(known @ known + diagonal**2 + sum(c**2 for c in couplings) + square)
         if not np.isfinite(image):
             raise InputError(
                 "a product is not finite; check the objective for NaN or exploding values"
             )
-        diagonal, *couplings, correction = numbers[3:]
         for p, c in zip(self.pending, couplings, strict=True):
             p.coupling = np.append(p.coupling, c)
-        loss = abs(numbers[2]) / length if length else 0.0
+        loss = abs(sketched) / length if length else 0.0
         clean = rows > 0 and (loss > self.tolerance or len(nonzero) > FEW or length < 1e-3 * image)
         drift = self._sweep(chosen, w) if clean else loss * length
         length = norm(w) if clean else float(length)
@@ -200,7 +215,7 @@ class Krylov:
         )
         if goes_on:
             w.div_(length)
-            self._images.begin(w)
+            self.images.begin(w)
         self.drift = np.append(self.drift, drift)
         self.basis.append(q)
         self.sketch.add_(q, alpha=self._sign())
@@ -220,19 +235,14 @@ class Krylov:
         this row's residual.
         """
         self.sweeps += 1
-        for p in [chosen, *self.pending]:
-            if not p.clean:
-                self._images.forget(p.vector)
-                lost = float(self.basis.project_out(p.vector).norm())
-                self.drift = np.hypot(self.drift, lost * p.coupling[: len(self.drift)])
-                p.vector.div_(norm(p.vector))
-                p.clean = True
-        drift = 0.0
-        for _ in range(3):  # again if that shortens w much
-            before = norm(w)
-            drift = max(drift, float(self._clean(w, chosen.vector).norm()))
-            if norm(w) > 0.5 * before:
-                break
+        unclean = [p for p in [chosen, *self.pending] if not p.clean]
+        for p in unclean:
+            self.images.forget(p.vector)
+        drift, *lost = self._clean(w, chosen.vector, along=[p.vector for p in unclean])
+        for p, length in zip(unclean, lost, strict=True):
+            self.drift = np.hypot(self.drift, length * p.coupling[: len(self.drift)])
+            p.vector.div_(norm(p.vector))
+            p.clean = True
         return drift
 
     def _sign(self) -> float:

@@ -44,8 +44,8 @@ def quadrature(
         if off:
             w.sub_(before, alpha=off[-1])
         along = inner(q, w)
-        subtract(w, q, along)
-        number, square = torch.stack([along, inner(w, w)]).tolist()  # each reading waits for all
+        square = subtract(w, [(q, along)], (w,))[0]
+        number, square = torch.stack([along, square]).tolist()  # each reading waits for all
         diagonal.append(number)
         length = square**0.5
         if not np.isfinite(length):

@@ -1,16 +1,17 @@
 """Accurate scalar products, random vectors and sizes in bytes: what all solvers share."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from ired_interp.errors import InputError
 
-# Short float32 sums, added in float64, need no temporary.
+# Entries that a CPU's cache holds of a few vectors; short float32 sums, added in float64, need no
+# temporary.
 _BLOCK = 1 << 15
-_PIECE = 1 << 22  # entries of which a GPU forms products in float64 at a time
+_PIECE = 1 << 22  # entries of which products are formed in float64 at a time
 # Beyond these, products of float32 numbers may have left its range, and are formed in float64.
 _SMALL, _LARGE = 1e-25, 1e35
 _UNITS = {
@@ -40,16 +41,7 @@ def inner(a: Tensor, b: Tensor) -> Tensor:
     Tensor
         Σ a_i b_i, float64 on their device, which is not waited for.
     """
-    if a.dtype == torch.float64:
-        return (a * b).sum()
-    if a.device.type == "cpu":
-        blocks = list(zip(a.split(_BLOCK), b.split(_BLOCK), strict=True))
-        total = torch.stack([torch.dot(*pair) for pair in blocks]).sum(dtype=torch.float64)
-        if not _SMALL < abs(float(total)) < _LARGE:
-            total = torch.stack([torch.dot(x.double(), y.double()) for x, y in blocks]).sum()
-        return total
-    pieces = zip(a.split(_PIECE), b.split(_PIECE), strict=True)
-    return torch.stack([(x.double() * y).sum() for x, y in pieces]).sum()
+    return subtract(a, (), (b,))[0]
 
 
 def dot(a: Tensor, b: Tensor) -> float:
@@ -68,20 +60,50 @@ def dot(a: Tensor, b: Tensor) -> float:
     return float(inner(a, b))
 
 
-def subtract(a: Tensor, b: Tensor, share: Tensor) -> None:
-    """Take a share of one vector from another, without waiting for their device.
+def subtract(
+    a: Tensor, taken: Sequence[tuple[Tensor, Tensor]], against: Sequence[Tensor] = ()
+) -> Tensor:
+    """Take shares of vectors from another, and multiply by what is left, in one pass over memory.
 
     Parameters
     ----------
-    a, b : Tensor
-        (N,) of one dtype on one device; a becomes a − share·b.
-    share : Tensor
-        A scalar on their device.
+    a : Tensor
+        (N,) becomes a − Σ share·b.
+    taken : sequence of tuple of Tensor
+        Each b (N,) and its share, a scalar on its device, which is not waited for.
+    against : sequence of Tensor
+        (N,) each, of a's dtype on its device.
+
+    Returns
+    -------
+    Tensor
+        (number of ``against``,) scalar products with what is left of a, as accurate as ``inner``.
     """
-    if a.device.type == "cpu":
-        a.sub_(b, alpha=float(share))
-    else:
-        a.addcmul_(b, share.to(a.dtype), value=-1)
+    if a.device.type != "cpu":
+        for b, share in taken:
+            a.addcmul_(b, share.to(a.dtype), value=-1)
+        return torch.stack([_inner_by_pieces(a, b) for b in against]) if against else a.new_empty(0)
+    factors, products = [-float(share) for _, share in taken], []
+    for piece, *pieces in zip(
+        a.split(_BLOCK), *(b.split(_BLOCK) for b in [*(b for b, _ in taken), *against]), strict=True
+    ):
+        for factor, b in zip(factors, pieces, strict=False):
+            piece.add_(b, alpha=factor)
+        products += [torch.dot(piece, b) for b in pieces[len(factors) :]]
+    if not against:
+        return a.new_empty(0)
+    sums = torch.stack(products).view(-1, len(against)).sum(0, dtype=torch.float64)
+    if a.dtype == torch.float64:
+        return sums
+    for i, size in enumerate(sums.abs().tolist()):
+        if not _SMALL < size < _LARGE:
+            sums[i] = _inner_by_pieces(a, against[i])
+    return sums
+
+
+def _inner_by_pieces(a: Tensor, b: Tensor) -> Tensor:
+    pieces = zip(a.split(_PIECE), b.split(_PIECE), strict=True)
+    return torch.stack([(x.double() * y).sum() for x, y in pieces]).sum()
 
 
 def norm(a: Tensor) -> float:
