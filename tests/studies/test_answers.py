@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -206,6 +207,20 @@ def test_trainings_differ_where_welchs_test_says_so(study: Read) -> None:
         assert sentence.startswith(f"small n={n} {starts[one]}")
 
 
+def test_trainings_are_compared_over_each_option_that_is_named(study: Read) -> None:
+    grid = {"data.task.n": [2, 3], "data.batch_size": [4, 8]}
+    trainings = {"small": {"config": "quickstart", "grid": grid}}
+    made = study({**HERE, "compare": list(grid)}, trainings=trainings)
+    for start, label in enumerate(dict.fromkeys(cell.label for cell in made.cells)):
+        write(made, [start, start + 0.1, start + 0.2], label=label)
+    assert [re.findall(r"batch_size=(\d) n=(\d)", said)[:2] for said in only(made).summary] == [
+        [("4", "3"), ("4", "2")],
+        [("8", "3"), ("8", "2")],
+        [("8", "2"), ("4", "2")],
+        [("8", "3"), ("4", "3")],
+    ]
+
+
 def test_a_seed_without_a_value_is_said(study: Read) -> None:
     made = study(HERE)
     write(made, [1, math.nan, 3])
@@ -291,6 +306,7 @@ def test_in_the_picture_what_fails_is_hollow_and_the_claim_is_shaded(study: Read
         ({"step": "middle"}, "choose from 'last', 'first', 'change'"),
         ({"trainings": ["large"]}, "expected a list of small"),
         ({"at": 3}, "expected a mapping"),
+        ({"compare": {"data.task.n": 2}}, "expected an option of the grid, or a list of them"),
     ],
 )
 def test_an_answer_that_cannot_be_is_refused(

@@ -139,8 +139,8 @@ def find(quantity: Quantity, cells: Sequence[Cell], runs: Mapping[Path, OpenedRu
                 reason if count == len(seeds) else f"{reason} ({count} of {len(seeds)} seeds)"
                 for reason, count in gaps.items()
             )
-    if quantity.compare:
-        finding.differences.extend(_differences(finding, asked))
+    for option in quantity.compare:
+        finding.differences.extend(_differences(finding, asked, option))
     return finding
 
 
@@ -184,9 +184,8 @@ def _verdict(claim: Claim, differences: np.ndarray) -> Verdict:
     return "holds" if holds else "fails" if fails else "open"
 
 
-def _differences(finding: Finding, cells: Sequence[Cell]) -> list[Difference]:
+def _differences(finding: Finding, cells: Sequence[Cell], option: str) -> list[Difference]:
     """Compare trainings that agree in all but one option with that of its first value."""
-    option = finding.quantity.compare
     groups: dict[str, dict[str, Cell]] = {}
     for cell in cells:
         rest = {k: v for k, v in cell.place.items() if k != option}

@@ -60,9 +60,9 @@ class Quantity:
         same result, or a mapping of `variable`, `at`.
     claim : Claim, optional
         How it stands to one of these.
-    compare : str
-        An option of the grid between whose values it is compared, "training" for the trainings
-        themselves; "" for none.
+    compare : tuple of str
+        Options of the grid between whose values it is compared, "training" for the trainings
+        themselves.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Quantity:
     trainings: tuple[str, ...] = ()
     beside: Mapping[str, Any] = field(default_factory=dict)
     claim: Claim | None = None
-    compare: str = ""
+    compare: tuple[str, ...] = ()
 
 
 def read_quantities(entries: Any, trainings: Sequence[str], where: str) -> tuple[Quantity, ...]:
@@ -125,11 +125,28 @@ def _quantity(entry: Any, trainings: Sequence[str], where: str) -> Quantity:
             f"{where} has trainings: {named!r}; expected a list of {', '.join(trainings)}."
         )
     claim = _claim(entry["claim"], entry.get("beside", {}), where) if "claim" in entry else None
-    found = Quantity(**{**entry, "trainings": tuple(named), "claim": claim})
+    compare = _options(entry.get("compare", []), where)
+    found = Quantity(**{**entry, "trainings": tuple(named), "claim": claim, "compare": compare})
     if found.step not in get_args(Step):
         names = ", ".join(map(repr, get_args(Step)))
         raise InputError(f"{where} has step: {found.step!r}; choose from {names}.")
     return found
+
+
+def _options(entry: Any, where: str) -> tuple[str, ...]:
+    """Read one option of the grid, or a list of them.
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+    """
+    options = [entry] if isinstance(entry, str) else entry
+    if isinstance(options, list) and all(isinstance(option, str) for option in options):
+        return tuple(options)
+    raise InputError(
+        f"{where} has compare: {entry!r}; expected an option of the grid, or a list of them."
+    )
 
 
 def _claim(entry: Any, beside: Mapping[str, Any], where: str) -> Claim:

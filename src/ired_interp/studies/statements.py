@@ -124,7 +124,8 @@ def _compared(finding: Finding) -> list[str]:
     sentences = []
     pairs = dict.fromkeys((d.first, d.second) for d in finding.differences)
     if finding.quantity.compare and not pairs:
-        return [f"There are no two trainings yet to compare over {finding.quantity.compare}."]
+        options = _listed(finding.quantity.compare)
+        return [f"There are no two trainings yet to compare over {options}."]
     for first, second in pairs:
         mine = [d for d in finding.differences if (d.first, d.second) == (first, second)]
         told = [d for d in mine if d.told]
