@@ -140,11 +140,14 @@ def _draw(panels: Sequence[Panel], legend: bool, titled: bool = True) -> Canvas:
     with matplotlib.rc_context(RC):
         columns = min(len(panels), 3) if len(panels) != 4 else 2
         rows = ceil(len(panels) / columns)
-        canvas = Canvas(
-            figsize=(WIDTH * columns, HEIGHT * rows * max(panel.height for panel in panels))
-        )
+        heights = [
+            max(panel.height for panel in panels[columns * row : columns * (row + 1)])
+            for row in range(rows)
+        ]
+        canvas = Canvas(figsize=(WIDTH * columns, HEIGHT * sum(heights)))
+        grid = canvas.add_gridspec(rows, columns, height_ratios=heights)
         for index, panel in enumerate(panels):
-            axes = canvas.add_subplot(rows, columns, index + 1)
+            axes = canvas.add_subplot(grid[divmod(index, columns)])
             if titled:
                 axes.set_title(textwrap.fill(panel.title, _LETTERS))
             panel.draw(axes)

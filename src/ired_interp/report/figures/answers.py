@@ -21,7 +21,7 @@ _CAPTION = (
 )
 _WIDTH = 0.7  # of a place, which the trainings share
 _TOLD = 0.01  # of an axis, by which two values differ that the eye tells apart
-_ROWS = 9  # that a panel of the usual height has room for
+_ROWS = 8  # that a panel of the usual height has room for
 _SHADE = GRID
 _RULES = ("_", "x", "+", "2", "1")
 
@@ -105,7 +105,7 @@ def _list(statement: Statement, looks: Look, rules: Look, axes: Axes) -> None:
     _held_against(axes, points, rows, middle, looks, rules, count / 2, "x")
     _shade(axes, points, middle, count / 2, "x")
     axes.set_yticks([])
-    axes.set_ylim(count - 0.5, -0.7)
+    axes.set_ylim(count - 0.5, -1.0)
 
 
 def _marks(
