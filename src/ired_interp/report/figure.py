@@ -24,7 +24,7 @@ FORMATS = ("png", "svg", "pdf")
 
 _LETTERS = 41  # of a title, in a line as wide as a panel
 _HANDLE = 8  # letters that the line before a name in a legend is wide
-_LEGEND_LETTERS = 55  # of a legend, in a line as wide as a panel
+_LEGEND_LETTERS = 62  # of a legend, in a line as wide as a panel
 _LEGEND_LINE = 0.19  # inches
 
 
