@@ -11,7 +11,7 @@ import torch
 import ired_interp as ii
 from conftest import ROOT, Ired
 from ired_interp.cli import COMMANDS
-from ired_interp.results import Run, find_runs
+from ired_interp.results import Run, find_runs, read_result
 from ired_interp.shipped import find_configuration
 
 PAGE = ROOT / "docs" / "atlas.md"
@@ -81,8 +81,13 @@ def test_every_measured_number_of_the_page_is_one_that_its_commands_print() -> N
         mine = set().union(*(printed[name] for name in named))
         assert len(measured(part)) > 10, study
         assert measured(part) <= mine, (study, measured(part) - mine)
-    parts = {part.partition("\n")[0]: part for part in re.split(r"^## ", PAGE.read_text(), flags=re.M)}
-    errors, together = parts["How well the tasks are solved"], parts["What the answers say together"]
+    parts = {
+        part.partition("\n")[0]: part for part in re.split(r"^## ", PAGE.read_text(), flags=re.M)
+    }
+    errors, together = (
+        parts["How well the tasks are solved"],
+        parts["What the answers say together"],
+    )
     assert len(measured(errors)) > 50
     assert measured(errors) <= printed["study"], measured(errors) - printed["study"]
     assert len(measured(together)) > 10
@@ -139,7 +144,7 @@ def test_an_energy_is_probed(ired: Ired, tmp_path: Path) -> None:
     assert code == 0, err
     assert "Hessian of E in y" in out
     (file,) = (tmp_path / "probed" / "hessian_spectrum_y").glob("*.nc")
-    assert float(ii.open(file)["deviation"]) < 0.01
+    assert float(read_result(file)["deviation"]) < 0.01
 
 
 @pytest.mark.process
