@@ -13,7 +13,7 @@ import pytest
 from ired_interp.errors import InputError
 from ired_interp.report import Report, gather, save_figures, write_page
 from ired_interp.report.facts import run_facts
-from ired_interp.report.figure import _draw
+from ired_interp.report.figure import Panel, _draw
 from ired_interp.results import ResultKey, Run, open_results, write_result
 from ired_interp.results.state import record_state
 from runs import PROBE, errors, make_run, spectrum
@@ -134,6 +134,24 @@ def test_titles_stand_whole_however_long_a_name_is(tmp_path: Path) -> None:
     plot = figure.plots()[1]
     assert plot.title == figure.panels[1].title
     assert plot.title not in plot.svg.replace(f'aria-label="{plot.title}"', ""), "it stands above"
+
+
+def test_rows_are_as_tall_as_their_own_panels_and_a_legend_fits_below() -> None:
+    name = "inverse, MLP condition_number=1000 contrast_weight=0."
+    panels = [
+        Panel("one", lambda axes: axes.plot([0, 1], label=name), height) for height in (1, 1, 3, 1)
+    ]
+    canvas = _draw(panels, legend=False)
+    canvas.draw_without_rendering()
+    low, _, high, _ = (axes.get_window_extent().height for axes in canvas.axes)
+    assert 2.5 < high / low < 4.5
+    lines = [lambda axes, i=i: axes.plot([0, 1], label=f"{name}{i}") for i in range(4)]
+    for count, beside in ((3, 3), (4, 2)):
+        canvas = _draw([Panel("one", line) for line in lines[:count]], legend=True)
+        canvas.draw_without_rendering()
+        (legend,) = canvas.legends
+        assert legend._ncols == beside
+        assert legend.get_window_extent().x1 <= canvas.bbox.x1
 
 
 def test_marks_say_what_a_panel_shows_where_it_shows_it(runs: list[Run]) -> None:
