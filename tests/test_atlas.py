@@ -118,7 +118,7 @@ def test_each_energy_was_tested_and_is_loaded_with_weights_of_usual_size(folder:
     run = Run(folder)
     assert {file.parent.name for file in run.result_files()} >= {"test_error"}
     module = ii.load(folder)
-    assert all(float(parameter.abs().max()) < 100 for parameter in module.parameters())
+    assert all(float(one.detach().abs().max()) < 100 for one in module.parameters())
     opened = ii.open(folder)
     shown = re.search(rf"^\| `{folder.name}` \|.*", PAGE.read_text(), re.M)
     assert shown
@@ -132,7 +132,7 @@ def test_each_energy_was_tested_and_is_loaded_with_weights_of_usual_size(folder:
 
 
 def test_there_is_an_energy_of_each_task() -> None:
-    shown = {"addition", "completion", "connectivity", "inverse", "shortest_path", "sudoku4"}
+    shown = {"addition", "completion", "connectivity", "inverse", "sudoku4"}
     assert {folder.name for folder in ENERGIES.iterdir()} == shown
 
 
