@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from matplotlib.axes import Axes
 
 from ired_interp.errors import InputError
 from ired_interp.report import Report, gather, save_figures, write_page
@@ -138,19 +139,22 @@ def test_titles_stand_whole_however_long_a_name_is(tmp_path: Path) -> None:
 
 def test_rows_are_as_tall_as_their_own_panels_and_a_legend_fits_below() -> None:
     name = "inverse, MLP condition_number=1000 contrast_weight=0."
-    panels = [
-        Panel("one", lambda axes: axes.plot([0, 1], label=name), height) for height in (1, 1, 3, 1)
-    ]
-    canvas = _draw(panels, legend=False)
+
+    def line(number: int, height: float = 1.0) -> Panel:
+        def draw(axes: Axes) -> None:
+            axes.plot([0, 1], label=f"{name}{number}")
+
+        return Panel("one", draw, height)
+
+    canvas = _draw([line(0), line(1), line(2, 3.0), line(3)], legend=False)
     canvas.draw_without_rendering()
     low, _, high, _ = (axes.get_window_extent().height for axes in canvas.axes)
     assert 2.5 < high / low < 4.5
-    lines = [lambda axes, i=i: axes.plot([0, 1], label=f"{name}{i}") for i in range(4)]
-    for count, beside in ((3, 3), (4, 2)):
-        canvas = _draw([Panel("one", line) for line in lines[:count]], legend=True)
+    for count, columns in ((3, 3), (4, 2)):
+        canvas = _draw([line(number) for number in range(count)], legend=True)
         canvas.draw_without_rendering()
         (legend,) = canvas.legends
-        assert legend._ncols == beside
+        assert len({round(text.get_window_extent().x0) for text in legend.get_texts()}) == columns
         assert legend.get_window_extent().x1 <= canvas.bbox.x1
 
 
