@@ -144,7 +144,7 @@ def test_an_energy_is_probed(ired: Ired, tmp_path: Path) -> None:
     assert code == 0, err
     assert "Hessian of E in y" in out
     (file,) = (tmp_path / "probed" / "hessian_spectrum_y").glob("*.nc")
-    assert float(read_result(file)["deviation"]) < 0.01
+    assert read_result(file)["deviation"].item() < 0.01
 
 
 @pytest.mark.process
