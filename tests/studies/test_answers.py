@@ -122,8 +122,9 @@ def test_a_claim_holds_where_students_t_says_so(study: Read) -> None:
     for statement, (claim, truth, verdict) in zip(findings(made).statements, cases, strict=True):
         relation = " ".join(["equal to" if "equal" in claim else next(iter(claim)), "“truth”"])
         within = f" within {_said(claim['within'])}" if "within" in claim else ""
+        where = "anywhere" if verdict == "cannot be told" else "everywhere"
         assert statement.summary == [
-            f"That it is {relation}{within} {verdict} everywhere (95%, Student's t, 3 seeds)."
+            f"That it is {relation}{within} {verdict} {where} (95%, Student's t, 3 seeds)."
         ], truth
 
 
@@ -148,7 +149,7 @@ def test_a_claim_that_holds_here_and_fails_there_says_where(study: Read) -> None
 def test_one_seed_bears_no_claim(study: Read) -> None:
     made = study({**HERE, "beside": {"truth": 0}, "claim": {"above": "truth"}})
     write(made, [1])
-    assert "is not claimed from one seed everywhere" in only(made).summary[0]
+    assert "is not claimed from one seed anywhere" in only(made).summary[0]
     assert only(made).rows["small n=2"] == {"value": "1", "seeds": "1"}
 
 

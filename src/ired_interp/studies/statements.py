@@ -16,6 +16,9 @@ _VERDICTS = {"holds": "holds", "fails": "fails", "open": "cannot be told"}
 _MARKS = {"holds": "✓", "fails": "✗", "open": "?", "": ""}
 _ONE, _NOTHING = "is not claimed from one seed", "has nothing to be held against"
 _ORDER = (*_VERDICTS.values(), _ONE, _NOTHING)
+_ALL_PLACES = {words: "everywhere" for words in _ORDER} | {
+    words: "anywhere" for words in (_VERDICTS["open"], _ONE)
+}
 _SEEDS = "seeds"
 _LEGEND = (
     "Values are means over seeds ± their standard error; ✓ the claim holds, ✗ it fails, ? the "
@@ -96,7 +99,11 @@ def _claims(finding: Finding) -> list[str]:
         places.setdefault(_verdict(estimate), []).append(place)
     counts = [len(e.values) for e in finding.estimates.values() if e.verdict]
     tested = f" ({CONFIDENCE:.0%}, Student's t, {_span(counts)} seeds)" if counts else ""
-    said = [f"{words} {_places(finding, places[words])}" for words in _ORDER if words in places]
+    said = [
+        f"{words} {_places(finding, places[words], _ALL_PLACES[words])}"
+        for words in _ORDER
+        if words in places
+    ]
     return [f"That it is {what} {said[0]}{tested}.", *(f"It {rest}." for rest in said[1:])]
 
 
@@ -106,9 +113,9 @@ def _verdict(estimate: Estimate) -> str:
     return _ONE if len(estimate.values) == 1 else _NOTHING
 
 
-def _places(finding: Finding, places: Sequence[tuple[str, str]]) -> str:
+def _places(finding: Finding, places: Sequence[tuple[str, str]], all_places: str) -> str:
     if len(places) == len(finding.estimates):
-        return "everywhere"
+        return all_places
     by_label: dict[str, list[str]] = {}
     for label, each in places:
         by_label.setdefault(label, []).append(each)
