@@ -16,9 +16,9 @@ _VERDICTS = {"holds": "holds", "fails": "fails", "open": "cannot be told"}
 _MARKS = {"holds": "✓", "fails": "✗", "open": "?", "": ""}
 _ONE, _NOTHING = "is not claimed from one seed", "has nothing to be held against"
 _ORDER = (*_VERDICTS.values(), _ONE, _NOTHING)
-_ALL_PLACES = {words: "everywhere" for words in _ORDER} | {
-    words: "anywhere" for words in (_VERDICTS["open"], _ONE)
-}
+_ALL_PLACES = dict.fromkeys(_ORDER, "everywhere") | dict.fromkeys(
+    (_VERDICTS["open"], _ONE), "anywhere"
+)
 _SEEDS = "seeds"
 _LEGEND = (
     "Values are means over seeds ± their standard error; ✓ the claim holds, ✗ it fails, ? the "
