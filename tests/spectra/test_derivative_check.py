@@ -249,34 +249,3 @@ def test_the_check_takes_two_products_and_builds_one_graph_that_is_kept() -> Non
     assert (operator.matvecs, calls[0]) == (2, 4), "one for the pieces, two ends of a difference"
     operator @ torch.ones(operator.shape[0], dtype=torch.float64)
     assert calls[0] == 4
-
-
-def test_the_start_of_a_run_is_multiplied_once_for_the_check_and_the_run() -> None:
-    torch.manual_seed(0)
-    weights = [torch.randn(6, 5), 1e-3 * torch.randn(9)]
-    weights = [w.double().requires_grad_() for w in weights]
-
-    def objective(_: object = None) -> Tensor:
-        return (weights[0].sin().sum() * weights[1].exp().sum()).square()
-
-    start = torch.randn(39, dtype=torch.float64)
-    operator = HessianOperator(objective, weights)
-    image = operator.check(start)
-    assert operator.matvecs == 2
-    assert image is not None
-    torch.testing.assert_close(image, dense_hessian(objective, weights) @ start)
-    assert operator.check(start) is None, "a second run has nothing to check"
-
-    several = HessianOperator(objective, weights, batches=[torch.zeros(1), torch.zeros(1)])
-    assert several.check(start) is None, "the check saw the first batch only"
-
-
-def test_a_matrix_that_is_not_symmetric_is_found_with_the_start_of_a_run() -> None:
-    w = torch.ones(40, requires_grad=True)
-
-    class Skew(HessianOperator):
-        def _apply(self, graph: object, parts: list[Tensor]) -> list[Tensor]:
-            return [parts[0] + 0.01 * parts[0].roll(1)]
-
-    with pytest.raises(RunError, match="not symmetric"):
-        Skew(lambda: w.square().sum() / 2, w).check(torch.randn(40))

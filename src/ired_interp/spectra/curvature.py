@@ -17,7 +17,7 @@ from ired_interp.errors import InputError, RunError
 from ired_interp.spectra.batches import Batches, Weights
 from ired_interp.spectra.chunking import Chunking, plan_chunks, weights_fault
 from ired_interp.spectra.cuts import chunks
-from ired_interp.spectra.derivative_check import CurvatureCheck
+from ired_interp.spectra.derivative_check import curvature_fault
 from ired_interp.spectra.determinism import Observer
 from ired_interp.spectra.fingerprint import Fingerprint
 from ired_interp.spectra.finite_difference import Differences
@@ -254,21 +254,10 @@ class CurvatureOperator(ParameterOperator):
 
     # ---- check
 
-    def check(self, start: Tensor | None = None) -> Tensor | None:
+    def check(self) -> None:
         """Check that products are those of one symmetric matrix, and of a gradient's derivative.
 
         The first three chunks are looked at, at the cost of a few products over each.
-
-        Parameters
-        ----------
-        start : Tensor, optional
-            (N,) a random vector whose product the solver will need: where there is one chunk only,
-            the check takes it for one of its own.
-
-        Returns
-        -------
-        Tensor or None
-            Its product, if one was taken.
 
         Raises
         ------
@@ -280,13 +269,11 @@ class CurvatureOperator(ParameterOperator):
             derivative differs from a difference of gradients.
         """
         if self._checked:
-            return None
+            return
         self._expect_same_parameters()
         self.release()
-        whole = self.group is None and self.weights == [1]
-        check = CurvatureCheck(self, start if whole else None)
         try:
-            fault = check.fault() if self.weights else None
+            fault = curvature_fault(self) if self.weights else None
         except (InputError, RunError) as error:
             if self.group is None:
                 raise
@@ -296,4 +283,3 @@ class CurvatureOperator(ParameterOperator):
         if fault := weights_fault(self._batches, self._plan, self):
             warnings.warn(fault, SpectrumWarning, stacklevel=3)
         self._checked = True
-        return check.image

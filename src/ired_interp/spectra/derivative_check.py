@@ -93,12 +93,6 @@ class Scale:
             part * size for part, size in zip(parts, self._sizes, strict=True)
         )
 
-    def divided(self, parts: Iterable[Tensor]) -> Tensor:
-        """Join tensors shaped like the parameters to a vector, each over its size."""
-        return self.operator.flatten(
-            part / size for part, size in zip(parts, self._sizes, strict=True)
-        )
-
 
 class DerivativeTest:
     """One product held against central differences of gradients.
@@ -162,8 +156,8 @@ class DerivativeTest:
         return None
 
 
-class CurvatureCheck:
-    """A check of products over the first three chunks of data.
+def curvature_fault(operator: Checked) -> str | None:
+    """Check products over the first three chunks of data.
 
     On the first chunk, two vectors go through one graph, whose gradient is held against that of an
     earlier call. Where that says nothing (draws, gradients that differ or are 0, operators without
@@ -175,38 +169,28 @@ class CurvatureCheck:
     ----------
     operator : Checked
         Of which no graph is kept yet.
-    start : Tensor, optional
-        (N,) a random vector to take for that which only symmetry is tested with.
 
-    Attributes
-    ----------
-    image : Tensor or None
-        (N,) the product with ``start`` over the first chunk.
+    Returns
+    -------
+    str or None
+        A sentence: what is wrong, why, and what to do. None if all is well.
     """
+    check = _Check(operator)
+    for index, chunk in enumerate(islice(operator.chunks(), _CHUNKS)):
+        if fault := check.fault(index, chunk):
+            return fault
+    return None
 
-    def __init__(self, operator: Checked, start: Tensor | None = None) -> None:
+
+class _Check:
+    def __init__(self, operator: Checked) -> None:
         self.operator, self.scale = operator, Scale(operator)
-        self.start = start
-        self.image: Tensor | None = None
         source = operator.source(0, "determinism")
         self.u, self.v = (
             gaussian(operator.shape[0], operator.dtype, operator.device, source) for _ in range(2)
         )
 
-    def fault(self) -> str | None:
-        """Find what is wrong.
-
-        Returns
-        -------
-        str or None
-            A sentence: what is wrong, why, and what to do. None if all is well.
-        """
-        for index, chunk in enumerate(islice(self.operator.chunks(), _CHUNKS)):
-            if fault := self._chunk_fault(index, chunk):
-                return fault
-        return None
-
-    def _chunk_fault(self, index: int, chunk: Any) -> str | None:
+    def fault(self, index: int, chunk: Any) -> str | None:
         operator, seen = self.operator, Observer()
         with seen:
             differences = operator.differences(chunk)
@@ -253,20 +237,7 @@ class CurvatureCheck:
             operator.release()
             graph = operator._graph(0, chunk)
             again = self._product(graph, self.v)
-        return hv, again, self._second_product(graph)
-
-    def _second_product(self, graph: Any) -> Tensor:
-        """H u; where a start vector is given, u is that in units of the parameters' sizes."""
-        if self.start is None:
-            return self._product(graph, self.u)
-        parts = list(self.operator.unflatten(self.start).values())
-        self.u = self.scale.divided(parts)
-        length = len(self.u) ** 0.5 / norm(self.u)
-        self.u.mul_(length)
-        self.operator.matvecs += 1
-        images = self.operator._apply(graph, parts)
-        self.image = self.operator.flatten(images)
-        return self.scale.joined(images).mul_(length)
+        return hv, again, self._product(graph, self.u)
 
     def _same(self, once: list[Tensor], again: list[Tensor]) -> bool:
         """Whether two gradients agree, and say something: at a minimum they are 0 whatever else."""

@@ -44,16 +44,6 @@ class Images:
         if self._runs_ahead:
             self._begun = q, self._operator.times(q)
 
-    def know(self, q: Tensor, image: Tensor) -> None:
-        """Take the image of the next vector as given.
-
-        Parameters
-        ----------
-        q, image : Tensor
-            (N,) the vector, and the operator times it, which is written to later.
-        """
-        self._begun = q, image
-
     def forget(self, q: Tensor) -> None:
         """Take note that a vector changes, so that an image of it no longer is one.
 
@@ -121,7 +111,6 @@ def _orthogonalise(
     square, sketched, again = subtract(
         w, list(zip((q, *others), along, strict=True)), (w, sketch, q)
     )
-    if w.device.type != "cpu" or not again**2 <= torch.finfo(w.dtype).eps ** 2 * square:
-        subtract(w, [(q, again)])
+    subtract(w, [(q, again)])
     left = (square - again**2).clamp(min=0)
     return w, torch.cat([left[None], sketched[None], along, again[None]])

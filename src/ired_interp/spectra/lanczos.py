@@ -137,18 +137,13 @@ def lanczos(
         size, operator.dtype, operator.device, k, memory, storage, operator.available_memory
     )
     first = operator.matvecs
+    operator.check()
     run = LanczosRun(Krylov(operator, plan.storage, seed), k, which, tol)
     folder = Path(checkpoint) if checkpoint is not None else None
     if folder is not None and operator.broadcast((folder / "state.npz").exists()):
-        operator.check()
         stopped = _continue(run, folder)
     else:
         run.krylov.inject(start)
-        first_vector = run.krylov.pending[0].vector
-        # A start that is given may not be random enough to check with.
-        image = operator.check(first_vector if start is None else None)
-        if image is not None:
-            run.krylov.images.know(first_vector, image)
         stopped = None
     before = run.used
     bar, saved = SolverProgress("Lanczos", progress and operator.is_rank_zero()), time.monotonic()

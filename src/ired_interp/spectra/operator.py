@@ -90,20 +90,8 @@ class SymmetricOperator:
     def confirm(self) -> None:
         """Raise if the products so far may be of several matrices."""
 
-    def check(self, start: Tensor | None = None) -> Tensor | None:
-        """Raise if two products of one vector can differ; solvers call it before they start.
-
-        Parameters
-        ----------
-        start : Tensor, optional
-            (N,) a random vector whose product the solver will need.
-
-        Returns
-        -------
-        Tensor or None
-            Its product, if one was taken.
-        """
-        return None
+    def check(self) -> None:
+        """Raise if two products of one vector can differ; solvers call it before they start."""
 
     def source(self, seed: int, *names: int | str) -> torch.Generator:
         """Make a generator of random vectors that are the same on every rank.
