@@ -83,13 +83,13 @@ def subtract(
         for b, share in taken:
             a.addcmul_(b, share.to(a.dtype), value=-1)
         return torch.stack([_inner_by_pieces(a, b) for b in against]) if against else a.new_empty(0)
-    shares, products = [-float(share) for _, share in taken], []
+    factors, products = [-float(share) for _, share in taken], []
     for piece, *pieces in zip(
         a.split(_BLOCK), *(b.split(_BLOCK) for b in [*(b for b, _ in taken), *against]), strict=True
     ):
-        for share, b in zip(shares, pieces, strict=False):
-            piece.add_(b, alpha=share)
-        products += [torch.dot(piece, b) for b in pieces[len(shares) :]]
+        for factor, b in zip(factors, pieces, strict=False):
+            piece.add_(b, alpha=factor)
+        products += [torch.dot(piece, b) for b in pieces[len(factors) :]]
     if not against:
         return a.new_empty(0)
     sums = torch.stack(products).view(-1, len(against)).sum(0, dtype=torch.float64)
