@@ -1,21 +1,19 @@
 """One result, one netCDF file, with what produced it."""
 
 import hashlib
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5netcdf
 import h5py
 import numpy as np
 import xarray as xr
-from xarray.backends import H5NetCDFStore
 
 from ired_interp.errors import InputError
 from ired_interp.files import atomic
+from ired_interp.results.netcdf import as_netcdf
 
 
 @dataclass(frozen=True)
@@ -63,16 +61,8 @@ def write_result(
         **attributes, **{name: json.dumps(value) for name, value in record.items()}
     )
     with atomic(path) as temporary:
-        temporary.write_bytes(_as_netcdf(result))
+        temporary.write_bytes(as_netcdf(result))
     return path
-
-
-def _as_netcdf(result: xr.Dataset) -> memoryview:
-    """Make the file in memory: where the disk is full, HDF5 ends the process that writes to it."""
-    buffer = io.BytesIO()
-    with h5netcdf.File(buffer, "w") as file:
-        result.dump_to_store(H5NetCDFStore(file))
-    return buffer.getbuffer()
 
 
 def failed_result(reason: str) -> xr.Dataset:
