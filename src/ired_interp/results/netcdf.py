@@ -42,6 +42,10 @@ def as_netcdf(dataset: xr.Dataset) -> memoryview:
     dataset.dump_to_store(encoded := _Encoded())
     variables = encoded.variables
     sizes = {str(d): n for v in variables.values() for d, n in v.sizes.items()}
+    if odd := [name for name in (*variables, *sizes) if "/" in name]:
+        raise InputError(
+            f"netCDF has no variable or dimension named {odd[0]!r}; leave the '/' out."
+        )
     labels = {d for d in sizes if d in variables and variables[d].dims == (d,)}
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", track_order=True) as file:
@@ -68,7 +72,8 @@ class _Encoded(WritableCFDataStore):
 
     def store(self, variables: Any, attributes: Any, *_: Any, **__: Any) -> None:
         """Take a dataset's variables and attributes, encoded by the CF conventions."""
-        self.variables, self.attributes = self.encode(variables, attributes)
+        encode: Any = self.encode
+        self.variables, self.attributes = encode(variables, attributes)
 
 
 def _unlabelled(file: h5py.File, name: str, size: int) -> h5py.Dataset:
@@ -84,10 +89,10 @@ def _room(shape: tuple[int, ...]) -> dict[str, Any]:
 
 def _write(file: h5py.File, name: str, variable: xr.Variable) -> h5py.Dataset:
     values, attributes, packing = variable.values, dict(variable.attrs), {}
-    if "/" in name or values.dtype.kind not in "OUiufc":
+    if values.dtype.kind not in "OUiufc":
         raise InputError(
-            f"variable {name!r} of {values.dtype} cannot be kept in a netCDF file; expected numbers "
-            "or text, under a name without '/'."
+            f"variable {name!r} is of {values.dtype}, which netCDF cannot hold; make it numbers or "
+            "text."
         )
     if values.dtype.kind in "OU":
         values = values.astype(_TEXT)
