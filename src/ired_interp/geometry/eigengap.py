@@ -61,7 +61,7 @@ class Eigengap:
     @property
     def identified(self) -> bool:
         """Whether the gap is above 0 by more than its 95 % interval (Student's)."""
-        reach = float(stats.t.ppf(0.975, self.count - 1)) if self.count > 1 else 2.0
+        reach = _student_quantile(self.count) if self.count > 1 else 2.0
         error = self.error if self.error_at_zero is None else self.error_at_zero
         return self.value > reach * error
 
@@ -81,7 +81,12 @@ def student_factor(count: int) -> float:
         Student's quantile for B − 1 degrees of freedom over the normal one: 1.21 for 8, 1.04 for
         32.
     """
-    return float(stats.t.ppf(0.975, count - 1) / stats.norm.ppf(0.975))
+    return _student_quantile(count) / float(stats.norm.ppf(0.975))
+
+
+@cache
+def _student_quantile(count: int) -> float:
+    return float(stats.t.ppf(0.975, count - 1))
 
 
 def matrix_gaps(vectors: Tensor, matrices: Tensor, largest: Tensor, p: int) -> Tensor:

@@ -2,7 +2,9 @@
 
 import os
 import zlib
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -46,6 +48,10 @@ class Subspace:
                     f"the subspace in {data} cannot be read ({error}); restore the file."
                 ) from error
             self.shape: tuple[int, ...] = stored.shape
+            order: Literal["C", "F"] = "C" if stored.flags.c_contiguous else "F"
+            self._map = partial(  # parses no header again
+                np.memmap, data, stored.dtype, "r", stored.offset, stored.shape, order
+            )
         else:
             self.shape, self.dtype = tuple(data.shape), data.dtype
         if self.shape[:-2] + self.shape[-1:] != tuple(rounding.shape):
@@ -207,8 +213,7 @@ class Subspace:
             (..., rows, p) in the storage precision, from the file if there is one.
         """
         if isinstance(self._data, Path):
-            array = np.load(self._data, mmap_mode="r", allow_pickle=False)
-            return torch.from_numpy(np.array(array[..., rows, :]))
+            return torch.from_numpy(np.array(self._map()[..., rows, :]))
         return self._data[..., rows, :]
 
     def basis(self) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Drift of subspaces: over training, over landscapes, along inference."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -214,7 +214,7 @@ class SubspaceDrift(Probe):
             for k in sorted(frames, reverse=True):
                 history = append_frame(history, k, frames[k])
             assert history is not None
-            return self._dataset(history, snapshot)
+            return xr.Dataset(self._variables(history, snapshot))
         alone = {k: append_frame(None, snapshot.step, frame) for k, frame in frames.items()}
         return self.compare(alone, snapshot)
 
@@ -250,18 +250,21 @@ class SubspaceDrift(Probe):
         xarray.Dataset
             As calling the probe returns it.
         """
-        parts = [self._dataset(history, snapshot) for history in histories.values()]
-        stacked = xr.concat([part.drop_vars("label") for part in parts], "landscape")
-        coordinates = np.asarray(list(histories))
-        return stacked.assign_coords(landscape=coordinates).assign(label=parts[0]["label"])
+        parts = [self._variables(history, snapshot) for history in histories.values()]
+        label = parts[0].pop("label")
+        stacked: dict[str, Any] = {
+            name: (("landscape", *dims), np.stack([part[name][1] for part in parts]), attributes)
+            for name, (dims, _, attributes) in parts[0].items()
+        }
+        return xr.Dataset(stacked | {"landscape": list(histories), "label": label})
 
     def summary(self, result: xr.Dataset) -> str:
         """Lay the result out as a table for the terminal."""
         title = f"{self.source} in {self.space} over {self.axis}, p = {self.p}"
         return drift_table(result, title)
 
-    def _dataset(self, history: DriftHistory, snapshot: Snapshot) -> xr.Dataset:
-        variables: dict[str, Variable] = drift_variables(history)
+    def _variables(self, history: DriftHistory, snapshot: Snapshot) -> dict[str, Variable]:
+        variables = drift_variables(history)
         if self.source == "solution":
             truth = solution_columns(snapshot.batch.y, self.p).cpu()
             frames = torch.stack([frame.basis() for frame in history.frames])
@@ -272,7 +275,7 @@ class SubspaceDrift(Probe):
             ):
                 what = f"{long_name} the columns of y*"
                 variables |= mean_and_error(f"{name}_answer", ("frame",), values, what, units)
-        return xr.Dataset(variables)
+        return variables
 
     def _along_inference(self, snapshot: Snapshot) -> xr.Dataset:
         landscapes = chosen_landscapes(snapshot.module, self.landscapes)
@@ -283,7 +286,7 @@ class SubspaceDrift(Probe):
             history = append_frame(history, position, frame)
             places.append((k, inner))
         assert history is not None
-        return self._dataset(history, snapshot).assign(
+        return xr.Dataset(self._variables(history, snapshot)).assign(
             landscape=("frame", [k for k, _ in places]),
             inner_step=("frame", [inner for _, inner in places]),
         )
