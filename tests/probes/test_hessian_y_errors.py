@@ -1,10 +1,13 @@
 """Errors of the y-Hessian's summaries cover what other problems show."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 
 from ired_interp.energy import Energy
+from ired_interp.geometry.eigengap import student_factor
 from ired_interp.module import IREDModule
 from ired_interp.probes import HessianSpectrumY, Snapshot
 from ired_interp.probes.spread import median_error
@@ -40,6 +43,23 @@ def test_the_error_of_a_median_is_that_of_many_medians() -> None:
     draws = np.random.default_rng(1).standard_normal((400, 40, 1))
     errors = median_error(draws[:100])
     assert abs(errors.mean() / np.median(draws, (1, 2)).std() - 1) < 0.25
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 40), (2, 7, 3), (4, 5, 1)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("missing", [0, 1])
+def test_medians_of_resamples_are_those_of_all_their_values(
+    shape: tuple[int, ...], dtype: type, missing: int
+) -> None:
+    values = np.random.default_rng(2).standard_normal(shape).round(1).astype(dtype)  # with ties
+    values[0, ::2, :missing] = np.nan  # of one value a problem, all
+    count = shape[1]
+    picks = np.random.default_rng(0).integers(count, size=(200, count))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a draw without values
+        drawn = np.stack([np.nanmedian(values[:, pick], (1, 2)) for pick in picks])
+    expected = drawn.std(0) * np.sqrt(count / (count - 1)) * student_factor(count)
+    np.testing.assert_array_equal(median_error(values), expected)
 
 
 def test_one_problem_has_no_error() -> None:
