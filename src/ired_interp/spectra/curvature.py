@@ -17,7 +17,7 @@ from ired_interp.errors import InputError, RunError
 from ired_interp.spectra.batches import Batches, Weights
 from ired_interp.spectra.chunking import Chunking, plan_chunks, weights_fault
 from ired_interp.spectra.cuts import chunks
-from ired_interp.spectra.derivative_check import curvature_fault
+from ired_interp.spectra.derivative_check import CurvatureCheck
 from ired_interp.spectra.determinism import Observer
 from ired_interp.spectra.fingerprint import Fingerprint
 from ired_interp.spectra.finite_difference import Differences
@@ -254,10 +254,21 @@ class CurvatureOperator(ParameterOperator):
 
     # ---- check
 
-    def check(self) -> None:
+    def check(self, vector: Tensor | None = None) -> Tensor | None:
         """Check that products are those of one symmetric matrix, and of a gradient's derivative.
 
         The first three chunks are looked at, at the cost of a few products over each.
+
+        Parameters
+        ----------
+        vector : Tensor, optional
+            (N,) a random vector whose product is needed later: the check takes it for one of its
+            own, and all chunks for its product.
+
+        Returns
+        -------
+        Tensor or None
+            (N,) the product, if a vector was given and there was anything left to check.
 
         Raises
         ------
@@ -269,17 +280,39 @@ class CurvatureOperator(ParameterOperator):
             derivative differs from a difference of gradients.
         """
         if self._checked:
-            return
+            return None
         self._expect_same_parameters()
         self.release()
+        check, image = CurvatureCheck(self), None
+        self._expect_no_fault(check.fault)
+        u = vector
+        if u is None:
+            u = gaussian(self.shape[0], self.dtype, self.device, self.source(0, "symmetry"))
+        parts, first = list(self.unflatten(u).values()), []  # the product over the first chunk
+
+        def apply(graph: Graph) -> list[Tensor]:
+            images = self._apply(graph, parts)
+            first.extend([] if first else [self.flatten(images)])
+            return images
+
+        self.matvecs += 1
+        if vector is not None:
+            image = self._weighted_sum(apply)
+        elif self.weights:
+            apply(self._graph(0, self._first_chunk()))
+        self._expect_no_fault(lambda: check.asymmetry(u, first[0]))
+        if fault := weights_fault(self._batches, self._plan, self):
+            warnings.warn(fault, SpectrumWarning, stacklevel=3)
+        self._checked = True
+        return image
+
+    def _expect_no_fault(self, find: Callable[[], str | None]) -> None:
+        """Raise on every rank what is found on any that has data."""
         try:
-            fault = curvature_fault(self) if self.weights else None
+            fault = find() if self.weights else None
         except (InputError, RunError) as error:
             if self.group is None:
                 raise
             fault = str(error)
         if fault := self.first_of_ranks(fault):
             raise RunError(fault)
-        if fault := weights_fault(self._batches, self._plan, self):
-            warnings.warn(fault, SpectrumWarning, stacklevel=3)
-        self._checked = True

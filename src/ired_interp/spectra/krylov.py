@@ -72,6 +72,8 @@ class Krylov:
         Largest entry of the projection in magnitude: an estimate of ‖A‖ from below.
     sketch : Tensor
         (N,) the random-signed sum of all rows.
+    images : Images
+        A times the vectors.
     generation, saved_rows : int
         Restarts so far, and rows of this generation that lie in a file (``krylov_file``).
     """
@@ -89,7 +91,7 @@ class Krylov:
         self.sketch = torch.zeros(self.size, dtype=operator.dtype, device=operator.device)
         self.signs = np.random.default_rng([seed, 1])
         self.source = operator.source(seed, "lanczos")
-        self._images = Images(operator)
+        self.images = Images(operator)
         self.generation = 0
         self.saved_rows = 0
 
@@ -192,7 +194,7 @@ class Krylov:
         q, known, rows = chosen.vector, chosen.coupling, len(self.basis)
         nonzero = np.flatnonzero(known)
         others = [p.vector for p in self.pending]
-        w, numbers = self._images.remainder(q, known, self.basis, self.sketch, others)
+        w, numbers = self.images.remainder(q, known, self.basis, self.sketch, others)
         square, sketched, diagonal, *couplings, correction = numbers
         length = np.sqrt(square)
         image = np.sqrt(known @ known + diagonal**2 + sum(c**2 for c in couplings) + square)
@@ -213,7 +215,7 @@ class Krylov:
         )
         if goes_on:
             w.div_(length)
-            self._images.begin(w)
+            self.images.begin(w)
         self.drift = np.append(self.drift, drift)
         self.basis.append(q)
         self.sketch.add_(q, alpha=self._sign())
@@ -235,7 +237,7 @@ class Krylov:
         self.sweeps += 1
         unclean = [p for p in [chosen, *self.pending] if not p.clean]
         for p in unclean:
-            self._images.forget(p.vector)
+            self.images.forget(p.vector)
         drift, *lost = self._clean(w, chosen.vector, along=[p.vector for p in unclean])
         for p, length in zip(unclean, lost, strict=True):
             self.drift = np.hypot(self.drift, length * p.coupling[: len(self.drift)])
