@@ -307,7 +307,15 @@ class CurvatureOperator(ParameterOperator):
         return image
 
     def _expect_no_fault(self, find: Callable[[], str | None]) -> None:
-        """Raise on every rank what is found on any that has data."""
+        """Raise on every rank what is found on any that has data.
+
+        Raises
+        ------
+        InputError
+            As it is found, in one process.
+        RunError
+            If anything is.
+        """
         try:
             fault = find() if self.weights else None
         except (InputError, RunError) as error:
