@@ -137,7 +137,7 @@ def lanczos(
         size, operator.dtype, operator.device, k, memory, storage, operator.available_memory
     )
     first = operator.matvecs
-    run = LanczosRun(Krylov(operator, plan.storage, seed), k, which, tol)
+    run = LanczosRun(Krylov(operator, plan.storage, plan.capacity, seed), k, which, tol)
     if start is not None:  # which may not be random enough to check with
         operator.check()
     folder = Path(checkpoint) if checkpoint is not None else None
@@ -167,7 +167,6 @@ def lanczos(
                 ):
                     stopped = "time budget"
                 if stopped or exhausted or run.due():
-                    operator.confirm()
                     run.look()
                     if exhausted or run.settled():
                         stopped = "converged"
@@ -178,9 +177,10 @@ def lanczos(
                     bar.update(f"{run.used} products", None)
                 # All ranks leave at one product: one that went on would wait for those that left.
                 leave = operator.any_rank(interrupted() is not None)
-                save = stopped or leave or time.monotonic() - saved > save_every
-                if folder is not None and operator.is_rank_zero() and save:
-                    _save(run, folder, stopped)
+                if stopped or leave or time.monotonic() - saved > save_every:
+                    operator.confirm()
+                    if folder is not None and operator.is_rank_zero():
+                        _save(run, folder, stopped)
                     saved = time.monotonic()
                 if leave:
                     raise Interrupted(interrupted() or signal.SIGTERM)
