@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-# A block has at most so many rows and bytes: memory grows with the basis, and nothing is ever copied
-# to make room. On a GPU every block costs the launch of a kernel or two.
+# A block has at most so many rows and bytes: memory grows with the basis, and nothing is ever
+# copied to make room. On a GPU every block costs the launch of a kernel or two.
 _BLOCK, _BLOCK_ON_GPU = (16, 1 << 26), (64, 1 << 28)
 _COLUMNS = 1 << 16  # handled at once by a rotation, so that its workspace stays small
 _WORKSPACE = 2  # vectors that it may take on a GPU
@@ -60,9 +60,7 @@ class Basis:
         """
         if self._rows == len(self._blocks) * self._block:
             rows = max(1, min(self._block, self.capacity - self._rows))
-            self._blocks.append(
-                torch.empty(rows, self.size, dtype=self.dtype, device=self.storage)
-            )
+            self._blocks.append(torch.empty(rows, self.size, dtype=self.dtype, device=self.storage))
         self._blocks[self._rows // self._block][self._rows % self._block] = vector
         self._rows += 1
 

@@ -287,7 +287,8 @@ class CurvatureCheck:
         self._suspect = cause_of_wrong_derivative(functions)
         self._image = self.operator.flatten(images)
         cause = cause_of_change(seen.draws, self.operator.module)
-        return change_fault(*map(self.scale.joined, (images, again)), self._limit, cause)
+        hv, hv_again = self.scale.joined(images), self.scale.joined(again)
+        return change_fault(hv, hv_again, self._limit, cause)
 
 
 def _warn(sentence: str) -> None:

@@ -3,37 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.linalg import bandwidth, eigh_tridiagonal
 from torch import Tensor
 
 from ired_interp.errors import InputError
 from ired_interp.spectra.basis import Basis
 from ired_interp.spectra.images import FEW, Images
 from ired_interp.spectra.operator import SymmetricOperator
+from ired_interp.spectra.projected import Pending, eigenpairs
 from ired_interp.spectra.vectors import gaussian, inner, norm, subtract
-
-
-@dataclass
-class Pending:
-    """A unit vector p to which the operator has not been applied yet.
-
-    Attributes
-    ----------
-    vector : Tensor
-        (N,) p.
-    coupling : numpy.ndarray
-        (m,) ⟨p, A q_i⟩ with each row q_i of the basis.
-    clean : bool
-        Whether it was swept against every row that was there when it came.
-    """
-
-    vector: Tensor
-    coupling: np.ndarray
-    clean: bool
 
 
 class Krylov:
@@ -273,7 +253,7 @@ class Krylov:
             Ritz values (m,) ascending, their coordinates (m, m) in columns, and residual norms
             (m,), all float64.
         """
-        values, coordinates = _eigh(self.projection)
+        values, coordinates = eigenpairs(self.projection)
         squares = sum(
             ((p.coupling @ coordinates) ** 2 for p in self.pending), np.zeros(len(values))
         )
@@ -314,11 +294,3 @@ class Krylov:
         self.sketch = self.basis.combine(signs)
         self.generation += 1
         self.saved_rows = 0
-
-
-def _eigh(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues, ascending, and eigenvectors of a symmetric matrix, soon if it is tridiagonal."""
-    if max(bandwidth(matrix)) > 1:
-        return np.linalg.eigh(matrix)
-    values, vectors = eigh_tridiagonal(np.diagonal(matrix), np.diagonal(matrix, 1))
-    return values, vectors

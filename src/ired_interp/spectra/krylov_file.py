@@ -17,7 +17,8 @@ import torch
 
 from ired_interp.errors import InputError
 from ired_interp.files import atomic, full_disk_named
-from ired_interp.spectra.krylov import Krylov, Pending
+from ired_interp.spectra.krylov import Krylov
+from ired_interp.spectra.projected import Pending
 from ired_interp.spectra.vectors import norm
 
 
