@@ -1,6 +1,7 @@
 """Hessian spectra beside PyHessian, curvlinops with scipy's eigsh, and hessian-eigenthings.
 
     OMP_NUM_THREADS=1 python benchmarks/spectra.py --out /tmp/spectra-benchmark
+    python benchmarks/spectra.py --out FOLDER --weights trained --methods ours curvlinops  # no more
 
 Every measurement runs in a process of its own and gives CPU seconds (user and system) and the peak of resident memory.
 The model is the MLP energy with 400 + 400 inputs (1.44 M parameters) on the inverse task, at its initialisation and
@@ -290,6 +291,22 @@ def child(*words: str, out: Path) -> dict:
     return json.loads(file.read_text())
 
 
+def table_y(out: Path) -> None:
+    """Print what Hessians in y take."""
+    print(
+        "| Hessians in y | CPU s, first call | CPU s, second call | MiB | error |\n|---|---|---|---|---|",
+        flush=True,
+    )
+    for method in ("vmap(hessian)", "batched_hessian", "mlp_hessian"):
+        r = child("y", method, out=out)
+        print(
+            f"| {method} | {r['seconds']:.2f} | {r['again']:.2f} | {r['memory']:.0f} | {r['error']:.0e} |",
+            flush=True,
+        )
+    print(f"| their eigenvalues | {child('y', 'eigenvalues', out=out)['seconds']:.2f} | | | |")
+    print(f"\nMatrix product: {child('y', 'matrix product', out=out)['gflops']:.0f} GFLOP/s\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -300,6 +317,9 @@ def main() -> None:
         required=True,
         help="folder for weights and results; finished measurements are kept",
     )
+    states = ("initial", "trained")
+    parser.add_argument("--weights", choices=states, nargs="+", default=states, help="cases in θ")
+    parser.add_argument("--methods", choices=METHODS, nargs="+", help="in θ; all, and in y, if not")
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     out: Path = arguments.out
@@ -315,26 +335,18 @@ def main() -> None:
         print(json.dumps(result))
         return
     child("train", out=out)
-    print(
-        "| Hessians in y | CPU s, first call | CPU s, second call | MiB | error |\n|---|---|---|---|---|",
-        flush=True,
-    )
-    for method in ("vmap(hessian)", "batched_hessian", "mlp_hessian"):
-        r = child("y", method, out=out)
-        print(
-            f"| {method} | {r['seconds']:.2f} | {r['again']:.2f} | {r['memory']:.0f} | {r['error']:.0e} |",
-            flush=True,
-        )
-    print(f"| their eigenvalues | {child('y', 'eigenvalues', out=out)['seconds']:.2f} | | | |")
-    print(f"\nMatrix product: {child('y', 'matrix product', out=out)['gflops']:.0f} GFLOP/s\n")
+    if arguments.methods is None:
+        table_y(out)
     print(
         "| weights, objective, batch | method | products | CPU s | MiB | right | worst error | worst residual |"
     )
     print("|---|---|---|---|---|---|---|---|", flush=True)
     for state, objective, batch in CASES:
+        if state not in arguments.weights:
+            continue
         words = state, objective, str(batch)
         child(*words, "truth", out=out)
-        for method in METHODS:
+        for method in arguments.methods or METHODS:
             r = child(*words, method, out=out)
             head = f"| {state}, {objective}, {batch} | {method} |"
             if "failed" in r:

@@ -137,6 +137,7 @@ def measure(operator: HessianOperator, folder: Path | None) -> dict[str, np.ndar
     """What every solver finds with an operator."""
     found = lanczos(operator, 5, "BE", 1e-8, seed=4, progress=False, checkpoint=folder)
     return {
+        "products": np.array(found.matvecs),
         "eigenvalues": found.eigenvalues.numpy(),
         "residuals": found.residuals.numpy(),
         "gradient": operator.gradient().numpy(),
@@ -176,7 +177,8 @@ def worker(rank: int, port: int, folder: str) -> None:
         resumed = lanczos(
             operator, 5, "BE", 1e-8, seed=4, max_matvecs=budget, progress=False, checkpoint=kept
         )
-    results["resumed"], results["products"] = resumed.eigenvalues.numpy(), np.array(resumed.matvecs)
+    results["resumed"] = resumed.eigenvalues.numpy()
+    results["products of all calls"] = np.array(resumed.matvecs)
     file = kept / "density.npz"
     results["resumed density"] = [
         density(operator, n, 10, progress=False, checkpoint=file) for n in (2, 3)

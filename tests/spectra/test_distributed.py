@@ -44,4 +44,4 @@ def test_two_ranks_equal_one_process(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "state.npz").exists()
     assert (tmp_path / "seen by 0 alone" / "state.npz").exists()
     assert not (tmp_path / "seen by 1 alone").exists()
-    assert first["products"] == second["products"]
+    assert first["products of all calls"] == second["products of all calls"]

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-# A block of rows is at most so large: memory grows with the basis, and nothing is ever copied to
-# make room.
-_ROWS = 16
-_BYTES = 1 << 26
-_COLUMNS = 1 << 16  # columns handled at once by a rotation, so that its workspace stays small
+# A block has at most so many rows and bytes: memory grows with the basis, and nothing is ever
+# copied to make room. On a GPU every block costs the launch of a kernel or two.
+_BLOCK, _BLOCK_ON_GPU = (16, 1 << 26), (64, 1 << 28)
+_COLUMNS = 1 << 16  # handled at once by a rotation, so that its workspace stays small
+_WORKSPACE = 2  # vectors that it may take on a GPU
 
 
 class Basis:
@@ -24,14 +24,23 @@ class Basis:
     storage : torch.device
         Where the basis lives; "cpu" beside a GPU trades transfers of one vector for the GPU's
         memory.
+    capacity : int
+        Rows at most.
     """
 
     def __init__(
-        self, size: int, dtype: torch.dtype, device: torch.device, storage: torch.device
+        self,
+        size: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        storage: torch.device,
+        capacity: int,
     ) -> None:
         self.size, self.dtype, self.device, self.storage = size, dtype, device, storage
+        self.capacity = capacity
         self._blocks: list[Tensor] = []
-        self._block = max(1, min(_ROWS, _BYTES // max(1, size * dtype.itemsize)))
+        rows, space = _BLOCK if storage.type == "cpu" else _BLOCK_ON_GPU
+        self._block = max(1, min(rows, space // max(1, size * dtype.itemsize)))
         self._rows = 0
 
     def __len__(self) -> int:
@@ -50,9 +59,8 @@ class Basis:
             (N,).
         """
         if self._rows == len(self._blocks) * self._block:
-            self._blocks.append(
-                torch.empty(self._block, self.size, dtype=self.dtype, device=self.storage)
-            )
+            rows = max(1, min(self._block, self.capacity - self._rows))
+            self._blocks.append(torch.empty(rows, self.size, dtype=self.dtype, device=self.storage))
         self._blocks[self._rows // self._block][self._rows % self._block] = vector
         self._rows += 1
 
@@ -95,7 +103,8 @@ class Basis:
         Returns
         -------
         Tensor
-            (number of vectors, m) the components, float64 on the CPU.
+            (number of vectors,) squares of the components, summed over the rows, float64 on the
+            solver's device.
         """
         local = (vectors[0][None] if len(vectors) == 1 else torch.stack(vectors)).to(self.storage)
         blocks = self._filled()
@@ -106,7 +115,7 @@ class Basis:
         if len(vectors) > 1 or local.device != self.device:
             for vector, rest in zip(vectors, local, strict=True):
                 vector.copy_(rest)
-        return components.double().cpu()
+        return components.to(self.device, torch.float64).square().sum(1)
 
     def rotate(self, weights: Tensor) -> None:
         """Replace the m rows Q by the r rows WᵀQ, in place.
@@ -119,10 +128,13 @@ class Basis:
         blocks = self._filled()
         local = weights.to(self.storage, self.dtype)
         kept = weights.shape[1]
-        for start in range(0, self.size, _COLUMNS):
-            columns = slice(start, start + _COLUMNS)
+        width = _COLUMNS
+        if self.storage.type != "cpu":
+            width = max(width, _WORKSPACE * self.size // kept)
+        for start in range(0, self.size, width):
+            columns = slice(start, start + width)
             rotated = torch.zeros(
-                kept, min(_COLUMNS, self.size - start), dtype=self.dtype, device=self.storage
+                kept, min(width, self.size - start), dtype=self.dtype, device=self.storage
             )
             for i, block in enumerate(blocks):
                 rotated.addmm_(

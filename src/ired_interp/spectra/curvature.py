@@ -13,11 +13,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ired_interp.errors import InputError, RunError
+from ired_interp.errors import InputError
 from ired_interp.spectra.batches import Batches, Weights
 from ired_interp.spectra.chunking import Chunking, plan_chunks, weights_fault
 from ired_interp.spectra.cuts import chunks
-from ired_interp.spectra.derivative_check import curvature_fault
+from ired_interp.spectra.derivative_check import CurvatureCheck
 from ired_interp.spectra.determinism import Observer
 from ired_interp.spectra.fingerprint import Fingerprint
 from ired_interp.spectra.finite_difference import Differences
@@ -165,10 +165,9 @@ class CurvatureOperator(ParameterOperator):
         return len(self._kept) == len(self.weights)
 
     def _expect_same_parameters(self, bits: bool = True) -> None:
-        if self._fingerprint is None:
-            self._fingerprint = Fingerprint(self.named)
-        else:
-            self._fingerprint.expect_same(bits)
+        if self._fingerprint is not None:
+            return self._fingerprint.expect_same(bits)
+        self._fingerprint = Fingerprint(self.named)
 
     def _product(self, v: Tensor) -> Tensor:
         v = v.clone() if v.is_inference() else v
@@ -254,32 +253,48 @@ class CurvatureOperator(ParameterOperator):
 
     # ---- check
 
-    def check(self) -> None:
-        """Check that products are those of one symmetric matrix, and of a gradient's derivative.
+    def check(self, vector: Tensor | None = None) -> Tensor | None:
+        """Check by the first three chunks that products are of one matrix, a gradient's derivative.
 
-        The first three chunks are looked at, at the cost of a few products over each.
+        Parameters
+        ----------
+        vector : Tensor, optional
+            (N,) a random one whose product is needed later: the check uses it, and all chunks.
+
+        Returns
+        -------
+        Tensor or None
+            (N,) the product, if a vector was given and there was anything left to check.
 
         Raises
         ------
         InputError
-            If something in the objective has no second derivatives, with its name and what to do.
+            If something in the objective has no second derivatives, with its name and the remedy.
         RunError
-            If two products of one vector differ, with the cause (random draws, layers in training
-            mode, kernels), if uᵀ(H v) ≠ vᵀ(H u), or if a custom autograd function's second
-            derivative differs from a difference of gradients.
+            If two products of one vector differ, with the cause (draws, training mode, kernels), if
+            uᵀ(H v) ≠ vᵀ(H u), or if a custom function's derivative is no difference of gradients.
         """
         if self._checked:
-            return
+            return None
         self._expect_same_parameters()
         self.release()
-        try:
-            fault = curvature_fault(self) if self.weights else None
-        except (InputError, RunError) as error:
-            if self.group is None:
-                raise
-            fault = str(error)
-        if fault := self.first_of_ranks(fault):
-            raise RunError(fault)
+        check = CurvatureCheck(self)
+        self.expect_no_fault(check.fault if self.weights else None)
+        random = gaussian(self.shape[0], self.dtype, self.device, self.source(0, "symmetry"))
+        u = random if vector is None else vector
+        parts, first = list(self.unflatten(u).values()), list[Tensor]()
+
+        def apply(graph: Graph) -> list[Tensor]:
+            images = self._apply(graph, parts)
+            first.extend([] if first else [self.flatten(images)])  # over the first chunk
+            return images
+
+        self.matvecs += 1
+        image = None if vector is None else self._weighted_sum(apply)
+        if vector is None and self.weights:
+            apply(self._graph(0, self._first_chunk()))
+        self.expect_no_fault((lambda: check.asymmetry(u, *first)) if first else None)
         if fault := weights_fault(self._batches, self._plan, self):
             warnings.warn(fault, SpectrumWarning, stacklevel=3)
         self._checked = True
+        return image

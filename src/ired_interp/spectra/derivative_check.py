@@ -15,7 +15,8 @@ from ired_interp.spectra.determinism import (
     Observer,
     cause_of_change,
     cause_of_wrong_derivative,
-    product_fault,
+    change_fault,
+    symmetry_fault,
 )
 from ired_interp.spectra.finite_difference import Differences
 from ired_interp.spectra.sharding import whole
@@ -156,41 +157,63 @@ class DerivativeTest:
         return None
 
 
-def curvature_fault(operator: Checked) -> str | None:
-    """Check products over the first three chunks of data.
+class CurvatureCheck:
+    """A check of products over the first three chunks of data.
 
-    On the first chunk, two vectors go through one graph, whose gradient is held against that of an
-    earlier call. Where that says nothing (draws, gradients that differ or are 0, operators without
-    a gradient), one vector goes through two graphs, built one after the other and never alive at
-    once. On each of the three, a product is held against differences of gradients, unless half
-    precision blurs them.
+    On the first chunk, the gradient is held against that of an earlier call. Where that says
+    nothing (draws, gradients that differ or are 0, operators without a gradient), one vector goes
+    through two graphs, built one after the other and never alive at once. On each of the three, a
+    product is held against differences of gradients, unless half precision blurs them. At last a
+    product with another vector tells whether the first chunk's matrix is symmetric.
 
     Parameters
     ----------
     operator : Checked
         Of which no graph is kept yet.
-
-    Returns
-    -------
-    str or None
-        A sentence: what is wrong, why, and what to do. None if all is well.
     """
-    check = _Check(operator)
-    for index, chunk in enumerate(islice(operator.chunks(), _CHUNKS)):
-        if fault := check.fault(index, chunk):
-            return fault
-    return None
 
-
-class _Check:
     def __init__(self, operator: Checked) -> None:
         self.operator, self.scale = operator, Scale(operator)
-        source = operator.source(0, "determinism")
-        self.u, self.v = (
-            gaussian(operator.shape[0], operator.dtype, operator.device, source) for _ in range(2)
+        v = gaussian(
+            operator.shape[0],
+            operator.dtype,
+            operator.device,
+            operator.source(0, "determinism"),
         )
+        self._v, self._sized = v, self.scale.parts(v)
+        self._image = v  # of the sized vector under the first chunk's matrix, once it is known
+        self._limit, self._suspect = 0.0, ""
 
-    def fault(self, index: int, chunk: Any) -> str | None:
+    def fault(self) -> str | None:
+        """Find whether products are of one matrix, and the derivatives of gradients.
+
+        Returns
+        -------
+        str or None
+            A sentence: what is wrong, why, and what to do. None if all is well.
+        """
+        for index, chunk in enumerate(islice(self.operator.chunks(), _CHUNKS)):
+            if fault := self._chunk_fault(index, chunk):
+                return fault
+        return None
+
+    def asymmetry(self, u: Tensor, image: Tensor) -> str | None:
+        """Find whether the first chunk's matrix is symmetric, once there is no other fault.
+
+        Parameters
+        ----------
+        u, image : Tensor
+            (N,) a random vector and its product over the first chunk.
+
+        Returns
+        -------
+        str or None
+            A sentence, as ``fault`` gives it.
+        """
+        v = self.operator.flatten(self._sized)
+        return symmetry_fault(u, v, self._image, image, self._limit, self._suspect)
+
+    def _chunk_fault(self, index: int, chunk: Any) -> str | None:
         operator, seen = self.operator, Observer()
         with seen:
             differences = operator.differences(chunk)
@@ -198,19 +221,19 @@ class _Check:
         eps = torch.finfo(coarsest({operator.precision, *seen.dtypes})).eps
         test = None
         if differences and eps < _COARSE and not seen.draws:
-            test = DerivativeTest(differences, self.scale, self.v, eps)
+            test = DerivativeTest(differences, self.scale, self._v, eps)
         if index == 0:
             try:
-                hv, again, hu = self._three_products(chunk, seen, differences)
+                images, again = self._two_products(chunk, seen, differences)
             except RunError:
                 if not seen.draws:
                     raise
                 return f"gradients differ by chance: {cause_of_change(seen.draws, operator.module)}"
-            if fault := self._matrix_fault(hv, again, hu, seen, functions):
+            if fault := self._matrix_fault(images, again, seen, functions):
                 return fault
         elif test:
-            hv = self._product(operator._graph(index, chunk), self.v)
-        fault = test.fault(hv) if test else None
+            images = self._product(operator._graph(index, chunk))
+        fault = test.fault(self.scale.joined(images)) if test else None
         if fault and functions:
             return f"{fault}: {cause_of_wrong_derivative(functions)}"
         if fault:
@@ -220,10 +243,10 @@ class _Check:
             )
         return None
 
-    def _three_products(
+    def _two_products(
         self, chunk: Any, seen: Observer, differences: Differences | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """H v, H v again, and H u.
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """H v, and H v again.
 
         The second is through another graph, built after the first has gone, unless the gradient has
         shown already that the objective is the same at every call.
@@ -231,13 +254,12 @@ class _Check:
         operator = self.operator
         with seen:
             graph = operator._graph(0, chunk)
-        hv = again = self._product(graph, self.v)
+        images = again = self._product(graph)
         if not differences or seen.draws or not self._same(differences.start, graph[0]):
             del graph
             operator.release()
-            graph = operator._graph(0, chunk)
-            again = self._product(graph, self.v)
-        return hv, again, self._product(graph, self.u)
+            again = self._product(operator._graph(0, chunk))
+        return images, again
 
     def _same(self, once: list[Tensor], again: list[Tensor]) -> bool:
         """Whether two gradients agree, and say something: at a minimum they are 0 whatever else."""
@@ -245,14 +267,14 @@ class _Check:
         limit: float = torch.finfo(first.dtype).eps ** 0.5
         return norm(first - second) < limit * norm(first)
 
-    def _product(self, graph: Any, vector: Tensor) -> Tensor:
+    def _product(self, graph: Any) -> list[Tensor]:
         self.operator.matvecs += 1
-        return self.scale.joined(self.operator._apply(graph, self.scale.parts(vector)))
+        return self.operator._apply(graph, self._sized)
 
     def _matrix_fault(
-        self, hv: Tensor, again: Tensor, hu: Tensor, seen: Observer, functions: list[str]
+        self, images: list[Tensor], again: list[Tensor], seen: Observer, functions: list[str]
     ) -> str | None:
-        """Whether there is one symmetric matrix."""
+        """Whether there is one matrix."""
         precision = coarsest({self.operator.precision, *seen.dtypes})
         self.operator.precision, eps = precision, torch.finfo(precision).eps
         if eps >= _COARSE:
@@ -261,10 +283,12 @@ class _Check:
                 f"err by about {eps:.1g} of their length; where tol is smaller, evaluate the "
                 "objective in float32"
             )
-        limit = max(eps**0.5, 4 * self.operator.product_error)
+        self._limit = max(eps**0.5, 4 * self.operator.product_error)
+        self._suspect = cause_of_wrong_derivative(functions)
+        self._image = self.operator.flatten(images)
         cause = cause_of_change(seen.draws, self.operator.module)
-        suspect = cause_of_wrong_derivative(functions)
-        return product_fault(self.u, self.v, hv, again, hu, limit, cause, suspect)
+        hv, hv_again = self.scale.joined(images), self.scale.joined(again)
+        return change_fault(hv, hv_again, self._limit, cause)
 
 
 def _warn(sentence: str) -> None:

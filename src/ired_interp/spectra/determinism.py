@@ -38,50 +38,60 @@ class Observer(DispatchMode):
         return result
 
 
-def product_fault(
-    u: Tensor,
-    v: Tensor,
-    hv: Tensor,
-    hv_again: Tensor,
-    hu: Tensor,
-    limit: float,
-    cause: str,
-    suspect: str,
-) -> str | None:
-    """Find what is wrong with three products H v, H v and H u.
+def change_fault(hv: Tensor, hv_again: Tensor, limit: float, cause: str) -> str | None:
+    """Find whether two products of one vector differ.
 
     Parameters
     ----------
-    u, v : Tensor
-        (N,) standard normal vectors.
-    hv, hv_again, hu : Tensor
-        (N,) the products; the first two by graphs that were built one after the other.
+    hv, hv_again : Tensor
+        (N,) the products, by graphs that were built one after the other.
     limit : float
         How far they may differ, relative to their length.
     cause : str
-        Why the first two may differ, as ``cause_of_change`` says.
-    suspect : str
-        Why the matrix may not be symmetric, as ``cause_of_wrong_derivative`` says.
+        Why they may differ, as ``cause_of_change`` says.
 
     Returns
     -------
     str or None
-        A sentence: the values are not finite, two products of one vector differ, or the matrix is
-        not symmetric. None if all is well.
+        A sentence: the values are not finite, or they differ. None if all is well.
     """
     if not bool(torch.isfinite(hv).all()):
         return (
             "a product with the curvature is not finite; check the objective for NaN or exploding "
             "values"
         )
-    scale = max(norm(hv), norm(hu), torch.finfo(hv.dtype).tiny)
-    difference = norm(hv - hv_again) / scale
+    difference = norm(hv - hv_again) / max(norm(hv), torch.finfo(hv.dtype).tiny)
     if difference > limit:
         return (
             f"two products of one vector differ by {difference:.1e} of their length, so there is "
             f"no one matrix to decompose; {cause}"
         )
-    skewness = abs(dot(u, hv_again) - dot(v, hu)) / scale
+    return None
+
+
+def symmetry_fault(
+    u: Tensor, v: Tensor, hv: Tensor, hu: Tensor, limit: float, suspect: str
+) -> str | None:
+    """Find whether uᵀ(H v) and vᵀ(H u) differ.
+
+    Parameters
+    ----------
+    u, v : Tensor
+        (N,) random vectors.
+    hv, hu : Tensor
+        (N,) their products.
+    limit : float
+        How far they may differ, relative to what they would be were the vectors' signs random.
+    suspect : str
+        Why the matrix may not be symmetric, as ``cause_of_wrong_derivative`` says.
+
+    Returns
+    -------
+    str or None
+        A sentence if they do.
+    """
+    scale = max(norm(u * hv), norm(v * hu), torch.finfo(hv.dtype).tiny)
+    skewness = abs(dot(u, hv) - dot(v, hu)) / scale
     if skewness > limit:
         return f"the curvature is not symmetric (to {skewness:.1e}): {suspect}"
     return None

@@ -44,6 +44,16 @@ class Images:
         if self._runs_ahead:
             self._begun = q, self._operator.times(q)
 
+    def know(self, q: Tensor, image: Tensor) -> None:
+        """Take the image of the vector that is next as given.
+
+        Parameters
+        ----------
+        q, image : Tensor
+            (N,) each; the image is written to later.
+        """
+        self._begun = q, image
+
     def forget(self, q: Tensor) -> None:
         """Take note that a vector changes, so that an image of it no longer is one.
 

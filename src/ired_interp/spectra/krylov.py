@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,26 +12,8 @@ from ired_interp.errors import InputError
 from ired_interp.spectra.basis import Basis
 from ired_interp.spectra.images import FEW, Images
 from ired_interp.spectra.operator import SymmetricOperator
-from ired_interp.spectra.vectors import dot, gaussian, norm
-
-
-@dataclass
-class Pending:
-    """A unit vector p to which the operator has not been applied yet.
-
-    Attributes
-    ----------
-    vector : Tensor
-        (N,) p.
-    coupling : numpy.ndarray
-        (m,) ⟨p, A q_i⟩ with each row q_i of the basis.
-    clean : bool
-        Whether it was swept against every row that was there when it came.
-    """
-
-    vector: Tensor
-    coupling: np.ndarray
-    clean: bool
+from ired_interp.spectra.projected import Pending, eigenpairs
+from ired_interp.spectra.vectors import gaussian, inner, norm, subtract
 
 
 class Krylov:
@@ -53,6 +34,8 @@ class Krylov:
         A.
     storage : torch.device
         Where the basis lives.
+    capacity : int
+        Rows of the basis at most.
     seed : int
         Of the random directions and signs.
 
@@ -72,15 +55,19 @@ class Krylov:
         Largest entry of the projection in magnitude: an estimate of ‖A‖ from below.
     sketch : Tensor
         (N,) the random-signed sum of all rows.
+    images : Images
+        A times the vectors.
     generation, saved_rows : int
         Restarts so far, and rows of this generation that lie in a file (``krylov_file``).
     """
 
-    def __init__(self, operator: SymmetricOperator, storage: torch.device, seed: int) -> None:
+    def __init__(
+        self, operator: SymmetricOperator, storage: torch.device, capacity: int, seed: int
+    ) -> None:
         self.operator = operator
         self.size = operator.shape[0]
         self.tolerance = 16 * torch.finfo(operator.dtype).eps
-        self.basis = Basis(self.size, operator.dtype, operator.device, storage)
+        self.basis = Basis(self.size, operator.dtype, operator.device, storage, capacity)
         self._projection = np.zeros((0, 0))  # with room to grow
         self.drift = np.zeros(0)
         self.pending: list[Pending] = []
@@ -89,7 +76,7 @@ class Krylov:
         self.sketch = torch.zeros(self.size, dtype=operator.dtype, device=operator.device)
         self.signs = np.random.default_rng([seed, 1])
         self.source = operator.source(seed, "lanczos")
-        self._images = Images(operator)
+        self.images = Images(operator)
         self.generation = 0
         self.saved_rows = 0
 
@@ -145,29 +132,39 @@ class Krylov:
             start, length = None, norm(v)
             if not 0 < length < float("inf"):
                 continue
-            self._clean(v)
-            if norm(v) > 1e-3 * length / self.size**0.5:
-                self.pending.append(Pending(v.div_(norm(v)), np.zeros(len(self.basis)), clean=True))
+            left, *_ = self._clean(v)
+            if left > 1e-3 * length / self.size**0.5:
+                self.pending.append(Pending(v.div_(left), np.zeros(len(self.basis)), clean=True))
                 return True
         raise InputError("found no start vector outside the basis; is the operator's size right?")
 
-    def _clean(self, v: Tensor, *others: Tensor, along: Sequence[Tensor] = ()) -> list[float]:
+    def _clean(
+        self, v: Tensor, *others: Tensor, along: Sequence[Tensor] = ()
+    ) -> tuple[float, list[float], list[float]]:
         """Orthogonalise v against all rows, pending and other vectors.
 
         Again if that shortens it much. Those ``along`` lose their components along the rows, too.
 
-        Returns the lengths of what was taken along the rows, of v the largest.
+        Returns the length of v, those of what was taken along the rows, of v the largest, and the
+        lengths of those along.
         """
         lost: list[float] = []
+        lengths: list[float] = []
         for _ in range(3):
-            before = norm(v)
-            taken, *rest = self.basis.project_out(v, *(() if lost else along)).norm(dim=1).tolist()
-            lost = [max(taken, lost[0]), *lost[1:]] if lost else [taken, *rest]
+            squares = [inner(v, v)]
+            taken = self.basis.project_out(v, *(() if lost else along))
             for other in [*(p.vector for p in self.pending), *others]:
-                v.sub_(other, alpha=dot(other, v))
-            if norm(v) > 0.5 * before:
+                subtract(v, [(other, inner(other, v))])
+            squares += [inner(a, a) for a in (v, *(() if lost else along))]
+            # Read at once, as each reading waits for the device.
+            numbers = torch.cat([torch.stack(squares), taken]).sqrt().tolist()
+            before, length, *rest = numbers[: len(squares)]
+            taken_now = numbers[len(squares) :]
+            lost = [max(taken_now[0], lost[0]), *lost[1:]] if lost else taken_now
+            lengths = lengths or rest
+            if length > 0.5 * before:
                 break
-        return lost
+        return length, lost, lengths
 
     def step(self, which: int = -1) -> float:
         """Apply the operator to a pending vector; what is new in its image becomes pending.
@@ -192,7 +189,7 @@ class Krylov:
         q, known, rows = chosen.vector, chosen.coupling, len(self.basis)
         nonzero = np.flatnonzero(known)
         others = [p.vector for p in self.pending]
-        w, numbers = self._images.remainder(q, known, self.basis, self.sketch, others)
+        w, numbers = self.images.remainder(q, known, self.basis, self.sketch, others)
         square, sketched, diagonal, *couplings, correction = numbers
         length = np.sqrt(square)
         image = np.sqrt(known @ known + diagonal**2 + sum(c**2 for c in couplings) + square)
@@ -204,8 +201,7 @@ class Krylov:
             p.coupling = np.append(p.coupling, c)
         loss = abs(sketched) / length if length else 0.0
         clean = rows > 0 and (loss > self.tolerance or len(nonzero) > FEW or length < 1e-3 * image)
-        drift = self._sweep(chosen, w) if clean else loss * length
-        length = norm(w) if clean else float(length)
+        drift, length = self._sweep(chosen, w) if clean else (loss * length, float(length))
         self.scale = max(self.scale, abs(diagonal + correction), length)
         room = rows + 1 + len(self.pending) < self.size
         goes_on = room and self.operator.any_rank(
@@ -213,7 +209,7 @@ class Krylov:
         )
         if goes_on:
             w.div_(length)
-            self._images.begin(w)
+            self.images.begin(w)
         self.drift = np.append(self.drift, drift)
         self.basis.append(q)
         self.sketch.add_(q, alpha=self._sign())
@@ -226,22 +222,24 @@ class Krylov:
         self.drift[rows] = float(np.hypot(self.drift[rows], length))
         return 0.0
 
-    def _sweep(self, chosen: Pending, w: Tensor) -> float:
+    def _sweep(self, chosen: Pending, w: Tensor) -> tuple[float, float]:
         """Orthogonalise w, and q unless an earlier sweep has, against all rows.
 
-        Returns the length of what was taken from w: the projection leaves it out, so it adds to
-        this row's residual.
+        Returns the length of what was taken from w, which the projection leaves out, so that it
+        adds to this row's residual, and the length of what is left.
         """
         self.sweeps += 1
         unclean = [p for p in [chosen, *self.pending] if not p.clean]
         for p in unclean:
-            self._images.forget(p.vector)
-        drift, *lost = self._clean(w, chosen.vector, along=[p.vector for p in unclean])
-        for p, length in zip(unclean, lost, strict=True):
-            self.drift = np.hypot(self.drift, length * p.coupling[: len(self.drift)])
-            p.vector.div_(norm(p.vector))
+            self.images.forget(p.vector)
+        length, (drift, *lost), lengths = self._clean(
+            w, chosen.vector, along=[p.vector for p in unclean]
+        )
+        for p, taken, left in zip(unclean, lost, lengths, strict=True):
+            self.drift = np.hypot(self.drift, taken * p.coupling[: len(self.drift)])
+            p.vector.div_(left)
             p.clean = True
-        return drift
+        return drift, length
 
     def _sign(self) -> float:
         return 1.0 if self.signs.random() < 0.5 else -1.0
@@ -255,7 +253,7 @@ class Krylov:
             Ritz values (m,) ascending, their coordinates (m, m) in columns, and residual norms
             (m,), all float64.
         """
-        values, coordinates = np.linalg.eigh(self.projection)
+        values, coordinates = eigenpairs(self.projection)
         squares = sum(
             ((p.coupling @ coordinates) ** 2 for p in self.pending), np.zeros(len(values))
         )

@@ -137,14 +137,17 @@ def lanczos(
         size, operator.dtype, operator.device, k, memory, storage, operator.available_memory
     )
     first = operator.matvecs
-    operator.check()
-    run = LanczosRun(Krylov(operator, plan.storage, seed), k, which, tol)
+    run = LanczosRun(Krylov(operator, plan.storage, plan.capacity, seed), k, which, tol)
+    if start is not None:  # which may not be random enough to check with
+        operator.check()
     folder = Path(checkpoint) if checkpoint is not None else None
     if folder is not None and operator.broadcast((folder / "state.npz").exists()):
         stopped = _continue(run, folder)
     else:
         run.krylov.inject(start)
-        stopped = None
+        vector, stopped = run.krylov.pending[0].vector, None
+        if (image := operator.check(vector)) is not None:
+            run.krylov.images.know(vector, image)
     before = run.used
     bar, saved = SolverProgress("Lanczos", progress and operator.is_rank_zero()), time.monotonic()
     trend = Trend()
@@ -164,7 +167,6 @@ def lanczos(
                 ):
                     stopped = "time budget"
                 if stopped or exhausted or run.due():
-                    operator.confirm()
                     run.look()
                     if exhausted or run.settled():
                         stopped = "converged"
@@ -175,9 +177,10 @@ def lanczos(
                     bar.update(f"{run.used} products", None)
                 # All ranks leave at one product: one that went on would wait for those that left.
                 leave = operator.any_rank(interrupted() is not None)
-                save = stopped or leave or time.monotonic() - saved > save_every
-                if folder is not None and operator.is_rank_zero() and save:
-                    _save(run, folder, stopped)
+                if stopped or leave or time.monotonic() - saved > save_every:
+                    operator.confirm()
+                    if folder is not None and operator.is_rank_zero():
+                        _save(run, folder, stopped)
                     saved = time.monotonic()
                 if leave:
                     raise Interrupted(interrupted() or signal.SIGTERM)
@@ -199,16 +202,13 @@ def _continue(run: LanczosRun, folder: Path) -> str | None:
     InputError
         If it was for other eigenpairs.
     """
-    operator = run.krylov.operator
-    before = operator.matvecs
     saved = load_krylov(run.krylov, folder)
     if saved["which"] != run.which or saved["k"] < run.k:
         raise InputError(
             f"the saved run in {folder} is for k={saved['k']}, which={saved['which']}; expected "
             f"which={run.which} and at least k={run.k}; give another folder or delete this one"
         )
-    # The products of the whole solution: former calls' and this one's, without that of loading.
-    operator.matvecs = before + saved["used"]
+    run.krylov.operator.matvecs += saved["used"]  # the products of former calls
     if (saved["k"], saved["tol"]) != (run.k, run.tol):
         run.used, run.restarts = saved["used"], saved["restarts"]
         return None

@@ -90,8 +90,20 @@ class SymmetricOperator:
     def confirm(self) -> None:
         """Raise if the products so far may be of several matrices."""
 
-    def check(self) -> None:
-        """Raise if two products of one vector can differ; solvers call it before they start."""
+    def check(self, vector: Tensor | None = None) -> Tensor | None:
+        """Raise if two products of one vector can differ; solvers call it before they start.
+
+        Parameters
+        ----------
+        vector : Tensor, optional
+            (N,) a random vector whose product the solver needs.
+
+        Returns
+        -------
+        Tensor or None
+            (N,) its product, if the check has taken it.
+        """
+        return None
 
     def source(self, seed: int, *names: int | str) -> torch.Generator:
         """Make a generator of random vectors that are the same on every rank.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ired_interp.errors import InputError, RunError
 from ired_interp.random import stream
 from ired_interp.spectra.operator import SymmetricOperator, Value
 from ired_interp.spectra.plan import available_memory
@@ -54,6 +57,25 @@ class RankedOperator(SymmetricOperator):
         faults: list[str | None] = [None] * dist.get_world_size(self.group)
         dist.all_gather_object(faults, fault, self.group)
         return next(filter(None, faults), None)
+
+    def expect_no_fault(self, find: Callable[[], str | None] | None) -> None:
+        """Raise on every rank what any of them finds; None where there is nothing to look at.
+
+        Raises
+        ------
+        InputError
+            As it is raised in finding, in one process.
+        RunError
+            If anything is found.
+        """
+        try:
+            fault = find() if find else None
+        except (InputError, RunError) as error:
+            if self.group is None:
+                raise
+            fault = str(error)
+        if fault := self.first_of_ranks(fault):
+            raise RunError(fault)
 
     def is_rank_zero(self) -> bool:
         """Whether this is the first rank of the group."""
