@@ -200,6 +200,18 @@ lanczos(operator, 8, "LA", 1e-8, checkpoint=folder, save_every=0, progress=False
 """
 
 
+@pytest.mark.parametrize(("before", "after"), [(400, 33), (400, 41), (36, 400)])
+def test_a_run_goes_on_with_another_limit_of_memory(
+    tmp_path: Path, before: int, after: int
+) -> None:
+    operator = MatrixOperator(matrix(SPECTRA["even"]))
+    folder, vector = tmp_path / "run", 300 * 8
+    lanczos(operator, 8, "LA", 1e-8, checkpoint=folder, memory=before * vector, max_matvecs=90)
+    rest = lanczos(operator, 8, "LA", 1e-8, checkpoint=folder, memory=after * vector)
+    assert rest.converged.all()
+    np.testing.assert_allclose(rest.eigenvalues, sorted(SPECTRA["even"])[:-9:-1], rtol=1e-8)
+
+
 @pytest.mark.process
 @pytest.mark.parametrize("vectors", [36, 400])
 def test_killed_run_continues(tmp_path: Path, vectors: int) -> None:

@@ -1,10 +1,13 @@
 """Storage of a Krylov basis: rows in blocks, on the operator's device or in host memory."""
 
+from math import ceil
+
 import torch
 from torch import Tensor
 
 # A block has at most so many rows and bytes: memory grows with the basis, and nothing is ever
-# copied to make room. On a GPU every block costs the launch of a kernel or two.
+# copied to make room. On a GPU every block costs the launch of a kernel or two. All have one
+# length, chosen so that together they hold little more than the capacity.
 _BLOCK, _BLOCK_ON_GPU = (16, 1 << 26), (64, 1 << 28)
 _COLUMNS = 1 << 16  # handled at once by a rotation, so that its workspace stays small
 _WORKSPACE = 2  # vectors that it may take on a GPU
@@ -25,7 +28,8 @@ class Basis:
         Where the basis lives; "cpu" beside a GPU trades transfers of one vector for the GPU's
         memory.
     capacity : int
-        Rows at most.
+        Rows at most, as a rule: more have room, too, such as those of a file that an earlier run
+        with more memory wrote.
     """
 
     def __init__(
@@ -37,10 +41,10 @@ class Basis:
         capacity: int,
     ) -> None:
         self.size, self.dtype, self.device, self.storage = size, dtype, device, storage
-        self.capacity = capacity
         self._blocks: list[Tensor] = []
         rows, space = _BLOCK if storage.type == "cpu" else _BLOCK_ON_GPU
-        self._block = max(1, min(rows, space // max(1, size * dtype.itemsize)))
+        most = max(1, min(rows, space // max(1, size * dtype.itemsize)))
+        self._block = ceil(capacity / ceil(capacity / most))
         self._rows = 0
 
     def __len__(self) -> int:
@@ -59,8 +63,9 @@ class Basis:
             (N,).
         """
         if self._rows == len(self._blocks) * self._block:
-            rows = max(1, min(self._block, self.capacity - self._rows))
-            self._blocks.append(torch.empty(rows, self.size, dtype=self.dtype, device=self.storage))
+            self._blocks.append(
+                torch.empty(self._block, self.size, dtype=self.dtype, device=self.storage)
+            )
         self._blocks[self._rows // self._block][self._rows % self._block] = vector
         self._rows += 1
 

@@ -35,7 +35,7 @@ class Krylov:
     storage : torch.device
         Where the basis lives.
     capacity : int
-        Rows of the basis at most.
+        Rows of the basis at most, but for those that it is loaded with.
     seed : int
         Of the random directions and signs.
 
