@@ -278,22 +278,22 @@ class CurvatureOperator(ParameterOperator):
             return None
         self._expect_same_parameters()
         self.release()
-        check = CurvatureCheck(self)
-        self.expect_no_fault(check.fault if self.weights else None)
-        random = gaussian(self.shape[0], self.dtype, self.device, self.source(0, "symmetry"))
-        u = random if vector is None else vector
+        check, source = CurvatureCheck(self), self.source(0, "symmetry")
+        self.expect_no_fault(check.fault)
+        u = gaussian(self.shape[0], self.dtype, self.device, source) if vector is None else vector
         parts, first = list(self.unflatten(u).values()), list[Tensor]()
 
         def apply(graph: Graph) -> list[Tensor]:
             images = self._apply(graph, parts)
-            first.extend([] if first else [self.flatten(images)])  # over the first chunk
+            if not first:  # of the chunks
+                first.append(self.flatten(images))
             return images
 
         self.matvecs += 1
         image = None if vector is None else self._weighted_sum(apply)
         if vector is None and self.weights:
             apply(self._graph(0, self._first_chunk()))
-        self.expect_no_fault((lambda: check.asymmetry(u, *first)) if first else None)
+        self.expect_no_fault(lambda: check.asymmetry(u, *first) if first else None)
         if fault := weights_fault(self._batches, self._plan, self):
             warnings.warn(fault, SpectrumWarning, stacklevel=3)
         self._checked = True

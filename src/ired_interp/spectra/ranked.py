@@ -58,8 +58,8 @@ class RankedOperator(SymmetricOperator):
         dist.all_gather_object(faults, fault, self.group)
         return next(filter(None, faults), None)
 
-    def expect_no_fault(self, find: Callable[[], str | None] | None) -> None:
-        """Raise on every rank what any of them finds; None where there is nothing to look at.
+    def expect_no_fault(self, find: Callable[[], str | None]) -> None:
+        """Raise on every rank what any of them finds.
 
         Raises
         ------
@@ -69,7 +69,7 @@ class RankedOperator(SymmetricOperator):
             If anything is found.
         """
         try:
-            fault = find() if find else None
+            fault = find()
         except (InputError, RunError) as error:
             if self.group is None:
                 raise
