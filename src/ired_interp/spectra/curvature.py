@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import repeat
 from typing import Any
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from ired_interp.errors import InputError
 from ired_interp.spectra.batches import Batches, Weights
 from ired_interp.spectra.chunking import Chunking, plan_chunks, weights_fault
+from ired_interp.spectra.curvature_check import CurvatureCheck
 from ired_interp.spectra.cuts import chunks
-from ired_interp.spectra.derivative_check import CurvatureCheck
 from ired_interp.spectra.determinism import Observer
 from ired_interp.spectra.fingerprint import Fingerprint
 from ired_interp.spectra.finite_difference import Differences
-from ired_interp.spectra.meter import MemoryMeter
+from ired_interp.spectra.meter import resident
 from ired_interp.spectra.parameter_operator import ParameterOperator
 from ired_interp.spectra.parameters import Parameters, named_tensors
 from ired_interp.spectra.replay import Replay
@@ -29,9 +29,7 @@ from ired_interp.spectra.spectrum import SpectrumWarning
 from ired_interp.spectra.vectors import coarsest, gaussian, parse_bytes
 
 Graph = tuple[list[Tensor], ...] | Differences
-
-# Resident memory over the live storages: 355 MiB measured where the meter said 256.
-_ALLOCATOR = 1.4
+OfGraph = Callable[[Graph], list[Tensor]]
 
 
 class CurvatureOperator(ParameterOperator):
@@ -71,6 +69,7 @@ class CurvatureOperator(ParameterOperator):
         self._fingerprint: Fingerprint | None = None
         self.product_error = 0.0
         self._checked = False
+        self._unsettled: CurvatureCheck | None = None  # as to whether the matrix is symmetric
         self.data = {"batch": batch, "batches": batches, "weights": weights}
         self._plan, refusal = Chunking([1], [1.0]), None
         self._keep = 1
@@ -116,9 +115,6 @@ class CurvatureOperator(ParameterOperator):
         for batch in self._batches:
             yield from chunks(batch, next(counts))
 
-    def _first_chunk(self) -> Any:
-        return next(self.chunks())
-
     def differences(self, chunk: Any) -> Differences | None:
         """Gradients over a chunk whose differences should equal products, if there are any.
 
@@ -143,16 +139,17 @@ class CurvatureOperator(ParameterOperator):
             self._kept[index] = self._build(chunk)
         return self._kept[index]
 
-    def _weighted_sum(self, function: Callable[[Graph], list[Tensor]]) -> Tensor:
-        """Sum over chunks and ranks of what a function gives for their graphs, one at a time."""
+    def _weighted_sum(self, function: OfGraph, known: Sequence[Tensor] = ()) -> Tensor:
+        """Sum over chunks and ranks of what is known of the first, else what a function gives."""
         self._expect_same_parameters()
-        return self._sum(self._local_sum(function))
+        return self._sum(self._local_sum(function, known))
 
-    def _local_sum(self, function: Callable[[Graph], list[Tensor]]) -> Tensor:
+    def _local_sum(self, function: OfGraph, known: Sequence[Tensor] = ()) -> Tensor:
         total: Tensor | None = None
         data = repeat(None, len(self.weights)) if self._all_kept else self.chunks()
-        for index, weight in enumerate(self.weights):
-            part = self.flatten(function(self._graph(index, next(data))))
+        for index, (weight, chunk) in enumerate(zip(self.weights, data, strict=False)):
+            fresh = index >= len(known)
+            part = self.flatten(function(self._graph(index, chunk))) if fresh else known[index]
             part = part.mul_(weight) if weight != 1 else part
             total = part if total is None else total.add_(part)
         deque(data, 0)  # past the end, where another batch would be refused
@@ -165,9 +162,10 @@ class CurvatureOperator(ParameterOperator):
         return len(self._kept) == len(self.weights)
 
     def _expect_same_parameters(self, bits: bool = True) -> None:
-        if self._fingerprint is not None:
-            return self._fingerprint.expect_same(bits)
-        self._fingerprint = Fingerprint(self.named)
+        if self._fingerprint is None:
+            self._fingerprint = Fingerprint(self.named)
+        else:
+            self._fingerprint.expect_same(bits)
 
     def _product(self, v: Tensor) -> Tensor:
         v = v.clone() if v.is_inference() else v
@@ -212,12 +210,14 @@ class CurvatureOperator(ParameterOperator):
         OverLimitError
             At the limit.
         """
-        stop = None if limit is None else int(limit / _ALLOCATOR)
-        with MemoryMeter(self.parameters, stop) as meter:
-            graph = self._build(chunk)
-            held = meter.held
-            self.flatten(self._apply(graph, [torch.ones_like(p) for p in self.parameters]))
-        return int(_ALLOCATOR * held), int(_ALLOCATOR * meter.peak)
+        return resident(
+            lambda: self._build(chunk),
+            lambda graph: self.flatten(
+                self._apply(graph, [torch.ones_like(p) for p in self.parameters])
+            ),
+            self.parameters,
+            limit,
+        )
 
     def probe(self, chunk: Any) -> Tensor:
         """Multiply a fixed random vector by the matrix of a chunk.
@@ -253,18 +253,19 @@ class CurvatureOperator(ParameterOperator):
 
     # ---- check
 
-    def check(self, vector: Tensor | None = None) -> Tensor | None:
+    def check(self, start: Tensor | None = None) -> Tensor | None:
         """Check by the first three chunks that products are of one matrix, a gradient's derivative.
 
         Parameters
         ----------
-        vector : Tensor, optional
-            (N,) a random one whose product is needed later: the check uses it, and all chunks.
+        start : Tensor, optional
+            (N,) a random vector, the first of a run that gives ``expect_symmetric`` its second: the
+            check may take its product, over all chunks, for one of its own.
 
         Returns
         -------
         Tensor or None
-            (N,) the product, if a vector was given and there was anything left to check.
+            (N,) the product, if a start was given and there was anything left to check.
 
         Raises
         ------
@@ -275,26 +276,25 @@ class CurvatureOperator(ParameterOperator):
             uᵀ(H v) ≠ vᵀ(H u), or if a custom function's derivative is no difference of gradients.
         """
         if self._checked:
+            if start is None:
+                self.expect_symmetric(float("inf"), 0.0)
             return None
         self._expect_same_parameters()
         self.release()
-        check, source = CurvatureCheck(self), self.source(0, "symmetry")
+        check, product = CurvatureCheck(self, start), None
         self.expect_no_fault(check.fault)
-        u = gaussian(self.shape[0], self.dtype, self.device, source) if vector is None else vector
-        parts, first = list(self.unflatten(u).values()), list[Tensor]()
-
-        def apply(graph: Graph) -> list[Tensor]:
-            images = self._apply(graph, parts)
-            if not first:  # of the chunks
-                first.append(self.flatten(images))
-            return images
-
-        self.matvecs += 1
-        image = None if vector is None else self._weighted_sum(apply)
-        if vector is None and self.weights:
-            apply(self._graph(0, self._first_chunk()))
-        self.expect_no_fault(lambda: check.asymmetry(u, *first) if first else None)
+        if start is not None:
+            self.matvecs += 1
+            parts = list(self.unflatten(start).values())
+            product = self._weighted_sum(lambda graph: self._apply(graph, parts), check.images)
         if fault := weights_fault(self._batches, self._plan, self):
             warnings.warn(fault, SpectrumWarning, stacklevel=3)
         self._checked = True
-        return image
+        self._unsettled = check if self.any_rank(check.leaves_symmetry) else None
+        return product
+
+    def expect_symmetric(self, difference: float, size: float) -> None:
+        """Raise if a run's first two vectors show what the check has left to them: asymmetry."""
+        check, self._unsettled = self._unsettled, None
+        if check is not None and self.any_rank(check.suspects(difference, size)):
+            self.expect_no_fault(check.asymmetry)

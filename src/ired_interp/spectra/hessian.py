@@ -209,7 +209,7 @@ class HessianOperator(CurvatureOperator):
             Some of the parameters, in their order.
         """
         with differentiable():
-            value = self._value(self._first_chunk())
+            value = self._value(next(self.chunks()))
             gradients = torch.autograd.grad(value, self.parameters, allow_unused=True)
         return [p for p, g in zip(self.parameters, gradients, strict=True) if g is not None]
 

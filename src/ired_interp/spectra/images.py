@@ -65,6 +65,11 @@ class Images:
         if self._begun and self._begun[0] is q:
             self._begun = None
 
+    @property
+    def ahead(self) -> int:
+        """How many images are known that have not been asked for."""
+        return int(self._begun is not None)
+
     def _image(self, q: Tensor) -> Tensor:
         vector, image = self._begun or (None, q)
         if vector is not q:

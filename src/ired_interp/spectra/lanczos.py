@@ -142,7 +142,7 @@ def lanczos(
         operator.check()
     folder = Path(checkpoint) if checkpoint is not None else None
     if folder is not None and operator.broadcast((folder / "state.npz").exists()):
-        stopped = _continue(run, folder)
+        stopped = _continue(run, folder, first)
     else:
         run.krylov.inject(start)
         vector, stopped = run.krylov.pending[0].vector, None
@@ -180,7 +180,7 @@ def lanczos(
                 if stopped or leave or time.monotonic() - saved > save_every:
                     operator.confirm()
                     if folder is not None and operator.is_rank_zero():
-                        _save(run, folder, stopped)
+                        _save(run, folder, stopped, operator.matvecs - first)
                     saved = time.monotonic()
                 if leave:
                     raise Interrupted(interrupted() or signal.SIGTERM)
@@ -189,13 +189,18 @@ def lanczos(
     return _finish(run, operator, stopped, first, begin, plan.sentence)
 
 
-def _save(run: LanczosRun, folder: Path, stopped: str | None) -> None:
+def _save(run: LanczosRun, folder: Path, stopped: str | None, matvecs: int) -> None:
     settings = {"k": run.k, "which": run.which, "tol": run.tol}
-    save_krylov(run.krylov, folder, {**settings, **run.saved(), "stopped": stopped})
+    matvecs -= run.krylov.images.ahead
+    state = {**settings, **run.saved(), "stopped": stopped, "matvecs": matvecs}
+    save_krylov(run.krylov, folder, state)
 
 
-def _continue(run: LanczosRun, folder: Path) -> str | None:
+def _continue(run: LanczosRun, folder: Path, first: int) -> str | None:
     """Take up a saved run; "converged" if it was that already, for the same settings.
+
+    Its products follow the first ones of the operator. Those that show whose run it is do not
+    count, as a run without a break takes none.
 
     Raises
     ------
@@ -208,7 +213,7 @@ def _continue(run: LanczosRun, folder: Path) -> str | None:
             f"the saved run in {folder} is for k={saved['k']}, which={saved['which']}; expected "
             f"which={run.which} and at least k={run.k}; give another folder or delete this one"
         )
-    run.krylov.operator.matvecs += saved["used"]  # the products of former calls
+    run.krylov.operator.matvecs = first + saved.get("matvecs", saved["used"])
     if (saved["k"], saved["tol"]) != (run.k, run.tol):
         run.used, run.restarts = saved["used"], saved["restarts"]
         return None

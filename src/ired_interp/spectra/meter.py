@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._pytree import tree_leaves
 
 from ired_interp.spectra.dispatch import DispatchMode
+
+Used = TypeVar("Used")
+
+# Resident memory over the live storages: 355 MiB measured where the meter said 256.
+_ALLOCATOR = 1.4
 
 
 class OverLimitError(MemoryError):
@@ -65,3 +70,32 @@ class MemoryMeter(DispatchMode):
             if self._limit is not None and self.peak > self._limit:
                 raise OverLimitError
         return result
+
+
+def resident(
+    build: Callable[[], Used],
+    use: Callable[[Used], object],
+    existing: Iterable[Tensor],
+    limit: int | None,
+) -> tuple[int, int]:
+    """Measure what something takes in a process' memory once it is built, and when it is used.
+
+    Parameters
+    ----------
+    build, use : callable
+        Make it, and use it.
+    existing : iterable of Tensor
+        As of ``MemoryMeter``.
+    limit : int, optional
+        Bytes at most; beyond it the measurement ends with ``OverLimitError``.
+
+    Returns
+    -------
+    tuple of int
+        Bytes that it holds, and the most that are taken.
+    """
+    with MemoryMeter(existing, None if limit is None else int(limit / _ALLOCATOR)) as meter:
+        built = build()
+        held = meter.held
+        use(built)
+    return int(_ALLOCATOR * held), int(_ALLOCATOR * meter.peak)

@@ -90,13 +90,13 @@ class SymmetricOperator:
     def confirm(self) -> None:
         """Raise if the products so far may be of several matrices."""
 
-    def check(self, vector: Tensor | None = None) -> Tensor | None:
+    def check(self, start: Tensor | None = None) -> Tensor | None:
         """Raise if two products of one vector can differ; solvers call it before they start.
 
         Parameters
         ----------
-        vector : Tensor, optional
-            (N,) a random vector whose product the solver needs.
+        start : Tensor, optional
+            (N,) a random vector whose product the solver needs first.
 
         Returns
         -------
@@ -104,6 +104,17 @@ class SymmetricOperator:
             (N,) its product, if the check has taken it.
         """
         return None
+
+    def expect_symmetric(self, difference: float, size: float) -> None:
+        """Raise if the first two vectors of a run show that the matrix is not symmetric.
+
+        Parameters
+        ----------
+        difference : float
+            |uᵀ(A v) − vᵀ(A u)| beyond what rounding makes it.
+        size : float
+            What uᵀ(A v) would be were the signs of u random.
+        """
 
     def source(self, seed: int, *names: int | str) -> torch.Generator:
         """Make a generator of random vectors that are the same on every rank.
