@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.func import functional_call, hessian
 
+from ired_interp.errors import RunError
 from ired_interp.spectra import HessianOperator, density, lanczos, trace
 
 SPECTRA = {
@@ -133,6 +134,38 @@ def matrix(eigenvalues: list[float], dtype: torch.dtype = torch.float64) -> Tens
     return ((a + a.T) / 2).to(dtype)
 
 
+class Skew(torch.autograd.Function):
+    """Half of xᵀD x, whose second derivative has a share of each neighbour's entry in it."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, d: Tensor, share: float) -> Tensor:
+        ctx.d, ctx.share = d, share
+        ctx.save_for_backward(x)
+        return (d * x * x).sum() / 2
+
+    @staticmethod
+    def backward(ctx, g: Tensor) -> tuple[Tensor, None, None]:
+        (x,) = ctx.saved_tensors
+        neighbour = (ctx.d * x).roll(1)
+        return g * (ctx.d * x + ctx.share * (neighbour - neighbour.detach())), None, None
+
+
+def skewed(
+    dtype: torch.dtype, scale: float = 1.0, group: dist.ProcessGroup | None = None
+) -> HessianOperator:
+    """Five batches of which the last, which the check does not look at, is not symmetric.
+
+    With a group, it is the second rank's.
+    """
+    w = torch.linspace(1, 2, 200, dtype=torch.float64).to(dtype).requires_grad_()
+    d = torch.linspace(-1, 3, 200, dtype=torch.float64).to(dtype) * scale
+    share = 0.05 if group is None or dist.get_rank(group) == 1 else 0.0
+    data = [(torch.zeros(1), part) for part in (0.0, 0.0, 0.0, 0.0, share)]
+    return HessianOperator(
+        lambda b: Skew.apply(w, d, b[1]), w, batches=data, weights="equal", group=group
+    )
+
+
 def measure(operator: HessianOperator, folder: Path | None) -> dict[str, np.ndarray]:
     """What every solver finds with an operator."""
     found = lanczos(operator, 5, "BE", 1e-8, seed=4, progress=False, checkpoint=folder)
@@ -189,6 +222,10 @@ def worker(rank: int, port: int, folder: str) -> None:
         batches=[c.data] if rank == 0 else [],
         group=dist.group.WORLD,
     )
+    try:
+        lanczos(skewed(torch.float64, group=dist.group.WORLD), 3, progress=False)
+    except RunError as error:
+        results["fault"] = np.array(str(error))
     results["idle"] = (idle @ torch.ones(idle.shape[0], dtype=idle.dtype)).numpy()
     results["sharded"], results["sharded error"] = sharded_product(rank)
     np.savez(Path(folder) / f"rank{rank}.npz", **results)

@@ -3,8 +3,6 @@ rounding are not taken for them."""
 
 import warnings
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -12,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ired_interp.errors import RunError
-from ired_interp.spectra import HessianOperator, Spectrum, SpectrumWarning, lanczos
+from ired_interp.spectra import HessianOperator, SpectrumWarning
 from ired_interp.spectra.finite_difference import Differences
 from ired_interp.spectra.meter import MemoryMeter
 from ired_interp.spectra.pieces import Pieces
 from ired_interp.spectra.remedies import differentiable
-from spectra_cases import dense_hessian
+from spectra_cases import Skew, dense_hessian
 
 BOTH = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 
@@ -253,74 +251,12 @@ def test_the_check_takes_two_products_and_builds_one_graph_that_is_kept() -> Non
     assert calls[0] == 4
 
 
-@pytest.mark.parametrize("cuts", [(24,), (10, 14)])
-def test_the_product_of_a_given_vector_serves_the_check_and_its_caller(
-    cuts: tuple[int, ...],
-) -> None:
-    module, f, batch = problem(network(nn.Tanh()), (8,), torch.float64)
-    batches = list(zip(*(part.split(cuts) for part in batch), strict=True))
-    operator = HessianOperator(f, module, batches=batches)
-    v = torch.randn(operator.shape[0], generator=torch.Generator().manual_seed(4)).double()
-    product = operator.check(v)
-    assert operator.matvecs == len(cuts) + 1, "and one over each batch beside a difference"
-    assert torch.equal(product, operator @ v)
-    assert operator.check(v) is None, "nothing is left to check"
-
-
-class Skew(torch.autograd.Function):
-    """x² whose second derivative along the first entries is that of their neighbours."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x.square().sum()
-
-    @staticmethod
-    def backward(ctx, g: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        return 2 * g * (x + 5e-3 * (x.roll(1) - x.roll(1).detach()))
-
-
 @BOTH
 @pytest.mark.parametrize("given", [True, False])
 def test_a_slight_asymmetry_is_found(dtype: torch.dtype, given: bool) -> None:
     """One that is smaller than what differences of gradients show in float32."""
     w = torch.linspace(1, 2, 50, dtype=dtype).requires_grad_()
-    operator = HessianOperator(lambda: Skew.apply(w), w)
+    operator = HessianOperator(lambda: Skew.apply(w, 2 * torch.ones_like(w), 5e-3), w)
     v = torch.randn(50, generator=torch.Generator().manual_seed(4)).to(dtype)
     with pytest.raises(RunError, match=r"not symmetric|differs from a difference"):
         operator.check(v if given else None)
-
-
-class Killed(Exception):
-    """The process ends here."""
-
-
-def test_a_run_that_goes_on_counts_the_products_of_one_without_a_break(tmp_path: Path) -> None:
-    """The check of the first call takes the product of the start, that of the others another one."""
-    module, f, batch = problem(network(nn.Tanh()), (8,), torch.float64)
-
-    def call(products: float, folder: Path | None) -> Spectrum:
-        operator = HessianOperator(f, module, batch=batch)
-        apply = operator._apply
-
-        def killed(graph: Any, parts: list[Tensor]) -> list[Tensor]:
-            nonlocal products
-            products -= 1
-            if products < 0:
-                raise Killed
-            return apply(graph, parts)
-
-        operator._apply = killed  # type: ignore[method-assign]
-        return lanczos(operator, 3, "LA", 1e-8, progress=False, checkpoint=folder, save_every=-1)
-
-    whole, kills = call(float("inf"), None), 0
-    while True:
-        try:
-            rest = call(8, tmp_path)
-            break
-        except Killed:
-            kills += 1
-    assert kills > 1
-    assert torch.equal(rest.eigenvalues, whole.eigenvalues)
-    assert rest.matvecs == whole.matvecs

@@ -41,6 +41,8 @@ def test_two_ranks_equal_one_process(tmp_path: Path) -> None:
     error = np.linalg.norm(first["sharded"] - expected_sharded) / np.linalg.norm(expected_sharded)
     assert error < 1e-7
     assert first["sharded error"] < 1e-6
+    for rank in (first, second):
+        assert "not symmetric" in str(rank["fault"]), "that a batch of the second shows"
     assert (tmp_path / "run" / "state.npz").exists()
     assert (tmp_path / "seen by 0 alone" / "state.npz").exists()
     assert not (tmp_path / "seen by 1 alone").exists()

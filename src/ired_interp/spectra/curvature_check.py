@@ -27,7 +27,7 @@ from ired_interp.spectra.vectors import coarsest, gaussian, norm
 
 _CHUNKS = 3  # of data, from the first, on which derivatives are checked
 _COARSE = 1e-4  # ε from which on differences are rounding and no more
-_SUSPECT = 0.25  # of the limit, from which on a run's own vectors make its operator suspect
+_SUSPECT = 1 / 8  # of the limit, from which on a run's own vectors make its operator suspect
 
 
 class Checked(Parts, Protocol):

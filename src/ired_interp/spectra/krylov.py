@@ -200,9 +200,7 @@ class Krylov:
         for p, c in zip(self.pending, couplings, strict=True):
             p.coupling = np.append(p.coupling, c)
         if rows == 1:
-            first = float(np.hypot(self.projection[0, 0], known[0]))  # length of the first image
-            rounding = 8 * torch.finfo(w.dtype).eps * first
-            self.operator.expect_symmetric(abs(sketched) - rounding, image / self.size**0.5)
+            self.operator.expect_symmetric(abs(sketched), image / self.size**0.5)
         loss = abs(sketched) / length if length else 0.0
         clean = rows > 0 and (loss > self.tolerance or len(nonzero) > FEW or length < 1e-3 * image)
         drift, length = self._sweep(chosen, w) if clean else (loss * length, float(length))

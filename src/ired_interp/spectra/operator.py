@@ -111,7 +111,7 @@ class SymmetricOperator:
         Parameters
         ----------
         difference : float
-            |uᵀ(A v) − vᵀ(A u)| beyond what rounding makes it.
+            |uᵀ(A v) − vᵀ(A u)|.
         size : float
             What uᵀ(A v) would be were the signs of u random.
         """
