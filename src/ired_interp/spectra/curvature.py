@@ -6,7 +6,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from itertools import repeat
+from itertools import chain, islice, repeat
 from typing import Any
 
 import torch
@@ -139,17 +139,18 @@ class CurvatureOperator(ParameterOperator):
             self._kept[index] = self._build(chunk)
         return self._kept[index]
 
-    def _weighted_sum(self, function: OfGraph, known: Sequence[Tensor] = ()) -> Tensor:
-        """Sum over chunks and ranks of what is known of the first, else what a function gives."""
+    def _weighted_sum(self, function: OfGraph) -> Tensor:
+        """Sum over chunks and ranks of what a function gives for their graphs, one at a time."""
         self._expect_same_parameters()
-        return self._sum(self._local_sum(function, known))
+        return self._sum(self._local_sum(function))
 
     def _local_sum(self, function: OfGraph, known: Sequence[Tensor] = ()) -> Tensor:
         total: Tensor | None = None
         data = repeat(None, len(self.weights)) if self._all_kept else self.chunks()
-        for index, (weight, chunk) in enumerate(zip(self.weights, data, strict=False)):
-            fresh = index >= len(known)
-            part = self.flatten(function(self._graph(index, chunk))) if fresh else known[index]
+        deque(islice(data, len(known)), 0)
+        others = range(len(known), len(self.weights))
+        new = (self.flatten(function(self._graph(index, next(data)))) for index in others)
+        for weight, part in zip(self.weights, chain(known, new), strict=True):
             part = part.mul_(weight) if weight != 1 else part
             total = part if total is None else total.add_(part)
         deque(data, 0)  # past the end, where another batch would be refused
@@ -174,9 +175,9 @@ class CurvatureOperator(ParameterOperator):
         (product,) = self._replay(self._local_product, (v.contiguous(),), replayable)
         return self._sum(product.clone() if self._replay.recorded else product)
 
-    def _local_product(self, v: Tensor) -> tuple[Tensor]:
+    def _local_product(self, v: Tensor, known: Sequence[Tensor] = ()) -> tuple[Tensor]:
         parts = list(self.unflatten(v).values())
-        return (self._local_sum(lambda graph: self._apply(graph, parts)),)
+        return (self._local_sum(lambda graph: self._apply(graph, parts), known),)
 
     def confirm(self) -> None:
         """Raise if a parameter was written to since the first product.
@@ -285,8 +286,7 @@ class CurvatureOperator(ParameterOperator):
         self.expect_no_fault(check.fault)
         if start is not None:
             self.matvecs += 1
-            parts = list(self.unflatten(start).values())
-            product = self._weighted_sum(lambda graph: self._apply(graph, parts), check.images)
+            product = self._sum(*self._local_product(start, check.images))
         if fault := weights_fault(self._batches, self._plan, self):
             warnings.warn(fault, SpectrumWarning, stacklevel=3)
         self._checked = True

@@ -16,11 +16,11 @@ from ired_interp.spectra.vectors import inner, norm
 _STEPS = (1.0, 1 / 8, 1 / 64)  # in units of ε^(1/3) times the size of each parameter
 _TOLERANCE = 32.0  # in units of √ε
 _SETTLED = 4.0  # how much better two differences must agree with each other than with the product
-# A product along another direction passes for one along parameters of their size where it is this
-# much closer, in every parameter's rows or beside a 16th of all: it has that much less in it of what
-# large parameters alone would show.
+# A product along another direction than one of the parameters' sizes has less in it of what large
+# parameters alone would show. It does as well where it is this much closer to a difference, in
+# every parameter's rows or beside a share of all.
 _STRICTER, _SHARE = 16.0, 1 / 16
-_EVEN = 64.0  # ratio of sizes up to which one step along a random vector suits all parameters
+_EVEN = 64.0  # how much larger or smaller than most a parameter may be for that
 
 
 class Parts(Protocol):
@@ -58,7 +58,9 @@ class Scale:
         squares = [whole(p.detach().double().square().mean()) for p in operator.parameters]
         sizes = torch.stack(squares).sqrt().tolist()
         others = [size for size in sizes if size > 0] or [1.0]
-        self.sizes = [size if size > 0 else sum(others) / len(others) for size in sizes]
+        self.sizes: list[float] = [
+            size if size > 0 else sum(others) / len(others) for size in sizes
+        ]
         entries = [p.numel() for p in operator.parameters]
         logarithms = (n * math.log(size) for n, size in zip(entries, self.sizes, strict=True))
         self.typical = math.exp(math.fsum(logarithms) / sum(entries))
@@ -66,7 +68,8 @@ class Scale:
     @property
     def even(self) -> bool:
         """Whether no size is 64 times as large or small as the typical one."""
-        return max(self.sizes) < _EVEN * self.typical and self.typical < _EVEN * min(self.sizes)
+        ratios = [size / self.typical for size in self.sizes]
+        return max(ratios) < _EVEN and min(ratios) > 1 / _EVEN
 
     def parts(self, vector: Tensor) -> list[Tensor]:
         """Cut a vector into pieces shaped like the parameters, each times its size."""
