@@ -96,7 +96,8 @@ def lanczos(
     InputError
         For unusable arguments, a memory limit too small for k, or a checkpoint of another operator.
     RunError
-        If two products of one vector differ (dropout, sampling).
+        If two products of one vector differ (dropout, sampling), or the operator is not symmetric,
+        as far as it checks that.
     Interrupted
         If a signal asks the process to stop; the run is saved first.
 
