@@ -106,6 +106,9 @@ def test_where_the_start_shows_nothing_the_check_takes_vectors_of_its_own() -> N
         assert torch.equal(operator.check(v), operator @ v)
         return operator.matvecs - 1
 
+    for ratio, own in ((1e2, 0), (1e4, 1)):  # of sizes, of which the curvature knows nothing
+        pair = [(torch.linspace(1, 2, 9) * size).requires_grad_() for size in (1, ratio)]
+        assert taken(lambda p=pair: p[0].square().sum() + p[1].square().sum(), pair) == own + 1
     uneven, w = network((1e4, 1e-4)), torch.zeros(6, requires_grad=True)
     assert taken(loss(uneven), uneven, batches=batches(8, 8, 8)) == 3 + 1, "one over each batch"
     assert taken(lambda: w.square().sum(), w) == 2 + 1, "the gradient at a minimum says nothing"
