@@ -1,6 +1,5 @@
 """Steps that two ranks replay are those of DDP; on a CPU a replay calls the update with fixed memory."""
 
-import sys
 from pathlib import Path
 from typing import Any
 

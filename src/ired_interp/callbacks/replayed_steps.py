@@ -77,6 +77,12 @@ class ReplayedSteps(Callback):
             replay_between(trainer, None)
             del self._capture
 
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Let it go before NCCL ends, which waits for recordings of its sums."""
+        self.on_train_end(trainer, pl_module)
+
     def covers(self, step: int) -> bool:
         """Whether the update of this number, counted from 1, is to be replayed.
 
