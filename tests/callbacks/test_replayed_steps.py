@@ -97,11 +97,19 @@ def test_a_replayed_run_is_bit_for_bit_the_run_of_lightnings_steps(
 
 
 @pytest.mark.process
-def test_a_run_that_was_stopped_goes_on_bit_for_bit(ired, tmp_path, replays):
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(ired, tmp_path, replays, monkeypatch):
     whole = fitted(ired, tmp_path, "whole")
+    kept, on_exception = [], ReplayedSteps.on_exception
+
+    def noted(self, *arguments):
+        on_exception(self, *arguments)
+        kept.append(hasattr(self, "_capture"))  # for which NCCL would wait
+
+    monkeypatch.setattr(ReplayedSteps, "on_exception", noted)
     asked = f"{__name__}.AskedToStop: {{step: 37, number: {int(signal.SIGTERM)}}}"
     code, _, err = ired("fit", *SLOW, *fragment(tmp_path, asked), "--name", "stopped")
     assert code == 128 + signal.SIGTERM, err
+    assert kept == [False]
     replays.clear()
     stopped = Run(tmp_path / "runs" / "quickstart" / "stopped")
     assert ired("fit", "--resume", stopped.path)[0] == 0

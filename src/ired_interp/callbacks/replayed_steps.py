@@ -4,7 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from torch.optim import Optimizer
@@ -31,10 +33,10 @@ _STEPS = ("backward", "optimizer_step", "optimizer_zero_grad", "lr_scheduler_ste
 class ReplayedSteps(Callback):
     """Replay the steps at which nothing is saved, measured or validated.
 
-    Of a compiled model that one GPU trains, such a step (problems, noise, loss, backward pass,
-    clipping, update) is one CUDA graph, without Lightning's loop around it; weights are averaged
-    after it. Problems that cannot be recorded are drawn before it. All other steps are Lightning's
-    own, with the same sums. Which those are depends on the step's number
+    Of a compiled model that GPUs train, such a step (problems, noise, loss, backward pass, mean of
+    the GPUs' gradients, clipping, update) is one CUDA graph, without Lightning's loop around it;
+    weights are averaged after it. Problems that cannot be recorded are drawn before it. All other
+    steps are Lightning's own, with the same sums. Which those are depends on the step's number
     alone: a callback tells by a method ``needs(step)`` whether it acts at or after a step, and one
     that acts on batches and has no such method needs every step.
     """
@@ -47,7 +49,7 @@ class ReplayedSteps(Callback):
         self._active = False
         replay_between(trainer, None)
         wanted = isinstance(pl_module, SolverModule) and pl_module.compile_loss
-        if not wanted or not capturable(pl_module.device) or trainer.world_size > 1:
+        if not wanted or not capturable(pl_module.device):
             return
         if obstacle := _obstacle(trainer, pl_module):
             log(f"training steps are not replayed as a CUDA graph: {obstacle}")
@@ -74,6 +76,12 @@ class ReplayedSteps(Callback):
             self._active = False
             replay_between(trainer, None)
             del self._capture
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Let it go before NCCL ends, which waits for recordings of its sums."""
+        self.on_train_end(trainer, pl_module)
 
     def covers(self, step: int) -> bool:
         """Whether the update of this number, counted from 1, is to be replayed.
@@ -131,7 +139,8 @@ class ReplayedSteps(Callback):
         return self._record(lambda: self._update(*self._draw()), generators=generators)
 
     def _draw(self) -> tuple[Tensor, ...]:
-        batch = self._data.draw_training(self._of_data, 0)
+        share = self._trainer.global_rank, self._trainer.world_size
+        batch = self._data.draw_training(self._of_data, 0, *share)
         return self._module.loss_inputs(batch, self._of_noise)
 
     def _record(
@@ -163,12 +172,25 @@ class ReplayedSteps(Callback):
             loss, parts = module.step_loss(*inputs)
         self._parts = tuple(parts)
         loss.backward()
+        _share_gradients(module, trainer.world_size)
         module.configure_gradient_clipping(
             optimizer, trainer.gradient_clip_val, trainer.gradient_clip_algorithm
         )
         optimizer.step()
         optimizer.zero_grad()
         return tuple(parts.values())
+
+
+def _share_gradients(module: LightningModule, ranks: int) -> None:
+    """Average gradients over ranks, as DDP does in the backward passes of Lightning's steps."""
+    if ranks == 1:
+        return
+    parameters = [p for p in module.parameters() if p.grad is not None]
+    mean = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]).div_(ranks)
+    dist.all_reduce(mean)
+    sizes = [p.numel() for p in parameters]
+    for parameter, part in zip(parameters, mean.split(sizes), strict=True):
+        parameter.grad = part.view_as(parameter)
 
 
 def _tells(callback: Callback) -> bool:
@@ -185,6 +207,8 @@ def _obstacle(trainer: Trainer, module: LightningModule) -> str | None:
         own = any(is_overridden(hook, callback, Callback) for hook in _HOOKS)
         if own and not _tells(callback) and not isinstance(callback, WeightAveraging):
             return f"{type(callback).__name__} acts on every batch"
+    if trainer.world_size > 1 and type(trainer.strategy) is not DDPStrategy:
+        return f"the strategy of several GPUs is {type(trainer.strategy).__name__}"
     if trainer.accumulate_grad_batches > 1:
         return "gradients are accumulated"
     if trainer.precision not in ("32-true", "bf16-mixed"):
