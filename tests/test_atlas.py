@@ -1,10 +1,12 @@
 """The atlas is drawn again by the commands that its page names, from what is kept beside it."""
 
+import json
 import re
 import shlex
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +14,7 @@ import ired_interp as ii
 from conftest import ROOT, Ired
 from ired_interp.cli import COMMANDS
 from ired_interp.results import Run, find_runs, read_result
+from ired_interp.results.names import PERFECT
 from ired_interp.shipped import find_configuration
 
 PAGE = ROOT / "docs" / "atlas.md"
@@ -19,6 +22,7 @@ ATLAS = ROOT / "docs" / "atlas"
 ENERGIES = ATLAS / "energies"
 RUNS = ATLAS / "runs.tar.xz"
 MACHINES = re.compile(rb"/(?:tmp|home|root|work|mnt|scratch)/\w")
+PLANS = "**Plans of shortest path"
 NUMBER = re.compile(r"(?<![\w.=/])-?\d+(?:\.\d+)?(?:e-?\d+)?(?: ± \d+(?:\.\d+)?(?:e-?\d+)?)?(?!\w)")
 
 
@@ -88,10 +92,80 @@ def test_every_measured_number_of_the_page_is_one_that_its_commands_print() -> N
         parts["How well the tasks are solved"],
         parts["What the answers say together"],
     )
+    errors = errors.replace(paragraph(errors, PLANS), "")
     assert len(measured(errors)) > 50
     assert measured(errors) <= printed["study"], measured(errors) - printed["study"]
     assert len(measured(together)) > 10
     assert measured(together) <= everything, measured(together) - everything
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs that are kept beside the page."""
+    folder = tmp_path_factory.mktemp("kept")
+    with tarfile.open(RUNS) as archive:
+        archive.extractall(folder / "runs", filter="data")
+    return folder
+
+
+@pytest.mark.process
+def test_all_trainings_were_ended_tested_and_measured_as_their_other_seeds_and_twins(
+    kept: Path,
+) -> None:
+    runs = find_runs(kept / "runs")
+    assert f"grid of {len(runs)} trainings" in " ".join(PAGE.read_text().split())
+    measured: dict[str, list[set[str]]] = {}
+    for run in runs:
+        record = json.loads((kept / "runs/atlas/.study" / f"{run.path.name}.json").read_text())
+        assert all(step["ended"] for step in record["done"].values()), run.path.name
+        task = re.sub(r"(-contrast_weight=[\d.]+)?-seed\d$", "", run.path.name)
+        results = {file.parent.name for file in run.result_files()}
+        measured.setdefault(task, []).append(results)
+    for task, results in measured.items():
+        assert len(results) in (3, 6), task
+        assert all(one == results[0] >= {"test_error", "minimum"} for one in results), task
+
+
+@pytest.mark.process
+def test_what_is_said_of_plans_is_what_the_tests_of_their_energies_found(kept: Path) -> None:
+    said = paragraph(PAGE.read_text(), PLANS)
+    tests = {
+        weight: [
+            ii.open(run.path)["test_error"].isel(inner_steps=0)
+            for run in find_runs(kept / "runs")
+            if run.path.name.startswith(f"shortest-path-contrast_weight={weight}-")
+        ]
+        for weight in ("0", "0.05")
+    }
+    expected = set()
+    for seeds in tests.values():
+        assert len(seeds) == 3
+        assert all(seed.attrs["problems"] == 200 for seed in seeds)
+        assert all(seed["measured"].sel(measure="whole plan").min() == 1 for seed in seeds)
+        reached = np.stack([seed["measured"].sel(measure="closed loop").values for seed in seeds])
+        error = reached.std(0, ddof=1) / 3**0.5
+        expected |= {f"{m:.3f}±{e:.3f}" for m, e in zip(reached.mean(0).ravel(), error.ravel(), strict=True)}
+    floors = tests["0"][0]
+    perfect = floors.sel(predictor=PERFECT)
+    assert perfect["measured_floor"].sel(measure=["whole plan", "closed loop"]).min() == 1
+    assert all(
+        (seed["error"] < perfect["floor"]).all() for found in tests.values() for seed in found
+    )
+    expected |= {f"{error:.4g}" for error in perfect["floor"].values.ravel()}
+    most = floors["measured_floor"].sel(predictor="neighbour with most out-edges")
+    expected |= {f"{share:.3f}" for share in most.sel(measure="closed loop").values.ravel()}
+    assert measured(said) == expected
+
+
+def test_no_difference_by_the_contrastive_term_is_told_where_the_page_says_so() -> None:
+    assert "In connectivity, shortest path and Sudoku no difference of landscapes" in " ".join(
+        PAGE.read_text().split()
+    )
+    pages = " ".join(page.read_text() for page in ATLAS.glob("exp*.md"))
+    for task in ("connectivity", "shortest path", "sudoku of 4 × 4"):
+        twin = f"{task} contrast_weight=0.05"
+        assert pages.count(f"{twin} cannot be told from {task} contrast_weight=0") >= 4
+        assert f"{twin} differs" not in pages
 
 
 def test_what_the_page_names_is_there_and_small() -> None:
@@ -149,10 +223,9 @@ def test_an_energy_is_probed(ired: Ired, tmp_path: Path) -> None:
 
 @pytest.mark.process
 def test_a_page_and_its_figure_are_made_again_from_the_data_that_is_kept(
-    ired: Ired, tmp_path: Path
+    ired: Ired, kept: Path, tmp_path: Path
 ) -> None:
-    with tarfile.open(RUNS) as archive:
-        archive.extractall(tmp_path / "runs", filter="data")
+    (tmp_path / "runs").symlink_to(kept / "runs")
     study = "exp004"
     code, _, err = ired("study", f"atlas/{study}", "--answers")
     assert code == 0, err
