@@ -22,7 +22,7 @@ ATLAS = ROOT / "docs" / "atlas"
 ENERGIES = ATLAS / "energies"
 RUNS = ATLAS / "runs.tar.xz"
 MACHINES = re.compile(rb"/(?:tmp|home|root|work|mnt|scratch)/\w")
-PLANS = "**Plans of shortest path"
+PLANS = "**Shortest path: every plan is right"
 NUMBER = re.compile(r"(?<![\w.=/])-?\d+(?:\.\d+)?(?:e-?\d+)?(?: ± \d+(?:\.\d+)?(?:e-?\d+)?)?(?!\w)")
 
 
@@ -144,7 +144,9 @@ def test_what_is_said_of_plans_is_what_the_tests_of_their_energies_found(kept: P
         assert all(seed["measured"].sel(measure="whole plan").min() == 1 for seed in seeds)
         reached = np.stack([seed["measured"].sel(measure="closed loop").values for seed in seeds])
         error = reached.std(0, ddof=1) / 3**0.5
-        expected |= {f"{m:.3f}±{e:.3f}" for m, e in zip(reached.mean(0).ravel(), error.ravel(), strict=True)}
+        expected |= {
+            f"{m:.3f}±{e:.3f}" for m, e in zip(reached.mean(0).ravel(), error.ravel(), strict=True)
+        }
     floors = tests["0"][0]
     perfect = floors.sel(predictor=PERFECT)
     assert perfect["measured_floor"].sel(measure=["whole plan", "closed loop"]).min() == 1
