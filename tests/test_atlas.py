@@ -114,16 +114,16 @@ def test_all_trainings_were_ended_tested_and_measured_as_their_other_seeds_and_t
 ) -> None:
     runs = find_runs(kept / "runs")
     assert f"grid of {len(runs)} trainings" in " ".join(PAGE.read_text().split())
-    measured: dict[str, list[set[str]]] = {}
+    found: dict[str, list[set[str]]] = {}
     for run in runs:
         record = json.loads((kept / "runs/atlas/.study" / f"{run.path.name}.json").read_text())
         assert all(step["ended"] for step in record["done"].values()), run.path.name
         task = re.sub(r"(-contrast_weight=[\d.]+)?-seed\d$", "", run.path.name)
         results = {file.parent.name for file in run.result_files()}
-        measured.setdefault(task, []).append(results)
-    for task, results in measured.items():
-        assert len(results) in (3, 6), task
-        assert all(one == results[0] >= {"test_error", "minimum"} for one in results), task
+        found.setdefault(task, []).append(results)
+    for task, alike in found.items():
+        assert len(alike) in (3, 6), task
+        assert all(one == alike[0] >= {"test_error", "minimum"} for one in alike), task
 
 
 @pytest.mark.process
