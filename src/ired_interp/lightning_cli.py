@@ -249,6 +249,7 @@ def quiet() -> None:
         ".*instantiate_classes.*was deprecated.*",
         ".*GPU available but not used.*",
         ".*running without CUDA graph capture.*",  # as steps do that are not replayed
+        "The AccumulateGrad node's stream does not match.*",  # as DDP's never does in Lightning
         ".*Checkpoint directory .* exists and is not empty.*",
         "(?s).*import path denylist.*",  # of a class that is refused in any case
     ):
