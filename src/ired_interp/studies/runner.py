@@ -1,7 +1,6 @@
 """Make what a study lacks: each step in a process of its own, several cells side by side."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
