@@ -4,6 +4,7 @@ Over 300 lines: every case is held against one undisturbed run.
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from lightning.pytorch import Callback
 from conftest import TINY, Ired, Trained
 from interruptions import fragment, wait_for_the_first
 from ired_interp.callbacks import SaveLast
+from ired_interp.module import IREDModule
 from ired_interp.probes import HessianSpectrumY, InferenceTrajectory
 from ired_interp.results import Run, read_result
 from ired_interp.results.state import state
@@ -305,6 +307,24 @@ def test_no_handler_of_lightning_is_in_force_under_slurm(ired: Ired, monkeypatch
     assert getattr(seen.term, "__module__", None) == "ired_interp.stopping"
     assert seen.usr1 == signal.SIG_DFL
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_sigterm_ends_a_test_at_once(
+    ired: Ired, trained: Trained, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Lightning's handler would note it alone, and a test never look for that."""
+    seen, start = [], IREDModule.on_test_epoch_start
+
+    def begin(self: IREDModule) -> None:
+        seen.append(signal.getsignal(signal.SIGTERM))
+        start(self)
+
+    monkeypatch.setattr(IREDModule, "on_test_epoch_start", begin)
+    before = signal.getsignal(signal.SIGTERM)
+    run = shutil.copytree(trained(), tmp_path / "run")
+    code, _, err = ired("test", "--ckpt", run)
+    assert code == 0, err
+    assert seen == [before]
 
 
 NOTING = """

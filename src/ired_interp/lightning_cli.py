@@ -21,7 +21,7 @@ from ired_interp.config import (
 )
 from ired_interp.device import automatic_device
 from ired_interp.errors import InputError
-from ired_interp.lightning_private import HookedCLI
+from ired_interp.lightning_private import HookedCLI, leave_signals_alone
 from ired_interp.solver import SolverModule
 from ired_interp.tasks.data import TaskData
 from ired_interp.trainer_settings import check_places, check_processes, check_trainer
@@ -159,7 +159,11 @@ class IREDCLI(HookedCLI):
         return self.dump_command(self.command, settings)
 
     def make_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
-        """Build the Trainer, with the command's own callbacks and places."""
+        """Build the Trainer, with the command's own callbacks and places.
+
+        Signals are not its business: Lightning's own handler only notes SIGTERM, which a test
+        would never look for.
+        """
         progress = RunProgress(live=config.get("enable_progress_bar") is not False)
         config["enable_progress_bar"] = False  # Lightning's own
         config["callbacks"] = [
@@ -171,7 +175,9 @@ class IREDCLI(HookedCLI):
         _refuse_twice(config["callbacks"])
         if config.get("accelerator") in (None, "auto"):
             automatic_device()  # which Lightning chooses, too, but without a word
-        return Trainer(**{**config, **self.trainer_paths(config["logger"])})
+        trainer = Trainer(**{**config, **self.trainer_paths(config["logger"])})
+        leave_signals_alone(trainer)
+        return trainer
 
     def own_callbacks(self) -> list[Any]:
         """Callbacks that the command adds after the configured ones."""
@@ -249,6 +255,7 @@ def quiet() -> None:
         ".*instantiate_classes.*was deprecated.*",
         ".*GPU available but not used.*",
         ".*running without CUDA graph capture.*",  # as steps do that are not replayed
+        "The AccumulateGrad node's stream does not match.*",  # as DDP's never does in Lightning
         ".*Checkpoint directory .* exists and is not empty.*",
         "(?s).*import path denylist.*",  # of a class that is refused in any case
     ):

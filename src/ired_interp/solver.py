@@ -42,7 +42,7 @@ class SolverModule(Registered, LightningModule, ABC):
     warmup_steps : int
         Steps over which the learning rate rises to its full value.
     compile : bool
-        Compile the loss with torch.compile (20 to 60 s at the start). On one GPU `ired fit` then
+        Compile the loss with torch.compile (20 to 60 s at the start). On GPUs `ired fit` then
         replays whole steps as a CUDA graph, between those at which something is logged, saved,
         measured or validated.
     seed : int

@@ -19,6 +19,7 @@ class _Request:
         self.number: int | None = None
         self.time = 0.0
         self.at_once = False
+        self.again: Callable[[int], None] | None = None
 
     def receive(self, number: int, frame: FrameType | None) -> None:
         if self.number is None:
@@ -27,6 +28,8 @@ class _Request:
             if self.at_once:
                 raise Interrupted(number)
         elif time.monotonic() - self.time > _ONE_REQUEST:
+            if self.again is not None:
+                self.again(number)
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
 
@@ -50,18 +53,25 @@ def requested() -> int | None:
 
 
 @contextmanager
-def defer_signals() -> Iterator[None]:
-    """Note the first signal, which raises only within `interruptible`; a later one ends all."""
+def defer_signals(again: Callable[[int], None] | None = None) -> Iterator[None]:
+    """Note the first signal, which raises only within `interruptible`; a later one ends all.
+
+    Parameters
+    ----------
+    again : callable, optional
+        What is to be done with a later signal before it ends this process.
+    """
     previous = {
         number: signal.signal(number, _request.receive)
         for number in (signal.SIGINT, signal.SIGTERM)
     }
+    _request.again = again
     try:
         yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-        _request.number = None
+        _request.number = _request.again = None
 
 
 @contextmanager

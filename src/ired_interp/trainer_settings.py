@@ -13,7 +13,7 @@ from ired_interp.errors import InputError
 
 _LONGEST_NAME = 200  # bytes, of the 255 that file systems allow: temporary names are longer
 _LARGEST_SEED = 2**32 - 1
-_LARGE_BATCH = 16384  # where two GPUs made 1.4 times the steps of one; with 2048 half of them
+_LARGE_BATCH = 16384  # where two H100s made 1.6 times the steps of one
 _LEAST = {
     "max_steps": 1,
     "log_every_n_steps": 1,

@@ -1,8 +1,11 @@
 """A study makes what it lacks, once, and says what came of it."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,6 +48,50 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         return read_study("tiny.yaml", Path("runs"))
 
     return read
+
+
+STUBBORN = """
+import time
+from ired_interp.stopping import defer_signals
+with defer_signals():
+    print("ready", flush=True)
+    time.sleep(600)
+    time.sleep(600)
+"""
+STUDY = f"""
+import subprocess, sys
+from pathlib import Path
+from ired_interp.studies import read_study, run_study
+
+def start(arguments, output, variables):
+    child = subprocess.Popen(
+        [sys.executable, "-c", {STUBBORN!r}], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    child.stdout.readline()
+    print(child.pid, flush=True)
+    return child
+
+run_study(read_study("tiny.yaml", Path("runs")), 1, start=start)
+"""
+
+
+@pytest.mark.process
+def test_a_second_signal_reaches_what_a_study_waits_for(study):
+    """Which has process groups of its own, and so does not hear a second Ctrl-C."""
+    study()
+    process = subprocess.Popen([sys.executable, "-c", STUDY], stdout=subprocess.PIPE, text=True)
+    child = int(process.stdout.readline())
+    process.send_signal(signal.SIGTERM)
+    time.sleep(1.5)  # more than the second in which two signals are one
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == -signal.SIGTERM
+    for _ in range(600):
+        if not Path(f"/proc/{child}").exists():
+            return
+        time.sleep(0.1)
+    os.kill(child, signal.SIGKILL)
+    pytest.fail("the study ended, but not what it had started")
 
 
 class InProcess:

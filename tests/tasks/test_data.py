@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from ired_interp.random import stream
 from ired_interp.tasks import Inverse, TaskData, training_stream
 from ired_interp.tasks.data import EvaluationSet
 from ired_interp.tasks.training_stream import TrainingStream
@@ -30,6 +31,27 @@ def test_ranks_share_the_batch_of_one_process(data):
                 share = shares[part][index]
                 assert torch.equal(share.x, batch.x[part::parts])
                 assert torch.equal(share.share(batch.y), share.y)
+
+
+@pytest.mark.parametrize("condition_number", [None, 50.0])
+def test_a_share_of_inverses_is_drawn_as_the_whole_but_inverted_alone(
+    condition_number, monkeypatch
+):
+    """Equal to rounding: libraries may multiply few matrices in another order than many."""
+    task = Inverse(4, condition_number)
+    whole, alone = stream("cpu", 0), stream("cpu", 0)
+    x, y = task.sample(9, whole)
+    inverted, answer = [], Inverse._answer
+    monkeypatch.setattr(
+        Inverse, "_answer", staticmethod(lambda s: inverted.append(len(s)) or answer(s))
+    )
+    for part in range(2):
+        share = task.sample_share(9, alone, "same", part, 2)
+        torch.testing.assert_close(share.x, x[part::2])
+        torch.testing.assert_close(share.y, y[part::2], rtol=1e-4, atol=1e-5)
+        assert torch.equal(alone.get_state(), whole.get_state())
+        alone = stream("cpu", 0)
+    assert inverted == [5, 4]
 
 
 def test_resumed_stream_goes_on_where_it_stopped(data):

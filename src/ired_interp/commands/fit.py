@@ -29,7 +29,7 @@ from ired_interp.commands.options import take_option, take_options
 from ired_interp.errors import InputError, Interrupted, RunError
 from ired_interp.files import remove_leftovers
 from ired_interp.lightning_cli import IREDCLI, configuration_names, with_files
-from ired_interp.lightning_private import leave_signals_alone, never_skip_fit, validate_last_step
+from ired_interp.lightning_private import never_skip_fit, validate_last_step
 from ired_interp.loggers import RunFolderLogger, RunMetrics, WandB
 from ired_interp.loggers.wandb import RUN_ID_KEY, keep_run_id
 from ired_interp.results import Run, open_run
@@ -141,12 +141,11 @@ class FitCLI(IREDCLI):
         }
 
     def make_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
-        """Build the Trainer; this program's own handling of signals is the only one."""
+        """Build the Trainer, whose loops see to the first step and the last, too."""
         trainer = super().make_trainer(config, callbacks)
         trainer.callbacks.sort(key=_place)  # type: ignore[attr-defined]
         never_skip_fit(trainer)  # a run that was stopped in its last measurements makes them
         validate_last_step(trainer)  # what the run ends with is judged, too
-        leave_signals_alone(trainer)
         return trainer
 
     def fit(self, **kwargs: Any) -> None:

@@ -1,7 +1,6 @@
 """Make what a study lacks: each step in a process of its own, several cells side by side."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -137,7 +136,7 @@ def run_study(
             log(f"{_title(work.cell)}: {fault}")
             outcomes[id(work.cell)] = Outcome(work.cell, fault)
 
-    with defer_signals():
+    with defer_signals(again=lambda number: _pass_on(working, number)):
         try:
             while waiting or working:
                 if (number := requested()) is not None:
@@ -184,11 +183,15 @@ def _arguments(cell: Cell, step: Step) -> tuple[str, ...]:
 
 def _stop(working: list[_Work], number: int, end: Callable[[_Work, int], None]) -> None:
     """Pass a signal on to all that runs, and wait until it has saved what it had."""
-    for work in working:
-        with suppress(ProcessLookupError):
-            os.killpg(work.process.pid, number or signal.SIGINT)
+    _pass_on(working, number)
     for work in list(working):
         end(work, work.process.wait())
+
+
+def _pass_on(working: list[_Work], number: int) -> None:
+    for work in working:
+        with suppress(ProcessLookupError):
+            os.killpg(work.process.pid, number)
 
 
 def _title(cell: Cell) -> str:

@@ -106,6 +106,13 @@ class Task(Registered, ABC):
         """Draw problems to train on, as `sample`; others where some are set apart for tests."""
         return self.sample(count, generator, variant)
 
+    def sample_share(
+        self, count: int, generator: torch.Generator, variant: Variant, part: int, parts: int
+    ) -> Problems:
+        """Return rows part, part + parts, … of `sample_training`; a task may answer these alone."""
+        x, y = self.sample_training(count, generator, variant)
+        return Problems(x[part::parts], y[part::parts])
+
     @abstractmethod
     def value_range(self, variant: Variant) -> float:
         """Return a bound on the entries of answers, or one exceeded less than once in a million."""

@@ -177,16 +177,25 @@ class TaskData(LightningDataModule):
         where: str,
         finite: bool,
         training: bool,
+        part: int = 0,
+        parts: int = 1,
     ) -> Problems:
         """Draw from a generator, and check; looking for values that are no numbers waits.
+
+        Shares are of problems to train on.
 
         Raises
         ------
         InputError
             If shapes or values do not fit.
         """
-        sample = self.task.sample_training if training else self.task.sample
-        problems = sample(count, generator, variant)
+        if parts > 1:
+            problems = self.task.sample_share(count, generator, variant, part, parts)
+        elif training:
+            problems = self.task.sample_training(count, generator, variant)
+        else:
+            problems = self.task.sample(count, generator, variant)
+        count = len(range(part, count, parts))
         widths = self.task.sizes(variant)
         for what, tensor, width in zip(("x", "y"), problems, widths, strict=True):
             if tensor.shape != (count, width):
@@ -244,12 +253,13 @@ class TaskData(LightningDataModule):
             The batch.
         """
         variant, where = self.train_variant, f"training batch {index}"
-        problems = self._drawn(self.batch_size, generators[0], variant, where, finite, True)
-        wrong = None
-        if type(self.task).wrong_answers is not Task.wrong_answers:
-            wrong = self.task.wrong_answers(problems, generators[1])
-        x, y = (tensor[part::parts] for tensor in problems)
         place = ("train", variant, index, self.batch_size, part, parts)
+        asked = (self.batch_size, generators[0], variant, where, finite, True)
+        if type(self.task).wrong_answers is Task.wrong_answers:
+            return Batch(*self._drawn(*asked, part, parts), *place)
+        problems = self._drawn(*asked)
+        wrong = self.task.wrong_answers(problems, generators[1])
+        x, y = (tensor[part::parts] for tensor in problems)
         return Batch(x, y, *place, None if wrong is None else wrong[part::parts])
 
     def evaluation_batch(

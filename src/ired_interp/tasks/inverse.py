@@ -52,8 +52,15 @@ class Inverse(MatrixTask):
 
     def sample(self, count: int, generator: torch.Generator, variant: Variant = "same") -> Problems:
         """Draw problems; see `Task.sample`."""
+        return self.sample_share(count, generator, variant, 0, 1)
+
+    def sample_share(
+        self, count: int, generator: torch.Generator, variant: Variant, part: int, parts: int
+    ) -> Problems:
+        """Draw problems and invert a share of them; see `Task.sample_share`."""
         device = generator.device
         a = 2 * torch.rand(count, self.n, self.n, generator=generator, device=device) - 1
+        a = a[part::parts]
         gram = 2 * a @ a.mT
         identity = torch.eye(self.n, device=device)
         if self.condition_number is None:
