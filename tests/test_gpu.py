@@ -290,11 +290,11 @@ def test_every_probe_and_callback_runs_there(ired: Ired, tmp_path):
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 def test_two_gpus_train_and_measure_as_one(tmp_path):
-    """By NCCL: landscapes shared out, and the problems of one shared out where there are enough."""
+    """By NCCL: batches, in replayed steps, landscapes, and the problems of one where there are enough."""
     module, both = [sys.executable, "-m", "ired_interp"], ["-m", "torch.distributed.run"]
     runs = ["--runs", tmp_path, "--trainer.accelerator", "gpu"]
     for devices in (1, 2):
-        place = ["--trainer.devices", devices, "--name", f"on{devices}"]
+        place = ["--trainer.devices", devices, "--model.compile", "true", "--name", f"on{devices}"]
         subprocess.run([*map(str, [*module, "fit", *TINY, *runs, *place])], check=True)
     ends = [
         torch.load(tmp_path / f"quickstart/on{n}/checkpoints/last.ckpt", weights_only=True)
