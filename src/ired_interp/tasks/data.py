@@ -253,14 +253,16 @@ class TaskData(LightningDataModule):
             The batch.
         """
         variant, where = self.train_variant, f"training batch {index}"
-        place = ("train", variant, index, self.batch_size, part, parts)
         asked = (self.batch_size, generators[0], variant, where, finite, True)
+        wrong = None
         if type(self.task).wrong_answers is Task.wrong_answers:
-            return Batch(*self._drawn(*asked, part, parts), *place)
-        problems = self._drawn(*asked)
-        wrong = self.task.wrong_answers(problems, generators[1])
-        x, y = (tensor[part::parts] for tensor in problems)
-        return Batch(x, y, *place, None if wrong is None else wrong[part::parts])
+            x, y = self._drawn(*asked, part, parts)
+        else:
+            problems = self._drawn(*asked)
+            drawn = self.task.wrong_answers(problems, generators[1])
+            wrong = None if drawn is None else drawn[part::parts]
+            x, y = (tensor[part::parts] for tensor in problems)
+        return Batch(x, y, "train", variant, index, self.batch_size, part, parts, wrong)
 
     def evaluation_batch(
         self, split: str, variant: Variant, index: int, size: int, device: torch.device | str

@@ -59,15 +59,15 @@ class Inverse(MatrixTask):
     ) -> Problems:
         """Draw problems and invert a share of them; see `Task.sample_share`."""
         device = generator.device
-        a = 2 * torch.rand(count, self.n, self.n, generator=generator, device=device) - 1
-        a = a[part::parts]
+        uniform = torch.rand(count, self.n, self.n, generator=generator, device=device)
+        a = 2 * uniform[part::parts] - 1
         gram = 2 * a @ a.mT
         identity = torch.eye(self.n, device=device)
         if self.condition_number is None:
             s = gram + _SHIFT[variant] * identity
         else:
-            parts = gram.double().split(_TOGETHER)
-            eigenvalues = torch.cat([torch.linalg.eigvalsh(part) for part in parts])
+            few = gram.double().split(_TOGETHER)
+            eigenvalues = torch.cat([torch.linalg.eigvalsh(some) for some in few])
             smallest, largest = eigenvalues[:, 0], eigenvalues[:, -1]
             # λ_min of the shifted matrix
             floor = (largest - smallest) / (self.condition_number - 1)
