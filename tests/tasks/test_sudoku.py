@@ -84,6 +84,27 @@ def test_puzzles_are_dug_once_and_equal_seeds_give_equal_ones(cache):
     assert not torch.equal(found.puzzles, sudoku_boards.dug_boards(4, 6, 9, 30, seed=8).puzzles)
 
 
+def test_boards_for_tests_are_dug_without_those_to_train_on(cache, monkeypatch):
+    """And are the same as where all were dug before."""
+    monkeypatch.setattr(sudoku_boards, "_CHUNK", 4)
+    dug, dig = [], sudoku_boards._dig_chunk
+    monkeypatch.setattr(sudoku_boards, "_dig_chunk", lambda job: dug.append(job[3]) or dig(job))
+    tests = Sudoku(side=4, puzzles=30).sample(50, stream("cpu", 0))
+    assert dug == [4, 2]  # 27, 28 and 29 are for tests, and chunks begin at 24 and 28
+    training = Sudoku(side=4, puzzles=30).sample_training(50, stream("cpu", 0))
+    assert dug == [4, 2, *[4] * 7, 2]
+    for kept in (cache / "ired-interp").glob("*-from-*"):
+        kept.unlink()
+    again = Sudoku(side=4, puzzles=30)
+    for one, other in zip(
+        (*tests, *training),
+        (*again.sample(50, stream("cpu", 0)), *again.sample_training(50, stream("cpu", 0))),
+        strict=True,
+    ):
+        assert torch.equal(one, other)
+    assert dug == [4, 2, *[4] * 7, 2]  # all from the cache
+
+
 def test_no_full_board_belongs_to_two_distributions():
     """Not even where their generators draw as many numbers before the first board."""
     ranges = ((31, 42), (23, 30), (33, 40))

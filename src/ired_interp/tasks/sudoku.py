@@ -21,12 +21,11 @@ from ired_interp.tasks.base import (
     point,
 )
 from ired_interp.tasks.posterior import Posterior
-from ired_interp.tasks.sudoku_boards import Boards
+from ired_interp.tasks.sudoku_boards import ONE_IN, Boards, set_apart
 from ired_interp.tasks.sudoku_draws import image, with_errors, with_givens
 from ired_interp.tasks.sudoku_singles import singles
 from ired_interp.terminal import log
 
-_TEST = 10  # one puzzle in so many is set apart for tests
 _OTHERS = 10_000  # at most, of the variants with few givens, which take long to dig
 _GIVENS: dict[int, dict[str, tuple[int, int]]] = {
     9: {"same": (31, 42), "harder": (17, 34), "dug": (23, 30)},
@@ -86,8 +85,8 @@ class Sudoku(Task):
     ) -> None:
         if side not in _GIVENS:
             raise InputError(f"task sudoku got side={side}; choose 9 or 4.")
-        if puzzles < _TEST:
-            raise InputError(f"task sudoku got puzzles={puzzles}; give at least {_TEST}.")
+        if puzzles < ONE_IN:
+            raise InputError(f"task sudoku got puzzles={puzzles}; give at least {ONE_IN}.")
         if fixed is not None and fixed < 1:
             raise InputError(f"task sudoku got fixed={fixed}; it must be at least 1.")
         if side != 9 and (seventeen or satnet or rrn):
@@ -100,13 +99,12 @@ class Sudoku(Task):
         self.side, self.puzzles, self.fixed_boards = side, puzzles, fixed
         self.seventeen, self.satnet, self.rrn, self.wrong = seventeen, satnet, rrn, wrong_answers
         self.condition_dim = self.solution_dim = side**3
-        self._collections: dict[tuple[str, torch.device], Boards] = {}
+        self._collections: dict[tuple[str, bool, torch.device], Boards] = {}
         self._solved: dict[bytes, list[int]] = {}
 
     def sample(self, count: int, generator: torch.Generator, variant: Variant = "same") -> Problems:
         """Draw problems from the puzzles set apart for tests; see `Task.sample`."""
-        boards = self._collection(variant, generator.device)
-        boards = boards.part(slice(-max(1, len(boards.puzzles) // _TEST), None))
+        boards = self._collection(variant, generator.device, training=False)
         return self._draw(boards, count, generator, variant, as_they_are=variant in self._read)
 
     def sample_training(
@@ -119,14 +117,13 @@ class Sudoku(Task):
         InputError
             If there are fewer than the fixed number asked for.
         """
-        boards = self._collection(variant, generator.device)
-        rest = len(boards.puzzles) - max(1, len(boards.puzzles) // _TEST)
+        boards = self._collection(variant, generator.device, training=True)
         if self.fixed_boards is None:
-            return self._draw(boards.part(slice(rest)), count, generator, variant)
-        if self.fixed_boards > rest:
+            return self._draw(boards, count, generator, variant)
+        if self.fixed_boards > len(boards.puzzles):
             raise InputError(
-                f"task sudoku got fixed={self.fixed_boards}, but has {rest} puzzles to train on; "
-                "raise puzzles."
+                f"task sudoku got fixed={self.fixed_boards}, but has {len(boards.puzzles)} puzzles "
+                "to train on; raise puzzles."
             )
         part = boards.part(slice(self.fixed_boards))
         return self._draw(part, count, generator, variant, as_they_are=True)
@@ -237,29 +234,35 @@ class Sudoku(Task):
         """Variants that are read from a file and tested on as they are."""
         return {v for v, file in (("same", self.satnet), ("harder", self.rrn)) if file}
 
-    def _collection(self, variant: Variant, device: torch.device) -> Boards:
+    def _collection(self, variant: Variant, device: torch.device, training: bool) -> Boards:
         self.check_variant(variant)
-        found, at_first = self._collections, (variant, torch.device("cpu"))
-        if at_first not in found:
-            found[at_first] = self._gather(variant)
-        if (variant, device) not in found:
-            found[variant, device] = found[at_first].to(device)
-        return found[variant, device]
+        key = (variant, training, device)
+        if key not in self._collections:
+            self._collections[key] = self._gather(variant, training).to(device)
+        return self._collections[key]
 
-    def _gather(self, variant: Variant) -> Boards:
+    def _gather(self, variant: Variant, training: bool) -> Boards:
         if variant == "same" and self.satnet:
-            return sudoku_boards.satnet_boards(Path(self.satnet))
-        if variant == "harder" and self.rrn:
-            return sudoku_boards.rrn_boards(Path(self.rrn))
-        if variant == "harder" and self.seventeen:
-            return sudoku_boards.seventeen_clues(Path(self.seventeen))
+            boards = sudoku_boards.satnet_boards(Path(self.satnet))
+        elif variant == "harder" and self.rrn:
+            boards = sudoku_boards.rrn_boards(Path(self.rrn))
+        elif variant == "harder" and self.seventeen:
+            boards = sudoku_boards.seventeen_clues(Path(self.seventeen))
+        else:
+            return self._dig(variant, training)
+        rest = set_apart(len(boards.puzzles))
+        return boards.part(slice(rest) if training else slice(rest, None))
+
+    def _dig(self, variant: Variant, training: bool) -> Boards:
         low, high = _GIVENS[self.side][variant]
         if variant == "harder":
             if self.side == 9:
                 log("sudoku: without a file of 17-clue puzzles, harder boards have over 20 givens")
             low = high = 0
         count = self.puzzles if variant == "same" else min(self.puzzles, _OTHERS)
-        return sudoku_boards.dug_boards(self.side, low, high, count, 0)
+        begin, end = (0, set_apart(count)) if training else (set_apart(count), count)
+        dug = sudoku_boards.dug_boards(self.side, low, high, count, 0, begin)
+        return dug.part(slice(end - begin))
 
     def _draw(
         self,

@@ -18,6 +18,8 @@ from ired_interp.errors import InputError
 from ired_interp.tasks.sudoku_solver import dig, full_board, solutions, units
 from ired_interp.terminal import log, track
 
+ONE_IN = 10  # puzzles is set apart for tests
+
 _CHUNK = 250  # puzzles dug in one piece, by one process, from one seed
 _FEW = 1000  # below which no further processes are started
 _TRIES = 40  # to reach the wanted number of givens, before another is drawn
@@ -43,11 +45,16 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ired-interp"
 
 
-def dug_boards(side: int, low: int, high: int, count: int, seed: int) -> Boards:
+def set_apart(count: int) -> int:
+    """Return the first of so many puzzles that is set apart for tests, as all after it are."""
+    return count - max(1, count // ONE_IN)
+
+
+def dug_boards(side: int, low: int, high: int, count: int, seed: int, begin: int = 0) -> Boards:
     """Dig puzzles with one solution and low … high givens, uniformly; once, then from the cache.
 
-    The same whatever the number of processes. With low = high = 0, puzzles from which no given can
-    be taken.
+    The same whatever the number of processes, and whether all are dug or only the last. With
+    low = high = 0, puzzles from which no given can be taken.
 
     Parameters
     ----------
@@ -59,23 +66,29 @@ def dug_boards(side: int, low: int, high: int, count: int, seed: int) -> Boards:
         How many puzzles.
     seed : int
         Of the draw.
+    begin : int
+        The first of them that is needed; those before it are not dug.
 
     Returns
     -------
     Boards
         On the CPU.
     """
-    path = cache_folder() / f"sudoku-{side}x{side}-{low}-{high}-{count}-{seed}.npz"
+    name = f"sudoku-{side}x{side}-{low}-{high}-{count}-{seed}"
+    path, left_out = cache_folder() / f"{name}.npz", 0
+    if begin and not path.exists():
+        left_out = begin - begin % _CHUNK
+        path = cache_folder() / f"{name}-from-{left_out}.npz"
     if not path.exists():
-        starts = range(0, count, _CHUNK)
+        starts = range(left_out, count, _CHUNK)
         # Of its own for each range of givens, so that no two share a full board.
         seeds = [f"{side} {low} {high} {seed} {s}" for s in starts]
         counts = [min(_CHUNK, count - s) for s in starts]
         jobs = [(side, low, high, *job) for job in zip(counts, seeds, strict=True)]
-        if count < _FEW:
+        if sum(counts) < _FEW:
             pieces = [_dig_chunk(job) for job in jobs]
         else:
-            log(f"digging {count} puzzles of {low} to {high} givens, once; they go to {path}")
+            log(f"digging {sum(counts)} puzzles of {low} to {high} givens, once; they go to {path}")
             workers = min(len(jobs), os.cpu_count() or 1)
             with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
                 dug = pool.map(_dig_chunk, jobs)
@@ -86,7 +99,8 @@ def dug_boards(side: int, low: int, high: int, count: int, seed: int) -> Boards:
             np.savez_compressed(file, puzzles=puzzles, solutions=full)
         Path(file.name).replace(path)
     with np.load(path) as kept:
-        return Boards(torch.from_numpy(kept["puzzles"]), torch.from_numpy(kept["solutions"]))
+        boards = Boards(torch.from_numpy(kept["puzzles"]), torch.from_numpy(kept["solutions"]))
+    return boards.part(slice(begin - left_out, None))
 
 
 def _dig_chunk(job: tuple[int, int, int, int, str]) -> tuple[np.ndarray, np.ndarray]:
