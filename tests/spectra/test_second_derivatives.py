@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from ired_interp.energy.silu import silu_derivative
 from ired_interp.spectra import HessianOperator
 from ired_interp.spectra.causes import custom_functions
 from ired_interp.spectra.twins import short_derivatives
@@ -28,6 +29,7 @@ OPERATIONS: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]]]] = {
     "layer norm, no weight": (lambda x: F.layer_norm(x, (2, 5), eps=0.1), [(3, 2, 5)]),
     "gelu": (lambda x: F.gelu(x), [(3, 4)]),
     "silu": (lambda x: F.silu(x), [(3, 4)]),
+    "silu's derivative": (silu_derivative, [(3, 4)]),
 }
 
 
@@ -112,6 +114,7 @@ def test_a_kept_graph_gives_the_products_of_the_dense_hessian_again_and_again() 
 
 def test_what_the_twins_cannot_take_stays_as_it_is() -> None:
     x, w = torch.randn(2, 3, 5), torch.randn(3, 3, 3, requires_grad=True)
+    assert not custom_functions(silu_derivative(w))
 
     with short_derivatives():
         taken: list[Any] = [

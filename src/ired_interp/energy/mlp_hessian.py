@@ -6,7 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ired_interp.energy.silu import silu_derivative, silu_second_derivative
+from ired_interp.energy.silu import silu_derivative
+from ired_interp.spectra.elementwise import silu_second_derivative
 
 # Block rows of the symmetric product; blocks below the diagonal are copied, not computed.
 _BLOCKS = 4

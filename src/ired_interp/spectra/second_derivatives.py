@@ -1,33 +1,24 @@
-"""Convolutions, norms and activations whose second derivatives take few passes over memory.
+"""Convolutions and norms whose second derivatives take few passes over memory.
 
-PyTorch composes the second derivatives of norms and activations of many elementary operations, and
-takes that of a convolution in its weights by a convolution with a kernel as large as the image.
+PyTorch composes the second derivatives of norms of many elementary operations, and takes that of a
+convolution in its weights by a convolution with a kernel as large as the image.
 Here they use the kernels of first derivatives, and what does not depend on the vector of a product
 is computed once a graph. Values are the same, and derivatives of every order exist.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd import Function
+
+from ired_interp.spectra.applied import Applied
 
 _aten = torch.ops.aten
 
 
-class _Applied(Function):
-    @classmethod
-    def of(cls, *arguments: Any) -> Any:
-        """Apply the function."""
-        function: Any = cls  # whose apply PyTorch leaves without types
-        return function.apply(*arguments)
-
-
-class Convolution(_Applied):
+class Convolution(Applied):
     """c(x, w) + bias, bilinear in x and w; settings are those of ``aten.convolution``."""
 
     @staticmethod
@@ -46,7 +37,7 @@ class Convolution(_Applied):
         return by_x, by_w, by_bias, None
 
 
-class _Correlation(_Applied):
+class _Correlation(Applied):
     """The gradients of ⟨g, c(x, w)⟩ in x and in w: each is linear in g and in the other."""
 
     @staticmethod
@@ -71,7 +62,7 @@ class _Correlation(_Applied):
         return by_g, by_x, by_w, None, None
 
 
-class Standardized(_Applied):
+class Standardized(Applied):
     """Rows of x less their mean and over their deviation, z, and one over the deviation, r."""
 
     @staticmethod
@@ -93,7 +84,7 @@ class Standardized(_Applied):
         return by_x, None
 
 
-class _Projected(_Applied):
+class _Projected(Applied):
     """r (g − mean g − z mean(g z)): the Jacobian of z, which is symmetric, times g."""
 
     @staticmethod
@@ -118,7 +109,7 @@ def _dots(a: Tensor, b: Tensor) -> Tensor:
     return column
 
 
-class GroupNorm(_Applied):
+class GroupNorm(Applied):
     """Group norm of x (n, c, …) with a weight and a bias for each channel."""
 
     @staticmethod
@@ -136,7 +127,7 @@ class GroupNorm(_Applied):
         return by_x, by_weight, g.sum([0, *range(2, g.ndim)]), None, None
 
 
-class _GroupNormSlopes(_Applied):
+class _GroupNormSlopes(Applied):
     """The gradients of ⟨g, y⟩ in x and in the weight.
 
     With z the standardised x and q = weight·g, they are r (q − mean q − z mean(q z)) over each
@@ -232,49 +223,3 @@ def _pulled_back(
         r * a - k * v_along * weight,
     )
     return by_g, by_x, (r * (vg - (g_sum * v_all + gz * v_along) / size)).sum(0)
-
-
-class Activation(_Applied):
-    """GELU or SiLU, by its name in ``torch.nn.functional``."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, name: str) -> Any:
-        """Apply it."""
-        ctx.save_for_backward(x, _SLOPES[name](x))
-        ctx.name = name
-        return getattr(F, name)(x)
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Any:
-        """Pull back, differentiably."""
-        x, slope = ctx.saved_tensors
-        return g * (_Slope.of(x, slope, ctx.name) if torch.is_grad_enabled() else slope), None
-
-
-class _Slope(_Applied):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, slope: Tensor, name: str) -> Tensor:
-        ctx.save_for_backward(x, _BENDS[name](x))
-        ctx.name = name
-        return slope.view_as(slope)
-
-    @staticmethod
-    def backward(ctx: Any, v: Tensor) -> Any:
-        x, bend = ctx.saved_tensors
-        return v * (_BENDS[ctx.name](x) if torch.is_grad_enabled() else bend), None, None
-
-
-def _gelu_bend(x: Tensor) -> Tensor:
-    return (2 - x * x) * torch.exp(-x * x / 2) / math.sqrt(2 * math.pi)
-
-
-def _silu_bend(x: Tensor) -> Tensor:
-    s = torch.sigmoid(x)
-    return s * (1 - s) * (2 + x * (1 - 2 * s))
-
-
-_SLOPES = {
-    "gelu": lambda x: _aten.gelu_backward(torch.ones_like(x), x),
-    "silu": lambda x: _aten.silu_backward(torch.ones_like(x), x),
-}
-_BENDS = {"gelu": _gelu_bend, "silu": _silu_bend}

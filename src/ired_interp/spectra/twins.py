@@ -7,14 +7,17 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from ired_interp.spectra.second_derivatives import Activation, Convolution, GroupNorm, Standardized
+from ired_interp.spectra.elementwise import GELU, SILU, Elementwise
+from ired_interp.spectra.second_derivatives import Convolution, GroupNorm, Standardized
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 _KINDS = (Tensor, nn.Parameter)
 _DTYPES = (torch.float32, torch.float64)
@@ -40,7 +43,7 @@ def short_derivatives() -> Iterator[None]:
         _users += 1
         if _users == 1:
             for place, name, twin in _TWINS:
-                setattr(place, name, _with_twin(getattr(place, name), twin))
+                setattr(place, name, _either(getattr(place, name), twin))
     try:
         yield
     finally:
@@ -51,7 +54,33 @@ def short_derivatives() -> Iterator[None]:
                     setattr(place, name, getattr(place, name).__wrapped__)
 
 
-def _with_twin(function: Callable[..., Any], twin: Callable[..., Any]) -> Callable[..., Any]:
+def with_twin(twin: Callable[..., Any]) -> Callable[[Function], Function]:
+    """Give a function a twin that is called in its place while ``short_derivatives`` holds.
+
+    Parameters
+    ----------
+    twin : callable
+        Of the same arguments, the same value.
+
+    Returns
+    -------
+    callable
+        A decorator.
+    """
+
+    def decorated(function: Function) -> Function:
+        either = _either(function, twin)
+
+        @wraps(function)
+        def chosen(*args: Any, **kwargs: Any) -> Any:
+            return either(*args, **kwargs) if _users else function(*args, **kwargs)
+
+        return cast("Function", chosen)
+
+    return decorated
+
+
+def _either(function: Callable[..., Any], twin: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
     def either(*args: Any, **kwargs: Any) -> Any:
         if _is_plain([*args, *kwargs.values()]):
@@ -123,11 +152,11 @@ def _layer_norm(
 
 
 def _gelu(x: Tensor, approximate: str = "none") -> Any:
-    return Activation.of(x, "gelu") if approximate == "none" else NotImplemented
+    return Elementwise.of(x, None, GELU) if approximate == "none" else NotImplemented
 
 
 def _silu(x: Tensor, inplace: bool = False) -> Any:
-    return NotImplemented if inplace else Activation.of(x, "silu")
+    return NotImplemented if inplace else Elementwise.of(x, None, SILU)
 
 
 _TWINS: list[tuple[Any, str, Callable[..., Any]]] = [
