@@ -191,7 +191,7 @@ def measured(command: list[str]) -> float:
 
 
 def run(command: list[str]) -> None:
-    subprocess.run(command, check=True, env=environment(), timeout=120)
+    subprocess.run(command, check=True, env=environment(), timeout=300)
 
 
 def environment() -> dict[str, str]:
