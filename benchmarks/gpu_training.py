@@ -154,22 +154,20 @@ def _fits(figures: Figures, out: Path, batch: int, aim: str) -> None:
 def many_problems(figures: Figures, out: Path) -> None:
     """Spectra of 512 problems, on one GPU and on two; after `large_batches`."""
     both = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m"]
-    probe = out / "probes.yaml"
-    probe.write_text(
-        "probes:\n  - class_path: ired_interp.probes.HessianSpectrumTheta\n"
-        "    init_args: {landscapes: [0, 3, 6, 9]}\n"
-        "  - class_path: ired_interp.probes.HessianSpectrumY\n"
-    )
     checkpoint = str(out / "runs" / "two" / "fit_16384_1")
-    taken = {}
-    for name, start in (("one", MODULE), ("two", [*both, "ired_interp"])):
-        arguments = ["--ckpt", checkpoint, "--config", str(probe), "--problems", "512"]
-        command = [*start, "probe", *arguments, "--output", str(out / f"probe_{name}")]
-        taken[name] = measured(command)
-        figures.add(f"θ (4 landscapes) and y spectra, 512 problems, {name}", taken[name], "s")
-    figures.add(
-        "one over two, without the programs' start", taken["one"] / taken["two"], "×", "≥ 1.5"
-    )
+    for space, settings in (("Theta", "{landscapes: [0, 3, 6, 9]}"), ("Y", "{}")):
+        probe, taken = out / f"probe_{space}.yaml", {}
+        probe.write_text(
+            f"probes:\n  - class_path: ired_interp.probes.HessianSpectrum{space}\n"
+            f"    init_args: {settings}\n"
+        )
+        for name, start in (("one", MODULE), ("two", [*both, "ired_interp"])):
+            arguments = ["--ckpt", checkpoint, "--config", str(probe), "--problems", "512"]
+            arguments += ["--output", str(out / f"probe_{space}_{name}")]
+            taken[name] = measured([*start, "probe", *arguments])
+            figures.add(f"{space} spectra of 512 problems, {name}", taken[name], "s")
+        what = f"{space}, one over two, without the programs' start"
+        figures.add(what, taken["one"] / taken["two"], "×", "≥ 1.5" if space == "Theta" else "")
 
 
 def measured(command: list[str]) -> float:
