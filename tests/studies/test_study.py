@@ -297,6 +297,18 @@ def test_a_file_that_changed_is_not_mixed_with_what_was_made(study) -> None:
         run_study(before, 1, start=InProcess())
 
 
+def test_a_configuration_may_change_its_comments_but_no_setting(study) -> None:
+    own = Path("own.yaml")
+    own.write_text("model: {lr: 1.0e-3, warmup_steps: 5}\n")
+    made = study(trainings={"own": {"config": ["quickstart", "own.yaml"]}})
+    Record(made.cells[0]).begin()
+    own.write_text("# Better.\nmodel:\n  warmup_steps: 5\n  lr: 0.001\n")
+    assert Record(made.cells[0]).remaining()
+    own.write_text("model: {lr: 2.0e-3, warmup_steps: 5}\n")
+    with pytest.raises(InputError, match="other settings in its configuration files"):
+        Record(made.cells[0])
+
+
 def test_studies_of_one_experiment_share_its_runs(study, tmp_path: Path) -> None:
     asking = [{"name": "the error", "probe": "test_error", "variable": "error"}]
     probe = {"gradient_statistics": {"landscapes": [0]}}

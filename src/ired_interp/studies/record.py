@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ired_interp.errors import InputError
-from ired_interp.files import atomic
+from ired_interp.files import atomic, read_yaml
 from ired_interp.shipped import shipped
 from ired_interp.studies.cell import Cell, Step
 
@@ -39,7 +39,7 @@ class Record:
         if self.path.is_file():
             kept = json.loads(_portable(self.path.read_text()))
             if changed := [key for key in begun if kept[key] != begun[key]]:
-                what = "settings" if "fit" in changed else "contents of configuration files"
+                what = "settings" if "fit" in changed else "settings in its configuration files"
                 raise InputError(
                     f"run {cell.run.path} was begun by this study with other {what}; name the "
                     f"training otherwise, or remove the run and {self.path} to make it again."
@@ -105,7 +105,9 @@ def _portable(text: str) -> str:
 
 
 def _digests(configs: tuple[str, ...]) -> dict[str, str]:
+    """Tell files of other settings apart, whatever their comments."""
+    settings = {name: json.dumps(read_yaml(name), sort_keys=True, default=str) for name in configs}
     return {
-        _portable(name): hashlib.sha256(Path(name).read_bytes()).hexdigest()[:16]
-        for name in configs
+        _portable(name): hashlib.sha256(text.encode()).hexdigest()[:16]
+        for name, text in settings.items()
     }
