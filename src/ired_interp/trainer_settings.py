@@ -163,7 +163,7 @@ def sharing_advice(device: str, processes: int, batch_size: int) -> str | None:
     if device != "cuda" or processes == 1 or batch_size >= _LARGE_BATCH:
         return None
     return (
-        f"data.batch_size is {batch_size}, with which one GPU is likely to be faster than "
+        f"data.batch_size is {batch_size}, with which one GPU is likely to be about as fast as "
         f"{processes}, which wait for each other at every step; give --trainer.devices 1, or a "
         f"batch of {_LARGE_BATCH} or more"
     )
