@@ -28,6 +28,7 @@ OPERATIONS: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]]]] = {
     "group norm of vectors": (lambda x, w, b: F.group_norm(x, 2, w, b), [(3, 6), (6,), (6,)]),
     "layer norm": (lambda x, w, b: F.layer_norm(x, (5,), w, b), [(3, 2, 5), (5,), (5,)]),
     "layer norm, no weight": (lambda x: F.layer_norm(x, (2, 5), eps=0.1), [(3, 2, 5)]),
+    "relu": (lambda x: F.relu(x) ** 3, [(3, 4)]),
     "gelu": (lambda x: F.gelu(x), [(3, 4)]),
     "silu": (lambda x: F.silu(x), [(3, 4)]),
 }
@@ -96,7 +97,7 @@ class Net(nn.Module):
         self.second.weight.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = F.silu(self.norm(self.first(x)))
+        h = F.silu(self.norm(F.relu(self.first(x))))
         h = h + self.norm(self.second(h))
         return self.last(self.fixed(self.rows(F.gelu(h.mean((2, 3))))).sin())
 
@@ -121,6 +122,8 @@ def test_what_the_twins_cannot_take_stays_as_it_is() -> None:
             F.conv1d(x, w, padding="same"),
             F.conv1d(x[0], w),
             F.gelu(w, approximate="tanh"),
+            F.relu(w * 1, inplace=True),
+            F.linear(x[0, 0, :3], w[0]),
             F.conv1d(x.bfloat16(), w.bfloat16()),
         ]
         with torch.autocast("cpu", torch.bfloat16):

@@ -1,7 +1,7 @@
-"""GELU and SiLU, whose second derivatives are as short as first ones.
+"""ReLU, GELU and SiLU, whose second derivatives are as short as first ones.
 
-PyTorch composes them of many elementary operations. Here what does not depend on the vector of a
-product is computed once a graph.
+PyTorch adds the zeros of ReLU's bends to gradients, and composes those of GELU and SiLU of many
+elementary operations. Here what does not depend on the vector of a product is computed once a graph.
 """
 
 from __future__ import annotations
@@ -16,6 +16,35 @@ from torch import Tensor
 from ired_interp.spectra.applied import Applied
 
 _aten = torch.ops.aten
+
+
+class ReLU(Applied):
+    """max(x, 0)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Any:
+        """Apply it."""
+        y = torch.relu(x)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        """Pull back, differentiably."""
+        return _WherePositive.of(g, ctx.saved_tensors[0].detach())
+
+
+class _WherePositive(Applied):
+    """g where y is positive, 0 elsewhere: it does not depend on y in between."""
+
+    @staticmethod
+    def forward(ctx: Any, g: Tensor, y: Tensor) -> Any:
+        ctx.save_for_backward(y)
+        return _aten.threshold_backward(g, y, 0)
+
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> Any:
+        return _WherePositive.of(v, ctx.saved_tensors[0]), None
 
 
 class Activation(Applied):

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from ired_interp.spectra.activation import Activation
+from ired_interp.spectra.activation import Activation, ReLU
 from ired_interp.spectra.bilinear import Bilinear, Convolution, Linear
 from ired_interp.spectra.normalization import GroupNorm, Standardized
 
@@ -26,7 +26,7 @@ _users = 0  # of the twins now; the last one puts the functions back
 
 @contextmanager
 def short_derivatives() -> Iterator[None]:
-    """Let convolutions, linear layers, norms, GELU and SiLU have short second derivatives.
+    """Let convolutions, linear layers, norms, ReLU, GELU and SiLU have short second derivatives.
 
     Only plain tensors in float32 or float64 are taken, outside ``torch.func``, forward mode and
     autocast; all others are as they were. The functions are replaced where layers look them up, for
@@ -132,6 +132,10 @@ def _layer_norm(
     return z if bias is None else z + bias
 
 
+def _relu(x: Tensor, inplace: bool = False) -> Any:
+    return NotImplemented if inplace else ReLU.of(x)
+
+
 def _gelu(x: Tensor, approximate: str = "none") -> Any:
     return Activation.of(x, "gelu") if approximate == "none" else NotImplemented
 
@@ -145,6 +149,7 @@ _TWINS: list[tuple[Any, str, Callable[..., Any]]] = [
     (F, "linear", _linear),
     (F, "group_norm", _group_norm),
     (F, "layer_norm", _layer_norm),
+    *((place, "relu", _relu) for place in (torch, F)),
     (F, "gelu", _gelu),
     (F, "silu", _silu),
 ]
