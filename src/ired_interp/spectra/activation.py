@@ -1,7 +1,7 @@
 """ReLU, GELU and SiLU, whose second derivatives are as short as first ones.
 
-PyTorch adds the zeros of ReLU's bends to gradients, and composes those of GELU and SiLU of many
-elementary operations. Here what does not depend on the vector of a product is computed once a graph.
+PyTorch adds the zeros of ReLU's bends to gradients and composes those of GELU and SiLU of many
+elementary operations. Here what does not depend on a product's vector is computed once a graph.
 """
 
 from __future__ import annotations
