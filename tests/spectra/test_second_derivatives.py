@@ -23,10 +23,13 @@ OPERATIONS: dict[str, tuple[Callable[..., Tensor], list[tuple[int, ...]]]] = {
         [(2, 4, 7, 6), (6, 2, 3, 2), (6,)],
     ),
     "conv3d": (lambda x, w: F.conv3d(x, w, stride=2), [(2, 2, 3, 4, 3), (2, 2, 2, 2, 2)]),
+    "linear": (lambda x, w, b: F.linear(x, w, b), [(3, 4), (5, 4), (5,)]),
+    "linear, of rows of rows": (lambda x, w: F.linear(x.mT, w), [(2, 4, 3), (5, 4)]),
     "group norm": (lambda x, w, b: F.group_norm(x, 2, w, b, 0.1), [(3, 4, 2, 3), (4,), (4,)]),
     "group norm of vectors": (lambda x, w, b: F.group_norm(x, 2, w, b), [(3, 6), (6,), (6,)]),
     "layer norm": (lambda x, w, b: F.layer_norm(x, (5,), w, b), [(3, 2, 5), (5,), (5,)]),
     "layer norm, no weight": (lambda x: F.layer_norm(x, (2, 5), eps=0.1), [(3, 2, 5)]),
+    "relu": (lambda x: F.relu(x) ** 3, [(3, 4)]),
     "gelu": (lambda x: F.gelu(x), [(3, 4)]),
     "silu": (lambda x: F.silu(x), [(3, 4)]),
     "silu's derivative": (silu_derivative, [(3, 4)]),
@@ -92,12 +95,13 @@ class Net(nn.Module):
         super().__init__()
         self.first, self.second = nn.Conv2d(2, 4, 3), nn.Conv2d(4, 4, 3, padding=1, bias=False)
         self.norm, self.rows = nn.GroupNorm(2, 4), nn.LayerNorm(4)
+        self.fixed, self.last = nn.Linear(4, 6).requires_grad_(False), nn.Linear(6, 4, bias=False)
         self.second.weight.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = F.silu(self.norm(self.first(x)))
+        h = F.silu(self.norm(F.relu(self.first(x))))
         h = h + self.norm(self.second(h))
-        return self.rows(F.gelu(h.mean((2, 3))))
+        return self.last(self.fixed(self.rows(F.gelu(h.mean((2, 3))))).sin())
 
 
 def test_a_kept_graph_gives_the_products_of_the_dense_hessian_again_and_again() -> None:
@@ -121,6 +125,8 @@ def test_what_the_twins_cannot_take_stays_as_it_is() -> None:
             F.conv1d(x, w, padding="same"),
             F.conv1d(x[0], w),
             F.gelu(w, approximate="tanh"),
+            F.relu(w * 1, inplace=True),
+            F.linear(x[0, 0, :3], w[0]),
             F.conv1d(x.bfloat16(), w.bfloat16()),
         ]
         with torch.autocast("cpu", torch.bfloat16):

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from ired_interp.spectra.elementwise import SILU, Elementwise
+from ired_interp.spectra.elementwise import SILU, Smooth
 from ired_interp.spectra.twins import with_twin
 
 
-@with_twin(lambda u: Elementwise.of(u, None, SILU[1:]))
+@with_twin(lambda u: Smooth.of(u, SILU[1:]))
 def silu_derivative(u: Tensor) -> Tensor:
     """First derivative, of u's shape."""
     s = torch.sigmoid(u)

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 # A block has at most so many rows and bytes: memory grows with the basis, and nothing is ever
-# copied to make room. On a GPU every block costs the launch of a kernel or two. All have one
-# length, chosen so that together they hold little more than the capacity.
-_BLOCK, _BLOCK_ON_GPU = (16, 1 << 26), (64, 1 << 28)
+# copied to make room. On a GPU every block costs the launch of a kernel or two; on a CPU those of
+# more than 32 MiB lie apart from what products free and take again, which shorter ones break up.
+# All have one length, chosen so that together they hold little more than the capacity.
+_BLOCK, _BLOCK_ON_GPU = (64, 1 << 26), (64, 1 << 28)
 _COLUMNS = 1 << 16  # handled at once by a rotation, so that its workspace stays small
 _WORKSPACE = 2  # vectors that it may take on a GPU
 

@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ired_interp.spectra.heap import keep_freed_memory
 from ired_interp.spectra.parameters import vector_dtype
 from ired_interp.spectra.ranked import RankedOperator
 from ired_interp.spectra.vectors import coarsest
@@ -37,6 +38,7 @@ class ParameterOperator(RankedOperator):
         kind = vector_dtype(self.parameters, dtype)
         super().__init__(size, kind, self.parameters[0].device, group)
         self.precision = coarsest([kind, *(p.dtype for p in self.parameters)])
+        keep_freed_memory(self.device)
 
     def flatten(self, parts: Iterable[Tensor]) -> Tensor:
         """Join tensors shaped like the parameters (their gradients, say) to one vector.

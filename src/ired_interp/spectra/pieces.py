@@ -56,14 +56,14 @@ class Pieces(DispatchMode):
         kwargs = kwargs or {}
         name = func.name().removeprefix("aten::").split(".")[0]
         if name == "threshold_backward":
-            return torch.where(self._recorded(args[1] > args[2]), args[0], 0)
+            return _where(self._recorded(args[1] > args[2]), args[0])
         if name in _KINKS:
             where, kinks = _KINKS[name]
             held = self._on_piece(args[where], kinks(*args))
             return func(*args[:where], held, *args[where + 1 :], **kwargs)
         if name in _RELUS:
-            active = self._recorded(args[0] > 0)
-            return args[0].mul_(active) if name.endswith("_") else args[0] * active
+            held = _where(self._recorded(args[0] > 0), args[0])
+            return args[0].copy_(held) if name.endswith("_") else held
         result = func(*args, **kwargs)
         if name in _SIGNS:
             return self._recorded(result)
@@ -100,6 +100,12 @@ class Pieces(DispatchMode):
                 return held.clone()
         self.kept = False
         return found
+
+
+def _where(active: Tensor, x: Tensor) -> Tensor:
+    """``torch.where(active, x, 0)``, which takes ten times as long on a CPU."""
+    held: Tensor = torch.ops.aten.threshold_backward(x, active.to(x.dtype), 0)
+    return held
 
 
 def _discrete(leaf: Any) -> bool:

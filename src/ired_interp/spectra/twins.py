@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from ired_interp.spectra.elementwise import GELU, SILU, Elementwise
-from ired_interp.spectra.second_derivatives import Convolution, GroupNorm, Standardized
+from ired_interp.spectra.bilinear import Bilinear, Convolution, Linear
+from ired_interp.spectra.elementwise import GELU, SILU, ReLU, Smooth
+from ired_interp.spectra.normalization import GroupNorm, Standardized
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -27,7 +28,7 @@ _users = 0  # of the twins now; the last one puts the functions back
 
 @contextmanager
 def short_derivatives() -> Iterator[None]:
-    """Let convolutions, group and layer norm, GELU and SiLU have short second derivatives.
+    """Let convolutions, linear layers, norms, ReLU, GELU and SiLU have short second derivatives.
 
     Only plain tensors in float32 or float64 are taken, outside ``torch.func``, forward mode and
     autocast; all others are as they were. The functions are replaced where layers look them up, for
@@ -98,6 +99,7 @@ def _is_plain(arguments: Sequence[Any]) -> bool:
         torch.is_grad_enabled()
         and any(t.requires_grad for t in tensors)
         and all(type(t) in _KINDS and t.dtype in _DTYPES for t in tensors)
+        and all(t.layout == torch.strided for t in tensors)
         and len({t.dtype for t in tensors}) == 1
         and not torch.is_autocast_enabled(tensors[0].device.type)
         and torch._C._functorch.peek_interpreter_stack() is None
@@ -119,7 +121,14 @@ def _convolution(
     n = w.ndim - 2
     sizes = [[s] * n if isinstance(s, int) else [*s] for s in (stride, padding, dilation)]
     sizes = [s * n if len(s) == 1 else s for s in sizes]
-    return Convolution.of(x, w, bias, (*sizes, False, [0] * n, groups))
+    return Bilinear.of(x, w, bias, Convolution(*sizes, False, [0] * n, groups))
+
+
+def _linear(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Any:
+    if x.ndim < 2 or w.ndim != 2:
+        return NotImplemented
+    y = Bilinear.of(x.reshape(-1, x.shape[-1]), w, bias, Linear())
+    return y.view(*x.shape[:-1], w.shape[0])
 
 
 def _group_norm(
@@ -151,18 +160,24 @@ def _layer_norm(
     return z if bias is None else z + bias
 
 
+def _relu(x: Tensor, inplace: bool = False) -> Any:
+    return NotImplemented if inplace else ReLU.of(x)
+
+
 def _gelu(x: Tensor, approximate: str = "none") -> Any:
-    return Elementwise.of(x, None, GELU) if approximate == "none" else NotImplemented
+    return Smooth.of(x, GELU) if approximate == "none" else NotImplemented
 
 
 def _silu(x: Tensor, inplace: bool = False) -> Any:
-    return NotImplemented if inplace else Elementwise.of(x, None, SILU)
+    return NotImplemented if inplace else Smooth.of(x, SILU)
 
 
 _TWINS: list[tuple[Any, str, Callable[..., Any]]] = [
     *((place, f"conv{n}d", _convolution) for place in (torch, F) for n in (1, 2, 3)),
+    (F, "linear", _linear),
     (F, "group_norm", _group_norm),
     (F, "layer_norm", _layer_norm),
+    *((place, "relu", _relu) for place in (torch, F)),
     (F, "gelu", _gelu),
     (F, "silu", _silu),
 ]

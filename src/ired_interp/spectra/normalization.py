@@ -1,9 +1,7 @@
-"""Convolutions and norms whose second derivatives take few passes over memory.
+"""Layer and group norm, whose second derivatives take few passes over memory.
 
-PyTorch composes the second derivatives of norms of many elementary operations, and takes that of a
-convolution in its weights by a convolution with a kernel as large as the image.
-Here they use the kernels of first derivatives, and what does not depend on the vector of a product
-is computed once a graph. Values are the same, and derivatives of every order exist.
+PyTorch composes them of many elementary operations. Here they use the kernels of first derivatives,
+and what does not depend on the vector of a product is computed once a graph.
 """
 
 from __future__ import annotations
@@ -16,50 +14,6 @@ from torch import Tensor
 from ired_interp.spectra.applied import Applied
 
 _aten = torch.ops.aten
-
-
-class Convolution(Applied):
-    """c(x, w) + bias, bilinear in x and w; settings are those of ``aten.convolution``."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor, bias: Tensor | None, settings: Any) -> Any:
-        """Convolve."""
-        ctx.save_for_backward(x, w)
-        ctx.settings = settings
-        return _aten.convolution(x, w, bias, *settings)
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Any:
-        """Pull back, differentiably."""
-        x, w = ctx.saved_tensors
-        by_x, by_w = _Correlation.of(g, x, w, ctx.settings, ctx.needs_input_grad[:2])
-        by_bias = g.sum([0, *range(2, g.ndim)]) if ctx.needs_input_grad[2] else None
-        return by_x, by_w, by_bias, None
-
-
-class _Correlation(Applied):
-    """The gradients of ⟨g, c(x, w)⟩ in x and in w: each is linear in g and in the other."""
-
-    @staticmethod
-    def forward(ctx: Any, g: Tensor, x: Tensor, w: Tensor, settings: Any, wanted: Any) -> Any:
-        ctx.save_for_backward(g, x, w)
-        ctx.settings = settings
-        ctx.set_materialize_grads(False)
-        return _aten.convolution_backward(g, x, w, None, *settings, [*wanted, False])[:2]
-
-    @staticmethod
-    def backward(ctx: Any, along_x: Tensor | None, along_w: Tensor | None) -> Any:
-        g, x, w = ctx.saved_tensors
-        by_g = by_x = by_w = None
-        if along_x is not None:
-            by_g = Convolution.of(along_x, w, None, ctx.settings)
-            _, by_w = _Correlation.of(g, along_x, w, ctx.settings, (False, True))
-        if along_w is not None:
-            more = Convolution.of(x, along_w, None, ctx.settings)
-            by_g = more if by_g is None else by_g + more
-            if ctx.needs_input_grad[1]:
-                by_x, _ = _Correlation.of(g, x, along_w, ctx.settings, (True, False))
-        return by_g, by_x, by_w, None, None
 
 
 class Standardized(Applied):
@@ -123,6 +77,10 @@ class GroupNorm(Applied):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
         """Pull back, differentiably."""
+        g = g.contiguous()
+        if not torch.is_grad_enabled():
+            x, weight, mean, r = ctx.saved_tensors
+            return *_slopes(g, x, weight, mean, r, bias=True), None, None
         by_x, by_weight = _GroupNormSlopes.of(g, *ctx.saved_tensors, ctx.groups, ctx.eps)
         return by_x, by_weight, g.sum([0, *range(2, g.ndim)]), None, None
 
@@ -132,7 +90,8 @@ class _GroupNormSlopes(Applied):
 
     With z the standardised x and q = weight·g, they are r (q − mean q − z mean(q z)) over each
     group and Σ g z. Along vectors v and a, all their derivatives are sums of v, g, x and 1 with
-    coefficients for each channel of each row, which follow from sums over it.
+    coefficients for each channel of each row. These follow from sums over each group by a matrix
+    that is formed once.
     """
 
     @staticmethod
@@ -146,24 +105,29 @@ class _GroupNormSlopes(Applied):
         groups: int,
         eps: float,
     ) -> Any:
-        ctx.save_for_backward(g, x, weight, mean, r)
+        constants = _constants(g, x, weight, mean, r)
+        ctx.save_for_backward(g, x, weight, mean, r, *constants)
         ctx.groups, ctx.eps = groups, eps
         ctx.set_materialize_grads(False)
-        found = _aten.native_group_norm_backward(
-            g, x, mean, r, weight, *_sizes(x), groups, [True, True, False]
-        )
-        return found[:2]
+        return _slopes(g, x, weight, mean, r)[:2]
 
     @staticmethod
     def backward(ctx: Any, v: Tensor | None, a: Tensor | None) -> Any:
-        g, x, weight, mean, r = ctx.saved_tensors
+        g, x, weight, mean, r, *constants = ctx.saved_tensors
         v = torch.zeros_like(x) if v is None else v
         a = torch.zeros_like(weight) if a is None else a
         if torch.is_grad_enabled():
             found = _composed(g, x, weight, v, a, ctx.groups, ctx.eps)
         else:
-            found = _pulled_back(g, x, weight, mean, r, v, a)
+            found = _pulled_back(g, x, weight, mean, r, v, a, *constants)
         return *found, None, None, None, None
+
+
+def _slopes(
+    g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor, bias: bool = False
+) -> Any:
+    wanted = [True, True, bias]
+    return _aten.native_group_norm_backward(g, x, mean, r, weight, *_sizes(x), r.shape[1], wanted)
 
 
 def _sizes(x: Tensor) -> tuple[int, int, int]:
@@ -186,40 +150,62 @@ def _composed(
     return [next(found) if t.requires_grad else None for t in (g, x, weight)]
 
 
+def _constants(g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor) -> tuple[Tensor, ...]:
+    """Form what a product needs of g and x beside themselves.
+
+    Returns
+    -------
+    tuple of Tensor
+        Σ g and Σ g z of each channel (2, n, c), the matrix (4, 5, n, groups) from a group's sums to
+        coefficients, and that of v in the derivative in x (n, groups).
+    """
+    (n, c, positions), groups = _sizes(x), r.shape[1]
+    size, k, zero = positions * c // groups, r * r, torch.zeros_like(r)
+    g, x = (t.reshape(n, groups, c // groups, positions) for t in (g, x))
+    g_sum = g.sum(3)
+    gz = r[..., None] * ((g * x).sum(3) - mean[..., None] * g_sum)
+    q_mean, qz_mean = ((weight.view(groups, -1) * t).sum(2) / size for t in (g_sum, gz))
+    v_mean = torch.stack([torch.full_like(r, 1 / size), zero, zero, zero, zero])
+    vz_mean = torch.stack([-mean * r / size, r / size, zero, zero, zero])
+    of_z = k * (3 * qz_mean * vz_mean + q_mean * v_mean)
+    of_z[2], of_z[4] = -k / size, -r / size
+    of_x, of_one = of_z * r, k * (qz_mean * v_mean + q_mean * vz_mean)
+    of_one[3] = -r / size
+    of_one -= mean * of_x
+    matrix = torch.stack([v_mean, vz_mean, of_x, of_one])
+    return torch.stack([g_sum, gz]).view(2, n, c), matrix, -k * qz_mean
+
+
 def _pulled_back(
-    g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor, v: Tensor, a: Tensor
+    g: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    mean: Tensor,
+    r: Tensor,
+    v: Tensor,
+    a: Tensor,
+    sums_of_g: Tensor,
+    matrix: Tensor,
+    of_v: Tensor,
 ) -> Any:
-    shape, (n, c, _), groups = x.shape, _sizes(x), r.numel() // x.shape[0]
+    shape, (n, c, _), groups = x.shape, _sizes(x), r.shape[1]
     g, x, v = (t.reshape(n, c, -1) for t in (g, x, v))
-    size = x.shape[2] * c // groups
+    vg = torch.linalg.vecdot(v, g)
+    sums = torch.stack([v.sum(2), torch.linalg.vecdot(v, x), weight * vg, *(a * sums_of_g)])
+    sums = sums.view(5, n, groups, -1).sum(3)
+    v_mean, vz_mean, of_x, of_one = (matrix * sums).sum(1)[..., None].unbind()
 
-    def wide(t: Tensor) -> Tensor:
-        """From each group to its channels."""
-        return t.view(n, groups, 1).expand(n, groups, c // groups).reshape(n, c)
+    mean, r = mean[..., None], r[..., None]
+    scaled = weight.view(groups, -1) * r
+    along = r * (a.view(groups, -1) - scaled * vz_mean)
+    rest = (scaled * v_mean).addcmul_(along, mean)
+    scaled, along, rest = (t.view(n, c, 1) for t in (scaled, along, rest))
+    by_g = (v * scaled).addcmul_(x, along).sub_(rest)
 
-    def total(t: Tensor) -> Tensor:
-        """Sum over the channels of each group."""
-        return wide(t.view(n, groups, -1).sum(2))
+    by_x = v.view(n, groups, -1) * of_v[..., None]
+    by_x = by_x.addcmul_(x.view(n, groups, -1), of_x).add_(of_one).view(n, c, -1)
+    by_x.addcmul_(g, along)
 
-    def combined(one: Tensor, of_z: Tensor, of_v: Tensor, of_g: Tensor | None = None) -> Tensor:
-        of_x = of_z * r
-        found = torch.addcmul((one - of_x * mean)[..., None], v, of_v[..., None])
-        found.addcmul_(x, of_x[..., None])
-        return (found if of_g is None else found.addcmul_(g, of_g[..., None])).view(shape)
-
-    mean, r = wide(mean), wide(r)
-    g_sum, v_sum, vg = g.sum(2), v.sum(2), (v * g).sum(2)
-    gz, vz = r * ((g * x).sum(2) - mean * g_sum), r * ((v * x).sum(2) - mean * v_sum)
-    v_all, q_all = total(v_sum), total(weight * g_sum)
-    v_along, q_along = total(vz), total(weight * gz)
-    scaled, k = weight * r, r * r / size
-    by_g = combined(-scaled * v_all / size, a - scaled * v_along / size, scaled)
-    by_x = combined(
-        k * (q_along * v_all + v_along * q_all) / size - r / size * total(a * g_sum),
-        k * (3 * v_along * q_along + v_all * q_all) / size
-        - k * total(weight * vg)
-        - r / size * total(a * gz),
-        -k * q_along,
-        r * a - k * v_along * weight,
-    )
-    return by_g, by_x, (r * (vg - (g_sum * v_all + gz * v_along) / size)).sum(0)
+    g_sum, gz = sums_of_g.view(2, n, groups, -1)
+    by_weight = r * (vg.view(n, groups, -1) - g_sum * v_mean - gz * vz_mean)
+    return by_g.view(shape), by_x.view(shape), by_weight.sum(0).view(-1)
