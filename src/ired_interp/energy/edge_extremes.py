@@ -3,7 +3,8 @@
 What node i receives from node j at step t is silu(own_ti + s_tij) with s_tij = column_tj + edge_ij.
 silu falls and then rises, so the largest over j lies at the largest or at the smallest s_tij. Only
 sums are made for all pairs, and those of one step at a time; derivatives find the chosen j again
-instead of keeping them. Where several j are chosen, they share the gradient equally.
+instead of keeping them. Where several j are chosen, they share the gradient equally, also where
+rounding alone tells them apart: products of equal rows may differ in their last bits.
 """
 
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+_ROUNDING = 4  # units of the last place
 
 
 def chosen_sum(own: Tensor, column: Tensor, edge: Tensor) -> Tensor:
@@ -140,6 +143,8 @@ def _choices(
     column: Tensor, edge: Tensor, chosen: Tensor, values: Tensor
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Give step by step a value, the chosen j of each i (B, i, j, C), and the share of each."""
-    for value, others, best in zip(*(t.unbind(1) for t in (values, column, chosen)), strict=True):
-        here = others[:, None] + edge == best[:, :, None]
+    slack = _ROUNDING * torch.finfo(chosen.dtype).eps * (1 + chosen.abs())
+    steps = zip(*(t.unbind(1) for t in (values, column, chosen, slack)), strict=True)
+    for value, others, best, least in steps:
+        here = (others[:, None] + edge - best[:, :, None]).abs() <= least[:, :, None]
         yield value, here, 1 / here.sum(2)
