@@ -57,7 +57,8 @@ def test_energy_and_gradient_are_the_published_ones(stored, dtype):
     found, gradient = energy.energy_and_gradient(x, y, k)
     assert relative(found, n["energy"]) < TOLERANCE[dtype]
     # Where two nodes lie within float32's rounding they share what float64 gives to one of them.
-    few = 0 if dtype == DOUBLE else gradient.numel() // 50
+    near = dtype == SINGLE and isinstance(energy, ShortestPathEnergy)
+    few = gradient.numel() // 50 if near else 0
     differences = (gradient.detach().double() - n["grad_y"].double()).abs().flatten().sort().values
     kept = differences[: len(differences) - few]
     assert float(kept.norm() / n["grad_y"].double().norm()) < TOLERANCE[dtype]

@@ -31,7 +31,7 @@ def test_many_parameters_keep_to_the_memory_of_graph_and_basis() -> None:
 def test_a_basis_in_blocks_of_one_row_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     exact = matrix(SPECTRA["even"])
     whole = lanczos(MatrixOperator(exact), 4, "BE", 1e-8, memory="100KB", progress=False)
-    monkeypatch.setattr(basis, "_BLOCK", (16, 1))
+    monkeypatch.setattr(basis, "_BYTES", 1)
     single = lanczos(MatrixOperator(exact), 4, "BE", 1e-8, memory="100KB", progress=False)
     assert single.restarts
     assert single.converged.all()

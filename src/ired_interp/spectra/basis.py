@@ -9,7 +9,7 @@ from torch import Tensor
 # copied to make room. On a GPU every block costs the launch of a kernel or two; on a CPU those of
 # more than 32 MiB lie apart from what products free and take again, which shorter ones break up.
 # All have one length, chosen so that together they hold little more than the capacity.
-_BLOCK, _BLOCK_ON_GPU = (64, 1 << 26), (64, 1 << 28)
+_ROWS, _BYTES, _BYTES_ON_GPU = 64, 1 << 26, 1 << 28
 _COLUMNS = 1 << 16  # handled at once by a rotation, so that its workspace stays small
 _WORKSPACE = 2  # vectors that it may take on a GPU
 
@@ -43,8 +43,8 @@ class Basis:
     ) -> None:
         self.size, self.dtype, self.device, self.storage = size, dtype, device, storage
         self._blocks: list[Tensor] = []
-        rows, space = _BLOCK if storage.type == "cpu" else _BLOCK_ON_GPU
-        most = max(1, min(rows, space // max(1, size * dtype.itemsize)))
+        space = _BYTES if storage.type == "cpu" else _BYTES_ON_GPU
+        most = max(1, min(_ROWS, space // max(1, size * dtype.itemsize)))
         self._block = ceil(capacity / ceil(capacity / most))
         self._rows = 0
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from ired_interp.errors import InputError
@@ -104,9 +106,11 @@ def _portable(text: str) -> str:
 
 
 def _digests(configs: tuple[str, ...]) -> dict[str, str]:
-    """Tell files of other settings apart, whatever their comments."""
-    settings = {name: json.dumps(read_yaml(name), sort_keys=True, default=str) for name in configs}
-    return {
-        _portable(name): hashlib.sha256(text.encode()).hexdigest()[:16]
-        for name, text in settings.items()
-    }
+    return {_portable(name): _digest(name, Path(name).read_bytes()) for name in configs}
+
+
+@cache
+def _digest(name: str, content: bytes) -> str:
+    """Tell settings apart, whatever their comments; a file of the same content is parsed once."""
+    settings = json.dumps(read_yaml(name), sort_keys=True, default=str)
+    return hashlib.sha256(settings.encode()).hexdigest()[:16]
